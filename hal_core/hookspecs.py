@@ -1,0 +1,54 @@
+"""The hooks. They only register factories; nothing here is called inside a loop over jobs, nodes or tasks.
+
+A factory takes the plugin's own options from the YAML and returns the object that does the work. The name given at
+registration is the name by which the YAML selects it; `summary` is one line for `hal plugins`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pluggy
+
+if TYPE_CHECKING:
+    from hal_core.planes import CloudProvider, Engine, Executor, LocalityProvider, Observer, Options, Predictor
+
+hookspec = pluggy.HookspecMarker("hal")
+hookimpl = pluggy.HookimplMarker("hal")
+
+
+class Register(Protocol):
+    """`register(name, factory, summary)`; a name that is taken already is refused at load."""
+
+    def __call__(self, name: str, factory: Callable[[Options], Any], summary: str = "") -> None: ...
+
+
+@hookspec
+def hal_register_engines(register: Register) -> None:
+    """Scheduling engines: factory(options) -> planes.Engine."""
+
+
+@hookspec
+def hal_register_predictors(register: Register) -> None:
+    """Run-time predictors: factory(options) -> planes.Predictor."""
+
+
+@hookspec
+def hal_register_executors(register: Register) -> None:
+    """Executors: factory(options) -> planes.Executor."""
+
+
+@hookspec
+def hal_register_localities(register: Register) -> None:
+    """Locality providers: factory(options) -> planes.LocalityProvider."""
+
+
+@hookspec
+def hal_register_observers(register: Register) -> None:
+    """Observers of the event log: factory(options) -> planes.Observer."""
+
+
+@hookspec
+def hal_register_clouds(register: Register) -> None:
+    """Cloud providers: factory(options) -> planes.CloudProvider."""

@@ -1,0 +1,72 @@
+"""Effects: what a plane is asked to do after the events that call for it are on disk. At-least-once, idempotent by key."""
+
+from __future__ import annotations
+
+import attrs
+
+from hal_core.models.job import JobSpec, Owner
+from hal_core.models.node import NodeName
+from hal_core.models.placement import AttemptKey, Share
+
+
+@attrs.frozen
+class LaunchOrder:
+    """Start one node's part of one attempt.
+
+    `share` is this element's own (no union). `nodes` are all nodes of the gang in rank order with their task counts,
+    so that every part can tell its processes about the whole. The node derives ranks from its place in `nodes`.
+    `epoch` is set by the kernel: a node refuses orders of an older epoch.
+    """
+
+    key: AttemptKey
+    owner: Owner
+    spec: JobSpec
+    share: Share
+    nodes: tuple[tuple[NodeName, int], ...]
+    epoch: int = 0
+
+
+@attrs.frozen
+class CancelOrder:
+    """End one node's part: SIGTERM, then SIGKILL after `grace_s`. `why` is for the log."""
+
+    key: AttemptKey
+    grace_s: float
+    why: str = ""
+
+
+@attrs.frozen
+class Launch:
+    """Effect: order a launch on `node`."""
+
+    node: NodeName
+    order: LaunchOrder
+
+
+@attrs.frozen
+class CancelPart:
+    """Effect: order the end of a part on `node`."""
+
+    node: NodeName
+    order: CancelOrder
+
+
+@attrs.frozen
+class Forget:
+    """Effect: the journal has the end of this part; the node may remove its records."""
+
+    node: NodeName
+    key: AttemptKey
+
+
+@attrs.frozen
+class Stage:
+    """Effect: bring the inputs to the nodes, then report StagingDone or StagingFailed."""
+
+    key: AttemptKey
+    inputs: tuple[str, ...]
+    working_directory: str
+    nodes: tuple[NodeName, ...]
+
+
+Effect = Launch | CancelPart | Forget | Stage

@@ -1,0 +1,246 @@
+"""Events: facts, in the past tense. The journal holds nothing else, and the state is a fold of them.
+
+Change this file with care: old journals must stay readable. A new field needs a default; a changed meaning needs a
+new version in EVENT_VERSIONS and a reader for the old one. Every event begins with the time of its cycle, in seconds
+since the epoch.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import attrs
+import msgspec
+
+from hal_core.models.job import End, JobId, JobSpec, Owner
+from hal_core.models.node import Cluster, Node, NodeName
+from hal_core.models.placement import AttemptKey, Share
+from hal_core.models.ranges import Ranges
+
+
+@attrs.frozen
+class ClusterDefined:
+    """The daemon read its configuration: nodes and partitions are these from now on."""
+
+    time_s: float
+    cluster: Cluster
+
+
+@attrs.frozen
+class JobSubmitted:
+    """A job was taken in. What was answered with this id is on disk."""
+
+    time_s: float
+    job_id: JobId
+    client_id: str
+    owner: Owner
+    spec: JobSpec
+
+
+@attrs.frozen
+class JobHeld:
+    time_s: float
+    job_id: JobId
+    by: str
+
+
+@attrs.frozen
+class JobReleased:
+    time_s: float
+    job_id: JobId
+    by: str
+
+
+@attrs.frozen
+class PriorityChanged:
+    time_s: float
+    job_id: JobId
+    priority: int
+    by: str
+
+
+@attrs.frozen
+class JobPlaced:
+    """Elements were given an allocation. `elements` holds several only if all go to one node (see Share)."""
+
+    time_s: float
+    job_id: JobId
+    attempt: int
+    elements: Ranges
+    shares: tuple[Share, ...]
+
+
+@attrs.frozen
+class InputsStaged:
+    time_s: float
+    key: AttemptKey
+    bytes_moved: int
+
+
+@attrs.frozen
+class PartStarted:
+    """One node's part of an attempt runs. `start_time_s` is the node's own clock."""
+
+    time_s: float
+    key: AttemptKey
+    node: NodeName
+    start_time_s: float
+
+
+@attrs.frozen
+class PartEnded:
+    """One node's part of a gang ended while others still run. A single-node attempt has only JobEnded."""
+
+    time_s: float
+    key: AttemptKey
+    node: NodeName
+    end: End
+
+
+@attrs.frozen
+class JobCancelRequested:
+    """Active elements were asked to end; each ends by its own JobEnded (or JobRequeued, if `does_requeue`)."""
+
+    time_s: float
+    job_id: JobId
+    elements: Ranges
+    by: str
+    does_requeue: bool = False
+    detail: str = ""
+
+
+@attrs.frozen
+class JobEnded:
+    """Elements reached a final state (`end.state`). Several only if they never ran.
+
+    `start_time_s` is None for elements that never started; `end_time_s` is the node's own clock if they did.
+    """
+
+    time_s: float
+    job_id: JobId
+    elements: Ranges
+    attempt: int
+    end: End
+    start_time_s: float | None
+    end_time_s: float
+
+
+@attrs.frozen
+class JobRequeued:
+    """An attempt is over and the element waits again, as attempt + 1."""
+
+    time_s: float
+    key: AttemptKey
+    by: str
+    end: End
+
+
+@attrs.frozen
+class NodeJoined:
+    """A node's executor reported; the node can be given work (unless drained)."""
+
+    time_s: float
+    node: Node
+    boot_id: str
+
+
+@attrs.frozen
+class NodeSuspected:
+    time_s: float
+    node: NodeName
+
+
+@attrs.frozen
+class NodeWentDown:
+    time_s: float
+    node: NodeName
+    detail: str
+
+
+@attrs.frozen
+class NodeDrained:
+    time_s: float
+    node: NodeName
+    reason: str
+    by: str
+
+
+@attrs.frozen
+class NodeResumed:
+    time_s: float
+    node: NodeName
+    by: str
+
+
+@attrs.frozen
+class OrphanFound:
+    """A node has records of an attempt that the state does not want there: it is ended and forgotten."""
+
+    time_s: float
+    node: NodeName
+    key: AttemptKey
+    is_ended: bool
+
+
+@attrs.frozen
+class Planned:
+    """A pass of the engine that started or promised something: what it saw, and its promises (job, start time)."""
+
+    time_s: float
+    engine: str
+    sequence: int
+    depth: int
+    start_count: int
+    refused_count: int
+    reserves: tuple[tuple[JobId, float], ...]
+
+
+@attrs.frozen
+class ObserverDisabled:
+    time_s: float
+    observer: str
+    detail: str
+
+
+Event = (
+    ClusterDefined
+    | JobSubmitted
+    | JobHeld
+    | JobReleased
+    | PriorityChanged
+    | JobPlaced
+    | InputsStaged
+    | PartStarted
+    | PartEnded
+    | JobCancelRequested
+    | JobEnded
+    | JobRequeued
+    | NodeJoined
+    | NodeSuspected
+    | NodeWentDown
+    | NodeDrained
+    | NodeResumed
+    | OrphanFound
+    | Planned
+    | ObserverDisabled
+)
+
+EVENT_CLASSES: Final[dict[str, type[Any]]] = {cls.__name__: cls for cls in Event.__args__}
+EVENT_VERSIONS: Final[dict[str, int]] = dict.fromkeys(EVENT_CLASSES, 1)
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODERS = {name: msgspec.msgpack.Decoder(cls) for name, cls in EVENT_CLASSES.items()}
+
+
+def encode_event(event: Event) -> tuple[str, int, bytes]:
+    """(kind, version, msgpack body), as the journal stores it."""
+    kind = type(event).__name__
+    return kind, EVENT_VERSIONS[kind], _ENCODER.encode(event)
+
+
+def decode_event(kind: str, version: int, body: bytes) -> Event:
+    """The inverse. Raises ValueError for a kind or version that this HAL does not know: never skip one."""
+    if EVENT_VERSIONS.get(kind) != version:
+        raise ValueError(f"event {kind} version {version} was written by another version of HAL")
+    event: Event = _DECODERS[kind].decode(body)
+    return event

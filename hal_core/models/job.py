@@ -1,0 +1,201 @@
+"""Jobs: what a user asked for, how its life is named, and how it may end."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NewType
+
+import attrs
+
+from hal_core.models.node import PartitionName
+from hal_core.models.ranges import Ranges
+
+JobId = NewType("JobId", int)
+
+
+class JobState(Enum):
+    """A state for each phase that may take long (Flux RFC 21); the reason says why within it."""
+
+    PENDING = "PENDING"
+    STAGING = "STAGING"
+    """An allocation is held; inputs are staged and the launch is ordered."""
+    RUNNING = "RUNNING"
+    CLEANUP = "CLEANUP"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    TIMEOUT = "TIMEOUT"
+
+
+ACTIVE = frozenset({JobState.STAGING, JobState.RUNNING, JobState.CLEANUP})
+FINAL = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED, JobState.TIMEOUT})
+
+
+class EndKind(Enum):
+    """The one typed reason for every end."""
+
+    EXITED = "exited"
+    SIGNALLED = "signalled"
+    OUT_OF_MEMORY = "out_of_memory"
+    TIME_LIMIT = "time_limit"
+    NODE_LOST = "node_lost"
+    CANCELLED = "cancelled"
+    LAUNCH_FAILED = "launch_failed"
+    SUPERVISOR_LOST = "supervisor_lost"
+    STAGING_FAILED = "staging_failed"
+    DEPENDENCY_NEVER_SATISFIED = "dependency_never_satisfied"
+    GANG_FAILED = "gang_failed"
+    """Another part of the same gang failed, so this part was ended."""
+
+
+@attrs.frozen
+class End:
+    """How a job (or one node's part of it) ended."""
+
+    kind: EndKind
+    exit_code: int | None = None
+    signal: int | None = None
+    peak_memory_bytes: int | None = None
+    cpu_s: float | None = None
+    by: str = ""
+    """Who cancelled it."""
+    detail: str = ""
+
+    @property
+    def state(self) -> JobState:
+        """The final job state that this end means."""
+        match self.kind:
+            case EndKind.EXITED:
+                return JobState.COMPLETED if self.exit_code == 0 else JobState.FAILED
+            case EndKind.TIME_LIMIT:
+                return JobState.TIMEOUT
+            case EndKind.CANCELLED | EndKind.DEPENDENCY_NEVER_SATISFIED:
+                return JobState.CANCELLED
+            case _:
+                return JobState.FAILED
+
+
+class Spread(Enum):
+    """How often the command runs within one job: once, once on each node, or once for each task."""
+
+    JOB = "job"
+    NODE = "node"
+    TASK = "task"
+
+
+@attrs.frozen
+class Shape:
+    """What the engine must find room for. Jobs of equal shape share one answer in a pass.
+
+    The amounts are for one node of the gang. `cpus`, `memory_bytes` and `generic` are what the fullest node must
+    offer; a node with fewer tasks is given less.
+    """
+
+    partition: PartitionName
+    node_count: int
+    cpus: int
+    memory_bytes: int
+    gpus: int = 0
+    gpu_type: str = ""
+    generic: tuple[tuple[str, int], ...] = ()
+    features: tuple[str, ...] = ()
+    is_exclusive: bool = False
+
+
+class DependencyKind(Enum):
+    AFTER = "after"
+    AFTEROK = "afterok"
+    AFTERNOTOK = "afternotok"
+    AFTERANY = "afterany"
+    AFTERCORR = "aftercorr"
+    SINGLETON = "singleton"
+
+
+@attrs.frozen
+class Dependency:
+    """`job_id` is 0 for SINGLETON, which waits for earlier jobs of the same user and name."""
+
+    kind: DependencyKind
+    job_id: JobId = JobId(0)
+
+
+@attrs.frozen
+class ArraySpec:
+    """Indices of a job array as ranges, and how many may run at once (None: no limit)."""
+
+    indices: Ranges
+    throttle: int | None = None
+
+
+@attrs.frozen
+class Owner:
+    """Who a job belongs to. Comes from the caller's credentials, never from the request."""
+
+    user: str
+    uid: int
+    gid: int
+
+
+@attrs.frozen
+class JobSpec:
+    """What the user asked for. Never changes after submission.
+
+    Exactly one of `script` and `command` is given. Amounts are per task or per node as their names say.
+    """
+
+    name: str
+    partition: PartitionName
+    script: str = ""
+    """Text of a script that begins with `#!`; run as a file with `arguments`."""
+    command: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    node_count: int = 1
+    task_count: int = 1
+    cpus_per_task: int = 1
+    memory_bytes_per_node: int = 0
+    """0 means no request and no limit."""
+    gpus_per_node: int = 0
+    gpu_type: str = ""
+    generic_per_node: tuple[tuple[str, int], ...] = ()
+    features: tuple[str, ...] = ()
+    is_exclusive: bool = False
+    walltime_s: float | None = None
+    working_directory: str = "/"
+    environment: tuple[str, ...] = ()
+    """`NAME=value` strings, in the order of the caller."""
+    input_path: str = "/dev/null"
+    output_pattern: str = ""
+    error_pattern: str = ""
+    """Patterns (`%j %A %a %x %N %u %%`) relative to the working directory; an empty error joins the output."""
+    does_append: bool = False
+    """Output files are appended to; otherwise truncated by the first attempt."""
+    array: ArraySpec | None = None
+    dependencies: tuple[Dependency, ...] = ()
+    needs_all_dependencies: bool = True
+    """True: every dependency must be satisfied; False: one suffices (`?` between them)."""
+    priority: int = 0
+    """Larger is earlier. Users may only lower it below 0 (nice); operators may raise it."""
+    begin_time_s: float = 0.0
+    is_held: bool = False
+    spread: Spread = Spread.JOB
+    kill_grace_s: float = 5.0
+    """Between SIGTERM and SIGKILL at a cancel or at the time limit."""
+    inputs: tuple[str, ...] = ()
+    """Datasets (names, paths, URLs) that must be there before the start."""
+    account: str = ""
+    comment: str = ""
+
+    def shape(self) -> Shape:
+        """What the engine must find room for, for one element."""
+        tasks_per_node = -(-self.task_count // self.node_count)
+        return Shape(
+            partition=self.partition,
+            node_count=self.node_count,
+            cpus=tasks_per_node * self.cpus_per_task,
+            memory_bytes=self.memory_bytes_per_node,
+            gpus=self.gpus_per_node,
+            gpu_type=self.gpu_type,
+            generic=self.generic_per_node,
+            features=self.features,
+            is_exclusive=self.is_exclusive,
+        )

@@ -1,0 +1,178 @@
+"""Messages: what comes into the core. Imperatives from people, observations from the planes.
+
+A message is never stored; the events it leads to are. Each is decided in rules/decide.py.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from hal_core.models.job import End, JobId, JobSpec, Owner
+from hal_core.models.node import Cluster, Node, NodeName
+from hal_core.models.placement import AttemptKey
+from hal_core.models.ranges import Ranges
+
+
+@attrs.frozen
+class Submission:
+    """One job to take in. `client_id` makes it idempotent per user: sent twice, it is one job."""
+
+    client_id: str
+    owner: Owner
+    spec: JobSpec
+
+
+@attrs.frozen
+class Submit:
+    """Take in all or none. Answer: a tuple of JobId in the same order."""
+
+    submissions: tuple[Submission, ...]
+
+
+@attrs.frozen
+class JobSelection:
+    """A job, or some indices of an array. `indices` None means all of it."""
+
+    job_id: JobId
+    indices: Ranges | None = None
+
+
+@attrs.frozen
+class Cancel:
+    """Answer: the number of elements that were asked to end. Final elements are left alone (0, no event)."""
+
+    selection: JobSelection
+    by: str
+
+
+@attrs.frozen
+class Hold:
+    selection: JobSelection
+    by: str
+
+
+@attrs.frozen
+class Release:
+    selection: JobSelection
+    by: str
+
+
+@attrs.frozen
+class Requeue:
+    """End the running attempt if there is one and queue the job again, as a new numbered attempt."""
+
+    selection: JobSelection
+    by: str
+
+
+@attrs.frozen
+class SetPriority:
+    job_id: JobId
+    priority: int
+    by: str
+
+
+@attrs.frozen
+class DefineCluster:
+    """The configuration as read at start or reload."""
+
+    cluster: Cluster
+
+
+@attrs.frozen
+class PartStatus:
+    """What a node knows about one attempt: started and perhaps ended (end is None while it runs)."""
+
+    key: AttemptKey
+    start_time_s: float | None = None
+    end_time_s: float | None = None
+    end: End | None = None
+
+
+@attrs.frozen
+class NodeReported:
+    """A node's executor (re)connected. `parts` is everything that the node still has records of."""
+
+    node: Node
+    boot_id: str
+    parts: tuple[PartStatus, ...] = ()
+
+
+@attrs.frozen
+class NodeSilent:
+    """Contact to a node was lost a moment ago."""
+
+    node: NodeName
+
+
+@attrs.frozen
+class NodeLost:
+    """Contact stayed lost beyond the limit, or an operator says so: what ran there is given up."""
+
+    node: NodeName
+    detail: str
+
+
+@attrs.frozen
+class DrainNode:
+    node: NodeName
+    reason: str
+    by: str
+
+
+@attrs.frozen
+class ResumeNode:
+    node: NodeName
+    by: str
+
+
+@attrs.frozen
+class PartsChanged:
+    """A batch of reports from one node: parts that started, or ended."""
+
+    node: NodeName
+    parts: tuple[PartStatus, ...]
+
+
+@attrs.frozen
+class StagingDone:
+    key: AttemptKey
+    bytes_moved: int = 0
+
+
+@attrs.frozen
+class StagingFailed:
+    key: AttemptKey
+    detail: str
+
+
+@attrs.frozen
+class ObserverFailed:
+    observer: str
+    detail: str
+
+
+@attrs.frozen
+class Tick:
+    """A timer fired: something may have become due (begin times, retention)."""
+
+
+Message = (
+    Submit
+    | Cancel
+    | Hold
+    | Release
+    | Requeue
+    | SetPriority
+    | DefineCluster
+    | NodeReported
+    | NodeSilent
+    | NodeLost
+    | DrainNode
+    | ResumeNode
+    | PartsChanged
+    | StagingDone
+    | StagingFailed
+    | ObserverFailed
+    | Tick
+)

@@ -1,0 +1,128 @@
+"""The engine's question and answer: a snapshot of the cluster at one moment, and the plan made from it.
+
+A snapshot shares its columns with the live state: an engine must not change anything in it, and must not keep it
+after `plan` has returned. Node columns are lists indexed by node number (0 .. node_count-1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+import attrs
+
+from hal_core.models.job import JobId, Shape
+from hal_core.models.node import Node, NodeName, Partition, PartitionName
+
+
+@attrs.frozen
+class PendingJob:
+    """A job that could start now if there were room. `element_count` > 1 only for arrays (throttle already applied)."""
+
+    job_id: JobId
+    element_count: int
+    shape: Shape
+    walltime_s: float
+    """The limit, or infinity."""
+    priority: int
+    submit_time_s: float
+
+
+@attrs.frozen
+class RunningJob:
+    """An allocation in force: ends at the latest at `end_time_s` (infinity without a limit)."""
+
+    job_id: JobId
+    index: int
+    shape: Shape
+    node_numbers: tuple[int, ...]
+    end_time_s: float
+
+
+class NodeColumns(Protocol):
+    """Columns over all nodes. Free amounts count only what is not allocated; an unavailable node still has a row."""
+
+    nodes: Sequence[Node]
+    is_available: Sequence[bool]
+    """Up and not drained: may be given new work."""
+    free_cpus: Sequence[int]
+    free_memory_bytes: Sequence[int]
+    free_gpus: Sequence[Mapping[str, int]]
+    """By type, for nodes that have any; an empty mapping otherwise."""
+    free_generic: Sequence[Mapping[str, int]]
+    allocation_count: Sequence[int]
+    """Allocations on the node; an exclusive job needs 0."""
+
+
+class Snapshot(Protocol):
+    """What an engine sees in one cycle."""
+
+    now_s: float
+    sequence: int
+    columns: NodeColumns
+    partitions: Mapping[PartitionName, Partition]
+
+    def partition_nodes(self, name: PartitionName) -> Sequence[int]:
+        """Node numbers of the partition, ascending."""
+        ...
+
+    def pending(self) -> Iterator[PendingJob]:
+        """Jobs that may start, highest priority first, then oldest. Lazy: stop early at no cost."""
+        ...
+
+    def running(self) -> Iterator[RunningJob]:
+        """Allocations in force, in no particular order."""
+        ...
+
+
+@attrs.frozen
+class Start:
+    """Start `element_count` elements of the job now, each on the nodes given.
+
+    More than one element only for single-node shapes; they all go to the same node.
+    """
+
+    job_id: JobId
+    node_numbers: tuple[int, ...]
+    element_count: int = 1
+
+
+@attrs.frozen
+class Reserve:
+    """A promise: the job can start at `start_time_s` at the latest, on these nodes, if no job exceeds its limit."""
+
+    job_id: JobId
+    start_time_s: float
+    node_numbers: tuple[int, ...]
+
+
+@attrs.frozen
+class Plan:
+    """The engine's proposal. Nothing in it is believed: commit checks each start against the state."""
+
+    starts: tuple[Start, ...] = ()
+    reserves: tuple[Reserve, ...] = ()
+    depth: int = 0
+    """How many pending jobs were looked at."""
+
+
+@attrs.frozen
+class Prediction:
+    """Quantiles of a run time in seconds, p10 <= p50 <= p90. Used for planning only; jobs are killed at their limit."""
+
+    p10_s: float
+    p50_s: float
+    p90_s: float
+
+
+__all__ = [
+    "NodeColumns",
+    "NodeName",
+    "PendingJob",
+    "Plan",
+    "Prediction",
+    "Reserve",
+    "RunningJob",
+    "Snapshot",
+    "Start",
+]

@@ -1,0 +1,138 @@
+"""The planes: small Protocols that plugins implement. Nothing to inherit; each has a fake and a check in hal_core.testing.
+
+Hooks only register factories (hookspecs.py); the kernel then calls these objects directly, in batches.
+Engines and predictors are pure and synchronous; the other planes are trio-async.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import attrs
+import trio
+
+from hal_core.models.effect import CancelOrder, LaunchOrder
+from hal_core.models.event import Event
+from hal_core.models.job import JobSpec, Owner
+from hal_core.models.message import Message
+from hal_core.models.node import Node, NodeName
+from hal_core.models.placement import AttemptKey
+from hal_core.models.plan import Plan, Prediction, Snapshot
+
+Options = Mapping[str, Any]
+"""A plugin's own section of the YAML, already checked against the schema that the plugin registered."""
+
+Report = Callable[[Message], Awaitable[None]]
+"""How a plane sends an observation into the kernel's inbox. Waits while the inbox is full."""
+
+
+class Engine(Protocol):
+    """The scheduling engine: a pure function of the snapshot. No clock, no randomness, no input or output."""
+
+    def plan(self, snapshot: Snapshot) -> Plan:
+        """Propose starts and promises. Must return in bounded time for any queue length."""
+        ...
+
+
+class Predictor(Protocol):
+    """Learns run times from finished jobs. Its quantiles are used for planning, never for killing."""
+
+    def predict(self, specs: Sequence[tuple[Owner, JobSpec]]) -> Sequence[Prediction | None]:
+        """One answer for each; None where it knows nothing."""
+        ...
+
+    def learn(self, owner: Owner, spec: JobSpec, runtime_s: float) -> None: ...
+
+
+class Executor(Protocol):
+    """Runs attempts on nodes. All orders are idempotent by key; a repeated launch reports what is already known."""
+
+    async def run(self, report: Report, *, task_status: trio.TaskStatus[None]) -> None:
+        """Serve until cancelled. Reports NodeReported, NodeSilent, NodeLost and PartsChanged. Calls
+        `task_status.started()` when orders can be taken."""
+        ...
+
+    async def launch(self, node: NodeName, orders: Sequence[LaunchOrder]) -> None:
+        """Order launches. Returns when the order is sent, or silently drops it if the node is out of contact:
+        the kernel orders again when the node reports."""
+        ...
+
+    async def cancel(self, node: NodeName, orders: Sequence[CancelOrder]) -> None: ...
+
+    async def forget(self, node: NodeName, keys: Sequence[AttemptKey]) -> None:
+        """The journal holds these ends; records may be removed."""
+        ...
+
+
+@attrs.frozen
+class Replica:
+    """One complete copy of a dataset. `node` None: visible from every node (shared file system)."""
+
+    dataset: str
+    path: str
+    size_bytes: int
+    node: NodeName | None = None
+
+
+class LocalityProvider(Protocol):
+    """Knows where data is and brings it elsewhere. Raises errors.UserError with a text for the job's owner."""
+
+    def recognises(self, dataset: str) -> bool:
+        """Whether this provider is the one for that name, path or URL."""
+        ...
+
+    async def locate(self, datasets: Sequence[str]) -> Sequence[Sequence[Replica]]: ...
+
+    async def stage(self, dataset: str, nodes: Sequence[NodeName]) -> int:
+        """Make the dataset readable on the nodes. Returns bytes moved (0: it was there)."""
+        ...
+
+    async def evict(self, dataset: str, node: NodeName) -> None: ...
+
+    def cost(self, replica: Replica, node: NodeName) -> tuple[float, float]:
+        """(seconds, money) that staging the replica to the node is expected to take."""
+        ...
+
+
+class Observer(Protocol):
+    """Reads the event log. One that raises or is late is switched off, and that is an event."""
+
+    async def record(self, first_sequence: int, events: Sequence[Event]) -> None:
+        """A batch, in order, already durable. Must return within a second."""
+        ...
+
+
+@attrs.frozen
+class Offer:
+    """A kind of node that a provider can supply. `price_per_hour` is in the cluster's currency."""
+
+    name: str
+    node: Node
+    price_per_hour: float
+    count_max: int
+    boot_s: float
+
+
+@attrs.frozen
+class Instance:
+    """A node supplied by a provider, identified by `native_id` at the provider and `node` in HAL."""
+
+    native_id: str
+    offer: str
+    node: NodeName
+    is_ready: bool
+
+
+class CloudProvider(Protocol):
+    """Supplies nodes that cost money. `token` makes provisioning idempotent."""
+
+    async def offers(self) -> Sequence[Offer]: ...
+
+    async def provision(self, offer: str, count: int, token: str) -> Sequence[Instance]: ...
+
+    async def release(self, native_ids: Sequence[str]) -> None: ...
+
+    async def instances(self) -> Sequence[Instance]:
+        """All that exist now. "The list lost all my nodes" is an error (errors.PluginError), never a fact."""
+        ...
