@@ -1,6 +1,153 @@
-"""HAL, a hybrid adaptive learning scheduler. This module is the SDK: the names that a plugin may import.
+"""HAL, a hybrid adaptive learning scheduler. This module is the SDK: the names that a plugin may import, and no others.
 
-It is lazy: importing it costs next to nothing and pulls in nothing; a name is loaded when it is first used.
+    from hal_core import Plan, PluginInfo, Snapshot, Start, hookimpl
+
+It is lazy: importing it takes microseconds and pulls in nothing; a name is loaded when it is first used. Deeper modules
+may change without notice. `SDK_VERSION` grows when a name here changes its meaning or goes.
 """
 
+TYPE_CHECKING = False  # type checkers read this as True; importing `typing` would cost more than all the rest here
+if TYPE_CHECKING:
+    from hal_core.errors import (
+        Conflict as Conflict,
+        HalError as HalError,
+        InvalidInput as InvalidInput,
+        NotFound as NotFound,
+        PluginError as PluginError,
+        Problem as Problem,
+        Refused as Refused,
+        Unavailable as Unavailable,
+        UserError as UserError,
+        did_you_mean as did_you_mean,
+    )
+    from hal_core.hookspecs import Register as Register, hookimpl as hookimpl
+    from hal_core.models.effect import CancelOrder as CancelOrder, LaunchOrder as LaunchOrder
+    from hal_core.models.event import (
+        ClusterDefined as ClusterDefined,
+        Event as Event,
+        InputsStaged as InputsStaged,
+        JobCancelRequested as JobCancelRequested,
+        JobEnded as JobEnded,
+        JobHeld as JobHeld,
+        JobPlaced as JobPlaced,
+        JobReleased as JobReleased,
+        JobRequeued as JobRequeued,
+        JobSubmitted as JobSubmitted,
+        NodeDrained as NodeDrained,
+        NodeJoined as NodeJoined,
+        NodeResumed as NodeResumed,
+        NodeSuspected as NodeSuspected,
+        NodeWentDown as NodeWentDown,
+        ObserverDisabled as ObserverDisabled,
+        OrphanFound as OrphanFound,
+        PartEnded as PartEnded,
+        PartStarted as PartStarted,
+        Planned as Planned,
+        PriorityChanged as PriorityChanged,
+    )
+    from hal_core.models.job import (
+        ArraySpec as ArraySpec,
+        Dependency as Dependency,
+        DependencyKind as DependencyKind,
+        End as End,
+        EndKind as EndKind,
+        JobId as JobId,
+        JobSpec as JobSpec,
+        JobState as JobState,
+        Owner as Owner,
+        Shape as Shape,
+        Spread as Spread,
+    )
+    from hal_core.models.message import (
+        Message as Message,
+        NodeLost as NodeLost,
+        NodeReported as NodeReported,
+        NodeSilent as NodeSilent,
+        PartsChanged as PartsChanged,
+        PartStatus as PartStatus,
+    )
+    from hal_core.models.node import (
+        Cluster as Cluster,
+        Node as Node,
+        NodeName as NodeName,
+        NodeStatus as NodeStatus,
+        Partition as Partition,
+        PartitionName as PartitionName,
+    )
+    from hal_core.models.placement import AttemptKey as AttemptKey, Share as Share
+    from hal_core.models.plan import (
+        NodeColumns as NodeColumns,
+        PendingJob as PendingJob,
+        Plan as Plan,
+        Prediction as Prediction,
+        Reserve as Reserve,
+        RunningJob as RunningJob,
+        Snapshot as Snapshot,
+        Start as Start,
+    )
+    from hal_core.models.plugin import SDK_VERSION as SDK_VERSION, PluginInfo as PluginInfo
+    from hal_core.models.ranges import (
+        Ranges as Ranges,
+        RangeSet as RangeSet,
+        count_of as count_of,
+        format_ranges as format_ranges,
+        members as members,
+        parse_ranges as parse_ranges,
+    )
+    from hal_core.options import structure_options as structure_options
+    from hal_core.planes import (
+        CloudProvider as CloudProvider,
+        Engine as Engine,
+        Executor as Executor,
+        Instance as Instance,
+        LocalityProvider as LocalityProvider,
+        Observer as Observer,
+        Offer as Offer,
+        Options as Options,
+        Predictor as Predictor,
+        Replica as Replica,
+        Report as Report,
+    )
+
 __version__ = "0.1.0"
+
+_NAMES_BY_MODULE = {
+    "errors": "Conflict HalError InvalidInput NotFound PluginError Problem Refused Unavailable UserError did_you_mean",
+    "hookspecs": "Register hookimpl",
+    "models.effect": "CancelOrder LaunchOrder",
+    "models.event": (
+        "ClusterDefined Event InputsStaged JobCancelRequested JobEnded JobHeld JobPlaced JobReleased JobRequeued "
+        "JobSubmitted NodeDrained NodeJoined NodeResumed NodeSuspected NodeWentDown ObserverDisabled OrphanFound "
+        "PartEnded PartStarted Planned PriorityChanged"
+    ),
+    "models.job": "ArraySpec Dependency DependencyKind End EndKind JobId JobSpec JobState Owner Shape Spread",
+    "models.message": "Message NodeLost NodeReported NodeSilent PartStatus PartsChanged",
+    "models.node": "Cluster Node NodeName NodeStatus Partition PartitionName",
+    "models.placement": "AttemptKey Share",
+    "models.plan": "NodeColumns PendingJob Plan Prediction Reserve RunningJob Snapshot Start",
+    "models.plugin": "PluginInfo SDK_VERSION",
+    "models.ranges": "RangeSet Ranges count_of format_ranges members parse_ranges",
+    "options": "structure_options",
+    "planes": (
+        "CloudProvider Engine Executor Instance LocalityProvider Observer Offer Options Predictor Replica Report"
+    ),
+}
+_MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> object:
+    """Load a name of the SDK at its first use, and keep it."""
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module 'hal_core' has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"hal_core.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULE_OF})
