@@ -8,11 +8,14 @@ an attrs validator or converter that raises ValueError becomes a Problem at its 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from types import GenericAlias
+from typing import Any, TypeVar, get_args, get_origin
 
 import attrs
 from cattrs import Converter
+from cattrs.cols import list_structure_factory, mapping_structure_factory
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
+from cattrs.gen import make_dict_structure_fn
 
 from hal_core.errors import InvalidInput, Problem, did_you_mean
 
@@ -39,12 +42,54 @@ def _strict(wanted: str, *accepted: type) -> Callable[[Any, Any], Any]:
     return structure
 
 
+def _guarded(hook: Callable[[Any, Any], Any], wanted: str, *accepted: type) -> Callable[[Any, Any], Any]:
+    """cattrs iterates whatever it is given, a text letter by letter: look at the kind of thing first."""
+
+    def structure(value: Any, cls: Any) -> Any:
+        if not isinstance(value, accepted):
+            raise TypeError(f"expected {wanted}, not {value!r}")
+        return hook(value, cls)
+
+    return structure
+
+
+def _attrs_hook(cls: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+    hook = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True)
+    return _guarded(hook, "a mapping", Mapping)
+
+
+def _list_hook(cls: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+    return _guarded(list_structure_factory(cls, converter), "a list", list, tuple)
+
+
+def _tuple_hook(cls: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+    as_list: Any = GenericAlias(list, get_args(cls)[:1])
+    hook = converter.get_structure_hook(as_list)
+    return lambda value, _: tuple(hook(value, as_list))
+
+
+def _mapping_hook(cls: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+    return _guarded(mapping_structure_factory(cls, converter), "a mapping", Mapping)
+
+
+def _is_tuple(cls: Any) -> bool:
+    return _origin(cls) is tuple and get_args(cls)[1:] == (...,)
+
+
+def _origin(cls: Any) -> object:
+    return get_origin(cls)
+
+
 def _make_converter() -> Converter:
     converter = Converter(forbid_extra_keys=True, detailed_validation=True)
     converter.register_structure_hook(bool, _strict("true or false", bool))
     converter.register_structure_hook(int, _strict("a whole number", int))
     converter.register_structure_hook(float, _strict("a number", int, float))
     converter.register_structure_hook(str, _strict("text", str))
+    converter.register_structure_hook_factory(attrs.has, _attrs_hook)
+    converter.register_structure_hook_factory(lambda cls: _origin(cls) is list, _list_hook)
+    converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
+    converter.register_structure_hook_factory(lambda cls: _origin(cls) in (dict, Mapping), _mapping_hook)
     return converter
 
 
@@ -63,7 +108,7 @@ def _problems(error: BaseException, place: str, cls: type | None = None) -> Iter
         for rest in without:
             yield from _problems(rest, place)
     elif isinstance(error, ForbiddenExtraKeysError):
-        known = [field.alias for field in attrs.fields(error.cl)]
+        known = [field.name for field in attrs.fields(error.cl)]
         for key in sorted(map(str, error.extra_fields)):
             text = f"unknown option{did_you_mean(key, known)}; known: {', '.join(known) or 'none'}"
             yield Problem(_join(place, key), text)

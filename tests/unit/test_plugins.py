@@ -1,0 +1,185 @@
+"""The plugin host, with real plugins: modules and distributions written to disk and found by entry point."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import sys
+from importlib.metadata import EntryPoint, distributions
+
+import pytest
+
+from hal_core.errors import NotFound, PluginError, UserError
+from hal_core.models.plugin import PluginStatus
+from hal_core.plugins import Plugins
+
+HEADER = "from hal_core import PluginInfo, hookimpl\n__hal_plugin__ = PluginInfo(sdk=1, summary='for a test')\n"
+ENGINE = """
+class Nothing:
+    def __init__(self, options): self.options = options
+    def plan(self, snapshot): return None
+
+@hookimpl
+def hal_register_engines(register):
+    register({name!r}, Nothing, "plans nothing")
+"""
+NUMBERS = itertools.count()
+
+
+class Site:
+    """A directory of installed distributions, as pip would leave it."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def install(self, plugin: str, source: str, distribution: str = "") -> None:
+        module = f"hal_test_plugin_{next(NUMBERS)}"
+        (self.path / f"{module}.py").write_text(source)
+        distribution = distribution or f"dist-{plugin}"
+        info = self.path / f"{distribution.replace('-', '_')}-1.5.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.5\n")
+        (info / "entry_points.txt").write_text(f"[hal]\n{plugin} = {module}\n")
+
+    def found(self) -> list[EntryPoint]:
+        return [each for dist in distributions(path=[str(self.path)]) for each in dist.entry_points]
+
+    def load(self, environment=None, trace_to=None) -> Plugins:
+        return Plugins.load(environment or {}, self.found(), trace_to)
+
+
+@pytest.fixture
+def site(tmp_path):
+    sys.path.insert(0, str(tmp_path))
+    yield Site(tmp_path)
+    sys.path.remove(str(tmp_path))
+
+
+def test_a_plugin_registers_and_its_factory_gets_the_options(site):
+    site.install("example", HEADER + ENGINE.format(name="nothing"))
+    plugins = site.load()
+    assert plugins.names("engine") == ("nothing",)
+    assert plugins.engine("nothing", {"depth": 3}).options == {"depth": 3}
+    (listing,) = plugins.listing()
+    assert (listing.name, listing.distribution, listing.version) == ("example", "dist-example", "1.5")
+    assert listing.status is PluginStatus.LOADED
+    assert [(each.plane, each.name, each.summary) for each in listing.provides] == [
+        ("engine", "nothing", "plans nothing")
+    ]
+
+
+def test_an_unknown_name_says_what_is_installed_and_what_is_broken(site):
+    site.install("example", HEADER + ENGINE.format(name="backfill"))
+    site.install("bad", "raise RuntimeError('no licence server')")
+    with pytest.raises(NotFound) as caught:
+        site.load().engine("backfil")
+    text = str(caught.value)
+    assert text.startswith("no engine named 'backfil'; installed: backfill (did you mean 'backfill'?)")
+    assert "plugin 'bad' is broken: RuntimeError: no licence server" in text
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import no_such_module_anywhere", "No module named 'no_such_module_anywhere'"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("class Odd(BaseException): pass\nraise Odd('odd')", "Odd: odd"),
+        ("def broken(:", "SyntaxError"),
+        ("", "does not say for which SDK it was written: add __hal_plugin__ = hal_core.PluginInfo(sdk=1"),
+        (HEADER.replace("sdk=1", "sdk=99"), "written for SDK version 99; this HAL has version 1"),
+        (HEADER + "@hookimpl\ndef hal_register_engine(register): pass", "hal_register_engine"),
+        (HEADER + "@hookimpl\ndef hal_register_engines(register, application): pass", "application"),
+        (HEADER + "@hookimpl\ndef hal_register_engines(register): raise SystemExit('bye')", "SystemExit: bye"),
+        (HEADER + "@hookimpl\ndef hal_register_engines(register): register('', print)", "printable text, not ''"),
+        (HEADER + "@hookimpl\ndef hal_register_engines(register): register('x', 5)", "must be callable, not 5"),
+        (
+            HEADER + "@hookimpl\ndef hal_register_engines(register): [register('x', print) for _ in range(2)]",
+            "plugin 'bad' registers engine 'x' twice",
+        ),
+    ],
+)
+def test_a_broken_plugin_is_listed_with_its_reason_and_the_others_work(site, source, reason):
+    site.install("bad", source)
+    site.install("good", HEADER + ENGINE.format(name="nothing"))
+    plugins = site.load()
+    bad, good = plugins.listing()
+    assert bad.status is PluginStatus.BROKEN
+    assert reason in bad.reason
+    assert bad.provides == ()
+    assert good.status is PluginStatus.LOADED
+    assert plugins.names("engine") == ("nothing",)
+
+
+def test_a_plugin_that_fails_half_way_has_registered_nothing(site):
+    late = "@hookimpl\ndef hal_register_observers(register): raise ValueError('late')\n"
+    site.install("bad", HEADER + ENGINE.format(name="nothing") + late)
+    assert site.load().names("engine") == ()
+
+
+def test_a_name_that_two_plugins_register_belongs_to_neither_until_one_is_disabled(site):
+    site.install("one", HEADER + ENGINE.format(name="fifo"))
+    site.install("two", HEADER + ENGINE.format(name="fifo"))
+    plugins = site.load()
+    assert plugins.names("engine") == ()
+    with pytest.raises(PluginError, match="engine 'fifo' is registered by 'one' and 'two': disable one"):
+        plugins.engine("fifo")
+    assert all("registered by 'one' and 'two'" in each.reason for each in plugins.listing())
+    assert site.load({"HAL_DISABLED_PLUGINS": "two"}).names("engine") == ("fifo",)
+
+
+def test_two_distributions_with_one_plugin_name_are_both_refused_by_name(site):
+    site.install("same", HEADER + ENGINE.format(name="a"), "dist-one")
+    site.install("same", HEADER + ENGINE.format(name="b"), "dist-two")
+    plugins = site.load()
+    assert plugins.names("engine") == ()
+    assert all("dist-one" in each.reason and "dist-two" in each.reason for each in plugins.listing())
+
+
+def test_a_plugin_found_twice_is_one_plugin(site):
+    site.install("example", HEADER + ENGINE.format(name="nothing"))
+    plugins = Plugins.load({}, site.found() + site.found())
+    assert len(plugins.listing()) == 1
+    assert plugins.names("engine") == ("nothing",)
+
+
+def test_a_disabled_plugin_is_not_even_imported(site):
+    site.install("bad", "raise RuntimeError('imported')")
+    (listing,) = site.load({"HAL_DISABLED_PLUGINS": "other, bad"}).listing()
+    assert listing.status is PluginStatus.DISABLED
+    assert listing.reason == "HAL_DISABLED_PLUGINS"
+
+
+def test_the_order_of_discovery_decides_nothing(site):
+    for plugin, name in [("one", "fifo"), ("two", "fifo"), ("three", "backfill")]:
+        site.install(plugin, HEADER + ENGINE.format(name=name))
+    found = site.found()
+    listings = {Plugins.load({}, order).listing() for order in itertools.permutations(found)}
+    assert len(listings) == 1
+
+
+@pytest.mark.parametrize(
+    ("factory", "kind", "text"),
+    [
+        ("def make(options): raise ValueError('boom')", PluginError, "failed to make engine 'x': ValueError: boom"),
+        ("def make(options): raise SystemExit(1)", PluginError, "failed to make engine 'x': SystemExit: 1"),
+        ("def make(options): return object()", PluginError, "is a object without ['plan']"),
+        ("from hal_core import Refused\ndef make(options): raise Refused('no depth')", UserError, "no depth"),
+    ],
+)
+def test_a_factory_that_fails_is_told_apart_from_a_user_mistake(site, factory, kind, text):
+    hook = "\n@hookimpl\ndef hal_register_engines(register): register('x', make)\n"
+    site.install("bad", HEADER + factory + hook)
+    with pytest.raises(kind) as caught:
+        site.load().engine("x")
+    assert text in str(caught.value)
+
+
+def test_calls_can_be_traced(site):
+    site.install("example", HEADER + ENGINE.format(name="nothing"))
+    written = io.StringIO()
+    site.load({"HAL_TRACE_PLUGINS": "1"}, written)
+    assert "example hal_register_engines(register)" in written.getvalue()
+    assert "example registered engine 'nothing'" in written.getvalue()
+    quiet = io.StringIO()
+    site.load({"HAL_TRACE_PLUGINS": "0"}, quiet)
+    assert quiet.getvalue() == ""
