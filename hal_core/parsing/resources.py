@@ -1,0 +1,85 @@
+"""GPUs (`2`, `a100:2`), generic resources (`licence_x:2,fast_disk`) and features (`ib&ssd`) in a request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from hal_core.parsing.names import parse_identifier
+from hal_core.parsing.text import parse_count, shown, wrong
+
+
+class Gpus(NamedTuple):
+    """A number of GPUs, of one type or (empty) of any."""
+
+    count: int
+    type: str = ""
+
+
+class Generic(NamedTuple):
+    """Generic resources for each node, sorted by name; Slurm's `gpu` among them is kept apart."""
+
+    amounts: tuple[tuple[str, int], ...] = ()
+    gpus: Gpus | None = None
+
+
+def parse_gpus(text: str) -> Gpus:
+    """`2` or `a100:2`. Several types in one request are not supported."""
+    if "," in text:
+        raise wrong(f"{shown(text)} asks for several types of GPU; one type per job is supported, such as a100:2")
+    kind, colon, count = text.rpartition(":")
+    if not text or (colon and not kind):
+        raise wrong(f"{shown(text)} is not a number of GPUs; write 2 or a100:2")
+    return Gpus(parse_count(count), parse_identifier(kind) if colon else "")
+
+
+def format_gpus(gpus: Gpus) -> str:
+    return f"{gpus.type}:{gpus.count}" if gpus.type else str(gpus.count)
+
+
+def parse_generic(text: str) -> Generic:
+    """`licence_x:2,fast_disk,gpu:a100:1`; a name alone is one. `none` asks for nothing."""
+    amounts: dict[str, int] = {}
+    gpus = None
+    for part in () if text.lower() == "none" else text.split(","):
+        name, colon, rest = part.partition(":")
+        if name == "gpu":
+            if gpus is not None:
+                raise wrong(f"{shown(text)} names gpu twice; one type of GPU per job is supported")
+            gpus = _parse_generic_gpus(rest, bool(colon))
+        elif parse_identifier(name) in amounts:
+            raise wrong(f"{shown(text)} names {name!r} twice; name every resource once")
+        elif ":" in rest:
+            raise wrong(f"{shown(part)}: only GPUs have types; write {name}:2")
+        else:
+            amounts[name] = parse_count(rest, low=1) if colon else 1
+    return Generic(tuple(sorted(amounts.items())), gpus)
+
+
+def format_generic(generic: Generic) -> str:
+    """The inverse of `parse_generic`."""
+    parts = [f"{name}:{count}" for name, count in generic.amounts]
+    if generic.gpus is not None:
+        parts.insert(0, f"gpu:{format_gpus(generic.gpus)}")
+    return ",".join(parts) or "none"
+
+
+def parse_features(text: str) -> tuple[str, ...]:
+    """`ib&ssd` or `ib,ssd`: all are needed. Alternatives and counts are refused."""
+    for sign in "|[]()*":
+        if sign in text:
+            raise wrong(f"{shown(text)}: {sign!r} is not supported; name features that every node must have: ib&ssd")
+    return tuple(dict.fromkeys(parse_identifier(part) for part in text.replace("&", ",").split(",")))
+
+
+def format_features(features: Iterable[str]) -> str:
+    return "&".join(features)
+
+
+def _parse_generic_gpus(rest: str, has_colon: bool) -> Gpus:
+    """After `gpu`: nothing, `:2`, `:a100` or `:a100:2`."""
+    if not has_colon:
+        return Gpus(1)
+    if ":" not in rest and not rest[:1].isdigit():
+        return Gpus(1, parse_identifier(rest))
+    return parse_gpus(rest)
