@@ -87,8 +87,7 @@ class Spread(Enum):
 class Shape:
     """What the engine must find room for. Jobs of equal shape share one answer in a pass.
 
-    The amounts are for one node of the gang. `cpus`, `memory_bytes` and `generic` are what the fullest node must
-    offer; a node with fewer tasks is given less.
+    The amounts are for one node of the gang, and every node is given the same: what the fullest one needs.
     """
 
     partition: PartitionName

@@ -176,3 +176,6 @@ Message = (
     | ObserverFailed
     | Tick
 )
+
+Answer = tuple[JobId, ...] | int | None
+"""What the sender is told: the job ids (Submit), how many elements (Cancel, Requeue), or nothing."""

@@ -50,6 +50,8 @@ class Cluster:
     name: str
     nodes: tuple[Node, ...]
     partitions: tuple[Partition, ...]
+    node_timeout_s: float = 300.0
+    """Without contact for so long, a node is given up: it is down, and what ran there has ended (node_lost)."""
 
 
 class NodeStatus(Enum):

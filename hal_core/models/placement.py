@@ -14,7 +14,7 @@ class AttemptKey(NamedTuple):
     """Names one attempt of one element. A job that is no array has the single index 0. Attempts count from 1."""
 
     job_id: JobId
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls on a key
     attempt: int
 
     def __str__(self) -> str:

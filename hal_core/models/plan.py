@@ -42,25 +42,48 @@ class RunningJob:
 class NodeColumns(Protocol):
     """Columns over all nodes. Free amounts count only what is not allocated; an unavailable node still has a row."""
 
-    nodes: Sequence[Node]
-    is_available: Sequence[bool]
-    """Up and not drained: may be given new work."""
-    free_cpus: Sequence[int]
-    free_memory_bytes: Sequence[int]
-    free_gpus: Sequence[Mapping[str, int]]
-    """By type, for nodes that have any; an empty mapping otherwise."""
-    free_generic: Sequence[Mapping[str, int]]
-    allocation_count: Sequence[int]
-    """Allocations on the node; an exclusive job needs 0."""
+    @property
+    def nodes(self) -> Sequence[Node]: ...
+
+    @property
+    def is_available(self) -> Sequence[bool]:
+        """Up and not drained: may be given new work."""
+        ...
+
+    @property
+    def free_cpus(self) -> Sequence[int]: ...
+
+    @property
+    def free_memory_bytes(self) -> Sequence[int]: ...
+
+    @property
+    def free_gpus(self) -> Sequence[Mapping[str, int]]:
+        """By type, for nodes that have any; an empty mapping otherwise."""
+        ...
+
+    @property
+    def free_generic(self) -> Sequence[Mapping[str, int]]: ...
+
+    @property
+    def allocation_count(self) -> Sequence[int]:
+        """Allocations on the node; an exclusive job needs 0."""
+        ...
 
 
 class Snapshot(Protocol):
     """What an engine sees in one cycle."""
 
-    now_s: float
-    sequence: int
-    columns: NodeColumns
-    partitions: Mapping[PartitionName, Partition]
+    @property
+    def now_s(self) -> float: ...
+
+    @property
+    def sequence(self) -> int: ...
+
+    @property
+    def columns(self) -> NodeColumns: ...
+
+    @property
+    def partitions(self) -> Mapping[PartitionName, Partition]: ...
 
     def partition_nodes(self, name: PartitionName) -> Sequence[int]:
         """Node numbers of the partition, ascending."""

@@ -1,0 +1,1 @@
+"""Nouns: frozen attrs values that everything else speaks in. They decide nothing."""

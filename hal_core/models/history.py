@@ -1,0 +1,65 @@
+"""History: what is remembered of ended jobs, and how it may be asked for. Written by the journal, shown by REST and CLI."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from hal_core.models.job import EndKind, JobId, JobState
+
+HISTORY_LIMIT_MAX: Final = 1000
+
+
+@attrs.frozen
+class HistoryFilters:
+    """What to look for; a field left empty matches everything. Times are those of the end, `until_s` is exclusive."""
+
+    user: str | None = None
+    states: tuple[JobState, ...] = ()
+    name: str | None = None
+    partition: str | None = None
+    since_s: float | None = None
+    until_s: float | None = None
+    job_id: JobId | None = None
+    is_oldest_first: bool = False
+
+
+@attrs.frozen
+class HistoryEntry:
+    """One end of a job, or of some elements of an array. `sequence` is that of the JobEnded event."""
+
+    sequence: int
+    job_id: JobId
+    elements: str
+    """Indices as ranges text ("0-3,8"); "0" for a job that is no array."""
+    attempt: int
+    user: str
+    name: str
+    partition: str
+    account: str
+    state: JobState
+    kind: EndKind
+    exit_code: int | None
+    signal: int | None
+    ended_by: str
+    detail: str
+    submit_time_s: float | None
+    start_time_s: float | None
+    end_time_s: float
+    nodes: tuple[str, ...]
+    """In rank order; empty if it never had an allocation."""
+    node_count: int
+    cpus: int
+    """Asked for, over all nodes."""
+    walltime_s: float | None
+    peak_memory_bytes: int | None
+    cpu_s: float | None
+
+
+@attrs.frozen
+class HistoryPage:
+    """Some entries, and where to go on (None: that was all)."""
+
+    entries: tuple[HistoryEntry, ...]
+    next_cursor: int | None

@@ -1,0 +1,94 @@
+"""Taking jobs in, and taking a configuration in: what is refused here never becomes an event."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hal_core.errors import Conflict, InvalidInput, NotFound, Problem, did_you_mean
+from hal_core.models.event import ClusterDefined, Event, JobSubmitted
+from hal_core.models.job import DependencyKind, JobId, JobSpec
+from hal_core.models.message import DefineCluster, Submission, Submit
+
+if TYPE_CHECKING:
+    from hal_core.rules.state import State
+
+
+def submit(state: State, message: Submit, now_s: float) -> tuple[list[Event], tuple[JobId, ...]]:
+    """All or none. A client id that was used by the same user before is answered with the same job."""
+    problems: list[Problem] = []
+    events: list[Event] = []
+    ids: list[JobId] = []
+    next_id = state.next_job_id
+    in_this_batch: dict[tuple[int, str], tuple[JobId, JobSpec]] = {}
+    for submission in message.submissions:
+        known = _known(state, submission, in_this_batch)
+        if known is not None:
+            ids.append(known)
+            continue
+        problems += _problems(state, submission.spec)
+        job_id = JobId(next_id)
+        next_id += 1
+        ids.append(job_id)
+        if submission.client_id:
+            in_this_batch[submission.owner.uid, submission.client_id] = (job_id, submission.spec)
+        events.append(JobSubmitted(now_s, job_id, submission.client_id, submission.owner, submission.spec))
+    if problems:
+        raise InvalidInput(dict.fromkeys(problems))
+    return events, tuple(ids)
+
+
+def _known(
+    state: State, submission: Submission, in_this_batch: dict[tuple[int, str], tuple[JobId, JobSpec]]
+) -> JobId | None:
+    """The job that the client id already stands for. Raises Conflict if it was another request."""
+    key = (submission.owner.uid, submission.client_id)
+    if not submission.client_id:
+        return None
+    if key in in_this_batch:
+        job_id, spec = in_this_batch[key]
+    elif key in state.client_ids:
+        job_id = state.client_ids[key][0]
+        record = state.find(job_id)
+        if record is None:
+            return job_id
+        spec = record.spec
+    else:
+        return None
+    if spec != submission.spec:
+        raise Conflict(f"client id {submission.client_id!r} was used for job {job_id}, which asks for something else")
+    return job_id
+
+
+def _problems(state: State, spec: JobSpec) -> list[Problem]:
+    """What only the state can know to be wrong; the request itself was checked when it was parsed."""
+    problems = []
+    if spec.partition not in state.partitions:
+        known = ", ".join(state.partitions) or "none"
+        hint = did_you_mean(spec.partition, state.partitions)
+        problems.append(Problem("partition", f"no partition named {spec.partition!r}{hint}; there are: {known}"))
+    for dependency in spec.dependencies:
+        if dependency.kind is DependencyKind.SINGLETON:
+            continue
+        parent = state.find(dependency.job_id)
+        if parent is None and not _has_ended(state, dependency.job_id):
+            problems.append(Problem("dependency", f"{dependency.kind.value}: there is no job {dependency.job_id}"))
+        if dependency.kind is DependencyKind.AFTERCORR:
+            if not spec.needs_all_dependencies:
+                problems.append(Problem("dependency", "aftercorr cannot be one of several alternatives (`?`); use `,`"))
+            if parent is not None and (not parent.is_array or spec.array is None):
+                problems.append(Problem("dependency", "aftercorr links two job arrays; use afterok for other jobs"))
+    return problems
+
+
+def _has_ended(state: State, job_id: JobId) -> bool:
+    return job_id in state.completed_ids or job_id in state.failed_ids
+
+
+def define_cluster(state: State, message: DefineCluster, now_s: float) -> list[Event]:
+    """The configuration as read; no event if nothing changed. Names were checked when it was read."""
+    names = {node.name for node in message.cluster.nodes}
+    for partition in message.cluster.partitions:
+        for node in partition.nodes:
+            if node not in names:
+                raise NotFound(f"partition {partition.name}: no node named {node!r}{did_you_mean(node, names)}")
+    return [] if message.cluster == state.cluster else [ClusterDefined(now_s, message.cluster)]

@@ -1,0 +1,102 @@
+"""Turn a plan into events. Nothing an engine proposes is believed: a start that does not fit is refused, with a reason.
+
+Guarantee: no device, byte of memory or generic resource is given twice; a gang has all its nodes or none; only jobs
+that may start are started, and no array runs more elements than its throttle.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import attrs
+
+from hal_core.models.event import Event, JobPlaced, Planned
+from hal_core.models.job import JobSpec
+from hal_core.models.plan import Plan, Start
+from hal_core.models.ranges import Ranges, members
+
+if TYPE_CHECKING:
+    from hal_core.rules.job_record import JobRecord
+    from hal_core.rules.state import State
+
+
+@attrs.frozen
+class RefusedStart:
+    """A start that was not accepted, and why."""
+
+    start: Start
+    reason: str
+
+
+def commit(state: State, plan: Plan, engine: str, now_s: float) -> tuple[list[Event], list[RefusedStart]]:
+    """Apply to the state what holds of the plan. Returns the events, already applied, and what was refused."""
+    sequence = state.sequence
+    events: list[Event] = []
+    refused: list[RefusedStart] = []
+    for start in plan.starts:
+        reason = refusal(state, start, now_s)
+        if reason:
+            refused.append(RefusedStart(start, reason))
+            continue
+        for event in _placements(state, start, now_s):
+            state.apply(event)
+            events.append(event)
+    reserves = tuple((reserve.job_id, reserve.start_time_s) for reserve in plan.reserves)
+    if events or refused or reserves != state.reserves:
+        planned = Planned(now_s, engine, sequence, plan.depth, len(events), len(refused), reserves)
+        state.apply(planned)
+        events.append(planned)
+    return events, refused
+
+
+def refusal(state: State, start: Start, now_s: float) -> str:
+    """Why the start cannot be; the empty string if it can."""
+    record = state.jobs.get(start.job_id)
+    if record is None:
+        return "no such unfinished job"
+    shape = record.shape
+    if not 0 < start.element_count <= record.startable_count:
+        return f"{start.element_count} elements asked, {record.startable_count} may start"
+    if record.spec.begin_time_s > now_s:
+        return "its begin time has not come"
+    numbers = start.node_numbers
+    if len(numbers) != shape.node_count or len(set(numbers)) != len(numbers):
+        return f"{shape.node_count} different nodes are needed, {len(set(numbers))} given"
+    if start.element_count > 1 and len(numbers) > 1:
+        return "elements of a gang start one by one"
+    allowed = state.partition_numbers.get(shape.partition, [])
+    for number in numbers:
+        at = bisect_left(allowed, number)
+        if at == len(allowed) or allowed[at] != number:
+            return f"node number {number} is not in partition {shape.partition}"
+        if state.table.room_count(number, shape) < start.element_count:
+            return f"{state.table.nodes[number].name} has no room for {start.element_count}"
+    return ""
+
+
+def _placements(state: State, start: Start, now_s: float) -> Iterator[JobPlaced]:
+    """One event for elements of equal attempt. The state must have applied each before the next is made."""
+    record = state.jobs[start.job_id]
+    for attempt, elements in _by_attempt(record, record.ready.first(start.element_count)):
+        count = sum(stop - first for first, stop in elements)
+        shares = tuple(
+            state.table.choose(number, record.shape, task_count_at(record.spec, rank), count)
+            for rank, number in enumerate(start.node_numbers)
+        )
+        yield JobPlaced(now_s, record.job_id, attempt, elements, shares)
+
+
+def _by_attempt(record: JobRecord, elements: Ranges) -> Iterator[tuple[int, Ranges]]:
+    if not record.attempts:
+        yield 1, elements
+        return
+    for index in members(elements):
+        yield record.attempt_of(index), ((index, index + 1),)
+
+
+def task_count_at(spec: JobSpec, rank: int) -> int:
+    """Tasks on the gang's node of that rank: in blocks, the first nodes have one more where it does not divide."""
+    each, rest = divmod(spec.task_count, spec.node_count)
+    return each + (1 if rank < rest else 0)

@@ -1,0 +1,143 @@
+"""What people do to jobs and nodes after submission: cancel, hold, release, requeue, priority, drain, resume.
+
+Rights were checked where the caller is known (rest/rights.py); here only the state can say no.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from hal_core.errors import NotFound, Refused, did_you_mean
+from hal_core.models.event import (
+    Event,
+    JobCancelRequested,
+    JobEnded,
+    JobHeld,
+    JobReleased,
+    JobRequeued,
+    NodeDrained,
+    NodeResumed,
+    PriorityChanged,
+)
+from hal_core.models.job import End, EndKind, JobId
+from hal_core.models.message import Cancel, DrainNode, Hold, JobSelection, Release, Requeue, ResumeNode, SetPriority
+from hal_core.models.placement import AttemptKey
+from hal_core.models.ranges import Ranges, RangeSet, count_of
+
+if TYPE_CHECKING:
+    from hal_core.rules.job_record import JobRecord
+    from hal_core.rules.state import State
+
+REQUEUE_MAX = 10_000
+"""Elements of one array that one call may requeue: each becomes an event of its own."""
+
+
+def cancel(state: State, message: Cancel, now_s: float) -> tuple[list[Event], int]:
+    """Pending elements end at once, active ones are asked to end. Ended ones are left alone."""
+    record, elements = _select(state, message.selection)
+    waiting = RangeSet(record.ready.intersection(elements))
+    waiting.update(record.blocked.intersection(elements))
+    active = _active(record, elements, lambda index: record.active[index].cancel is None)
+    events: list[Event] = []
+    if waiting:
+        end = End(EndKind.CANCELLED, by=message.by)
+        for attempt, ranges in _by_attempt(record, waiting):
+            events.append(JobEnded(now_s, record.job_id, ranges, attempt, end, None, now_s))
+    if active:
+        events.append(JobCancelRequested(now_s, record.job_id, active.ranges(), message.by))
+    return events, len(waiting) + len(active)
+
+
+def _by_attempt(record: JobRecord, elements: RangeSet) -> list[tuple[int, Ranges]]:
+    """Elements grouped by the number of the attempt that they wait for: almost always one group."""
+    groups: dict[int, RangeSet] = {}
+    plain = elements.copy()
+    for index, attempt in record.attempts.items():
+        if index in elements:
+            plain.discard(index)
+            groups.setdefault(attempt, RangeSet()).add(index)
+    if plain:
+        groups[1] = plain
+    return [(attempt, group.ranges()) for attempt, group in sorted(groups.items())]
+
+
+def requeue(state: State, message: Requeue, now_s: float) -> tuple[list[Event], int]:
+    """Active elements are ended and queued again, ended ones are queued again; pending ones are left alone."""
+    record, elements = _select(state, message.selection)
+    active = _active(record, elements, lambda index: record.active[index].cancel is None)
+    ended = RangeSet()
+    for indices in record.ended.values():
+        ended.update(indices.intersection(elements))
+    if len(ended) > REQUEUE_MAX:
+        raise Refused(f"{len(ended)} elements of job {record.job_id} have ended; requeue at most {REQUEUE_MAX} at once")
+    events: list[Event] = []
+    if active:
+        events.append(JobCancelRequested(now_s, record.job_id, active.ranges(), message.by, does_requeue=True))
+    for index in ended:
+        last = record.ends.get(index)
+        end = last.end if last else End(EndKind.EXITED, exit_code=0)
+        key = AttemptKey(record.job_id, index, record.attempt_of(index))
+        events.append(JobRequeued(now_s, key, message.by, end))
+    return events, len(active) + len(ended)
+
+
+def _active(record: JobRecord, elements: Ranges, is_wanted: Callable[[int], bool]) -> RangeSet:
+    chosen = RangeSet(elements)
+    return RangeSet((index, index + 1) for index in sorted(record.active) if index in chosen and is_wanted(index))
+
+
+def hold_or_release(state: State, message: Hold | Release, now_s: float) -> list[Event]:
+    """Held jobs start nothing new; what runs goes on. Holding twice is one event."""
+    record, _ = _select(state, message.selection)
+    verb = "hold" if isinstance(message, Hold) else "release"
+    if message.selection.indices is not None:
+        raise Refused(f"{verb} works on a whole job: leave the indices of {record.job_id} away")
+    if record.is_finished:
+        raise Refused(f"job {record.job_id} has ended; there is nothing to {verb}")
+    if isinstance(message, Hold):
+        return [] if record.held_by else [JobHeld(now_s, record.job_id, message.by)]
+    return [JobReleased(now_s, record.job_id, message.by)] if record.held_by else []
+
+
+def set_priority(state: State, message: SetPriority, now_s: float) -> list[Event]:
+    record, _ = _select(state, JobSelection(message.job_id))
+    if record.is_finished:
+        raise Refused(f"job {record.job_id} has ended; its priority means nothing any more")
+    if record.priority == message.priority:
+        return []
+    return [PriorityChanged(now_s, record.job_id, message.priority, message.by)]
+
+
+def drain_or_resume(state: State, message: DrainNode | ResumeNode, now_s: float) -> list[Event]:
+    """A drained node finishes what runs there and gets nothing new."""
+    number = state.table.number_of.get(message.node)
+    if number is None:
+        names = list(state.table.number_of)
+        raise NotFound(f"no node named {message.node!r}{did_you_mean(message.node, names)}")
+    if isinstance(message, DrainNode):
+        if state.table.drain[number] == (message.reason, message.by):
+            return []
+        return [NodeDrained(now_s, message.node, message.reason, message.by)]
+    return [] if state.table.drain[number] is None else [NodeResumed(now_s, message.node, message.by)]
+
+
+def _select(state: State, selection: JobSelection) -> tuple[JobRecord, Ranges]:
+    """The record and the selected elements, all of which exist."""
+    record = state.find(selection.job_id)
+    if record is None:
+        raise NotFound(_no_job(state, selection.job_id))
+    if selection.indices is None:
+        return record, record.elements
+    if not record.is_array:
+        raise Refused(f"job {record.job_id} is not an array: leave the index away")
+    inside = RangeSet(record.elements).intersection(selection.indices)
+    if count_of(inside) != count_of(selection.indices):
+        raise NotFound(f"job {record.job_id} has no such elements; its indices are {RangeSet(record.elements)!r}")
+    return record, inside
+
+
+def _no_job(state: State, job_id: JobId) -> str:
+    if job_id in state.completed_ids or job_id in state.failed_ids:
+        return f"job {job_id} ended long ago; `hal history` has it"
+    return f"there is no job {job_id}"

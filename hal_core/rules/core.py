@@ -1,0 +1,108 @@
+"""The core: the one path that both shells call. Messages and the time go in; events, effects and answers come out.
+
+The trio daemon puts the events on disk before it answers anybody or carries out an effect; the simulator keeps them in
+a list. Nothing here waits, reads a clock or touches the world.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from hal_core.models.effect import Effect
+from hal_core.models.event import Event, JobEnded, JobRequeued, Planned
+from hal_core.models.job import End, EndKind
+from hal_core.models.message import Answer
+from hal_core.models.node import NodeStatus
+from hal_core.models.ranges import RangeSet
+from hal_core.rules import dependencies
+from hal_core.rules.commit import RefusedStart, commit
+from hal_core.rules.decide import decide
+from hal_core.rules.effects import effects_of, forgets_of, outstanding_staging
+from hal_core.rules.state import State
+
+if TYPE_CHECKING:
+    from hal_core.models.message import Message
+    from hal_core.planes import Engine
+
+
+@attrs.frozen
+class Decided:
+    """What one message, or one pass of the engine, led to."""
+
+    events: tuple[Event, ...]
+    effects: tuple[Effect, ...]
+    answer: Answer = None
+    refused: tuple[RefusedStart, ...] = ()
+
+
+class Core:
+    """State and engine. `needs_plan` says that something changed since the last pass."""
+
+    def __init__(self, engine: Engine, engine_name: str, state: State | None = None) -> None:
+        self.state = State() if state is None else state
+        self.engine = engine
+        self.engine_name = engine_name
+        self.needs_plan = True
+
+    def receive(self, message: Message, now_s: float) -> Decided:
+        """Decide one message and apply its events. Raises errors.UserError; then nothing has changed."""
+        events, answer = decide(self.state, message, now_s)
+        applied: list[Event] = []
+        effects: list[Effect] = []
+        self._apply(events, applied, effects)
+        while self.state.doomed:
+            self._apply(self._doom(now_s), applied, effects)
+        return Decided(tuple(applied), tuple(effects), answer)
+
+    def plan(self, now_s: float) -> Decided:
+        """One pass of the engine, and what holds of its plan."""
+        self.needs_plan = False
+        plan = self.engine.plan(self.state.snapshot(now_s))
+        events, refused = commit(self.state, plan, self.engine_name, now_s)
+        effects = [effect for event in events for effect in effects_of(self.state, event)]
+        return Decided(tuple(events), tuple(effects), refused=tuple(refused))
+
+    def recover(self) -> tuple[Effect, ...]:
+        """Effects that were outstanding when the daemon stopped and that no node will ask for by itself."""
+        return tuple(outstanding_staging(self.state))
+
+    def next_wake_s(self, now_s: float) -> float | None:
+        """When a Tick or a plan is due although nothing comes in; None if never."""
+        state = self.state
+        times = [
+            since_s + state.cluster.node_timeout_s
+            for status, since_s in zip(state.table.status, state.table.status_time_s, strict=True)
+            if status is NodeStatus.SUSPECT
+        ]
+        begin_s = state.next_begin_time_s(now_s)
+        if begin_s is not None:
+            times.append(begin_s)
+        times += [time_s for _, time_s in state.reserves if time_s > now_s]
+        return min(times, default=None)
+
+    def _apply(self, events: list[Event], applied: list[Event], effects: list[Effect]) -> None:
+        for event in events:
+            if isinstance(event, JobEnded | JobRequeued):
+                effects += forgets_of(self.state, event)
+                self.state.apply(event)
+            else:
+                self.state.apply(event)
+                effects += effects_of(self.state, event)
+            applied.append(event)
+            self.needs_plan = self.needs_plan or not isinstance(event, Planned)
+
+    def _doom(self, now_s: float) -> list[Event]:
+        """End the jobs (or array elements) whose dependencies can never be satisfied any more."""
+        events: list[Event] = []
+        end = End(EndKind.DEPENDENCY_NEVER_SATISFIED)
+        for job_id in sorted(self.state.doomed):
+            record = self.state.jobs[job_id]
+            pending = RangeSet((*record.ready.ranges(), *record.blocked.ranges()))
+            if dependencies.answer(self.state, record) is not dependencies.Answer.NEVER:
+                pending = RangeSet(dependencies.corresponding(self.state, record, pending.ranges())[2])
+            if pending:
+                events.append(JobEnded(now_s, job_id, pending.ranges(), record.attempt_of(0), end, None, now_s))
+        self.state.doomed.clear()
+        return events

@@ -1,0 +1,75 @@
+"""Decide what a message means: (state, message, now) -> events and an answer. Pure; the state is only read.
+
+A user's mistake raises errors.UserError and leaves no event. Observations of the planes never raise: a report that
+does not fit what the state knows is answered with OrphanFound, so that the node cleans up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from hal_core.models.event import Event, InputsStaged, ObserverDisabled
+from hal_core.models.message import (
+    Answer,
+    Cancel,
+    DefineCluster,
+    DrainNode,
+    Hold,
+    Message,
+    NodeLost,
+    NodeReported,
+    NodeSilent,
+    ObserverFailed,
+    PartsChanged,
+    Release,
+    Requeue,
+    ResumeNode,
+    SetPriority,
+    StagingDone,
+    StagingFailed,
+    Submit,
+    Tick,
+)
+from hal_core.rules import admission, control, reports
+
+if TYPE_CHECKING:
+    from hal_core.rules.state import State
+
+
+def decide(state: State, message: Message, now_s: float) -> tuple[list[Event], Answer]:
+    """The events that the message leads to, in order, and the answer for whoever sent it."""
+    match message:
+        case Submit():
+            return admission.submit(state, message, now_s)
+        case Cancel():
+            return control.cancel(state, message, now_s)
+        case Requeue():
+            return control.requeue(state, message, now_s)
+        case Hold() | Release():
+            return control.hold_or_release(state, message, now_s), None
+        case SetPriority():
+            return control.set_priority(state, message, now_s), None
+        case DrainNode() | ResumeNode():
+            return control.drain_or_resume(state, message, now_s), None
+        case DefineCluster():
+            return admission.define_cluster(state, message, now_s), None
+        case NodeReported():
+            return reports.node_reported(state, message, now_s), None
+        case NodeSilent():
+            return reports.node_silent(state, message, now_s), None
+        case NodeLost():
+            return reports.node_lost(state, message, now_s), None
+        case PartsChanged():
+            return reports.parts_changed(state, message, now_s), None
+        case StagingDone(key=key, bytes_moved=bytes_moved):
+            activity = state.activity(key)
+            is_wanted = activity is not None and not activity.is_launched and activity.cancel is None
+            return ([InputsStaged(now_s, key, bytes_moved)] if is_wanted else []), None
+        case StagingFailed():
+            return reports.staging_failed(state, message, now_s), None
+        case ObserverFailed(observer=observer, detail=detail):
+            return [ObserverDisabled(now_s, observer, detail)], None
+        case Tick():
+            return reports.nodes_overdue(state, now_s), None
+        case _:
+            assert_never(message)

@@ -1,0 +1,220 @@
+"""The state as bytes, for the journal's snapshots: msgpack of plain values, versioned, without anything derivable.
+
+Free amounts, the queue, children and the like are rebuilt on loading, so a dump cannot contradict itself.
+"""
+
+from __future__ import annotations
+
+import attrs
+import msgspec
+
+from hal_core.models.job import End, JobId, JobSpec, JobState, Owner
+from hal_core.models.node import Cluster, Node, NodeName, NodeStatus
+from hal_core.models.placement import Share
+from hal_core.models.ranges import Ranges, RangeSet
+from hal_core.rules.job_record import Activity, ElementEnd, JobRecord
+from hal_core.rules.state import State
+
+DUMP_VERSION = 1
+
+
+@attrs.frozen
+class DumpedActivity:
+    job_id: JobId
+    index: int
+    attempt: int
+    shares: tuple[Share, ...]
+    place_time_s: float
+    start_time_s: float | None
+    is_launched: bool
+    parts_started: tuple[NodeName, ...]
+    parts_left: tuple[NodeName, ...]
+    end: End | None
+    cancel: tuple[str, bool, str] | None
+
+
+@attrs.frozen
+class DumpedEnd:
+    index: int
+    attempt: int
+    end: End
+    start_time_s: float | None
+    end_time_s: float
+    node_names: tuple[NodeName, ...]
+
+
+@attrs.frozen
+class DumpedJob:
+    job_id: JobId
+    client_id: str
+    owner: Owner
+    spec: JobSpec
+    submit_time_s: float
+    finish_time_s: float | None
+    priority: int
+    held_by: str
+    is_met: bool
+    ready: Ranges
+    blocked: Ranges
+    attempts: tuple[tuple[int, int], ...]
+    ended: tuple[tuple[JobState, Ranges], ...]
+    ends: tuple[DumpedEnd, ...]
+
+
+@attrs.frozen
+class DumpedNode:
+    node: Node
+    status: NodeStatus
+    status_time_s: float
+    boot_id: str
+    detail: str
+    drain: tuple[str, str] | None
+
+
+@attrs.frozen
+class DumpedState:
+    sequence: int
+    time_s: float
+    cluster: Cluster
+    nodes: tuple[DumpedNode, ...]
+    jobs: tuple[DumpedJob, ...]
+    recent: tuple[DumpedJob, ...]
+    activities: tuple[DumpedActivity, ...]
+    """In the order of their placements."""
+    completed_ids: Ranges
+    failed_ids: Ranges
+    next_job_id: int
+    client_ids: tuple[tuple[int, str, JobId, float], ...]
+    reserves: tuple[tuple[JobId, float], ...]
+    disabled_observers: tuple[tuple[str, str], ...]
+    ended_counts: tuple[tuple[JobState, int], ...]
+    version: int = DUMP_VERSION
+
+
+def dump_state(state: State) -> bytes:
+    table = state.table
+    nodes = tuple(
+        DumpedNode(*row)
+        for row in zip(
+            table.nodes, table.status, table.status_time_s, table.boot_id, table.detail, table.drain, strict=True
+        )
+    )
+    dumped = DumpedState(
+        sequence=state.sequence,
+        time_s=state.time_s,
+        cluster=state.cluster,
+        nodes=nodes,
+        jobs=tuple(_dump_job(record) for record in state.jobs.values()),
+        recent=tuple(_dump_job(record) for record in state.recent.values()),
+        activities=tuple(_dump_activity(activity) for activity in state.allocations.values()),
+        completed_ids=state.completed_ids.ranges(),
+        failed_ids=state.failed_ids.ranges(),
+        next_job_id=state.next_job_id,
+        client_ids=tuple((*key, *value) for key, value in state.client_ids.items()),
+        reserves=state.reserves,
+        disabled_observers=tuple(state.disabled_observers.items()),
+        ended_counts=tuple(sorted(state.ended_counts.items(), key=lambda item: item[0].value)),
+    )
+    return msgspec.msgpack.encode(dumped)
+
+
+def _dump_job(record: JobRecord) -> DumpedJob:
+    return DumpedJob(
+        job_id=record.job_id,
+        client_id=record.client_id,
+        owner=record.owner,
+        spec=record.spec,
+        submit_time_s=record.submit_time_s,
+        finish_time_s=record.finish_time_s,
+        priority=record.priority,
+        held_by=record.held_by,
+        is_met=record.is_met,
+        ready=record.ready.ranges(),
+        blocked=record.blocked.ranges(),
+        attempts=tuple(sorted(record.attempts.items())),
+        ended=tuple(
+            (state, indices.ranges()) for state, indices in sorted(record.ended.items(), key=lambda item: item[0].value)
+        ),
+        ends=tuple(
+            DumpedEnd(index, end.attempt, end.end, end.start_time_s, end.end_time_s, end.node_names)
+            for index, end in record.ends.items()
+        ),
+    )
+
+
+def _dump_activity(activity: Activity) -> DumpedActivity:
+    return DumpedActivity(
+        job_id=activity.record.job_id,
+        index=activity.index,
+        attempt=activity.attempt,
+        shares=activity.shares,
+        place_time_s=activity.place_time_s,
+        start_time_s=activity.start_time_s,
+        is_launched=activity.is_launched,
+        parts_started=tuple(sorted(activity.parts_started)),
+        parts_left=tuple(sorted(activity.parts_left)),
+        end=activity.end,
+        cancel=activity.cancel,
+    )
+
+
+def load_state(content: bytes) -> State:
+    """Raises ValueError (msgspec's errors are ValueErrors) if the content is not a dump of this version."""
+    dumped = msgspec.msgpack.decode(content, type=DumpedState)
+    if dumped.version != DUMP_VERSION:
+        raise ValueError(f"a state dump of version {dumped.version}; this HAL reads version {DUMP_VERSION}")
+    state = State()
+    _load_nodes(state, dumped)
+    for job in dumped.jobs:
+        state.link(_load_job(job))
+    for job in dumped.recent:
+        record = _load_job(job)
+        state.recent[record.job_id] = record
+    for row in dumped.activities:
+        state.hold_allocation(_load_activity(state.jobs[row.job_id], row))
+    for record in state.jobs.values():
+        state.update_queue(record)
+    state.sequence, state.time_s = dumped.sequence, dumped.time_s
+    state.next_job_id = dumped.next_job_id
+    state.completed_ids, state.failed_ids = RangeSet(dumped.completed_ids), RangeSet(dumped.failed_ids)
+    state.client_ids = {(uid, client_id): (job_id, time_s) for uid, client_id, job_id, time_s in dumped.client_ids}
+    state.reserves = dumped.reserves
+    state.disabled_observers = dict(dumped.disabled_observers)
+    state.ended_counts = dict(dumped.ended_counts)
+    return state
+
+
+def _load_nodes(state: State, dumped: DumpedState) -> None:
+    """Every row in its old place, also of nodes that the configuration does not name any more."""
+    everything = tuple(row.node for row in dumped.nodes)
+    state.table.define(attrs.evolve(dumped.cluster, nodes=everything))
+    state.set_cluster(dumped.cluster)
+    for number, row in enumerate(dumped.nodes):
+        state.table.boot_id[number] = row.boot_id
+        state.table.drain[number] = row.drain
+        state.table.set_status(number, row.status, row.status_time_s, row.detail)
+
+
+def _load_job(job: DumpedJob) -> JobRecord:
+    record = JobRecord(job.job_id, job.client_id, job.owner, job.spec, job.submit_time_s)
+    record.finish_time_s = job.finish_time_s
+    record.priority, record.held_by, record.is_met = job.priority, job.held_by, job.is_met
+    record.ready, record.blocked = RangeSet(job.ready), RangeSet(job.blocked)
+    record.attempts = dict(job.attempts)
+    record.ended = {state: RangeSet(ranges) for state, ranges in job.ended}
+    record.ends = {
+        row.index: ElementEnd(row.attempt, row.end, (row.start_time_s, row.end_time_s), row.node_names)
+        for row in job.ends
+    }
+    return record
+
+
+def _load_activity(record: JobRecord, row: DumpedActivity) -> Activity:
+    activity = Activity(record, row.index, row.attempt, row.shares, row.place_time_s)
+    activity.start_time_s = row.start_time_s
+    activity.is_launched = row.is_launched
+    activity.parts_started = set(row.parts_started)
+    activity.parts_left = set(row.parts_left)
+    activity.end = row.end
+    activity.cancel = row.cancel
+    return activity

@@ -1,0 +1,114 @@
+"""Which effects follow from an event, and which are outstanding when a node reports after any kind of interruption.
+
+Effects are at-least-once and idempotent by key, so ordering a launch again is always safe.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hal_core.models.effect import CancelOrder, CancelPart, Effect, Forget, Launch, LaunchOrder, Stage
+from hal_core.models.event import (
+    Event,
+    InputsStaged,
+    JobCancelRequested,
+    JobEnded,
+    JobPlaced,
+    JobRequeued,
+    NodeJoined,
+    OrphanFound,
+    PartEnded,
+)
+from hal_core.models.job import Spread
+from hal_core.models.placement import AttemptKey
+from hal_core.models.ranges import members
+
+if TYPE_CHECKING:
+    from hal_core.rules.job_record import Activity
+    from hal_core.rules.state import State
+
+
+def effects_of(state: State, event: Event) -> list[Effect]:
+    """The effects that one event calls for. The state has just applied it, and nothing after it."""
+    match event:
+        case JobPlaced(job_id=job_id, elements=elements):
+            active = state.jobs[job_id].active
+            return [effect for index in members(elements) for effect in _bring_up(active[index])]
+        case InputsStaged(key=key):
+            activity = state.activity(key)
+            return list(_launches(activity)) if activity else []
+        case JobCancelRequested(job_id=job_id, elements=elements, by=by):
+            active = state.jobs[job_id].active
+            return [effect for index in members(elements) for effect in _cancels(active[index], f"cancelled by {by}")]
+        case PartEnded(key=key, node=node):
+            activity = state.activity(key)
+            is_bad = activity is not None and activity.end is not None and activity.end.exit_code != 0
+            rest = _cancels(activity, "another part of the gang failed") if activity and is_bad else []
+            return [Forget(node, key), *rest]
+        case OrphanFound(node=node, key=key, is_ended=is_ended):
+            return [Forget(node, key)] if is_ended else [CancelPart(node, CancelOrder(key, 0.0, "not wanted here"))]
+        case NodeJoined(node=node):
+            return outstanding_on(state, node.name)
+        case _:
+            return []
+
+
+def forgets_of(state: State, event: JobEnded | JobRequeued) -> list[Effect]:
+    """Records that the nodes may remove once the event is on disk. Asked before the state applies it."""
+    if isinstance(event, JobRequeued):
+        activity = state.activity(event.key)
+        return [Forget(share.node, event.key) for share in activity.shares] if activity else []
+    record = state.jobs[event.job_id]
+    if not record.active:
+        return []
+    return [
+        Forget(share.node, AttemptKey(record.job_id, index, event.attempt))
+        for index in members(event.elements)
+        if index in record.active
+        for share in record.active[index].shares
+    ]
+
+
+def outstanding_on(state: State, node: str) -> list[Effect]:
+    """What a node that (re)joins must be told: launches that it may not have got, and ends that were asked for."""
+    effects: list[Effect] = []
+    for activity in list(state.on_node.get(node, {}).values()):
+        if activity.cancel is not None or activity.end is not None:
+            effects += [effect for effect in _cancels(activity, "its end was asked for") if effect.node == node]
+        elif activity.is_launched and node not in activity.parts_started and node in activity.parts_left:
+            effects += [effect for effect in _launches(activity) if effect.node == node]
+    return effects
+
+
+def outstanding_staging(state: State) -> list[Effect]:
+    """Staging that was under way when the daemon stopped."""
+    return [
+        effect
+        for activity in state.allocations.values()
+        if not activity.is_launched and activity.cancel is None
+        for effect in _bring_up(activity)
+    ]
+
+
+def _bring_up(activity: Activity) -> list[Effect]:
+    spec = activity.record.spec
+    if not spec.inputs or activity.is_launched:
+        return list(_launches(activity))
+    nodes = tuple(share.node for share in activity.shares)
+    return [Stage(activity.key, spec.inputs, spec.working_directory, nodes)]
+
+
+def _launches(activity: Activity) -> list[Launch]:
+    record = activity.record
+    nodes = tuple((share.node, share.task_count) for share in activity.shares)
+    shares = activity.shares[:1] if record.spec.spread is Spread.JOB else activity.shares
+    return [Launch(share.node, LaunchOrder(activity.key, record.owner, record.spec, share, nodes)) for share in shares]
+
+
+def _cancels(activity: Activity, why: str) -> list[CancelPart]:
+    grace_s = activity.record.spec.kill_grace_s
+    return [
+        CancelPart(share.node, CancelOrder(activity.key, grace_s, why))
+        for share in activity.shares
+        if share.node in activity.parts_left
+    ]

@@ -1,0 +1,188 @@
+"""What the state keeps about each job: plain mutable records, changed only by State.apply.
+
+An array is one record: its pending elements are ranges, and only elements that hold an allocation have an object.
+"""
+
+from __future__ import annotations
+
+from hal_core.models.job import FINAL, End, JobId, JobSpec, JobState, Owner, Shape
+from hal_core.models.node import NodeName
+from hal_core.models.placement import AttemptKey, Share
+from hal_core.models.ranges import Ranges, RangeSet, count_of
+
+ENDS_KEPT = 1000
+"""Of one array, so many elements' ends stay in memory; the journal's history has all."""
+
+SINGLE: Ranges = ((0, 1),)
+"""The elements of a job that is no array."""
+
+
+class Activity:
+    """One element that holds an allocation, from placement to release."""
+
+    __slots__ = (
+        "attempt",
+        "cancel",
+        "end",
+        "index",
+        "is_launched",
+        "node_numbers",
+        "parts_left",
+        "parts_started",
+        "place_time_s",
+        "record",
+        "shares",
+        "start_time_s",
+    )
+
+    def __init__(self, record: JobRecord, index: int, attempt: int, shares: tuple[Share, ...], time_s: float) -> None:
+        self.record = record
+        self.index = index
+        self.attempt = attempt
+        self.shares = shares
+        self.node_numbers: tuple[int, ...] = ()
+        self.place_time_s = time_s
+        self.start_time_s: float | None = None
+        self.is_launched = not record.spec.inputs
+        """Inputs are there, so that the launch was ordered."""
+        self.parts_started: set[NodeName] = set()
+        self.parts_left: set[NodeName] = {share.node for share in shares if _has_part(record.spec, shares, share)}
+        self.end: End | None = None
+        """The first bad end among the gang's parts."""
+        self.cancel: tuple[str, bool, str] | None = None
+        """(by whom, whether to requeue, detail) once its end was asked for."""
+
+    @property
+    def key(self) -> AttemptKey:
+        return AttemptKey(self.record.job_id, self.index, self.attempt)
+
+    @property
+    def state(self) -> JobState:
+        if self.start_time_s is None:
+            return JobState.STAGING
+        return JobState.RUNNING
+
+
+def _has_part(spec: JobSpec, shares: tuple[Share, ...], share: Share) -> bool:
+    """Whether any process runs on that node: a command run once per job has a process on the first node only."""
+    return spec.spread.value != "job" or share is shares[0]
+
+
+class ElementEnd:
+    """How and when one element ended."""
+
+    __slots__ = ("attempt", "end", "end_time_s", "node_names", "start_time_s")
+
+    def __init__(
+        self, attempt: int, end: End, times_s: tuple[float | None, float], node_names: tuple[NodeName, ...]
+    ) -> None:
+        self.attempt = attempt
+        self.end = end
+        self.start_time_s, self.end_time_s = times_s
+        self.node_names = node_names
+
+
+class JobRecord:
+    """A job as the state knows it. `ready` and `blocked` are the pending elements."""
+
+    __slots__ = (
+        "active",
+        "attempts",
+        "blocked",
+        "client_id",
+        "ended",
+        "ends",
+        "finish_time_s",
+        "held_by",
+        "is_met",
+        "is_queued",
+        "job_id",
+        "owner",
+        "priority",
+        "queue_priority",
+        "ready",
+        "shape",
+        "spec",
+        "submit_time_s",
+    )
+
+    def __init__(self, job_id: JobId, client_id: str, owner: Owner, spec: JobSpec, submit_time_s: float) -> None:
+        self.job_id = job_id
+        self.client_id = client_id
+        self.owner = owner
+        self.spec = spec
+        self.shape: Shape = spec.shape()
+        self.submit_time_s = submit_time_s
+        self.finish_time_s: float | None = None
+        self.priority = spec.priority
+        self.queue_priority = 0
+        """The partition's priority and the job's own in one number; the queue is ordered by it."""
+        self.held_by = owner.user if spec.is_held else ""
+        self.is_met = True
+        """Dependencies are satisfied (but for the elements in `blocked`)."""
+        self.is_queued = False
+        self.ready = RangeSet(spec.array.indices if spec.array else SINGLE)
+        self.blocked = RangeSet()
+        """Elements that wait for the same element of another array (aftercorr)."""
+        self.active: dict[int, Activity] = {}
+        self.attempts: dict[int, int] = {}
+        """The number of the latest attempt, for elements that were requeued."""
+        self.ended: dict[JobState, RangeSet] = {}
+        self.ends: dict[int, ElementEnd] = {}
+
+    @property
+    def is_array(self) -> bool:
+        return self.spec.array is not None
+
+    @property
+    def is_finished(self) -> bool:
+        """Every element is in a final state."""
+        return not (self.ready or self.blocked or self.active)
+
+    @property
+    def elements(self) -> Ranges:
+        return self.spec.array.indices if self.spec.array else SINGLE
+
+    @property
+    def element_count(self) -> int:
+        return count_of(self.elements)
+
+    @property
+    def pending_count(self) -> int:
+        return len(self.ready) + len(self.blocked)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether any element ended in another state than COMPLETED."""
+        return any(indices and state is not JobState.COMPLETED for state, indices in self.ended.items())
+
+    @property
+    def startable_count(self) -> int:
+        """Elements that may start now as far as the job itself is concerned: held, dependencies, throttle."""
+        if self.held_by or not self.is_met:
+            return 0
+        throttle = self.spec.array.throttle if self.spec.array else None
+        room = len(self.ready) if throttle is None else max(0, throttle - len(self.active))
+        return min(len(self.ready), room)
+
+    @property
+    def state(self) -> JobState:
+        """One word for the whole job; an array is RUNNING while any element is, FAILED if any element failed."""
+        if self.active:
+            states = {activity.state for activity in self.active.values()}
+            return JobState.RUNNING if JobState.RUNNING in states else JobState.STAGING
+        if self.ready or self.blocked:
+            return JobState.PENDING
+        worst = (JobState.FAILED, JobState.TIMEOUT, JobState.CANCELLED, JobState.COMPLETED)
+        return next(state for state in worst if self.ended.get(state))
+
+    def attempt_of(self, index: int) -> int:
+        """The number of the element's latest (or coming) attempt."""
+        return self.attempts.get(index, 1)
+
+    def mark_ended(self, state: JobState, elements: Ranges) -> None:
+        assert state in FINAL
+        for start, stop in elements:
+            self.ready.discard(start, stop)
+            self.blocked.discard(start, stop)
+        self.ended.setdefault(state, RangeSet()).update(elements)

@@ -1,0 +1,241 @@
+"""Nodes as columns: what each has, and what of it is free at this moment. Indexed by node number.
+
+The engine scans these lists; only State.apply changes them. Devices (CPUs, GPUs) are bit masks, so that picking the
+lowest free ones is a few integer operations.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from hal_core.models.job import Shape
+from hal_core.models.node import Cluster, Node, NodeName, NodeStatus
+from hal_core.models.placement import Share
+from hal_core.models.ranges import RangeSet, parse_ranges
+
+
+def mask_of(devices: str) -> int:
+    """The bit mask of a ranges text: "0-2,5" -> 0b100111."""
+    mask = 0
+    for start, stop in parse_ranges(devices):
+        mask |= (1 << stop) - (1 << start)
+    return mask
+
+
+def devices_of(mask: int) -> str:
+    """The inverse of `mask_of`."""
+    found = RangeSet()
+    while mask:
+        low = mask & -mask
+        run = mask + low
+        start = low.bit_length() - 1
+        stop = (run & -run).bit_length() - 1
+        found.add(start, stop)
+        mask &= ~((1 << stop) - (1 << start))
+    return ",".join(str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in found.ranges())
+
+
+def lowest(mask: int, count: int) -> int:
+    """The `count` lowest set bits. The mask has at least that many."""
+    if mask.bit_count() == count:
+        return mask
+    taken = 0
+    for _ in range(count):
+        low = mask & -mask
+        taken |= low
+        mask ^= low
+    return taken
+
+
+class NodeTable:
+    """Columns over all nodes. `is_available` says whether new work may start (up and not drained)."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.number_of: dict[NodeName, int] = {}
+        self.status: list[NodeStatus] = []
+        self.status_time_s: list[float] = []
+        """Since when the status holds."""
+        self.boot_id: list[str] = []
+        self.detail: list[str] = []
+        """Why the node is suspect or down."""
+        self.drain: list[tuple[str, str] | None] = []
+        """(reason, by whom) while drained."""
+        self.is_available: list[bool] = []
+        self.free_cpus: list[int] = []
+        self.free_memory_bytes: list[int] = []
+        self.free_gpus: list[dict[str, int]] = []
+        self.free_generic: list[dict[str, int]] = []
+        self.allocation_count: list[int] = []
+        self.free_cpu_mask: list[int] = []
+        self.free_gpu_mask: list[int] = []
+        self.gpu_masks: list[dict[str, int]] = []
+        """Of each GPU type: which devices are of it."""
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def define(self, cluster: Cluster) -> None:
+        """Make the table match the cluster's declared nodes.
+
+        Nodes that stay keep status and allocations. A node that is no longer declared keeps its row, drained, so that
+        what runs there is not lost.
+        """
+        declared = {node.name for node in cluster.nodes}
+        for node in cluster.nodes:
+            number = self.number_of.get(node.name)
+            if number is None:
+                self._add(node)
+            elif self.nodes[number] != node:
+                self._change(number, node)
+        for number, node in enumerate(self.nodes):
+            if node.name not in declared and self.drain[number] is None:
+                self.set_drain(number, ("no longer in the configuration", "configuration"))
+
+    def _add(self, node: Node) -> None:
+        self.number_of[node.name] = len(self.nodes)
+        self.nodes.append(node)
+        self.status.append(NodeStatus.UNKNOWN)
+        self.status_time_s.append(0.0)
+        self.boot_id.append("")
+        self.detail.append("its agent has not reported yet")
+        self.drain.append(None)
+        self.is_available.append(False)
+        self.free_cpus.append(node.cpu_count)
+        self.free_memory_bytes.append(node.memory_bytes)
+        self.free_gpus.append(_count_by_type(node.gpus))
+        self.free_generic.append(dict(node.generic))
+        self.allocation_count.append(0)
+        self.free_cpu_mask.append((1 << node.cpu_count) - 1)
+        self.free_gpu_mask.append((1 << len(node.gpus)) - 1)
+        self.gpu_masks.append(_masks_by_type(node.gpus))
+
+    def _change(self, number: int, node: Node) -> None:
+        """New declared amounts; what is allocated stays allocated, so free amounts may be negative for a while."""
+        old = self.nodes[number]
+        self.nodes[number] = node
+        self.free_cpus[number] += node.cpu_count - old.cpu_count
+        self.free_memory_bytes[number] += node.memory_bytes - old.memory_bytes
+        used_cpus = ((1 << old.cpu_count) - 1) & ~self.free_cpu_mask[number]
+        self.free_cpu_mask[number] = ((1 << node.cpu_count) - 1) & ~used_cpus
+        used_gpus = ((1 << len(old.gpus)) - 1) & ~self.free_gpu_mask[number]
+        self.free_gpu_mask[number] = ((1 << len(node.gpus)) - 1) & ~used_gpus
+        self.gpu_masks[number] = _masks_by_type(node.gpus)
+        self.free_gpus[number] = {
+            kind: (mask & self.free_gpu_mask[number]).bit_count() for kind, mask in self.gpu_masks[number].items()
+        }
+        old_generic, free = dict(old.generic), self.free_generic[number]
+        self.free_generic[number] = {
+            name: count - old_generic.get(name, 0) + free.get(name, 0) for name, count in node.generic
+        }
+
+    def set_status(self, number: int, status: NodeStatus, time_s: float, detail: str = "") -> None:
+        self.status[number] = status
+        self.status_time_s[number] = time_s
+        self.detail[number] = detail
+        self.is_available[number] = status is NodeStatus.UP and self.drain[number] is None
+
+    def set_drain(self, number: int, drain: tuple[str, str] | None) -> None:
+        self.drain[number] = drain
+        self.is_available[number] = self.status[number] is NodeStatus.UP and drain is None
+
+    def room_count(self, number: int, shape: Shape) -> int:
+        """How many elements of the shape (one node's part of each) could be allocated on the node right now."""
+        node = self.nodes[number]
+        if not self.is_available[number] or not all(feature in node.features for feature in shape.features):
+            return 0
+        if shape.is_exclusive and self.allocation_count[number]:
+            return 0
+        count = self.free_cpus[number] // shape.cpus
+        if shape.memory_bytes:
+            count = min(count, self.free_memory_bytes[number] // shape.memory_bytes)
+        if shape.gpus:
+            free = self.free_gpus[number]
+            gpus = free.get(shape.gpu_type, 0) if shape.gpu_type else sum(free.values())
+            count = min(count, gpus // shape.gpus)
+        for name, amount in shape.generic:
+            count = min(count, self.free_generic[number].get(name, 0) // amount)
+        return min(count, 1) if shape.is_exclusive else count
+
+    def choose(self, number: int, shape: Shape, task_count: int, element_count: int = 1) -> Share:
+        """The share that so many elements take: the lowest free devices. The caller made sure that there is room."""
+        node = self.nodes[number]
+        if shape.is_exclusive:
+            return Share(
+                node=node.name,
+                task_count=task_count,
+                cpus=devices_of(self.free_cpu_mask[number]),
+                memory_bytes=node.memory_bytes,
+                gpus=devices_of(self.free_gpu_mask[number]),
+                generic=node.generic,
+            )
+        gpus = self.free_gpu_mask[number]
+        if shape.gpu_type:
+            gpus &= self.gpu_masks[number].get(shape.gpu_type, 0)
+        return Share(
+            node=node.name,
+            task_count=task_count,
+            cpus=devices_of(lowest(self.free_cpu_mask[number], shape.cpus * element_count)),
+            memory_bytes=shape.memory_bytes,
+            gpus=devices_of(lowest(gpus, shape.gpus * element_count)) if shape.gpus else "",
+            generic=shape.generic,
+        )
+
+    def allocate(self, share: Share) -> None:
+        """Take the share of one element. Oversubscription is a bug: asserted, never repaired."""
+        number = self.number_of[share.node]
+        cpus, gpus = mask_of(share.cpus), mask_of(share.gpus)
+        assert self.free_cpu_mask[number] & cpus == cpus, f"CPUs {share.cpus} of {share.node} are not free"
+        assert self.free_gpu_mask[number] & gpus == gpus, f"GPUs {share.gpus} of {share.node} are not free"
+        self._move(number, share, cpus, gpus, -1)
+        assert self.free_memory_bytes[number] >= 0, f"memory of {share.node} is oversubscribed"
+
+    def release(self, share: Share) -> None:
+        """Give the share back."""
+        number = self.number_of[share.node]
+        cpus, gpus = mask_of(share.cpus), mask_of(share.gpus)
+        assert not self.free_cpu_mask[number] & cpus, f"CPUs {share.cpus} of {share.node} were free already"
+        self._move(number, share, cpus, gpus, 1)
+
+    def _move(self, number: int, share: Share, cpus: int, gpus: int, sign: int) -> None:
+        self.free_cpu_mask[number] ^= cpus
+        self.free_cpus[number] += sign * cpus.bit_count()
+        self.free_memory_bytes[number] += sign * share.memory_bytes
+        self.allocation_count[number] -= sign
+        if gpus:
+            self.free_gpu_mask[number] ^= gpus
+            free = self.free_gpus[number]
+            for kind, mask in self.gpu_masks[number].items():
+                free[kind] = (self.free_gpu_mask[number] & mask).bit_count()
+        if share.generic:
+            free = self.free_generic[number]
+            for name, count in share.generic:
+                free[name] = free.get(name, 0) + sign * count
+
+
+def split_share(share: Share, count: int) -> list[Share]:
+    """The elements' own shares of a share that covers `count` elements of an array (see Share)."""
+    if count == 1:
+        return [share]
+    cpus, gpus = mask_of(share.cpus), mask_of(share.gpus)
+    cpu_chunk, gpu_chunk = cpus.bit_count() // count, gpus.bit_count() // count
+    shares = []
+    for _ in range(count):
+        my_cpus, my_gpus = lowest(cpus, cpu_chunk), lowest(gpus, gpu_chunk)
+        cpus, gpus = cpus & ~my_cpus, gpus & ~my_gpus
+        shares.append(attrs.evolve(share, cpus=devices_of(my_cpus), gpus=devices_of(my_gpus)))
+    return shares
+
+
+def _count_by_type(gpus: tuple[str, ...]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for kind in gpus:
+        counts[kind] = counts.get(kind, 0) + 1
+    return counts
+
+
+def _masks_by_type(gpus: tuple[str, ...]) -> dict[str, int]:
+    masks: dict[str, int] = {}
+    for index, kind in enumerate(gpus):
+        masks[kind] = masks.get(kind, 0) | 1 << index
+    return masks

@@ -1,0 +1,50 @@
+"""The state as an engine sees it: a view that shares the state's columns and makes rows only as they are asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from hal_core.models.node import Partition, PartitionName
+from hal_core.models.plan import PendingJob, RunningJob
+
+if TYPE_CHECKING:
+    from hal_core.rules.node_table import NodeTable
+    from hal_core.rules.state import State
+
+
+class StateSnapshot:
+    """Implements models.plan.Snapshot over the live state. Valid until the state changes."""
+
+    __slots__ = ("_state", "columns", "now_s", "partitions", "sequence")
+
+    def __init__(self, state: State, now_s: float) -> None:
+        self._state = state
+        self.now_s = now_s
+        self.sequence = state.sequence
+        self.columns: NodeTable = state.table
+        self.partitions: Mapping[PartitionName, Partition] = state.partitions
+
+    def partition_nodes(self, name: PartitionName) -> Sequence[int]:
+        return self._state.partition_numbers.get(name, ())
+
+    def pending(self) -> Iterator[PendingJob]:
+        jobs = self._state.jobs
+        for _, job_id in self._state.queue:
+            record = jobs[job_id]
+            spec = record.spec
+            if spec.begin_time_s > self.now_s:
+                continue
+            walltime_s = math.inf if spec.walltime_s is None else spec.walltime_s
+            yield PendingJob(
+                job_id, record.startable_count, record.shape, walltime_s, record.priority, record.submit_time_s
+            )
+
+    def running(self) -> Iterator[RunningJob]:
+        for (job_id, index), activity in self._state.allocations.items():
+            record = activity.record
+            start_s = activity.place_time_s if activity.start_time_s is None else activity.start_time_s
+            walltime_s = record.spec.walltime_s
+            end_s = math.inf if walltime_s is None else start_s + walltime_s
+            yield RunningJob(job_id, index, record.shape, activity.node_numbers, max(end_s, self.now_s))

@@ -1,0 +1,435 @@
+"""The state: a fold of the events, and nothing else. `State.apply` is its only writer.
+
+Records (jobs, activities) are kept for questions about one job; what the engine scans (the queue, the node columns,
+the allocations) is kept beside them, incrementally. Time is not read here: it comes with the events.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from typing import assert_never
+
+import attrs
+
+from hal_core.models.event import (
+    ClusterDefined,
+    Event,
+    InputsStaged,
+    JobCancelRequested,
+    JobEnded,
+    JobHeld,
+    JobPlaced,
+    JobReleased,
+    JobRequeued,
+    JobSubmitted,
+    NodeDrained,
+    NodeJoined,
+    NodeResumed,
+    NodeSuspected,
+    NodeWentDown,
+    ObserverDisabled,
+    OrphanFound,
+    PartEnded,
+    PartStarted,
+    Planned,
+    PriorityChanged,
+)
+from hal_core.models.job import DependencyKind, JobId, JobSpec, JobState
+from hal_core.models.node import Cluster, NodeStatus, Partition, PartitionName
+from hal_core.models.placement import AttemptKey
+from hal_core.models.ranges import RangeSet, count_of, members
+from hal_core.rules import dependencies
+from hal_core.rules.job_record import ENDS_KEPT, Activity, ElementEnd, JobRecord
+from hal_core.rules.node_table import NodeTable, split_share
+from hal_core.rules.snapshot import StateSnapshot
+
+RECENT_MAX = 10_000
+"""Ended jobs whose records stay in memory; older ones are in the journal's history."""
+CLIENT_ID_KEPT_S = 3600.0
+"""How long a client id makes a repeated submission the same job, at least."""
+PARTITION_WEIGHT = 1 << 40
+INTERNED_MAX = 10_000
+
+
+class State:
+    """All that HAL knows. Two states that applied the same events are equal (see `dump`)."""
+
+    def __init__(self) -> None:
+        self.sequence = 0
+        """The number of events applied: the sequence of the last one."""
+        self.time_s = 0.0
+        self.cluster = Cluster("", (), ())
+        self.table = NodeTable()
+        self.partitions: dict[PartitionName, Partition] = {}
+        self.partition_numbers: dict[PartitionName, list[int]] = {}
+        self.jobs: dict[JobId, JobRecord] = {}
+        """Jobs that are not finished, by ascending id."""
+        self.recent: dict[JobId, JobRecord] = {}
+        """The latest finished jobs, in the order of their ends."""
+        self.completed_ids = RangeSet()
+        self.failed_ids = RangeSet()
+        """Outcomes of all finished jobs, for dependencies on jobs whose record is gone."""
+        self.next_job_id = 1
+        self.queue: list[tuple[int, JobId]] = []
+        """(-queue priority, id) of jobs that may start, in order."""
+        self.allocations: dict[tuple[JobId, int], Activity] = {}
+        self.on_node: dict[str, dict[tuple[JobId, int], Activity]] = {}
+        self.children: dict[JobId, set[JobId]] = {}
+        """Unfinished jobs that wait for the key."""
+        self.unfinished_by_name: dict[tuple[int, str], set[JobId]] = {}
+        """By owner's uid and job name, for singleton."""
+        self.doomed: set[JobId] = set()
+        """Jobs with (elements with) a dependency that can never be satisfied: the core ends them next."""
+        self.client_ids: dict[tuple[int, str], tuple[JobId, float]] = {}
+        self.reserves: tuple[tuple[JobId, float], ...] = ()
+        """The latest plan's promises."""
+        self.disabled_observers: dict[str, str] = {}
+        self.ended_counts: dict[JobState, int] = {}
+        self.pending_count = 0
+        """Elements that wait."""
+        self._with_begin: set[JobId] = set()
+        self._environments: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._scripts: dict[str, str] = {}
+
+    # -- questions ---------------------------------------------------------------------------------------------------
+
+    def find(self, job_id: JobId) -> JobRecord | None:
+        """The record of an unfinished or recently finished job."""
+        return self.jobs.get(job_id) or self.recent.get(job_id)
+
+    def activity(self, key: AttemptKey) -> Activity | None:
+        """The activity of exactly this attempt, if it is in force."""
+        activity = self.allocations.get((key.job_id, key.index))
+        return activity if activity is not None and activity.attempt == key.attempt else None
+
+    def snapshot(self, now_s: float) -> StateSnapshot:
+        """The engine's view. Shares the columns: valid until the next `apply`."""
+        return StateSnapshot(self, now_s)
+
+    def next_begin_time_s(self, now_s: float) -> float | None:
+        """The earliest begin time in the future among the jobs that were submitted with one."""
+        times = (self.jobs[job_id].spec.begin_time_s for job_id in self._with_begin)
+        return min((time_s for time_s in times if time_s > now_s), default=None)
+
+    # -- the fold ----------------------------------------------------------------------------------------------------
+
+    def apply(self, event: Event) -> None:
+        """Fold one event into the state. Total: a forgotten kind of event is a type error."""
+        match event:
+            case JobSubmitted():
+                self._submitted(event)
+            case JobPlaced():
+                self._placed(event)
+            case PartStarted():
+                self._part_started(event)
+            case JobEnded():
+                self._ended(event)
+            case PartEnded():
+                self._part_ended(event)
+            case JobRequeued():
+                self._requeued(event)
+            case JobCancelRequested():
+                self._cancel_requested(event)
+            case InputsStaged():
+                self._known(event.key).is_launched = True
+            case JobHeld():
+                self._hold(event.job_id, event.by)
+            case JobReleased():
+                self._hold(event.job_id, "")
+            case PriorityChanged():
+                self._priority(event.job_id, event.priority)
+            case ClusterDefined():
+                self._defined(event.cluster)
+            case NodeJoined() | NodeSuspected() | NodeWentDown() | NodeDrained() | NodeResumed():
+                self._node_changed(event)
+            case Planned():
+                self.reserves = event.reserves
+            case ObserverDisabled():
+                self.disabled_observers[event.observer] = event.detail
+            case OrphanFound():
+                pass
+            case _:
+                assert_never(event)
+        self.sequence += 1
+        self.time_s = event.time_s
+
+    # -- jobs --------------------------------------------------------------------------------------------------------
+
+    def _submitted(self, event: JobSubmitted) -> None:
+        spec = self._share_bulk(event.spec)
+        record = JobRecord(event.job_id, event.client_id, event.owner, spec, event.time_s)
+        self.next_job_id = record.job_id + 1
+        self.link(record)
+        if event.client_id:
+            self._remember_client_id(record)
+        if spec.dependencies:
+            self._look_at_dependencies(record)
+        self.update_queue(record)
+
+    def link(self, record: JobRecord) -> None:
+        """Make an unfinished job known to everything that looks jobs up. Also used when a dump is loaded."""
+        spec = record.spec
+        self.jobs[record.job_id] = record
+        self.pending_count += record.pending_count
+        self.unfinished_by_name.setdefault((record.owner.uid, spec.name), set()).add(record.job_id)
+        if spec.begin_time_s > record.submit_time_s:
+            self._with_begin.add(record.job_id)
+        for dependency in spec.dependencies:
+            if dependency.job_id in self.jobs:
+                self.children.setdefault(dependency.job_id, set()).add(record.job_id)
+        self._set_queue_priority(record)
+
+    def _share_bulk(self, spec: JobSpec) -> JobSpec:
+        """Large equal parts of specs (environment, script) are kept once however many jobs have them."""
+        if len(self._environments) + len(self._scripts) > INTERNED_MAX:
+            self._environments.clear()
+            self._scripts.clear()
+        environment = self._environments.setdefault(spec.environment, spec.environment)
+        script = self._scripts.setdefault(spec.script, spec.script)
+        if environment is spec.environment and script is spec.script:
+            return spec
+        return attrs.evolve(spec, environment=environment, script=script)
+
+    def _remember_client_id(self, record: JobRecord) -> None:
+        self.client_ids[record.owner.uid, record.client_id] = (record.job_id, record.submit_time_s)
+        while True:
+            oldest = next(iter(self.client_ids))
+            job_id, time_s = self.client_ids[oldest]
+            if job_id in self.jobs or time_s > record.submit_time_s - CLIENT_ID_KEPT_S:
+                return
+            del self.client_ids[oldest]
+
+    def _placed(self, event: JobPlaced) -> None:
+        record = self.jobs[event.job_id]
+        count = count_of(event.elements)
+        per_share = [split_share(share, count) for share in event.shares]
+        for position, index in enumerate(members(event.elements)):
+            assert index in record.ready, f"{record.job_id}.{index} placed, but it does not wait"
+            shares = tuple(split[position] for split in per_share)
+            self.hold_allocation(Activity(record, index, event.attempt, shares, event.time_s))
+        record.ready.difference_update(event.elements)
+        self.pending_count -= count
+        self.update_queue(record)
+
+    def hold_allocation(self, activity: Activity) -> None:
+        """Put an allocation in force. Also used when a dump is loaded."""
+        record, index = activity.record, activity.index
+        assert index not in record.active, f"{activity.key} placed twice"
+        activity.node_numbers = tuple(self.table.number_of[share.node] for share in activity.shares)
+        record.active[index] = activity
+        self.allocations[record.job_id, index] = activity
+        for share in activity.shares:
+            self.table.allocate(share)
+            self.on_node.setdefault(share.node, {})[record.job_id, index] = activity
+
+    def _known(self, key: AttemptKey) -> Activity:
+        activity = self.activity(key)
+        assert activity is not None, f"event about {key}, which holds no allocation"
+        return activity
+
+    def _part_started(self, event: PartStarted) -> None:
+        activity = self._known(event.key)
+        activity.parts_started.add(event.node)
+        if activity.start_time_s is None:
+            activity.start_time_s = event.start_time_s
+            self._look_at_children(activity.record.job_id)
+
+    def _part_ended(self, event: PartEnded) -> None:
+        activity = self._known(event.key)
+        activity.parts_left.discard(event.node)
+        if activity.end is None or (event.end.exit_code != 0 and activity.end.exit_code == 0):
+            activity.end = event.end
+
+    def _cancel_requested(self, event: JobCancelRequested) -> None:
+        record = self.jobs[event.job_id]
+        for index in members(event.elements):
+            record.active[index].cancel = (event.by, event.does_requeue, event.detail)
+
+    def _release(self, activity: Activity) -> None:
+        record = activity.record
+        del record.active[activity.index]
+        del self.allocations[record.job_id, activity.index]
+        for share in activity.shares:
+            self.table.release(share)
+            del self.on_node[share.node][record.job_id, activity.index]
+
+    def _ended(self, event: JobEnded) -> None:
+        record = self.jobs[event.job_id]
+        state = event.end.state
+        waiting_before = record.pending_count
+        for index in members(event.elements) if record.active else ():
+            activity = record.active.get(index)
+            if activity is not None:
+                self._release(activity)
+                self._keep_end(record, index, event, activity)
+        record.mark_ended(state, event.elements)
+        if not record.is_array and not record.ends:
+            self._keep_end(record, 0, event, None)
+        self.pending_count += record.pending_count - waiting_before
+        self.ended_counts[state] = self.ended_counts.get(state, 0) + count_of(event.elements)
+        if record.is_finished:
+            self._finish(record, event.time_s)
+        self.update_queue(record)
+        self._look_at_children(record.job_id)
+        if record.is_finished:
+            self.children.pop(record.job_id, None)
+
+    def _keep_end(self, record: JobRecord, index: int, event: JobEnded, activity: Activity | None) -> None:
+        """Keep how an element ended, if that is worth the memory: single jobs, and an array's first bad ends."""
+        is_worth = not record.is_array or (event.end.state is not JobState.COMPLETED and len(record.ends) < ENDS_KEPT)
+        if is_worth:
+            names = tuple(share.node for share in activity.shares) if activity else ()
+            times_s = (event.start_time_s, event.end_time_s)
+            record.ends[index] = ElementEnd(event.attempt, event.end, times_s, names)
+
+    def _finish(self, record: JobRecord, time_s: float) -> None:
+        record.finish_time_s = time_s
+        del self.jobs[record.job_id]
+        self.recent[record.job_id] = record
+        (self.failed_ids if record.has_failed else self.completed_ids).add(record.job_id)
+        if len(self.recent) > RECENT_MAX:
+            del self.recent[next(iter(self.recent))]
+        self._with_begin.discard(record.job_id)
+        self.doomed.discard(record.job_id)
+        name = (record.owner.uid, record.spec.name)
+        self.unfinished_by_name[name].discard(record.job_id)
+        rivals = sorted(self.unfinished_by_name[name])
+        if not rivals:
+            del self.unfinished_by_name[name]
+        for job_id in rivals:
+            if any(d.kind is DependencyKind.SINGLETON for d in self.jobs[job_id].spec.dependencies):
+                self._look_at_dependencies(self.jobs[job_id])
+
+    def _requeued(self, event: JobRequeued) -> None:
+        job_id, index, attempt = event.key
+        record = self.find(job_id)
+        assert record is not None, f"requeue of unknown job {job_id}"
+        if record.is_finished:
+            self._revive(record)
+        if index in record.active:
+            self._release(record.active[index])
+        for state, indices in record.ended.items():
+            if index in indices:
+                indices.discard(index)
+                self.ended_counts[state] -= 1
+        record.ends.pop(index, None)
+        record.attempts[index] = attempt + 1
+        record.ready.add(index)
+        self.pending_count += 1
+        self.update_queue(record)
+
+    def _revive(self, record: JobRecord) -> None:
+        """A finished job is queued again."""
+        del self.recent[record.job_id]
+        self.completed_ids.discard(record.job_id)
+        self.failed_ids.discard(record.job_id)
+        record.finish_time_s = None
+        self.link(record)
+        self.jobs = dict(sorted(self.jobs.items()))
+
+    # -- dependencies and the queue ------------------------------------------------------------------------------------
+
+    def _look_at_children(self, job_id: JobId) -> None:
+        for child_id in sorted(self.children.get(job_id, ())):
+            child = self.jobs.get(child_id)
+            if child is not None:
+                self._look_at_dependencies(child)
+
+    def _look_at_dependencies(self, record: JobRecord) -> None:
+        answer = dependencies.answer(self, record)
+        record.is_met = answer is dependencies.Answer.MET
+        if any(d.kind is DependencyKind.AFTERCORR for d in record.spec.dependencies):
+            pending = record.ready.copy()
+            pending.update(record.blocked.ranges())
+            free, waiting, never = dependencies.corresponding(self, record, pending.ranges())
+            record.ready, record.blocked = RangeSet(free), RangeSet((*waiting, *never))
+            if never:
+                self.doomed.add(record.job_id)
+        if answer is dependencies.Answer.NEVER:
+            self.doomed.add(record.job_id)
+        self.update_queue(record)
+
+    def _hold(self, job_id: JobId, by: str) -> None:
+        record = self.jobs[job_id]
+        record.held_by = by
+        self.update_queue(record)
+
+    def _priority(self, job_id: JobId, priority: int) -> None:
+        record = self.jobs[job_id]
+        self._dequeue(record)
+        record.priority = priority
+        self._set_queue_priority(record)
+        self.update_queue(record)
+
+    def _set_queue_priority(self, record: JobRecord) -> None:
+        partition = self.partitions.get(record.spec.partition)
+        record.queue_priority = (partition.priority if partition else 0) * PARTITION_WEIGHT + record.priority
+
+    def update_queue(self, record: JobRecord) -> None:
+        """Put the record into the queue, or take it out, as its own state says."""
+        should = record.startable_count > 0 and record.job_id in self.jobs
+        if should and not record.is_queued:
+            insort(self.queue, (-record.queue_priority, record.job_id))
+            record.is_queued = True
+        elif record.is_queued and not should:
+            self._dequeue(record)
+
+    def _dequeue(self, record: JobRecord) -> None:
+        if record.is_queued:
+            at = bisect_left(self.queue, (-record.queue_priority, record.job_id))
+            assert self.queue[at][1] == record.job_id, "the queue is not in order"
+            del self.queue[at]
+            record.is_queued = False
+
+    # -- nodes -------------------------------------------------------------------------------------------------------
+
+    def _defined(self, cluster: Cluster) -> None:
+        for record in self.jobs.values():
+            self._dequeue(record)
+        self.set_cluster(cluster)
+        for record in self.jobs.values():
+            self._set_queue_priority(record)
+            self.update_queue(record)
+
+    def set_cluster(self, cluster: Cluster) -> None:
+        """Nodes and partitions are these from now on. Also used when a dump is loaded."""
+        self.cluster = cluster
+        self.table.define(cluster)
+        self.partitions = {partition.name: partition for partition in cluster.partitions}
+        number_of = self.table.number_of
+        self.partition_numbers = {
+            partition.name: sorted(number_of[name] for name in partition.nodes) for partition in cluster.partitions
+        }
+
+    def _node_changed(self, event: NodeJoined | NodeSuspected | NodeWentDown | NodeDrained | NodeResumed) -> None:
+        table = self.table
+        match event:
+            case NodeJoined(node=node, boot_id=boot_id):
+                number = table.number_of[node.name]
+                table.boot_id[number] = boot_id
+                table.set_status(number, NodeStatus.UP, event.time_s)
+            case NodeSuspected(node=name):
+                table.set_status(table.number_of[name], NodeStatus.SUSPECT, event.time_s, "no contact")
+            case NodeWentDown(node=name, detail=detail):
+                table.set_status(table.number_of[name], NodeStatus.DOWN, event.time_s, detail)
+            case NodeDrained(node=name, reason=reason, by=by):
+                table.set_drain(table.number_of[name], (reason, by))
+            case NodeResumed(node=name):
+                table.set_drain(table.number_of[name], None)
+            case _:
+                assert_never(event)
+
+    # -- as bytes ----------------------------------------------------------------------------------------------------
+
+    def dump(self) -> bytes:
+        """The whole state, for a snapshot of the journal. Equal states have equal dumps."""
+        from hal_core.rules.dump import dump_state
+
+        return dump_state(self)
+
+    @classmethod
+    def load(cls, content: bytes) -> State:
+        """The inverse of `dump`. Raises ValueError for a dump of another version."""
+        from hal_core.rules.dump import load_state
+
+        return load_state(content)

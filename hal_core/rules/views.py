@@ -1,0 +1,330 @@
+"""Views: what the state says about jobs, as plain values ready for JSON. Pure; nothing here changes the state.
+
+The REST API, `hal explain` and reports share them. Who may see what is not decided here: the caller says whether private
+fields are shown. Lists and pages are in `queue_view.py`, nodes in `node_view.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from hal_core.models.job import FINAL, Dependency, End, JobId, JobSpec, JobState
+from hal_core.models.placement import Share
+from hal_core.models.ranges import count_of, format_ranges
+from hal_core.rules.waiting import Reason, Waiting
+
+if TYPE_CHECKING:
+    from hal_core.rules.job_record import Activity, JobRecord
+
+NODE_NAMES_SHOWN = 8
+PRIVATE_FIELDS = (
+    *("command", "arguments", "working_directory", "environment"),
+    *("input_path", "output_path", "error_path", "inputs"),
+)
+"""Of a JobDetail: shown to the owner (and to whom rest/rights.py allows it), else None."""
+
+
+@attrs.frozen(kw_only=True)
+class JobView:
+    """One line of the queue."""
+
+    job_id: JobId
+    name: str
+    user: str
+    partition: str
+    account: str
+    state: JobState
+    array: str | None
+    element_count: int
+    counts: dict[str, int]
+    priority: int
+    submit_time_s: float
+    begin_time_s: float
+    start_time_s: float | None
+    end_time_s: float | None
+    walltime_s: float | None
+    node_count: int
+    task_count: int
+    cpu_count: int
+    gpu_count: int
+    memory_bytes_per_node: int
+    nodes: str
+    attempt: int
+    is_held: bool
+    reason: Reason | None
+    expected_start_time_s: float | None
+    end: End | None
+
+
+@attrs.frozen
+class NodeShareView:
+    """What an element holds on one node."""
+
+    node: str
+    task_count: int
+    cpus: str
+    memory_bytes: int
+    gpus: str
+    generic: dict[str, int]
+
+
+@attrs.frozen(kw_only=True)
+class ElementView:
+    """One element, or several (`indices`) in the same condition of which nothing else is known."""
+
+    indices: str
+    count: int
+    state: JobState
+    attempt: int
+    start_time_s: float | None = None
+    end_time_s: float | None = None
+    nodes: tuple[NodeShareView, ...] = ()
+    end: End | None = None
+    output_path: str | None = None
+    error_path: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class JobDetail(JobView):
+    """Everything about one job. Fields that may be None without a word of their own are the private ones."""
+
+    uid: int
+    gid: int
+    is_private_shown: bool
+    has_script: bool
+    command: tuple[str, ...] | None
+    arguments: tuple[str, ...] | None
+    working_directory: str | None
+    environment: tuple[str, ...] | None
+    input_path: str | None
+    output_path: str | None
+    error_path: str | None
+    inputs: tuple[str, ...] | None
+    does_append: bool
+    cpus_per_task: int
+    gpus_per_node: int
+    gpu_type: str
+    generic_per_node: dict[str, int]
+    features: tuple[str, ...]
+    is_exclusive: bool
+    spread: str
+    kill_grace_s: float
+    comment: str
+    dependencies: tuple[Dependency, ...]
+    needs_all_dependencies: bool
+    array_throttle: int | None
+    element: ElementView | None
+    sequence: int
+
+
+def counts_of(record: JobRecord) -> dict[str, int]:
+    """Elements by state; states without any are left out."""
+    counts: dict[str, int] = {}
+    if record.pending_count:
+        counts["PENDING"] = record.pending_count
+    for activity in record.active.values():
+        counts[activity.state.value] = counts.get(activity.state.value, 0) + 1
+    for state, indices in record.ended.items():
+        if indices:
+            counts[state.value] = len(indices)
+    return counts
+
+
+def job_view(record: JobRecord, waiting: Waiting) -> JobView:
+    return JobView(**_summary(record, waiting))
+
+
+def job_detail(record: JobRecord, waiting: Waiting, does_show_private: bool, sequence: int) -> JobDetail:
+    """All that is known about the job; the private fields only if the caller may see them."""
+    spec, owner = record.spec, record.owner
+    values = _summary(record, waiting)
+    values |= {
+        "command": spec.command,
+        "arguments": spec.arguments,
+        "working_directory": spec.working_directory,
+        "environment": spec.environment,
+        "input_path": spec.input_path,
+        "output_path": output_path(record, spec.output_pattern),
+        "error_path": output_path(record, spec.error_pattern),
+        "inputs": spec.inputs,
+    }
+    if not does_show_private:
+        values |= dict.fromkeys(PRIVATE_FIELDS)
+    return JobDetail(
+        **values,
+        uid=owner.uid,
+        gid=owner.gid,
+        is_private_shown=does_show_private,
+        has_script=bool(spec.script),
+        does_append=spec.does_append,
+        cpus_per_task=spec.cpus_per_task,
+        gpus_per_node=spec.gpus_per_node,
+        gpu_type=spec.gpu_type,
+        generic_per_node=dict(spec.generic_per_node),
+        features=spec.features,
+        is_exclusive=spec.is_exclusive,
+        spread=spec.spread.value,
+        kill_grace_s=spec.kill_grace_s,
+        comment=spec.comment,
+        dependencies=spec.dependencies,
+        needs_all_dependencies=spec.needs_all_dependencies,
+        array_throttle=spec.array.throttle if spec.array else None,
+        element=None if record.is_array else element_view(record, 0, does_show_private),
+        sequence=sequence,
+    )
+
+
+def element_view(record: JobRecord, index: int, does_show_private: bool) -> ElementView:
+    """One element by its index, which must be one of the job's."""
+    values: dict[str, Any] = {"indices": str(index), "count": 1}
+    if does_show_private:
+        values["output_path"] = output_path(record, record.spec.output_pattern, index)
+        values["error_path"] = output_path(record, record.spec.error_pattern, index)
+    activity = record.active.get(index)
+    if activity is not None:
+        return ElementView(
+            **values,
+            state=activity.state,
+            attempt=activity.attempt,
+            start_time_s=activity.start_time_s,
+            nodes=tuple(_share_view(share) for share in activity.shares),
+        )
+    ended = record.ends.get(index)
+    if ended is not None:
+        return ElementView(
+            **values,
+            state=ended.end.state,
+            attempt=ended.attempt,
+            start_time_s=ended.start_time_s,
+            end_time_s=ended.end_time_s,
+            nodes=tuple(NodeShareView(name, 0, "", 0, "", {}) for name in ended.node_names),
+            end=ended.end,
+        )
+    state = next((state for state, indices in record.ended.items() if index in indices), JobState.PENDING)
+    return ElementView(**values, state=state, attempt=attempts_made(record, index, state))
+
+
+def attempts_made(record: JobRecord, index: int, state: JobState) -> int:
+    """How many attempts the element has had. A pending one's coming attempt does not count."""
+    return record.attempt_of(index) - (state is JobState.PENDING)
+
+
+def output_path(record: JobRecord, pattern: str, index: int | None = None) -> str:
+    """The absolute path of an output, expanded as far as known. Without an index, `%a` of an array stays.
+
+    `%N` is the first node and stays until the element has one.
+    """
+    if not pattern:
+        return ""
+    index = 0 if index is None and not record.is_array else index
+    known = {"%": "%", "j": str(record.job_id), "A": str(record.job_id), "x": record.spec.name, "u": record.owner.user}
+    if index is not None:
+        known["a"] = str(index)
+        node = _first_node(record, index)
+        if node:
+            known["N"] = node
+    expanded = _expand(pattern, known)
+    directory = record.spec.working_directory.rstrip("/")
+    return expanded if expanded.startswith("/") else f"{directory}/{expanded}"
+
+
+def _expand(pattern: str, known: dict[str, str]) -> str:
+    parts, at = [], 0
+    while (percent := pattern.find("%", at)) >= 0 and percent + 1 < len(pattern):
+        letter = pattern[percent + 1]
+        parts += [pattern[at:percent], known.get(letter, "%" + letter)]
+        at = percent + 2
+    return "".join([*parts, pattern[at:]])
+
+
+def _first_node(record: JobRecord, index: int) -> str:
+    activity = record.active.get(index)
+    if activity is not None:
+        return activity.shares[0].node
+    ended = record.ends.get(index)
+    return ended.node_names[0] if ended is not None and ended.node_names else ""
+
+
+def _share_view(share: Share) -> NodeShareView:
+    return NodeShareView(
+        share.node, share.task_count, share.cpus, share.memory_bytes, share.gpus, dict(share.generic)
+    )
+
+
+def _summary(record: JobRecord, waiting: Waiting) -> dict[str, Any]:
+    spec = record.spec
+    ended = None if record.is_array else record.ends.get(0)
+    state = record.state
+    active = record.active.values()
+    starts = [activity.start_time_s for activity in active if activity.start_time_s is not None]
+    starts += [end.start_time_s for end in record.ends.values() if end.start_time_s is not None]
+    walltime_s = spec.walltime_s
+    return {
+        "job_id": record.job_id,
+        "name": spec.name,
+        "user": record.owner.user,
+        "partition": spec.partition,
+        "account": spec.account,
+        "state": state,
+        "array": _array_text(spec),
+        "element_count": record.element_count,
+        "counts": counts_of(record),
+        "priority": record.priority,
+        "submit_time_s": record.submit_time_s,
+        "begin_time_s": spec.begin_time_s,
+        "start_time_s": min(starts, default=None),
+        "end_time_s": _end_time_s(record, state),
+        "walltime_s": walltime_s if walltime_s is None or math.isfinite(walltime_s) else None,
+        "node_count": spec.node_count,
+        "task_count": spec.task_count,
+        "cpu_count": spec.task_count * spec.cpus_per_task,
+        "gpu_count": spec.node_count * spec.gpus_per_node,
+        "memory_bytes_per_node": spec.memory_bytes_per_node,
+        "nodes": _nodes_text(record),
+        "attempt": 0 if record.is_array else _attempt(record, state),
+        "is_held": bool(record.held_by),
+        "reason": waiting.reason(record) if state not in FINAL else None,
+        "expected_start_time_s": waiting.expected_start_time_s(record.job_id),
+        "end": ended.end if ended is not None else None,
+    }
+
+
+def _array_text(spec: JobSpec) -> str | None:
+    if spec.array is None:
+        return None
+    throttle = "" if spec.array.throttle is None else f"%{spec.array.throttle}"
+    return format_ranges(spec.array.indices) + throttle
+
+
+def _attempt(record: JobRecord, state: JobState) -> int:
+    return attempts_made(record, 0, state)
+
+
+def _end_time_s(record: JobRecord, state: JobState) -> float | None:
+    if state not in FINAL:
+        return None
+    ended = record.ends.get(0)
+    return ended.end_time_s if ended is not None and not record.is_array else record.finish_time_s
+
+
+def _nodes_text(record: JobRecord) -> str:
+    """At most a handful of names: those in use, or the ones that a job used which is no array."""
+    names: dict[str, None] = {}
+    activities: list[Activity] = []
+    for activity in record.active.values():
+        activities.append(activity)
+        names.update((share.node, None) for share in activity.shares[: NODE_NAMES_SHOWN + 1])
+        if len(names) > NODE_NAMES_SHOWN:
+            break
+    if not activities and not record.is_array and 0 in record.ends:
+        names = dict.fromkeys(record.ends[0].node_names)
+    shown = ",".join(list(names)[:NODE_NAMES_SHOWN])
+    return shown + ",..." if len(names) > NODE_NAMES_SHOWN else shown
+
+
+def elements_text(count_source: tuple[tuple[int, int], ...]) -> tuple[str, int]:
+    """Ranges text and count, for entries of several elements."""
+    return format_ranges(count_source), count_of(count_source)

@@ -1,0 +1,82 @@
+"""Why a pending job waits, as data: one kind from a short list, and a sentence for people. Pure; reads the state only.
+
+It tells the nearest cause that the state itself shows. What the engine thought about a job is the engine's to explain.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import attrs
+
+from hal_core.models.job import DependencyKind, JobId
+from hal_core.models.node import PartitionName
+
+if TYPE_CHECKING:
+    from hal_core.rules.job_record import JobRecord
+    from hal_core.rules.state import State
+
+
+@attrs.frozen
+class Reason:
+    """`kind`: held, begin_time, dependency, throttle, resources, priority, node_unavailable or staging."""
+
+    kind: str
+    text: str
+
+
+class Waiting:
+    """Answers for many jobs of one state at one moment; what they share is looked up once."""
+
+    def __init__(self, state: State, now_s: float) -> None:
+        self._state = state
+        self._now_s = now_s
+        self._promises = dict(state.reserves)
+        self._has_nodes: dict[PartitionName, bool] = {}
+        self._head = state.queue[0][1] if state.queue else None
+
+    def expected_start_time_s(self, job_id: JobId) -> float | None:
+        """The engine's promise, if there is one."""
+        promise_s = self._promises.get(job_id)
+        return promise_s if promise_s is None or math.isfinite(promise_s) else None
+
+    def reason(self, record: JobRecord) -> Reason | None:
+        """Why its pending elements wait (or an active one is not running yet); None if nothing waits."""
+        if not record.pending_count:
+            if any(not activity.is_launched for activity in record.active.values()):
+                return Reason("staging", "its inputs are being staged")
+            return None
+        spec = record.spec
+        if record.held_by:
+            return Reason("held", f"held by {record.held_by}")
+        if spec.begin_time_s > self._now_s:
+            return Reason("begin_time", f"not to begin before {spec.begin_time_s:.0f} (seconds since the epoch)")
+        if not record.is_met or not record.ready:
+            return Reason("dependency", self._dependency_text(record))
+        if not record.startable_count:
+            throttle = spec.array.throttle if spec.array else None
+            return Reason("throttle", f"its array may run {throttle} elements at once")
+        if not self._partition_has_nodes(spec.partition):
+            return Reason("node_unavailable", f"no node of partition {spec.partition} is up and not drained")
+        if record.job_id == self._head or record.job_id in self._promises:
+            return Reason("resources", "waits until enough resources are free")
+        return Reason("priority", "jobs before it in the queue come first")
+
+    def _dependency_text(self, record: JobRecord) -> str:
+        names = []
+        for dependency in record.spec.dependencies:
+            if dependency.kind is DependencyKind.SINGLETON:
+                names.append(f"earlier jobs named {record.spec.name}")
+            elif dependency.job_id in self._state.jobs:
+                names.append(f"job {dependency.job_id} ({dependency.kind.value})")
+        joint = " and " if record.spec.needs_all_dependencies else " or "
+        return f"waits for {joint.join(names) or 'other jobs'}"
+
+    def _partition_has_nodes(self, partition: PartitionName) -> bool:
+        found = self._has_nodes.get(partition)
+        if found is None:
+            is_available = self._state.table.is_available
+            found = any(is_available[number] for number in self._state.partition_numbers.get(partition, ()))
+            self._has_nodes[partition] = found
+        return found
