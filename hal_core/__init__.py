@@ -108,6 +108,12 @@ if TYPE_CHECKING:
         Replica as Replica,
         Report as Report,
     )
+    from hal_core.rules.timeline import (
+        Promise as Promise,
+        Room as Room,
+        earliest_start as earliest_start,
+        tightest as tightest,
+    )
 
 __version__ = "0.1.0"
 
@@ -131,6 +137,7 @@ _NAMES_BY_MODULE = {
     "planes": (
         "CloudProvider Engine Executor Instance LocalityProvider Observer Offer Options Predictor Replica Report"
     ),
+    "rules.timeline": "Promise Room earliest_start tightest",
 }
 _MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()}
 

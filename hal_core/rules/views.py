@@ -13,7 +13,7 @@ import attrs
 
 from hal_core.models.job import FINAL, Dependency, End, JobId, JobSpec, JobState
 from hal_core.models.placement import Share
-from hal_core.models.ranges import count_of, format_ranges
+from hal_core.models.ranges import format_ranges
 from hal_core.rules.waiting import Reason, Waiting
 
 if TYPE_CHECKING:
@@ -249,9 +249,7 @@ def _first_node(record: JobRecord, index: int) -> str:
 
 
 def _share_view(share: Share) -> NodeShareView:
-    return NodeShareView(
-        share.node, share.task_count, share.cpus, share.memory_bytes, share.gpus, dict(share.generic)
-    )
+    return NodeShareView(share.node, share.task_count, share.cpus, share.memory_bytes, share.gpus, dict(share.generic))
 
 
 def _summary(record: JobRecord, waiting: Waiting) -> dict[str, Any]:
@@ -323,8 +321,3 @@ def _nodes_text(record: JobRecord) -> str:
         names = dict.fromkeys(record.ends[0].node_names)
     shown = ",".join(list(names)[:NODE_NAMES_SHOWN])
     return shown + ",..." if len(names) > NODE_NAMES_SHOWN else shown
-
-
-def elements_text(count_source: tuple[tuple[int, int], ...]) -> tuple[str, int]:
-    """Ranges text and count, for entries of several elements."""
-    return format_ranges(count_source), count_of(count_source)
