@@ -1,4 +1,4 @@
-"""History: what is remembered of ended jobs, and how it may be asked for. Written by the journal, shown by REST and CLI."""
+"""History: what is remembered of ended jobs, and how to ask for it. Written by the journal, shown by REST and CLI."""
 
 from __future__ import annotations
 

@@ -1,0 +1,75 @@
+"""Write a snapshot of the state: `python -m hal_core.kernel.snapshot STATE_DIR`.
+
+A process of its own, so that the daemon's loop never waits for it. It folds the events since the last snapshot that
+are known to be durable, and only ever reads the journal. Started by the kernel every SNAPSHOT_EVENT_COUNT events;
+harmless at any other time. Exit code 0: written, or nothing to do; 1: not possible, with the reason on stderr.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from pathlib import Path
+from typing import Final, Protocol, Self
+
+from hal_core import errors
+from hal_core.kernel.journal_files import Disk, FileLock, FileSystem, MarkFile
+from hal_core.kernel.journal_reader import JournalReader
+from hal_core.kernel.journal_recovery import plan_recovery
+from hal_core.kernel.snapshot_files import Snapshot, write_snapshot
+from hal_core.models.event import Event
+from hal_core.rules.state import State
+
+_LOCK_NAME: Final = "snapshot.lock"
+_NICENESS: Final = 10
+
+
+class Foldable(Protocol):
+    """What a snapshot is made of: State, seen from here."""
+
+    def apply(self, event: Event) -> None: ...
+
+    def dump(self) -> bytes: ...
+
+    @classmethod
+    def load(cls, content: bytes) -> Self: ...
+
+
+def make_snapshot(directory: Path, state_class: type[Foldable], file_system: FileSystem) -> int:
+    """Fold the durable events into a new snapshot and return its sequence (0: the journal is empty)."""
+    lock = FileLock(directory / _LOCK_NAME, "another process (pid {pid}) is writing a snapshot; wait for its end")
+    reader = JournalReader(directory)
+    try:
+        mark = MarkFile(directory, file_system).read()
+        if mark is None:
+            raise errors.NotFound(f"there is no journal with a readable mark in {directory}")
+        recovery = plan_recovery(reader, directory, file_system, mark.sequence, True)
+        if recovery.snapshot_sequence == mark.sequence:
+            return mark.sequence
+        state = state_class() if recovery.snapshot is None else state_class.load(recovery.snapshot)
+        for event in recovery.events:
+            state.apply(event)
+        write_snapshot(directory, file_system, Snapshot(mark.sequence, mark.hash, state.dump()))
+        return mark.sequence
+    finally:
+        reader.close()
+        lock.release()
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m hal_core.kernel.snapshot STATE_DIR\n")
+        return 2
+    os.nice(_NICENESS)
+    gc.disable()
+    try:
+        make_snapshot(Path(arguments[0]), State, Disk())
+    except (errors.HalError, OSError) as error:
+        sys.stderr.write(f"no snapshot was written: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
