@@ -1,0 +1,70 @@
+"""How values look to people: times, durations, sizes, job ids, tables. Pure functions; machines get `--json` instead."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+GIB = 1024**3
+
+
+def escaped(text: str) -> str:
+    """Control characters and lone surrogates written out, so that a job's name cannot play with the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
+
+
+def duration(seconds: float | None) -> str:
+    """`1-02:03:04`, `02:03:04` or `3:04`, cut to whole seconds; `-` for none."""
+    if seconds is None:
+        return "-"
+    minutes, second = divmod(max(int(seconds), 0), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    if days:
+        return f"{days}-{hour:02}:{minute:02}:{second:02}"
+    return f"{hour:02}:{minute:02}:{second:02}" if hour else f"{minute}:{second:02}"
+
+
+def instant(time_s: float | None) -> str:
+    """Local date and time; `-` for none (or the epoch, which stands for none in begin times)."""
+    if not time_s:
+        return "-"
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_s))
+    except (OverflowError, ValueError, OSError):
+        return str(time_s)
+
+
+def size(size_bytes: float | None) -> str:
+    """In GiB below ten with one decimal, in MiB if it is less than a tenth of a GiB; `-` for none or zero."""
+    if not size_bytes:
+        return "-"
+    if size_bytes < GIB / 10:
+        return f"{size_bytes / 1024**2:.1f} MiB"
+    amount = size_bytes / GIB
+    return f"{amount:.1f} GiB" if amount < 10 else f"{amount:.0f} GiB"
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], is_right: Sequence[bool] = ()) -> list[str]:
+    """Aligned columns, two spaces apart, without trailing blanks. `is_right` marks columns of numbers.
+
+    The table is as wide as its longest values: it can be cut by `less -S`, but a value is never lost.
+    """
+    cells = [list(heads), *([escaped(value) for value in row] for row in rows)]
+    widths = [max(len(row[at]) for row in cells) for at in range(len(heads))]
+    sides = [*is_right, *([False] * len(heads))]
+    return [
+        "  ".join(
+            value.rjust(width) if right else value.ljust(width)
+            for value, width, right in zip(row, widths, sides, strict=False)
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def pairs(values: Sequence[tuple[str, str]]) -> list[str]:
+    """`name  value` lines with the values aligned."""
+    width = max((len(name) for name, _ in values), default=0)
+    return [f"{name.ljust(width)}  {escaped(value)}".rstrip() for name, value in values]

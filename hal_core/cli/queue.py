@@ -1,0 +1,99 @@
+"""`hal queue`: the jobs that run or wait, and why. Also the reading of pages, which `hal history` shares."""
+
+from __future__ import annotations
+
+import json
+import time
+from argparse import Namespace
+
+from hal_core.cli.arguments import Parser, UsageError
+from hal_core.cli.console import PAGE_MAX, Console, own_name, query
+from hal_core.cli.formats import duration, instant
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+ARRAY_WIDTH_MAX = 24
+STATE_COLOURS = {"RUNNING": "green", "FAILED": "red", "TIMEOUT": "red", "CANCELLED": "yellow", "PENDING": ""}
+
+
+def configure(parser: Parser) -> None:
+    parser.add_filters()
+    parser.add_json()
+
+
+def run(console: Console, arguments: Namespace) -> int:
+    body = pages(console, "/v1/jobs", "jobs", filters_of(arguments), arguments)
+    if arguments.json:
+        console.line(json.dumps(body))
+        return 0
+    print_queue(console, body["jobs"], time.time())
+    tell_rest(console, body, len(body["jobs"]))
+    return 0
+
+
+def filters_of(arguments: Namespace) -> dict[str, object]:
+    """The query parameters of the options from `Parser.add_filters`."""
+    if arguments.me and arguments.user:
+        raise UsageError("--me and --user exclude each other")
+    return {
+        "state": arguments.state,
+        "user": own_name() if arguments.me else arguments.user,
+        "partition": arguments.partition,
+        "name": arguments.name,
+    }
+
+
+def tell_rest(console: Console, body: dict[str, Any], count: int) -> None:
+    if body["next_cursor"] is not None:
+        console.note(f"there is more than these {count}; --all shows all, --limit N so many")
+
+
+def pages(
+    console: Console, path: str, field: str, filters: dict[str, object], arguments: Namespace
+) -> dict[str, Any]:
+    """As many pages as asked for, joined into one body: the lists in `field` become one."""
+    wanted = None if arguments.all else arguments.limit
+    joined: dict[str, Any] = {}
+    cursor = None
+    while True:
+        missing = PAGE_MAX if wanted is None else wanted - len(joined.get(field, ()))
+        body = console.get(query(path, **filters, limit=min(missing, PAGE_MAX), cursor=cursor)).json()
+        body[field] = joined.get(field, []) + body[field]
+        joined, cursor = body, body["next_cursor"]
+        if cursor is None or (wanted is not None and len(joined[field]) >= wanted):
+            console.progress("")
+            return joined
+        console.progress(f"{len(joined[field])} read")
+
+
+def print_queue(console: Console, jobs: list[dict[str, Any]], now_s: float) -> None:
+    heads = ("JOB", "NAME", "USER", "PARTITION", "STATE", "TIME", "LIMIT", "NODES", "WHERE OR WHY NOT")
+    rows = [
+        (
+            job_text(job), job["name"], job["user"], job["partition"], job["state"],
+            duration(now_s - job["start_time_s"] if job["start_time_s"] and job["state"] != "PENDING" else None),
+            duration(job["walltime_s"]) if job["walltime_s"] else "none", str(job["node_count"]),
+            job["nodes"] or where(job),
+        )
+        for job in jobs
+    ]  # fmt: skip
+    right = (False, False, False, False, False, True, True, True)
+    console.table(heads, rows, right, [STATE_COLOURS.get(job["state"], "") for job in jobs])
+
+
+def where(job: dict[str, Any]) -> str:
+    """The reason why it waits, with the start that was promised."""
+    text = f"({job['reason']['text']})" if job["reason"] else ""
+    if job["expected_start_time_s"]:
+        text += f" from {instant(job['expected_start_time_s'])}"
+    return text.strip()
+
+
+def job_text(job: dict[str, Any]) -> str:
+    """`17`, or `17_[0-99%10]` for an array."""
+    if job["array"] is None:
+        return str(job["job_id"])
+    array = job["array"] if len(job["array"]) <= ARRAY_WIDTH_MAX else job["array"][: ARRAY_WIDTH_MAX - 1] + "…"
+    return f"{job['job_id']}_[{array}]"

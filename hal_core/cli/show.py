@@ -1,0 +1,185 @@
+"""`hal show`: everything about one job, and how the elements of an array are doing."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+
+from hal_core.cli.arguments import Parser, checked, one_index, selector
+from hal_core.cli.console import PAGE_MAX, Console, query
+from hal_core.cli.formats import duration, instant, pairs, size
+from hal_core.cli.waiting import condition, end_text
+from hal_core.client.transport import Answer, Rejected
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+ELEMENT_LINES_MAX = 20
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("job", metavar="JOB[_INDEX]", type=checked(selector), help="a job (17) or an array element (17_3)")
+    parser.add_argument("--script", action="store_true", help="print the job's script and nothing else")
+    parser.add_json()
+
+
+def run(console: Console, arguments: Namespace) -> int:
+    job_id, index = one_index(arguments.job, "show")
+    if arguments.script:
+        answer = console.get(f"/v1/jobs/{job_id}/script")
+        if arguments.json:
+            console.body(answer)
+        else:
+            console.write(answer.json()["script"])
+        return 0
+    answer = console.get(f"/v1/jobs/{job_id}")
+    if index is not None:
+        page, element = find_element(console, job_id, index)
+        if arguments.json:
+            console.body(page)
+        else:
+            print_element(console, f"{job_id}_{index}", element)
+    elif arguments.json:
+        console.body(answer)
+    else:
+        print_job(console, answer.json())
+    return 0
+
+
+def find_element(console: Console, job_id: int, index: int) -> tuple[Answer, dict[str, Any]]:
+    """The page that has the element, and the entry in it. Raises Rejected if the array has no such index."""
+    for page in element_pages(console, job_id):
+        for element in page.json()["elements"]:
+            if any(low <= index <= high for low, high in bounds(element["indices"])):
+                return page, element
+    raise Rejected(404, {"kind": "not_found", "text": f"job {job_id} has no element {index}"}, 0)
+
+
+def element_pages(console: Console, job_id: int) -> Iterator[Answer]:
+    cursor = None
+    while True:
+        page = console.get(query(f"/v1/jobs/{job_id}/elements", limit=PAGE_MAX, cursor=cursor))
+        yield page
+        cursor = page.json()["next_cursor"]
+        if cursor is None:
+            return
+
+
+def bounds(ranges_text: str) -> list[tuple[int, int]]:
+    """(first, last) of each range."""
+    parts = [part.partition("-") for part in ranges_text.split(",")]
+    return [(int(low), int(high or low)) for low, _, high in parts]
+
+
+def print_job(console: Console, job: dict[str, Any]) -> None:
+    element = job["element"] or {}
+    values = [
+        ("Job", str(job["job_id"])),
+        ("Name", job["name"]),
+        ("User", f"{job['user']} ({job['uid']})"),
+        ("Partition", job["partition"]),
+        ("State", condition(job)),
+        ("Ended", end_text(job["end"] or element.get("end") or {})),
+        ("Array", job["array"] or ""),
+        ("Attempt", str(job["attempt"])),
+        ("Priority", str(job["priority"])),
+        ("Submitted", instant(job["submit_time_s"])),
+        ("Not before", instant(job["begin_time_s"])),
+        ("Expected start", instant(job["expected_start_time_s"])),
+        ("Started", instant(job["start_time_s"])),
+        ("Finished", instant(job["end_time_s"])),
+        ("Time limit", duration(job["walltime_s"]) if job["walltime_s"] else "none"),
+        ("Size", shape_text(job)),
+        ("Nodes", job["nodes"]),
+        ("Used", used_text(job["end"] or element.get("end") or {})),
+        ("Waits for", dependencies_text(job)),
+        ("Command", command_text(job)),
+        ("Directory", job["working_directory"] or ""),
+        ("Output", job["output_path"] or ""),
+        ("Errors", job["error_path"] or ("with the output" if job["output_path"] else "")),
+        ("Inputs", ", ".join(job["inputs"] or ())),
+        ("Account", job["account"]),
+        ("Comment", job["comment"]),
+    ]
+    for line in pairs([(name, value) for name, value in values if value not in ("", "-")]):
+        console.line(line)
+    if not job["is_private_shown"]:
+        console.note("command, paths and environment are shown to the job's owner only")
+    if job["array"] is not None:
+        print_elements(console, job["job_id"])
+
+
+def print_elements(console: Console, job_id: int) -> None:
+    """The first few entries; `hal show JOB_INDEX` and --json have the rest."""
+    page = console.get(query(f"/v1/jobs/{job_id}/elements", limit=ELEMENT_LINES_MAX)).json()
+    rows = [
+        (
+            each["indices"], str(each["count"]), each["state"], instant(each["start_time_s"]), instant(each["end_time_s"]),
+            ",".join(part["node"] for part in each["nodes"]), end_text(each["end"] or {}),
+        )
+        for each in page["elements"]
+    ]  # fmt: skip
+    console.line()
+    console.table(("INDICES", "COUNT", "STATE", "STARTED", "ENDED", "NODES", "END"), rows, (False, True))
+    if page["next_cursor"] is not None:
+        console.note(f"these are the first {len(rows)} entries; `hal show {job_id}_INDEX` shows any other")
+
+
+def print_element(console: Console, name: str, element: dict[str, Any]) -> None:
+    places = [f"{part['node']} (CPUs {part['cpus']})" for part in element["nodes"]]
+    values = [
+        ("Element", name),
+        ("State", element["state"]),
+        ("Ended", end_text(element["end"] or {})),
+        ("Attempt", str(element["attempt"])),
+        ("Started", instant(element["start_time_s"])),
+        ("Finished", instant(element["end_time_s"])),
+        ("Nodes", ", ".join(places)),
+        ("Used", used_text(element["end"] or {})),
+        ("Output", element["output_path"] or ""),
+        ("Errors", element["error_path"] or ("with the output" if element["output_path"] else "")),
+    ]
+    for line in pairs([(label, value) for label, value in values if value not in ("", "-")]):
+        console.line(line)
+
+
+def shape_text(job: dict[str, Any]) -> str:
+    """`2 nodes, 8 tasks, 4 CPUs each, 2.0 GiB a node, 1 a100 a node`."""
+    parts = [plural(job["node_count"], "node"), plural(job["task_count"], "task")]
+    parts.append(f"{plural(job['cpus_per_task'], 'CPU')} a task")
+    if job["memory_bytes_per_node"]:
+        parts.append(f"{size(job['memory_bytes_per_node'])} a node")
+    if job["gpus_per_node"]:
+        parts.append(f"{job['gpus_per_node']} {job['gpu_type'] or 'GPU'} a node")
+    parts += [f"{number} {name} a node" for name, number in job["generic_per_node"].items()]
+    parts += job["features"]
+    return ", ".join(parts) + (", exclusive" if job["is_exclusive"] else "")
+
+
+def plural(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def used_text(end: dict[str, Any]) -> str:
+    parts = []
+    if end.get("cpu_s") is not None:
+        parts.append(f"{end['cpu_s']:.1f} s of CPU time")
+    if end.get("peak_memory_bytes"):
+        parts.append(f"at most {size(end['peak_memory_bytes'])} of memory")
+    return ", ".join(parts)
+
+
+def dependencies_text(job: dict[str, Any]) -> str:
+    texts = [each["kind"] + (f":{each['job_id']}" if each["job_id"] else "") for each in job["dependencies"]]
+    return (" and " if job["needs_all_dependencies"] else " or ").join(texts)
+
+
+def command_text(job: dict[str, Any]) -> str:
+    import shlex
+
+    if job["command"]:
+        return shlex.join(job["command"])
+    if not job["has_script"]:
+        return ""
+    return " ".join([job["script_name"] or "a script from stdin", shlex.join(job["arguments"] or ())]).strip()

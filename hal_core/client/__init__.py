@@ -1,0 +1,23 @@
+"""What a user's program imports: `Client` (blocking) and `AsyncClient` (trio). Lazy, because the CLI passes through here
+on its way to the transport and pays for nothing else.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hal_core.client.asynchronous import AsyncClient
+    from hal_core.client.blocking import Client
+    from hal_core.client.views import EventRecord, HistoryEntry, JobView, NodeView
+
+__all__ = ["AsyncClient", "Client", "EventRecord", "HistoryEntry", "JobView", "NodeView"]
+
+_HOMES = {"AsyncClient": "asynchronous", "Client": "blocking"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'views')}"), name)
