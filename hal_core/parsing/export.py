@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+
+import attrs
 
 from hal_core.parsing.names import parse_environment_name
 from hal_core.parsing.text import shown, wrong
 
 
-class Export(NamedTuple):
+@attrs.frozen
+class Export:
     """`takes_all` takes everything; `names` are taken from the caller; `values` are set."""
 
     takes_all: bool = True
@@ -21,6 +23,9 @@ class Export(NamedTuple):
         kept = dict(environment) if self.takes_all else {n: environment[n] for n in self.names if n in environment}
         kept.update(self.values)
         return kept
+
+
+EXPORT_ALL = Export()
 
 
 def parse_export(text: str) -> Export:

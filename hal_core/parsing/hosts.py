@@ -7,6 +7,7 @@ cannot use up the memory.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import Final
@@ -15,7 +16,7 @@ from hal_core.parsing.names import parse_host
 from hal_core.parsing.text import is_digits, shown, wrong
 
 HOSTS_MAX: Final = 100_000
-_TOKEN = re.compile(r"([\[\],])")
+_SIGNS = re.compile(r"([\[\],])")
 _NUMBERED = re.compile(r"(.*?)([0-9]{1,18})")
 _Run = tuple[int, int, int]
 """First number, stop, and width with zeros."""
@@ -34,10 +35,9 @@ def parse_hosts(text: str) -> tuple[str, ...]:
                 count *= sum(stop - first for first, stop, _ in piece)
         if len(names) + count > HOSTS_MAX:
             raise wrong(f"{shown(text)} stands for more than {HOSTS_MAX} names")
-        for choice in product(*map(_expand, pieces)):
-            names.append(parse_host("".join(choice)))
+        names.extend(parse_host("".join(choice)) for choice in product(*map(_expand, pieces)))
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = next(name for name, count in Counter(names).items() if count > 1)
         raise wrong(f"{shown(text)} names {twice!r} twice; name every node once")
     return tuple(names)
 
@@ -68,24 +68,24 @@ def _parts(text: str) -> Iterator[list[_Piece]]:
     """The comma-separated parts, each as literal texts and bracketed runs."""
     pieces: list[_Piece] = []
     inside: list[str] | None = None
-    for token in _TOKEN.split(text):
+    for word in _SIGNS.split(text):
         if inside is not None:
-            if token == "[":
+            if word == "[":
                 raise wrong(f"{shown(text)} has brackets within brackets; write n[1-4]")
-            if token != "]":
-                inside.append(token)
+            if word != "]":
+                inside.append(word)
                 continue
             pieces.append([_parse_run(run) for run in "".join(inside).split(",")])
             inside = None
-        elif token == "[":
+        elif word == "[":
             inside = []
-        elif token == "]":
+        elif word == "]":
             raise wrong(f"{shown(text)} has a ] without a [; write n[1-4]")
-        elif token == ",":
+        elif word == ",":
             yield _not_empty(pieces, text)
             pieces = []
-        elif token:
-            pieces.append(token)
+        elif word:
+            pieces.append(word)
     if inside is not None:
         raise wrong(f"{shown(text)} has a [ without a ]; write n[1-4]")
     yield _not_empty(pieces, text)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+
+import attrs
 
 from hal_core.parsing.names import parse_identifier
 from hal_core.parsing.text import parse_count, shown, wrong
 
 
-class Gpus(NamedTuple):
+@attrs.frozen
+class Gpus:
     """A number of GPUs, of one type or (empty) of any."""
 
     count: int
     type: str = ""
 
 
-class Generic(NamedTuple):
+@attrs.frozen
+class Generic:
     """Generic resources for each node, sorted by name; Slurm's `gpu` among them is kept apart."""
 
     amounts: tuple[tuple[str, int], ...] = ()

@@ -1,0 +1,128 @@
+"""What each node of a job must offer: nodes, tasks, CPUs, memory and GPUs from the options that were given.
+
+Options that say the same thing twice are refused, never weighed against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from hal_core.errors import InvalidInput, Problem
+from hal_core.models.job import Shape
+from hal_core.models.node import Partition
+from hal_core.parsing.layout import NodeClass, check_fits, choose_node_count
+from hal_core.parsing.resources import Gpus
+from hal_core.parsing.values import Wishes
+
+Place = Callable[..., str]
+"""Where the first of some options stood."""
+
+
+class Amounts(NamedTuple):
+    node_count: int
+    task_count: int
+    cpus_per_task: int
+    memory_bytes_per_node: int
+    gpus_per_node: int
+    gpu_type: str
+
+
+def resolve_amounts(wishes: Wishes, partition: Partition, classes: Sequence[NodeClass], place: Place) -> Amounts:
+    """Raises InvalidInput if the options contradict each other or no node of the partition can hold the result."""
+    asked = _gpu_wish(wishes, place)
+    if asked.per_task is not None and wishes.ntasks is None and wishes.ntasks_per_node is None:
+        asked = asked._replace(per_node=asked.per_task, per_task=None)
+    cpus_per_task = wishes.cpus_per_task or 1
+
+    def shape_for(node_count: int, task_count: int) -> Shape | None:
+        tasks = -(-task_count // node_count)
+        gpus = asked.on_each_node(node_count, tasks)
+        if gpus is None or (wishes.ntasks_per_node or tasks) < tasks:
+            return None
+        return Shape(
+            partition=partition.name,
+            node_count=node_count,
+            cpus=tasks * cpus_per_task,
+            memory_bytes=_memory_bytes(wishes, partition, tasks * cpus_per_task, gpus),
+            gpus=gpus,
+            gpu_type=asked.type if gpus else "",
+            generic=wishes.gres.amounts if wishes.gres else (),
+            features=wishes.constraint,
+            is_exclusive=wishes.exclusive,
+        )
+
+    node_count, task_count = _counts(wishes, classes, shape_for, place)
+    shape = shape_for(node_count, task_count)
+    if shape is None:
+        gpus = asked.total.count if asked.total else 0
+        raise _wrong(place("gpus"), f"{gpus} GPUs cannot be spread evenly over {node_count} nodes; use --gpus-per-node")
+    if wishes.mem_per_gpu is not None and not shape.gpus:
+        raise _wrong(place("mem-per-gpu"), "needs GPUs; add --gpus-per-node, or use --mem")
+    check_fits(classes, shape, place("nodes", "ntasks", "cpus-per-task", "mem", "mem-per-cpu", "gpus", "gres"))
+    return Amounts(node_count, task_count, cpus_per_task, shape.memory_bytes, shape.gpus, shape.gpu_type)
+
+
+class _GpuWish(NamedTuple):
+    """At most one of the three is given."""
+
+    total: Gpus | None = None
+    per_node: Gpus | None = None
+    per_task: Gpus | None = None
+
+    @property
+    def type(self) -> str:
+        given = self.total or self.per_node or self.per_task
+        return given.type if given else ""
+
+    def on_each_node(self, node_count: int, tasks_per_node: int) -> int | None:
+        """None if the total does not divide."""
+        if self.total is not None:
+            return None if self.total.count % node_count else self.total.count // node_count
+        if self.per_task is not None:
+            return self.per_task.count * tasks_per_node
+        return self.per_node.count if self.per_node else 0
+
+
+def _gpu_wish(wishes: Wishes, place: Place) -> _GpuWish:
+    gres = wishes.gres.gpus if wishes.gres else None
+    if gres is not None and (wishes.gpus or wishes.gpus_per_node or wishes.gpus_per_task):
+        raise _wrong(place("gres"), "GPUs are asked for by --gres and by a --gpus option; give only one of them")
+    return _GpuWish(wishes.gpus, wishes.gpus_per_node or gres, wishes.gpus_per_task)
+
+
+def _memory_bytes(wishes: Wishes, partition: Partition, cpus: int, gpus: int) -> int:
+    if wishes.mem is not None:
+        return wishes.mem
+    if wishes.mem_per_gpu is not None:
+        return wishes.mem_per_gpu * gpus
+    if wishes.mem_per_cpu is not None:
+        return wishes.mem_per_cpu * cpus
+    return partition.memory_bytes_per_cpu_default * cpus
+
+
+def _counts(
+    wishes: Wishes,
+    classes: Sequence[NodeClass],
+    shape_for: Callable[[int, int], Shape | None],
+    place: Place,
+) -> tuple[int, int]:
+    """(nodes, tasks). Without --ntasks there is one task on each node, or as many as --ntasks-per-node says."""
+    nodes, tasks, per_node = wishes.nodes, wishes.ntasks, wishes.ntasks_per_node
+    if tasks is None:
+        return nodes or 1, (nodes or 1) * (per_node or 1)
+    if nodes is not None:
+        if tasks < nodes:
+            raise _wrong(place("ntasks"), f"{tasks} tasks are fewer than {nodes} nodes; give each node a task")
+        if per_node is not None and tasks > nodes * per_node:
+            text = f"{tasks} tasks do not fit on {nodes} nodes with {per_node} each; remove one of the three options"
+            raise _wrong(place("ntasks-per-node"), text)
+        return nodes, tasks
+    if tasks == 1:
+        return 1, 1
+    count = choose_node_count(classes, tasks, lambda node_count: shape_for(node_count, tasks))
+    return (max(count, -(-tasks // per_node)) if per_node else count), tasks
+
+
+def _wrong(place: str, text: str) -> InvalidInput:
+    return InvalidInput([Problem(place, text)])

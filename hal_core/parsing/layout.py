@@ -1,0 +1,135 @@
+"""How many nodes and tasks a request means in its partition, and whether its nodes could ever hold it.
+
+Only declared sizes count here; what is free now is for the engine. Nodes of equal size are counted once, so the cost
+does not grow with the cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import attrs
+
+from hal_core.errors import InvalidInput, Problem
+from hal_core.models.job import Shape
+from hal_core.models.node import Node
+from hal_core.parsing.memory import format_memory
+from hal_core.parsing.resources import Gpus, format_gpus
+
+ShapeFor = Callable[[int], Shape | None]
+"""The shape that a number of nodes would give; None if the request cannot be spread over so many."""
+
+
+@attrs.frozen
+class NodeClass:
+    """Nodes of equal size and features: one of them, and how many there are."""
+
+    node: Node
+    count: int
+
+
+def group_nodes(nodes: Iterable[Node]) -> tuple[NodeClass, ...]:
+    """Nodes by class, the largest first."""
+    counts: dict[tuple[object, ...], list[Node]] = {}
+    for node in nodes:
+        key = (node.cpu_count, node.memory_bytes, node.gpus, node.generic, frozenset(node.features))
+        counts.setdefault(key, []).append(node)
+    classes = [NodeClass(members[0], len(members)) for members in counts.values()]
+    return tuple(sorted(classes, key=lambda each: (each.node.cpu_count, each.node.memory_bytes), reverse=True))
+
+
+def can_hold(node: Node, shape: Shape) -> bool:
+    """Whether the empty node could hold one node's part of the shape."""
+    gpus = node.gpus.count(shape.gpu_type) if shape.gpu_type else len(node.gpus)
+    generic = dict(node.generic)
+    return (
+        node.cpu_count >= shape.cpus
+        and node.memory_bytes >= shape.memory_bytes
+        and gpus >= shape.gpus
+        and set(shape.features) <= set(node.features)
+        and all(generic.get(name, 0) >= count for name, count in shape.generic)
+    )
+
+
+def choose_node_count(classes: Sequence[NodeClass], task_count: int, shape_for: ShapeFor) -> int:
+    """The smallest number of nodes such that every node that can hold a task holds its part of them.
+
+    If the nodes are too unequal for that, the smallest number for which enough nodes are large enough. If there is
+    none either, the most spread one: admission then says what is missing.
+    """
+    total = sum(each.count for each in classes)
+    most = min(task_count, total)
+    single = shape_for(task_count)
+    eligible = [each for each in classes if single is None or can_hold(each.node, single)]
+    count_eligible = sum(each.count for each in eligible)
+    enough = 0
+    for node_count in range(_lower_bound(eligible, task_count, single), most + 1):
+        shape = shape_for(node_count)
+        if shape is None:
+            continue
+        holding = sum(each.count for each in eligible if can_hold(each.node, shape))
+        if holding >= node_count and holding == count_eligible:
+            return node_count
+        if holding >= node_count and not enough:
+            enough = node_count
+    return enough or (1 if shape_for(max(most, 1)) is None else max(most, 1))
+
+
+def check_fits(classes: Sequence[NodeClass], shape: Shape, place: str) -> None:
+    """Refuse a shape that the partition can never hold, and say what its biggest nodes have."""
+    holding = sum(each.count for each in classes if can_hold(each.node, shape))
+    if holding >= shape.node_count:
+        return
+    if not classes:
+        raise InvalidInput([Problem(place, f"partition {shape.partition!r} has no nodes; choose another partition")])
+    asked = _describe_shape(shape)
+    if holding:
+        nodes = f"{shape.node_count} nodes with {asked} each are asked for"
+        raise InvalidInput([Problem(place, f"{nodes}; partition {shape.partition!r} has only {holding} such nodes")])
+    lacking = _lacking([each.node for each in classes], shape)
+    biggest = _describe_node(classes[0].node)
+    text = f"no node of partition {shape.partition!r} can hold {asked}: {lacking}; the biggest node has {biggest}"
+    raise InvalidInput([Problem(place, text)])
+
+
+def _lower_bound(eligible: Sequence[NodeClass], task_count: int, single: Shape | None) -> int:
+    """Fewer nodes than this lack CPUs, whatever else is asked for."""
+    if not eligible or single is None:
+        return 1
+    tasks_per_node = max(each.node.cpu_count for each in eligible) // max(single.cpus, 1)
+    return max(1, -(-task_count // max(tasks_per_node, 1)))
+
+
+def _lacking(nodes: Sequence[Node], shape: Shape) -> str:
+    """Which amounts exceed every node; or that no node has all of them together."""
+    texts = []
+    if (cpus := max(node.cpu_count for node in nodes)) < shape.cpus:
+        texts.append(f"at most {cpus} CPUs")
+    if (memory := max(node.memory_bytes for node in nodes)) < shape.memory_bytes:
+        texts.append(f"at most {format_memory(memory)} of memory")
+    gpus = max(node.gpus.count(shape.gpu_type) if shape.gpu_type else len(node.gpus) for node in nodes)
+    if gpus < shape.gpus:
+        texts.append(f"at most {gpus} GPUs" + (f" of type {shape.gpu_type!r}" if shape.gpu_type else ""))
+    for name, count in shape.generic:
+        if (largest := max(dict(node.generic).get(name, 0) for node in nodes)) < count:
+            texts.append(f"at most {largest} {name!r}" if largest else f"none has {name!r}")
+    texts += [f"none has feature {name!r}" for name in shape.features if not any(name in n.features for n in nodes)]
+    return ", ".join(texts) or "none has all of it together"
+
+
+def _describe_shape(shape: Shape) -> str:
+    parts = [f"{shape.cpus} CPU" + "s" * (shape.cpus != 1)]
+    if shape.memory_bytes:
+        parts.append(f"{format_memory(shape.memory_bytes)} of memory")
+    if shape.gpus:
+        parts.append(f"{format_gpus(Gpus(shape.gpus, shape.gpu_type))} GPUs")
+    parts += [f"{name}:{count}" for name, count in shape.generic]
+    parts += [f"feature {name}" for name in shape.features]
+    return ", ".join(parts)
+
+
+def _describe_node(node: Node) -> str:
+    types = dict.fromkeys(node.gpus)
+    gpus = ", ".join(f"{format_gpus(Gpus(node.gpus.count(kind), kind))} GPUs" for kind in types)
+    cpus = f"{node.cpu_count} CPU" + "s" * (node.cpu_count != 1)
+    return f"{cpus}, {format_memory(node.memory_bytes)} of memory" + (f", {gpus}" if gpus else "")

@@ -1,0 +1,71 @@
+"""The table of job options: the one source for the parser, the command line, its completion and the documentation.
+
+Plain data with no imports beyond `typing`, so that the command line can have it for nothing. How a value is read
+stands in values.py, what it means for the job in request.py; a test holds the three together.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+Takes = Literal["value", "flag", "optional"]
+"""`optional`: a value only after `=`, as in `--exclusive=...`."""
+
+
+class Option(NamedTuple):
+    name: str
+    letter: str
+    takes: Takes
+    value_name: str
+    fields: str
+    """The fields of JobSpec that it decides."""
+    help: str
+    aliases: tuple[str, ...] = ()
+
+
+OPTIONS: Final[tuple[Option, ...]] = (
+    Option("job-name", "J", "value", "NAME", "name", "name of the job (default: that of the program)", ("name",)),
+    Option("partition", "p", "value", "NAME", "partition", "where to run (default: the default partition)"),
+    Option("time", "t", "value", "LIMIT", "walltime_s", "time limit: 30 (minutes), 1:30:00, 2-12:00:00, 90m, 2h"),
+    Option("nodes", "N", "value", "COUNT", "node_count", "number of nodes"),
+    Option("ntasks", "n", "value", "COUNT", "task_count", "number of tasks; alone, HAL chooses the number of nodes"),
+    Option("ntasks-per-node", "", "value", "COUNT", "node_count task_count", "tasks on each node, at most"),
+    Option("cpus-per-task", "c", "value", "COUNT", "cpus_per_task", "CPUs for each task (default: 1)"),
+    Option("mem", "", "value", "SIZE", "memory_bytes_per_node", "memory on each node: 4096 (MiB), 512M, 10G"),
+    Option("mem-per-cpu", "", "value", "SIZE", "memory_bytes_per_node", "memory for each CPU"),
+    Option("mem-per-gpu", "", "value", "SIZE", "memory_bytes_per_node", "memory for each GPU"),
+    Option("gpus", "G", "value", "[TYPE:]COUNT", "gpus_per_node gpu_type", "GPUs of the whole job, spread evenly"),
+    Option("gpus-per-node", "", "value", "[TYPE:]COUNT", "gpus_per_node gpu_type", "GPUs on each node: 2, a100:2"),
+    Option("gpus-per-task", "", "value", "[TYPE:]COUNT", "gpus_per_node gpu_type", "GPUs for each task"),
+    Option("gres", "", "value", "NAME[:COUNT],...", "generic_per_node gpus_per_node gpu_type",
+           "generic resources on each node: licence_x:2,fast_disk"),
+    Option("exclusive", "", "optional", "", "is_exclusive", "no other job on the nodes"),
+    Option("constraint", "C", "value", "FEATURE&...", "features", "only nodes that have all of these features"),
+    Option("chdir", "D", "value", "DIRECTORY", "working_directory", "where to run (default: here)", ("workdir",)),
+    Option("export", "", "value", "NAME,...", "environment", "ALL (default), NONE, names, or NAME=value"),
+    Option("input", "i", "value", "FILE", "input_path", "standard input (default: /dev/null)"),
+    Option("output", "o", "value", "PATTERN", "output_pattern", "standard output: %j %A %a %x %N %u"),
+    Option("error", "e", "value", "PATTERN", "error_pattern", "standard error (default: joins the output)"),
+    Option("open-mode", "", "value", "append|truncate", "does_append", "what happens to an existing output file"),
+    Option("array", "a", "value", "INDICES[%COUNT]", "array", "a job array: 0-99, 1,3,5-7, 0-99:2, 0-999%10"),
+    Option("dependency", "d", "value", "KIND:JOB,...", "dependencies needs_all_dependencies",
+           "wait for other jobs: afterok:12, afterany:12:13, afterok:12?afterok:13, singleton"),
+    Option("hold", "H", "flag", "", "is_held", "wait until `hal release`"),
+    Option("begin", "b", "value", "TIME", "begin_time_s", "not before: now+1hour, 16:30, tomorrow, 2030-01-31T16:30"),
+    Option("priority", "", "value", "NUMBER", "priority", "larger is earlier; above 0 for operators only"),
+    Option("nice", "", "optional", "NUMBER", "priority", "be later by this much (default: 100)"),
+    Option("spread", "", "value", "job|node|task", "spread", "run once, once on each node, or once for each task"),
+    Option("kill-grace", "", "value", "DURATION", "kill_grace_s", "from SIGTERM to SIGKILL: 30s (default: 5s)"),
+    Option("inputs", "", "value", "DATASET,...", "inputs", "datasets (names, paths, URLs) to bring to the nodes first",
+           ("input-data",)),
+    Option("account", "A", "value", "NAME", "account", "what the job is accounted to"),
+    Option("comment", "", "value", "TEXT", "comment", "a note, shown by `hal show`"),
+    Option("wrap", "", "value", "COMMAND", "script", "a shell command line instead of a script"),
+)  # fmt: skip
+
+BY_NAME: Final[dict[str, Option]] = {
+    name: option
+    for option in OPTIONS
+    for name in (option.name, *([option.letter] if option.letter else []), *option.aliases)
+}
+"""By long name, letter and alias."""

@@ -1,0 +1,291 @@
+"""A job request to a JobSpec, or all that is wrong with it at once.
+
+The command line wins over the script, a later option over an earlier one. What the user left open is filled in from
+the partition here, so that the spec says everything and no later stage has defaults of its own. Nothing is looked up
+outside the arguments: files, users and other jobs are checked where they are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, tzinfo
+from typing import Any, Final
+
+import attrs
+
+from hal_core.errors import InvalidInput, Problem, did_you_mean
+from hal_core.models.job import JobSpec, Spread
+from hal_core.models.node import Cluster, Partition, PartitionName
+from hal_core.parsing.amounts import Amounts, resolve_amounts
+from hal_core.parsing.durations import format_time_limit
+from hal_core.parsing.environment import check_strings, job_environment
+from hal_core.parsing.instants import parse_instant
+from hal_core.parsing.layout import NodeClass, group_nodes
+from hal_core.parsing.names import parse_absolute_path, parse_line, parse_name
+from hal_core.parsing.script import ScriptOption, check_script, read_script
+from hal_core.parsing.text import placed, shown
+from hal_core.parsing.values import Wishes, find_option, parse_value
+
+CLIENT_ID_CHARACTERS_MAX: Final = 128
+KILL_GRACE_S_DEFAULT: Final = 5.0
+_RIVALS: Final = (
+    ("mem", "mem-per-cpu", "mem-per-gpu"),
+    ("gpus", "gpus-per-node", "gpus-per-task"),
+    ("priority", "nice"),
+)
+"""Options that exclude each other: on one level both are refused, and the command line's displaces the script's."""
+_AMOUNT_OPTIONS: Final = frozenset(
+    "partition nodes ntasks ntasks-per-node cpus-per-task mem mem-per-cpu mem-per-gpu gpus gpus-per-node gpus-per-task "
+    "gres constraint exclusive".split()
+)
+"""With one of these misread, what the whole means is unknown, and saying more about it would mislead."""
+
+
+@attrs.frozen
+class JobRequest:
+    """What a client read and sends; the body of POST /v1/jobs."""
+
+    client_id: str = ""
+    script: str = ""
+    script_name: str = ""
+    arguments: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
+    """(name without dashes, text as typed); flags have an empty text. Later ones win."""
+    working_directory: str = "/"
+    environment: tuple[str, ...] = ()
+    """`NAME=value`, later ones win."""
+
+
+@attrs.frozen
+class ParseContext:
+    """What a request is read against. Made once for a configuration; `attrs.evolve(context, now_s=...)` per request."""
+
+    partitions: Mapping[PartitionName, Partition]
+    classes: Mapping[PartitionName, tuple[NodeClass, ...]]
+    now_s: float = 0.0
+    zone: tzinfo = UTC
+    output_default: str = "hal-%j.out"
+    array_output_default: str = "hal-%A_%a.out"
+
+    @classmethod
+    def of_cluster(cls, cluster: Cluster, now_s: float = 0.0, zone: tzinfo = UTC) -> ParseContext:
+        nodes = {node.name: node for node in cluster.nodes}
+        partitions = {partition.name: partition for partition in cluster.partitions}
+        classes = {name: group_nodes(nodes[node] for node in each.nodes) for name, each in partitions.items()}
+        return cls(partitions, classes, now_s, zone)
+
+
+@attrs.frozen
+class ParsedJob:
+    spec: JobSpec
+    warnings: tuple[Problem, ...] = ()
+
+
+def parse_job(request: JobRequest, context: ParseContext) -> ParsedJob:
+    """The spec that the request means. Raises InvalidInput with every problem; each place is an option or a line."""
+    reading = _Reading(request, context)
+    reading.read_options()
+    reading.attempt("", reading.check_program)
+    reading.attempt("environment", reading.check_environment)
+    reading.attempt("working_directory", lambda: parse_absolute_path(reading.working_directory()))
+    spec = reading.spec()
+    if reading.problems or spec is None:
+        raise InvalidInput(reading.problems)
+    return ParsedJob(spec, tuple(reading.warnings))
+
+
+class _Reading:
+    """One request while it is read: what was wished for, where each wish stood, and what is wrong so far."""
+
+    def __init__(self, request: JobRequest, context: ParseContext) -> None:
+        self.request = request
+        self.context = context
+        self.script_name = request.script_name or "script"
+        self.wishes = Wishes()
+        self.places: dict[str, str] = {}
+        self.misread: set[str] = set()
+        self.environment: tuple[str, ...] = ()
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+
+    def attempt(self, place: str, check: Any) -> Any:
+        """The result of `check`, or None with its problems noted; those without a place get `place`."""
+        try:
+            return check()
+        except InvalidInput as error:
+            self.problems += [Problem(each.place or place, each.text) for each in error.problems]
+            return None
+
+    def place(self, *options: str) -> str:
+        """Where the first of these options stood, else the name of the first."""
+        return next((self.places[name] for name in options if name in self.places), f"--{options[0]}")
+
+    def read_options(self) -> None:
+        values: dict[str, object] = {}
+        if self.request.script:
+            lines = self.attempt(self.script_name, lambda: read_script(self.request.script, self.script_name))
+            if lines is not None:
+                self.warnings += lines.warnings
+                values = self._read_level(lines.options)
+        typed = [
+            ScriptOption(name, text, "", f"{'-' if len(name) == 1 else '--'}{name[:64]}")
+            for name, text in self.request.options
+        ]
+        stronger = self._read_level(typed)
+        for rivals in _RIVALS:
+            if any(name in stronger for name in rivals):
+                values = {name: value for name, value in values.items() if name not in rivals}
+        values.update(stronger)
+        self.wishes = Wishes(**{name.replace("-", "_"): value for name, value in values.items()})  # type: ignore[arg-type]
+
+    def _read_level(self, options: Any) -> dict[str, object]:
+        """Values of one level (script, or command line): later ones win, rivals are refused."""
+        values: dict[str, object] = {}
+        for given in options:
+            place = given.place or given.shown_name
+            option = None
+            try:
+                option = find_option(given.name)
+                self.places[option.name] = place
+                values[option.name] = parse_value(option, given.text)
+            except InvalidInput as error:
+                self.problems += placed(error, place, given.shown_name if given.place else "")
+                if option is not None:
+                    self.misread.add(option.name)
+        for rivals in _RIVALS:
+            both = [name for name in rivals if name in values]
+            if len(both) > 1:
+                self.problems.append(Problem(self.place(both[1]), f"give only one of --{' and --'.join(both)}"))
+                self.misread.update(both)
+        return values
+
+    def check_program(self) -> None:
+        """Exactly one of script, command and --wrap, within what a system can start."""
+        request = self.request
+        given = [bool(request.script), bool(request.command), self.wishes.wrap is not None]
+        if sum(given) != 1:
+            raise InvalidInput([Problem("", "give exactly one of a script, a command (after --) and --wrap")])
+        if request.command and not request.command[0]:
+            raise InvalidInput([Problem("command", "the program is empty; name a program")])
+        if request.arguments and not request.script:
+            raise InvalidInput([Problem("arguments", "only a script takes arguments; write them behind the command")])
+        if self.wishes.wrap is not None:
+            check_script(self.script(), self.place("wrap"))
+        check_strings("command", request.command)
+        check_strings("arguments", request.arguments)
+        self.attempt("client_id", lambda: parse_line(request.client_id, CLIENT_ID_CHARACTERS_MAX))
+        self.attempt("script_name", lambda: parse_line(request.script_name))
+
+    def check_environment(self) -> None:
+        self.environment, warnings = job_environment(self.request.environment, self.wishes.export)
+        self.warnings += warnings
+
+    def working_directory(self) -> str:
+        return self.wishes.chdir or self.request.working_directory
+
+    def script(self) -> str:
+        wrap = self.wishes.wrap
+        return self.request.script if wrap is None else f"#!/bin/sh\n# Made by --wrap.\n{wrap}\n"
+
+    def name(self) -> str:
+        """The name asked for, else that of the script or program."""
+        if self.wishes.job_name is not None:
+            return self.wishes.job_name
+        source = self.request.script_name or (self.request.command[0] if self.request.command else "")
+        source = source.rstrip("/").rpartition("/")[2] or ("wrap" if self.wishes.wrap is not None else "script")
+        name: str = self.attempt("--job-name", lambda: parse_name(source))
+        return name or ""
+
+    def partition(self) -> Partition:
+        """The partition asked for, else the default one."""
+        known = self.context.partitions
+        if self.wishes.partition is not None:
+            partition = known.get(PartitionName(self.wishes.partition))
+            hint = did_you_mean(self.wishes.partition, known)
+            text = f"no partition {shown(self.wishes.partition)}{hint}; there are: {', '.join(known)}"
+        else:
+            partition = next((each for each in known.values() if each.is_default), None)
+            text = f"there is no default partition; choose one of: {', '.join(known)}"
+        if partition is None:
+            raise InvalidInput([Problem(self.place("partition"), text)])
+        return partition
+
+    def walltime_s(self, partition: Partition) -> float | None:
+        """The limit asked for, cut to none beyond the partition's; without one, the partition's default."""
+        most = partition.walltime_s_max
+        asked = self.wishes.time
+        if "time" not in self.places:
+            default = partition.walltime_s_default
+            return most if default is None else default
+        if asked is not None and most is not None and asked > most:
+            text = f"{format_time_limit(asked)} is more than partition {partition.name!r} allows"
+            raise InvalidInput([Problem(self.place("time"), f"{text}; at most {format_time_limit(most)}")])
+        return most if asked is None else asked
+
+    def begin_time_s(self) -> float:
+        if self.wishes.begin is None:
+            return 0.0
+        return parse_instant(self.wishes.begin, self.context.now_s, self.context.zone)
+
+    def amounts(self, partition: Partition) -> Amounts:
+        wishes = self.wishes
+        if wishes.mem == 0 and not wishes.exclusive:
+            text = "no memory is kept for the job and no limit is set; in Slurm it means all of the node: --exclusive"
+            self.warnings.append(Problem(self.place("mem"), text))
+        return resolve_amounts(wishes, partition, self.context.classes[partition.name], self.place)
+
+    def spec(self) -> JobSpec | None:
+        """The spec, as far as problems found so far allow to build one."""
+        wishes, context = self.wishes, self.context
+        name = self.name()
+        begin_time_s = self.attempt(self.place("begin"), self.begin_time_s)
+        partition: Partition | None = None
+        if "partition" not in self.misread:
+            partition = self.attempt("--partition", self.partition)
+        if partition is None:
+            return None
+        walltime_s = self.attempt("--time", lambda: self.walltime_s(partition))
+        amounts: Amounts | None = None
+        if not self.misread & _AMOUNT_OPTIONS:
+            amounts = self.attempt("--nodes", lambda: self.amounts(partition))
+        if amounts is None or self.problems:
+            return None
+        dependencies, needs_all = wishes.dependency or ((), True)
+        is_script = not self.request.command
+        output_default = context.array_output_default if wishes.array else context.output_default
+        priority = wishes.priority or 0
+        return JobSpec(
+            name=name,
+            partition=partition.name,
+            script=self.script(),
+            command=self.request.command,
+            arguments=self.request.arguments,
+            node_count=amounts.node_count,
+            task_count=amounts.task_count,
+            cpus_per_task=amounts.cpus_per_task,
+            memory_bytes_per_node=amounts.memory_bytes_per_node,
+            gpus_per_node=amounts.gpus_per_node,
+            gpu_type=amounts.gpu_type,
+            generic_per_node=wishes.gres.amounts if wishes.gres else (),
+            features=wishes.constraint,
+            is_exclusive=wishes.exclusive,
+            walltime_s=walltime_s,
+            working_directory=self.working_directory(),
+            environment=self.environment,
+            input_path=wishes.input or "/dev/null",
+            output_pattern=wishes.output or output_default,
+            error_pattern=wishes.error or "",
+            does_append=wishes.open_mode == "append",
+            array=wishes.array,
+            dependencies=dependencies,
+            needs_all_dependencies=needs_all,
+            priority=priority if wishes.nice is None else -wishes.nice,
+            begin_time_s=begin_time_s,
+            is_held=wishes.hold,
+            spread=wishes.spread or (Spread.JOB if is_script else Spread.TASK),
+            kill_grace_s=KILL_GRACE_S_DEFAULT if wishes.kill_grace is None else wishes.kill_grace,
+            inputs=wishes.inputs,
+            account=wishes.account or "",
+            comment=wishes.comment or "",
+        )

@@ -1,0 +1,167 @@
+"""How the text of each job option is read. One entry for each option in the table; the results are typed in `Wishes`.
+
+A text becomes a value here; what several values mean together is decided in request.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import attrs
+
+from hal_core.errors import did_you_mean
+from hal_core.models.job import ArraySpec, Dependency, Spread
+from hal_core.parsing.arrays import parse_array
+from hal_core.parsing.dependencies import parse_dependencies
+from hal_core.parsing.durations import parse_interval, parse_time_limit
+from hal_core.parsing.export import EXPORT_ALL, Export, parse_export
+from hal_core.parsing.memory import parse_memory
+from hal_core.parsing.names import parse_absolute_path, parse_identifier, parse_line, parse_name, parse_path
+from hal_core.parsing.options import BY_NAME, Option
+from hal_core.parsing.patterns import parse_pattern, parse_plain_path
+from hal_core.parsing.resources import Generic, Gpus, parse_features, parse_generic, parse_gpus
+from hal_core.parsing.text import parse_choice, parse_count, parse_integer, shown, wrong
+from hal_core.parsing.unsupported import UNSUPPORTED
+
+PRIORITY_MAX: Final = 2**31 - 1
+COMMENT_CHARACTERS_MAX: Final = 1024
+NICE_DEFAULT: Final = 100
+
+
+@attrs.frozen
+class Wishes:
+    """What was asked for, option by option; None where nothing was. Field names are option names with underscores."""
+
+    job_name: str | None = None
+    partition: str | None = None
+    time: float | None = None
+    """Both "no limit" and "not asked" are None here; `places` of the request tells them apart."""
+    nodes: int | None = None
+    ntasks: int | None = None
+    ntasks_per_node: int | None = None
+    cpus_per_task: int | None = None
+    mem: int | None = None
+    mem_per_cpu: int | None = None
+    mem_per_gpu: int | None = None
+    gpus: Gpus | None = None
+    gpus_per_node: Gpus | None = None
+    gpus_per_task: Gpus | None = None
+    gres: Generic | None = None
+    exclusive: bool = False
+    constraint: tuple[str, ...] = ()
+    chdir: str | None = None
+    export: Export = EXPORT_ALL
+    input: str | None = None
+    output: str | None = None
+    error: str | None = None
+    open_mode: str | None = None
+    array: ArraySpec | None = None
+    dependency: tuple[tuple[Dependency, ...], bool] | None = None
+    hold: bool = False
+    begin: str | None = None
+    priority: int | None = None
+    nice: int | None = None
+    spread: Spread | None = None
+    kill_grace: float | None = None
+    inputs: tuple[str, ...] = ()
+    account: str | None = None
+    comment: str | None = None
+    wrap: str | None = None
+
+
+def find_option(name: str) -> Option:
+    """The option of that long name, letter or alias. Raises InvalidInput for one that HAL does not support."""
+    option = BY_NAME.get(name)
+    if option is not None:
+        return option
+    if name in UNSUPPORTED:
+        raise wrong(f"is not supported: {UNSUPPORTED[name]}")
+    long_names = [known for known in BY_NAME if len(known) > 1]
+    raise wrong(f"is not an option that HAL knows{did_you_mean(name[:64], long_names)}; see `hal submit --help`")
+
+
+def parse_value(option: Option, text: str) -> object:
+    """The typed value of an option. Raises InvalidInput."""
+    if option.takes == "flag" and text:
+        raise wrong(f"takes no value, but was given {shown(text)}")
+    if option.takes == "value" and not text:
+        raise wrong(f"needs a value: {option.help}")
+    return PARSERS[option.name](text)
+
+
+def _positive(text: str) -> int:
+    return parse_count(text, low=1)
+
+
+def _nodes(text: str) -> int:
+    if "-" in text.strip("-"):
+        raise wrong(f"{shown(text)}: a range of node counts is not supported; give one number")
+    return parse_count(text, low=1)
+
+
+def _exclusive(text: str) -> bool:
+    if text:
+        raise wrong(f"={shown(text)} is not supported; --exclusive without a value keeps every other job away")
+    return True
+
+
+def _nice(text: str) -> int:
+    return parse_count(text, high=PRIORITY_MAX) if text else NICE_DEFAULT
+
+
+def _priority(text: str) -> int:
+    return parse_integer(text, -PRIORITY_MAX, PRIORITY_MAX)
+
+
+def _spread(text: str) -> Spread:
+    return Spread(parse_choice(text, tuple(spread.value for spread in Spread)))
+
+
+def _inputs(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(parse_path(part) for part in text.split(",")))
+
+
+def _wrap(text: str) -> str:
+    if "\0" in text:
+        raise wrong("holds a NUL character")
+    return text
+
+
+PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "job-name": parse_name,
+    "partition": parse_identifier,
+    "time": parse_time_limit,
+    "nodes": _nodes,
+    "ntasks": _positive,
+    "ntasks-per-node": _positive,
+    "cpus-per-task": _positive,
+    "mem": parse_memory,
+    "mem-per-cpu": parse_memory,
+    "mem-per-gpu": parse_memory,
+    "gpus": parse_gpus,
+    "gpus-per-node": parse_gpus,
+    "gpus-per-task": parse_gpus,
+    "gres": parse_generic,
+    "exclusive": _exclusive,
+    "constraint": parse_features,
+    "chdir": parse_absolute_path,
+    "export": parse_export,
+    "input": parse_plain_path,
+    "output": parse_pattern,
+    "error": parse_pattern,
+    "open-mode": lambda text: parse_choice(text, ("append", "truncate")),
+    "array": parse_array,
+    "dependency": parse_dependencies,
+    "hold": lambda _: True,
+    "begin": parse_line,
+    "priority": _priority,
+    "nice": _nice,
+    "spread": _spread,
+    "kill-grace": parse_interval,
+    "inputs": _inputs,
+    "account": parse_identifier,
+    "comment": lambda text: parse_line(text, COMMENT_CHARACTERS_MAX),
+    "wrap": _wrap,
+}
+"""`begin` needs the time of the request and is read there."""
