@@ -13,8 +13,7 @@ import attrs
 from hal_core.models.effect import Effect
 from hal_core.models.event import Event, JobEnded, JobRequeued, Planned
 from hal_core.models.job import End, EndKind
-from hal_core.models.message import Answer
-from hal_core.models.node import NodeStatus
+from hal_core.models.message import Answer, Tick
 from hal_core.models.ranges import RangeSet
 from hal_core.rules import dependencies
 from hal_core.rules.commit import RefusedStart, commit
@@ -49,6 +48,7 @@ class Core:
     def receive(self, message: Message, now_s: float) -> Decided:
         """Decide one message and apply its events. Raises errors.UserError; then nothing has changed."""
         events, answer = decide(self.state, message, now_s)
+        self.needs_plan = self.needs_plan or isinstance(message, Tick)
         applied: list[Event] = []
         effects: list[Effect] = []
         self._apply(events, applied, effects)
@@ -71,15 +71,11 @@ class Core:
     def next_wake_s(self, now_s: float) -> float | None:
         """When a Tick or a plan is due although nothing comes in; None if never."""
         state = self.state
-        times = [
-            since_s + state.cluster.node_timeout_s
-            for status, since_s in zip(state.table.status, state.table.status_time_s, strict=True)
-            if status is NodeStatus.SUSPECT
-        ]
+        table, timeout_s = state.table, state.cluster.node_timeout_s
+        times = [table.status_time_s[number] + timeout_s for number in table.suspects]
         begin_s = state.next_begin_time_s(now_s)
         if begin_s is not None:
             times.append(begin_s)
-        times += [time_s for _, time_s in state.reserves if time_s > now_s]
         return min(times, default=None)
 
     def _apply(self, events: list[Event], applied: list[Event], effects: list[Effect]) -> None:

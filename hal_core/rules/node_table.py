@@ -56,6 +56,8 @@ class NodeTable:
         self.status: list[NodeStatus] = []
         self.status_time_s: list[float] = []
         """Since when the status holds."""
+        self.suspects: set[int] = set()
+        """Nodes whose status is SUSPECT, so that nobody has to look for them."""
         self.boot_id: list[str] = []
         self.detail: list[str] = []
         """Why the node is suspect or down."""
@@ -132,6 +134,7 @@ class NodeTable:
     def set_status(self, number: int, status: NodeStatus, time_s: float, detail: str = "") -> None:
         self.status[number] = status
         self.status_time_s[number] = time_s
+        (self.suspects.add if status is NodeStatus.SUSPECT else self.suspects.discard)(number)
         self.detail[number] = detail
         self.is_available[number] = status is NodeStatus.UP and self.drain[number] is None
 

@@ -136,8 +136,8 @@ def nodes_overdue(state: State, now_s: float) -> list[Event]:
     """Nodes that have been suspect for longer than the cluster allows are given up."""
     table, timeout_s = state.table, state.cluster.node_timeout_s
     events: list[Event] = []
-    for number, status in enumerate(table.status):
-        if status is NodeStatus.SUSPECT and now_s - table.status_time_s[number] >= timeout_s:
+    for number in sorted(table.suspects):
+        if now_s - table.status_time_s[number] >= timeout_s:
             lost = NodeLost(table.nodes[number].name, f"no contact for {timeout_s:g} s")
             events += node_lost(state, lost, now_s)
     return events

@@ -1,7 +1,7 @@
-"""Free resources, now and over time: the toolbox of every backfill engine. Pure; works on copies of a snapshot's columns.
+"""Free resources, now and over time: the toolbox of every backfill engine. Pure; works on copies of the columns.
 
-`Room` is what is free at one moment, changed by `take` and `give`. `earliest_start` lets running jobs end in order until
-a shape fits: the shadow time of EASY backfill (Mu'alem and Feitelson, IEEE TPDS 12(6), 2001).
+`Room` is what is free at one moment, changed by `take` and `give`. `earliest_start` lets running jobs end in order
+until a shape fits: the shadow time of EASY backfill (Mu'alem and Feitelson, IEEE TPDS 12(6), 2001).
 """
 
 from __future__ import annotations

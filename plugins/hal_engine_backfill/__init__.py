@@ -9,7 +9,7 @@ import attrs
 
 from hal_core import Options, PluginInfo, Register, hookimpl, structure_options
 
-__hal_plugin__ = PluginInfo(summary="first in first out, and EASY backfill")
+__hal_plugin__ = PluginInfo(sdk=1, summary="first in first out, and EASY backfill")
 
 
 @attrs.frozen

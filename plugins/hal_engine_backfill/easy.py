@@ -28,7 +28,6 @@ from hal_core import (
     earliest_start,
     tightest,
 )
-
 from hal_engine_backfill.fifo import start_elements
 
 
@@ -41,10 +40,8 @@ class Easy:
 
     def plan(self, snapshot: Snapshot) -> Plan:
         one_pass = _Pass(snapshot)
-        scanned = 0
-        for job in snapshot.pending():
-            scanned += 1
-            if one_pass.depth >= self._depth_max or scanned > self._scan_max or one_pass.is_full():
+        for job in itertools.islice(snapshot.pending(), self._scan_max):
+            if one_pass.depth >= self._depth_max or one_pass.is_full():
                 break
             one_pass.consider(job)
         reserves = tuple(
@@ -69,7 +66,7 @@ class _Pass:
             for group in set(self._group_of.values())
         }
         self._promise_of: dict[PartitionName, Promise] = {}
-        """By group: what its first blocked job was promised. A job that can never start as things are holds nobody up."""
+        """By group: what its first blocked job was promised. A job that can never start holds nobody up."""
         self._started: list[RunningJob] = []
         self._unfit: set[Shape] = set()
         self._unfit_beside: set[Shape] = set()

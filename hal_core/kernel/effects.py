@@ -1,0 +1,138 @@
+"""Effects: carrying out, on the planes, what the journalled events call for. Each node has a lane of its own.
+
+A lane does launches, then cancels, then forgets, in batches of what has gathered while it was busy; a slow node holds
+up nobody else. Effects may be lost (node out of contact, daemon killed): the core orders again what is outstanding
+when the node reports.
+"""
+
+from __future__ import annotations
+
+import logging
+import posixpath
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import attrs
+import trio
+
+from hal_core.errors import HalError
+from hal_core.models.effect import CancelOrder, CancelPart, Effect, Forget, Launch, LaunchOrder, Stage
+from hal_core.models.message import Message, StagingDone, StagingFailed
+from hal_core.models.node import NodeName
+from hal_core.models.placement import AttemptKey
+from hal_core.planes import Executor, LocalityProvider, Report
+
+logger = logging.getLogger("hal.effects")
+
+_T = TypeVar("_T")
+
+
+@attrs.define
+class _Lane:
+    """What waits for one node."""
+
+    launches: list[LaunchOrder] = attrs.Factory(list)
+    cancels: list[CancelOrder] = attrs.Factory(list)
+    forgets: list[AttemptKey] = attrs.Factory(list)
+    is_busy: bool = False
+
+    def take(self, waiting: list[_T]) -> list[_T]:
+        taken = waiting[:]
+        waiting.clear()
+        return taken
+
+
+class Effects:
+    """Starts effects. `executor_name_of` says which executor a node belongs to."""
+
+    def __init__(
+        self,
+        executors: Mapping[str, Executor],
+        executor_name_of: Callable[[NodeName], str],
+        localities: Mapping[str, LocalityProvider],
+    ) -> None:
+        self._executors = executors
+        self._executor_name_of = executor_name_of
+        self._localities = localities
+        self._lanes: dict[NodeName, _Lane] = {}
+        self._epoch = 0
+        self._report: Report | None = None
+        self._nursery: trio.Nursery | None = None
+        self._early: list[Effect] = []
+        """Effects that came before `run`."""
+
+    async def run(
+        self, epoch: int, report: Report, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Own the effects' tasks, and the executors', until cancelled. Started when the executors take orders."""
+        self._epoch, self._report = epoch, report
+        async with trio.open_nursery() as nursery:
+            for executor in self._executors.values():
+                await nursery.start(executor.run, report)
+            self._nursery = nursery
+            early, self._early = self._early, []
+            self.start(early)
+            task_status.started()
+            await trio.sleep_forever()
+
+    def start(self, effects: Sequence[Effect]) -> None:
+        """Start the effects and return at once."""
+        if self._nursery is None:
+            self._early += effects
+            return
+        for effect in effects:
+            match effect:
+                case Launch(node=node, order=order):
+                    self._lane(node).launches.append(attrs.evolve(order, epoch=self._epoch))
+                case CancelPart(node=node, order=order):
+                    self._lane(node).cancels.append(order)
+                case Forget(node=node, key=key):
+                    self._lane(node).forgets.append(key)
+                case Stage():
+                    self._nursery.start_soon(self._stage, effect)
+        for node in {effect.node for effect in effects if not isinstance(effect, Stage)}:
+            lane = self._lanes[node]
+            if not lane.is_busy:
+                lane.is_busy = True
+                self._nursery.start_soon(self._serve, node, lane)
+
+    def _lane(self, node: NodeName) -> _Lane:
+        return self._lanes.setdefault(node, _Lane())
+
+    async def _serve(self, node: NodeName, lane: _Lane) -> None:
+        executor = self._executors[self._executor_name_of(node)]
+        while lane.launches or lane.cancels or lane.forgets:
+            try:
+                if launches := lane.take(lane.launches):
+                    await executor.launch(node, launches)
+                if cancels := lane.take(lane.cancels):
+                    await executor.cancel(node, cancels)
+                if forgets := lane.take(lane.forgets):
+                    await executor.forget(node, forgets)
+            except Exception:  # the wall around a plugin: its failure is said, and what it lost is ordered again
+                logger.exception("executor of %s failed; its orders are repeated when the node reports", node)
+        lane.is_busy = False
+
+    async def _stage(self, effect: Stage) -> None:
+        """Bring the inputs of one attempt to its nodes, one after the other."""
+        message: Message
+        moved = 0
+        try:
+            for text in effect.inputs:
+                dataset = text if "://" in text else posixpath.join(effect.working_directory, text)
+                moved += await self._provider(dataset).stage(dataset, effect.nodes)
+            message = StagingDone(effect.key, moved)
+        except HalError as error:
+            message = StagingFailed(effect.key, str(error))
+        except Exception as error:  # the wall around a plugin
+            logger.exception("staging of %s failed", effect.key)
+            message = StagingFailed(effect.key, f"the locality provider failed: {error!r}")
+        assert self._report is not None
+        await self._report(message)
+
+    def _provider(self, dataset: str) -> LocalityProvider:
+        for provider in self._localities.values():
+            if provider.recognises(dataset):
+                return provider
+        known = ", ".join(self._localities) or "none"
+        raise HalError(f"no locality provider recognises the input {dataset!r}; configured: {known}")

@@ -1,0 +1,283 @@
+"""The kernel: shell 1, on trio. One task decides, one writes; nothing is seen or acted upon before it is on disk.
+
+The loop task takes all that waits in the inbox, decides and applies it, hands the events to the writer, and plans while
+the writer syncs. The writer puts everything that was handed over into one transaction, and only then answers, tells the
+observers and starts the effects. If an append fails, what was applied ahead of the disk is forgotten: the state is
+rebuilt from the journal and the callers are told that HAL is unavailable.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+import attrs
+import outcome
+import trio
+
+from hal_core.errors import HalError, Unavailable
+from hal_core.kernel.effects import Effects
+from hal_core.kernel.observers import Observers
+from hal_core.models.effect import Effect
+from hal_core.models.event import Event
+from hal_core.models.message import Answer, DefineCluster, Message, NodeSilent, Tick
+from hal_core.models.node import Cluster, NodeStatus
+from hal_core.rules.core import Core
+from hal_core.rules.state import State
+
+logger = logging.getLogger("hal.kernel")
+
+INBOX_MAX: Final = 10_000
+BACKLOG_MAX: Final = 20_000
+"""Events handed to the writer and not yet on disk: beyond that the loop waits for the writer."""
+CYCLE_MAX: Final = 1_000
+"""Messages decided in one go, so that one cycle does not hold up the rest of the daemon for long."""
+
+
+class Journal(Protocol):
+    """What the kernel needs of the journal (kernel/journal.py; tests have one in memory)."""
+
+    @property
+    def epoch(self) -> int: ...
+
+    @property
+    def sequence(self) -> int: ...
+
+    @property
+    def failure(self) -> str | None: ...
+
+    def append(self, events: Sequence[Event]) -> int: ...
+
+
+class _Item:
+    """A message in the inbox, and where its answer goes."""
+
+    __slots__ = ("answer", "done", "message")
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        self.done = trio.Event()
+        self.answer: outcome.Outcome[Answer] | None = None
+
+    def resolve(self, answer: outcome.Outcome[Answer]) -> None:
+        self.answer = answer
+        self.done.set()
+
+
+@attrs.define
+class _Batch:
+    """What was decided and is not yet on disk."""
+
+    events: list[Event] = attrs.Factory(list)
+    effects: list[Effect] = attrs.Factory(list)
+    answers: list[tuple[_Item, Answer]] = attrs.Factory(list)
+
+
+@attrs.frozen(kw_only=True)
+class Shell:
+    """What the kernel is given: its journal, its planes and its clocks."""
+
+    journal: Journal
+    effects: Effects
+    observers: Observers
+    now_s: Callable[[], float]
+    """Seconds since the epoch; what events carry."""
+    rebuild: Callable[[], State]
+    """The state as the journal has it. Called in a thread after a failed append."""
+    inbox_max: int = INBOX_MAX
+
+
+class Kernel:
+    """The running kernel. `state` may be ahead of the disk by one cycle: `settled` waits for the disk."""
+
+    def __init__(self, core: Core, shell: Shell) -> None:
+        self._core = core
+        self._shell = shell
+        self.durable_sequence = core.state.sequence
+        self.problem = ""
+        """Why nothing new is taken, or the empty string."""
+        self._retry_time_s = 0.0
+        self._inbox: deque[_Item] = deque()
+        self._inbox_filled = trio.Event()
+        self._room = trio.Event()
+        self._batch = _Batch()
+        self._batch_filled = trio.Event()
+        self._advanced = trio.Event()
+        """Replaced whenever `durable_sequence` or `problem` changes."""
+        self._generation = 0
+        """Counts rebuilds: what was applied before one and is not on disk never happened."""
+        self._next_plan_time_s = 0.0
+
+    @property
+    def state(self) -> State:
+        return self._core.state
+
+    @property
+    def journal(self) -> Journal:
+        return self._shell.journal
+
+    # -- for the callers -----------------------------------------------------------------------------------------------
+
+    async def ask(self, message: Message) -> Answer:
+        """Send a message; its answer, once its events are on disk.
+
+        Raises errors.UserError if the message is refused, errors.Unavailable if the inbox is full or the journal
+        takes nothing.
+        """
+        if len(self._inbox) >= self._shell.inbox_max:
+            raise Unavailable(f"{len(self._inbox)} requests are waiting; try again in a moment")
+        return await self._send(message)
+
+    async def report(self, message: Message) -> None:
+        """The planes' way in: like `ask`, but waits while the inbox is full."""
+        while len(self._inbox) >= self._shell.inbox_max:
+            await self._room.wait()
+        await self._send(message)
+
+    async def _send(self, message: Message) -> Answer:
+        if self.problem:
+            if self._shell.journal.failure or self._shell.now_s() < self._retry_time_s:
+                raise Unavailable(self.problem, 5.0)
+            self._retry_time_s = self._shell.now_s() + 5.0
+        item = _Item(message)
+        self._inbox.append(item)
+        self._inbox_filled.set()
+        await item.done.wait()
+        assert item.answer is not None
+        return item.answer.unwrap()
+
+    async def settled(self) -> None:
+        """Wait until all that is applied now is on disk. Raises errors.Unavailable if it never will be."""
+        sequence, generation = self.state.sequence, self._generation
+        while self.durable_sequence < sequence and generation == self._generation:
+            await self._advanced.wait()
+        if generation != self._generation:
+            raise Unavailable(self.problem or "the state was rebuilt; ask again", 1.0)
+
+    async def wait_beyond(self, sequence: int) -> None:
+        """Wait until an event after `sequence` is on disk."""
+        while self.durable_sequence <= sequence:
+            await self._advanced.wait()
+
+    # -- the two tasks -------------------------------------------------------------------------------------------------
+
+    async def run(self, cluster: Cluster, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled. Started once the cluster as configured is on disk and the executors take orders."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write)
+            nursery.start_soon(self._loop)
+            nursery.start_soon(self._shell.observers.run, self.report)
+            await self._begin(cluster)
+            await nursery.start(self._shell.effects.run, self._shell.journal.epoch, self.report)
+            task_status.started()
+
+    async def _begin(self, cluster: Cluster) -> None:
+        """The configuration, and the fact that no node has reported to this daemon yet."""
+        await self.report(DefineCluster(cluster))
+        table = self.state.table
+        for number, node in enumerate(table.nodes):
+            if table.status[number] is NodeStatus.UP:
+                await self.report(NodeSilent(node.name))
+        self._batch.effects += self._core.recover()
+        self._batch_filled.set()
+
+    async def _loop(self) -> None:
+        """The cycle: take, decide, apply, hand over, plan."""
+        while True:
+            await self._wait_for_work()
+            now_s = self._shell.now_s()
+            taken = [self._inbox.popleft() for _ in range(min(len(self._inbox), CYCLE_MAX))]
+            self._room.set()
+            self._room = trio.Event()
+            for item in taken or [_Item(Tick())]:
+                self._decide(item, now_s)
+            if self._core.needs_plan and trio.current_time() >= self._next_plan_time_s:
+                self._plan(now_s)
+            while len(self._batch.events) > BACKLOG_MAX:
+                await self._advanced.wait()
+
+    async def _wait_for_work(self) -> None:
+        """Until a message is there, a timer is due, or the plan that was put off may be made."""
+        if self._inbox:
+            await trio.lowlevel.checkpoint()
+            return
+        now_s = self._shell.now_s()
+        wake_s = self._core.next_wake_s(now_s)
+        wait_s = float("inf") if wake_s is None else max(0.0, wake_s - now_s)
+        if self._core.needs_plan:
+            wait_s = min(wait_s, max(0.0, self._next_plan_time_s - trio.current_time()))
+        self._inbox_filled = trio.Event()
+        with trio.move_on_after(wait_s):
+            await self._inbox_filled.wait()
+
+    def _decide(self, item: _Item, now_s: float) -> None:
+        try:
+            decided = self._core.receive(item.message, now_s)
+        except HalError as error:
+            item.resolve(outcome.Error(error))
+            return
+        self._hand_over(decided.events, decided.effects)
+        if self.durable_sequence == self.state.sequence:
+            item.resolve(outcome.Value(decided.answer))
+        else:
+            self._batch.answers.append((item, decided.answer))
+
+    def _plan(self, now_s: float) -> None:
+        """One pass. The loop spends at most half of its time planning: a long pass is followed by a pause as long."""
+        started_s = trio.current_time()
+        decided = self._core.plan(now_s)
+        ended_s = trio.current_time()
+        self._next_plan_time_s = ended_s + (ended_s - started_s)
+        for refused in decided.refused:
+            logger.warning("engine %s: start refused: %s: %s", self._core.engine_name, refused.start, refused.reason)
+        self._hand_over(decided.events, decided.effects)
+
+    def _hand_over(self, events: Sequence[Event], effects: Sequence[Effect]) -> None:
+        self._batch.events += events
+        self._batch.effects += effects
+        if events or effects:
+            self._batch_filled.set()
+
+    async def _write(self) -> None:
+        """Put everything that was handed over on disk, then let the world see it."""
+        while True:
+            await self._batch_filled.wait()
+            self._batch_filled = trio.Event()
+            batch, self._batch = self._batch, _Batch()
+            first_sequence = self.durable_sequence + 1
+            try:
+                if batch.events:
+                    await trio.to_thread.run_sync(self._shell.journal.append, batch.events)
+            except Unavailable as error:
+                await self._forget(batch, error)
+                continue
+            self.durable_sequence += len(batch.events)
+            self.problem = ""
+            self._notify()
+            for item, answer in batch.answers:
+                item.resolve(outcome.Value(answer))
+            if batch.events:
+                self._shell.observers.tell(first_sequence, batch.events)
+            self._shell.effects.start(batch.effects)
+
+    async def _forget(self, batch: _Batch, error: Unavailable) -> None:
+        """An append failed: what was applied since the last durable event never happened."""
+        self.problem = str(error)
+        self._retry_time_s = self._shell.now_s() + error.retry_after_s
+        logger.error("%s", error)
+        state = await trio.to_thread.run_sync(self._shell.rebuild)
+        lost, self._batch = (batch, self._batch), _Batch()
+        assert state.sequence == self.durable_sequence, "the journal holds other events than were acknowledged"
+        self._core.state = state
+        self._core.needs_plan = True
+        self._generation += 1
+        self._notify()
+        for each in lost:
+            for item, _ in each.answers:
+                item.resolve(outcome.Error(error))
+
+    def _notify(self) -> None:
+        self._advanced.set()
+        self._advanced = trio.Event()

@@ -1,0 +1,69 @@
+"""Observers of the event log, walled off: one that raises, or is late, is switched off, and that is an event.
+
+Each has a task and a bounded queue of its own, so that neither the kernel nor another observer ever waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import trio
+
+from hal_core.models.event import Event
+from hal_core.models.message import ObserverFailed
+from hal_core.planes import Observer, Report
+
+logger = logging.getLogger("hal.observers")
+
+DEADLINE_S: Final = 1.0
+QUEUE_MAX: Final = 1_000
+"""Batches that may wait for one observer."""
+
+_Batch = tuple[int, Sequence[Event]]
+
+
+class Observers:
+    """All observers by name. `tell` never waits."""
+
+    def __init__(self, observers: Mapping[str, Observer], deadline_s: float = DEADLINE_S) -> None:
+        self._observers = dict(observers)
+        self._deadline_s = deadline_s
+        self._queues: dict[str, trio.MemorySendChannel[_Batch]] = {}
+        self._channels = {name: trio.open_memory_channel[_Batch](QUEUE_MAX) for name in observers}
+        self._queues = {name: send for name, (send, _) in self._channels.items()}
+        self._failed: dict[str, str] = {}
+
+    def tell(self, first_sequence: int, events: Sequence[Event]) -> None:
+        """Hand a durable batch to every observer that is still on."""
+        for name, queue in list(self._queues.items()):
+            try:
+                queue.send_nowait((first_sequence, events))
+            except trio.WouldBlock:
+                self._failed[name] = f"{QUEUE_MAX} batches behind"
+                self._queues.pop(name).close()
+
+    async def run(self, report: Report) -> None:
+        async with trio.open_nursery() as nursery:
+            for name, observer in self._observers.items():
+                nursery.start_soon(self._serve, name, observer, report)
+            await trio.sleep_forever()
+
+    async def _serve(self, name: str, observer: Observer, report: Report) -> None:
+        detail = ""
+        receive = self._channels[name][1]
+        async for first_sequence, events in receive:
+            with trio.move_on_after(self._deadline_s) as scope:
+                try:
+                    await observer.record(first_sequence, events)
+                except Exception as error:  # the wall around a plugin
+                    logger.exception("observer %s failed and is switched off", name)
+                    detail = repr(error)
+            if scope.cancelled_caught:
+                detail = f"took longer than {self._deadline_s:g} s"
+            if detail:
+                break
+        self._queues.pop(name, None)
+        receive.close()
+        await report(ObserverFailed(name, detail or self._failed.get(name, "its queue was closed")))
