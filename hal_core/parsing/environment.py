@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from hal_core.errors import InvalidInput, Problem
@@ -19,8 +20,11 @@ _FUNCTION = "BASH_FUNC_"
 _PROBLEMS_MAX = 20
 
 
-def job_environment(given: Sequence[str], export: Export) -> tuple[tuple[str, ...], list[Problem]]:
+@lru_cache(maxsize=8)
+def job_environment(given: tuple[str, ...], export: Export) -> tuple[tuple[str, ...], tuple[Problem, ...]]:
     """(`NAME=value` strings that the job gets, warnings). Raises InvalidInput.
+
+    Kept for the last few callers: ten thousand jobs in one request have the same environment, and then share it.
 
     Functions that a shell exported (`BASH_FUNC_...`) are left out with a warning: their names are no names, and code
     that travels unseen in variables is how Shellshock worked.
@@ -45,9 +49,9 @@ def job_environment(given: Sequence[str], export: Export) -> tuple[tuple[str, ..
     environment = tuple(f"{name}={value}" for name, value in export.apply(values).items())
     check_strings("environment", environment, ENVIRONMENT_BYTES_MAX)
     if not functions or not export.takes_all:
-        return environment, []
+        return environment, ()
     names = ", ".join(sorted(functions)[:5]) + (", ..." if len(functions) > 5 else "")
-    return environment, [Problem("environment", f"functions exported by the shell are not passed on: {names}")]
+    return environment, (Problem("environment", f"functions exported by the shell are not passed on: {names}"),)
 
 
 def check_strings(place: str, texts: Sequence[str], bytes_max: int = ARGUMENTS_BYTES_MAX) -> None:

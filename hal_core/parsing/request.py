@@ -22,6 +22,7 @@ from hal_core.parsing.environment import check_strings, job_environment
 from hal_core.parsing.instants import parse_instant
 from hal_core.parsing.layout import NodeClass, group_nodes
 from hal_core.parsing.names import parse_absolute_path, parse_line, parse_name
+from hal_core.parsing.options import OPTIONS
 from hal_core.parsing.script import ScriptOption, check_script, read_script
 from hal_core.parsing.text import placed, shown
 from hal_core.parsing.values import Wishes, find_option, parse_value
@@ -34,10 +35,11 @@ _RIVALS: Final = (
     ("priority", "nice"),
 )
 """Options that exclude each other: on one level both are refused, and the command line's displaces the script's."""
-_AMOUNT_OPTIONS: Final = frozenset(
-    "partition nodes ntasks ntasks-per-node cpus-per-task mem mem-per-cpu mem-per-gpu gpus gpus-per-node gpus-per-task "
-    "gres constraint exclusive".split()
+_AMOUNT_FIELDS = frozenset(
+    {"partition", "node_count", "task_count", "cpus_per_task", "memory_bytes_per_node", "gpus_per_node"}
+    | {"gpu_type", "generic_per_node", "features", "is_exclusive"}
 )
+_AMOUNT_OPTIONS: Final = frozenset(each.name for each in OPTIONS if _AMOUNT_FIELDS.intersection(each.fields.split()))
 """With one of these misread, what the whole means is unknown, and saying more about it would mislead."""
 
 
