@@ -19,7 +19,8 @@ import signal
 import subprocess
 from typing import Any
 
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 15, 36
+NAME = b"keeper"
 OPEN_FILES_MAX = 65536
 
 
@@ -52,6 +53,7 @@ def main() -> None:
 
 def become_subreaper() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_NAME, NAME)  # what it has reaped is listed as "keeper's ended"
     if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -58,10 +58,14 @@ class Meter:
 
 
 def cpu_s_by_name(root: int) -> dict[str, float]:
-    """CPU seconds of a tree by process name; `NAME's ended` are the processes that NAME has waited for."""
+    """CPU seconds of a tree by process name, without the root's own.
+
+    `NAME's ended` are the processes that NAME has waited for; `keeper's ended` had detached from their parents.
+    """
     found: defaultdict[str, float] = defaultdict(float)
     for member in members_of(root):
-        found[member.name] += member.cpu_s
+        if member.pid != root:
+            found[member.name] += member.cpu_s
         found[f"{member.name}'s ended"] += member.reaped_cpu_s
     return dict(found)
 

@@ -126,11 +126,18 @@ class ProcessTree:
             self._receive(left_s)
         return True
 
-    def until(self, what: str, condition: Callable[[], bool], timeout_s: float, watched: Iterable[int] = ()) -> None:
+    def until(
+        self,
+        what: str,
+        condition: Callable[[], bool],
+        timeout_s: float,
+        watched: Iterable[int] = (),
+        interval_s: float = POLL_INTERVAL_S,
+    ) -> None:
         """Poll `condition`. Raises SupportError when the time is over or one of `watched` ends instead."""
         watched, deadline = tuple(watched), time.monotonic() + timeout_s
         while not condition():
-            self._receive(POLL_INTERVAL_S)  # an exit wakes us at once; else this is the pause between two polls
+            self._receive(interval_s)  # an exit wakes us at once; else this is the pause between two polls
             for pid in watched:
                 if pid in self.exited:
                     raise SupportError(f"{what}: exit code {self.exited[pid]} of {self._tail(pid)}")
