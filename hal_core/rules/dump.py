@@ -173,7 +173,7 @@ def load_state(content: bytes) -> State:
     for row in dumped.activities:
         state.hold_allocation(_load_activity(state.jobs[row.job_id], row))
     for record in state.jobs.values():
-        state.update_queue(record)
+        state.queue.update(record)
     state.sequence, state.time_s = dumped.sequence, dumped.time_s
     state.next_job_id = dumped.next_job_id
     state.completed_ids, state.failed_ids = RangeSet(dumped.completed_ids), RangeSet(dumped.failed_ids)

@@ -6,8 +6,11 @@ lowest free ones is a few integer operations.
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import attrs
 
+from hal_core.models.event import NodeDrained, NodeJoined, NodeResumed, NodeSuspected, NodeWentDown
 from hal_core.models.job import Shape
 from hal_core.models.node import Cluster, Node, NodeName, NodeStatus
 from hal_core.models.placement import Share
@@ -130,6 +133,25 @@ class NodeTable:
         self.free_generic[number] = {
             name: count - old_generic.get(name, 0) + free.get(name, 0) for name, count in node.generic
         }
+
+    def apply(self, event: NodeJoined | NodeSuspected | NodeWentDown | NodeDrained | NodeResumed) -> None:
+        """Fold one event about a node."""
+        name = event.node.name if isinstance(event, NodeJoined) else event.node
+        number = self.number_of[name]
+        match event:
+            case NodeJoined():
+                self.boot_id[number] = event.boot_id
+                self.set_status(number, NodeStatus.UP, event.time_s)
+            case NodeSuspected():
+                self.set_status(number, NodeStatus.SUSPECT, event.time_s, "no contact")
+            case NodeWentDown():
+                self.set_status(number, NodeStatus.DOWN, event.time_s, event.detail)
+            case NodeDrained():
+                self.set_drain(number, (event.reason, event.by))
+            case NodeResumed():
+                self.set_drain(number, None)
+            case _:
+                assert_never(event)
 
     def set_status(self, number: int, status: NodeStatus, time_s: float, detail: str = "") -> None:
         self.status[number] = status

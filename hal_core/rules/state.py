@@ -6,7 +6,6 @@ the allocations) is kept beside them, incrementally. Time is not read here: it c
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from typing import assert_never
 
 import attrs
@@ -35,19 +34,19 @@ from hal_core.models.event import (
     PriorityChanged,
 )
 from hal_core.models.job import DependencyKind, JobId, JobSpec, JobState
-from hal_core.models.node import Cluster, NodeStatus, Partition, PartitionName
+from hal_core.models.node import Cluster, Partition, PartitionName
 from hal_core.models.placement import AttemptKey
 from hal_core.models.ranges import RangeSet, count_of, members
 from hal_core.rules import dependencies
 from hal_core.rules.job_record import ENDS_KEPT, Activity, ElementEnd, JobRecord
 from hal_core.rules.node_table import NodeTable, split_share
+from hal_core.rules.pending_queue import PendingQueue
 from hal_core.rules.snapshot import StateSnapshot
 
 RECENT_MAX = 10_000
 """Ended jobs whose records stay in memory; older ones are in the journal's history."""
 CLIENT_ID_KEPT_S = 3600.0
 """How long a client id makes a repeated submission the same job, at least."""
-PARTITION_WEIGHT = 1 << 40
 INTERNED_MAX = 10_000
 
 
@@ -70,8 +69,7 @@ class State:
         self.failed_ids = RangeSet()
         """Outcomes of all finished jobs, for dependencies on jobs whose record is gone."""
         self.next_job_id = 1
-        self.queue: list[tuple[int, JobId]] = []
-        """(-queue priority, id) of jobs that may start, in order."""
+        self.queue = PendingQueue()
         self.allocations: dict[tuple[JobId, int], Activity] = {}
         self.on_node: dict[str, dict[tuple[JobId, int], Activity]] = {}
         self.children: dict[JobId, set[JobId]] = {}
@@ -137,11 +135,11 @@ class State:
             case JobReleased():
                 self._hold(event.job_id, "")
             case PriorityChanged():
-                self._priority(event.job_id, event.priority)
+                self._prioritise(self.jobs[event.job_id], event.priority)
             case ClusterDefined():
                 self._defined(event.cluster)
             case NodeJoined() | NodeSuspected() | NodeWentDown() | NodeDrained() | NodeResumed():
-                self._node_changed(event)
+                self.table.apply(event)
             case Planned():
                 self.reserves = event.reserves
             case ObserverDisabled():
@@ -164,7 +162,7 @@ class State:
             self._remember_client_id(record)
         if spec.dependencies:
             self._look_at_dependencies(record)
-        self.update_queue(record)
+        self.queue.update(record)
 
     def link(self, record: JobRecord) -> None:
         """Make an unfinished job known to everything that looks jobs up. Also used when a dump is loaded."""
@@ -177,7 +175,7 @@ class State:
         for dependency in spec.dependencies:
             if dependency.job_id in self.jobs:
                 self.children.setdefault(dependency.job_id, set()).add(record.job_id)
-        self._set_queue_priority(record)
+        self._prioritise(record, record.priority)
 
     def _share_bulk(self, spec: JobSpec) -> JobSpec:
         """Large equal parts of specs (environment, script) are kept once however many jobs have them."""
@@ -209,7 +207,7 @@ class State:
             self.hold_allocation(Activity(record, index, event.attempt, shares, event.time_s))
         record.ready.difference_update(event.elements)
         self.pending_count -= count
-        self.update_queue(record)
+        self.queue.update(record)
 
     def hold_allocation(self, activity: Activity) -> None:
         """Put an allocation in force. Also used when a dump is loaded."""
@@ -269,7 +267,7 @@ class State:
         self.ended_counts[state] = self.ended_counts.get(state, 0) + count_of(event.elements)
         if record.is_finished:
             self._finish(record, event.time_s)
-        self.update_queue(record)
+        self.queue.update(record)
         self._look_at_children(record.job_id)
         if record.is_finished:
             self.children.pop(record.job_id, None)
@@ -316,7 +314,7 @@ class State:
         record.attempts[index] = attempt + 1
         record.ready.add(index)
         self.pending_count += 1
-        self.update_queue(record)
+        self.queue.update(record)
 
     def _revive(self, record: JobRecord) -> None:
         """A finished job is queued again."""
@@ -347,49 +345,22 @@ class State:
                 self.doomed.add(record.job_id)
         if answer is dependencies.Answer.NEVER:
             self.doomed.add(record.job_id)
-        self.update_queue(record)
+        self.queue.update(record)
 
     def _hold(self, job_id: JobId, by: str) -> None:
         record = self.jobs[job_id]
         record.held_by = by
-        self.update_queue(record)
+        self.queue.update(record)
 
-    def _priority(self, job_id: JobId, priority: int) -> None:
-        record = self.jobs[job_id]
-        self._dequeue(record)
-        record.priority = priority
-        self._set_queue_priority(record)
-        self.update_queue(record)
-
-    def _set_queue_priority(self, record: JobRecord) -> None:
-        partition = self.partitions.get(record.spec.partition)
-        record.queue_priority = (partition.priority if partition else 0) * PARTITION_WEIGHT + record.priority
-
-    def update_queue(self, record: JobRecord) -> None:
-        """Put the record into the queue, or take it out, as its own state says."""
-        should = record.startable_count > 0 and record.job_id in self.jobs
-        if should and not record.is_queued:
-            insort(self.queue, (-record.queue_priority, record.job_id))
-            record.is_queued = True
-        elif record.is_queued and not should:
-            self._dequeue(record)
-
-    def _dequeue(self, record: JobRecord) -> None:
-        if record.is_queued:
-            at = bisect_left(self.queue, (-record.queue_priority, record.job_id))
-            assert self.queue[at][1] == record.job_id, "the queue is not in order"
-            del self.queue[at]
-            record.is_queued = False
+    def _prioritise(self, record: JobRecord, priority: int) -> None:
+        self.queue.set_priority(record, self.partitions.get(record.spec.partition), priority)
 
     # -- nodes -------------------------------------------------------------------------------------------------------
 
     def _defined(self, cluster: Cluster) -> None:
-        for record in self.jobs.values():
-            self._dequeue(record)
         self.set_cluster(cluster)
         for record in self.jobs.values():
-            self._set_queue_priority(record)
-            self.update_queue(record)
+            self._prioritise(record, record.priority)
 
     def set_cluster(self, cluster: Cluster) -> None:
         """Nodes and partitions are these from now on. Also used when a dump is loaded."""
@@ -400,24 +371,6 @@ class State:
         self.partition_numbers = {
             partition.name: sorted(number_of[name] for name in partition.nodes) for partition in cluster.partitions
         }
-
-    def _node_changed(self, event: NodeJoined | NodeSuspected | NodeWentDown | NodeDrained | NodeResumed) -> None:
-        table = self.table
-        match event:
-            case NodeJoined(node=node, boot_id=boot_id):
-                number = table.number_of[node.name]
-                table.boot_id[number] = boot_id
-                table.set_status(number, NodeStatus.UP, event.time_s)
-            case NodeSuspected(node=name):
-                table.set_status(table.number_of[name], NodeStatus.SUSPECT, event.time_s, "no contact")
-            case NodeWentDown(node=name, detail=detail):
-                table.set_status(table.number_of[name], NodeStatus.DOWN, event.time_s, detail)
-            case NodeDrained(node=name, reason=reason, by=by):
-                table.set_drain(table.number_of[name], (reason, by))
-            case NodeResumed(node=name):
-                table.set_drain(table.number_of[name], None)
-            case _:
-                assert_never(event)
 
     # -- as bytes ----------------------------------------------------------------------------------------------------
 
