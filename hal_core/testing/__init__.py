@@ -1,0 +1,40 @@
+"""The plugin author's kit: fakes of the planes, Hypothesis strategies, and a conformance check for each plane.
+
+    from hal_core.testing import check_engine
+
+    def test_my_engine_keeps_the_contract():
+        check_engine(lambda: MyEngine())
+
+Needs the test extra (pytest, hypothesis). Nothing in HAL itself imports this.
+"""
+
+from hal_core.testing.check_engine import check_engine, check_plan
+from hal_core.testing.check_planes import check_cloud, check_executor, check_locality, check_observer
+from hal_core.testing.fake_executor import Behaviour, FakeExecutor, succeeds_at_once
+from hal_core.testing.fakes import FakeCloud, FakeEngine, FakeLocality, FakeObserver
+from hal_core.testing.snapshots import FakeColumns, FakeSnapshot
+from hal_core.testing.strategies import clusters, job_specs, nodes, shapes, snapshots, workloads
+
+__all__ = [
+    "Behaviour",
+    "FakeCloud",
+    "FakeColumns",
+    "FakeEngine",
+    "FakeExecutor",
+    "FakeLocality",
+    "FakeObserver",
+    "FakeSnapshot",
+    "check_cloud",
+    "check_engine",
+    "check_executor",
+    "check_locality",
+    "check_observer",
+    "check_plan",
+    "clusters",
+    "job_specs",
+    "nodes",
+    "shapes",
+    "snapshots",
+    "succeeds_at_once",
+    "workloads",
+]

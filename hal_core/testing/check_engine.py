@@ -1,0 +1,88 @@
+"""The contract of an engine, as a check that any engine can be put through. Random snapshots, then the plan is audited.
+
+def test_my_engine_keeps_the_contract():
+    check_engine(lambda: MyEngine())
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+
+import attrs
+from hypothesis import Phase, given, settings
+
+from hal_core.models.job import JobId
+from hal_core.models.plan import PendingJob, Plan
+from hal_core.planes import Engine
+from hal_core.testing.snapshots import FakeColumns, FakeSnapshot
+from hal_core.testing.strategies import snapshots
+
+PLAN_TIME_MAX = timedelta(seconds=10)
+"""Far above what a plan of a dozen jobs may take; a plan that does not end fails here."""
+
+
+def check_engine(make: Callable[[], Engine], example_count: int = 200, does_shrink: bool = True) -> None:
+    """Fails with a small example if the engine made by `make` breaks the contract (with any, if not `does_shrink`)."""
+    phases = [phase for phase in Phase if does_shrink or phase not in (Phase.shrink, Phase.explain)]
+
+    @settings(max_examples=example_count, deadline=PLAN_TIME_MAX, phases=phases)
+    @given(snapshots())
+    def contract(snapshot: FakeSnapshot) -> None:
+        before = snapshot.copy()
+        plan = make().plan(snapshot)
+        assert snapshot == before, "the engine changed the snapshot"
+        assert make().plan(snapshot.copy()) == plan, "two engines, one snapshot, two plans: not a pure function"
+        check_plan(snapshot, plan)
+        if snapshot.pending_jobs:
+            _check_progress(make(), snapshot)
+
+    contract()
+
+
+def check_plan(snapshot: FakeSnapshot, plan: Plan) -> None:
+    """Everything in the plan holds: known jobs, whole gangs, available nodes of the partition, no oversubscription."""
+    jobs = {job.job_id: job for job in snapshot.pending_jobs}
+    columns = FakeColumns.copy_of(snapshot.columns)
+    started: Counter[JobId] = Counter()
+    for start in plan.starts:
+        job = jobs.get(start.job_id)
+        assert job is not None, f"{start} is not for a pending job"
+        assert start.element_count >= 1, f"{start} starts nothing"
+        assert start.element_count == 1 or job.shape.node_count == 1, f"{start}: a gang is started one by one"
+        _check_nodes(snapshot, job, start.node_numbers)
+        started[start.job_id] += start.element_count
+        for _ in range(start.element_count):
+            for number in start.node_numbers:
+                assert columns.fits(number, job.shape), f"{start} does not fit on node {number}"
+            for number in start.node_numbers:
+                columns.take(number, job.shape)
+    for job_id, count in started.items():
+        job = jobs[job_id]
+        assert count <= job.element_count, f"job {job_id}: {count} starts for {job.element_count} elements"
+    for reserve in plan.reserves:
+        job = jobs.get(reserve.job_id)
+        assert job is not None, f"{reserve} is not for a pending job"
+        assert reserve.start_time_s >= snapshot.now_s, f"{reserve} promises the past"
+        _check_nodes(snapshot, job, reserve.node_numbers)
+
+
+def _check_nodes(snapshot: FakeSnapshot, job: PendingJob, numbers: tuple[int, ...]) -> None:
+    assert len(numbers) == job.shape.node_count, f"job {job.job_id}: a gang of {job.shape.node_count} on {numbers}"
+    assert len(set(numbers)) == len(numbers), f"job {job.job_id}: a node twice in {numbers}"
+    outside = set(numbers) - set(snapshot.partition_nodes(job.shape.partition))
+    assert not outside, f"job {job.job_id}: nodes {outside} are not in partition {job.shape.partition}"
+
+
+def _check_progress(engine: Engine, snapshot: FakeSnapshot) -> None:
+    """A job that is alone on an idle cluster and fits is started: nothing waits for ever."""
+    job = snapshot.pending_jobs[0]
+    idle = FakeColumns.of_idle(snapshot.columns.nodes)
+    idle.is_available = list(snapshot.columns.is_available)
+    alone = attrs.evolve(snapshot, columns=idle, pending_jobs=(job,), running_jobs=())
+    plan = engine.plan(alone)
+    check_plan(alone, plan)
+    fitting = [number for number in alone.partition_nodes(job.shape.partition) if idle.fits(number, job.shape)]
+    if len(fitting) >= job.shape.node_count:
+        assert plan.starts, f"{job} fits on idle nodes {fitting} and was not started"

@@ -1,0 +1,125 @@
+"""Fakes of the planes: small, real implementations in memory. They keep the contracts (tests/conformance proves it).
+
+The executor's fake is in fake_executor.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from hal_core.errors import NotFound, PluginError, Refused
+from hal_core.models.event import Event
+from hal_core.models.node import NodeName
+from hal_core.models.plan import Plan, Snapshot, Start
+from hal_core.planes import Instance, Offer, Replica
+from hal_core.testing.snapshots import FakeColumns
+
+
+class FakeEngine:
+    """First come, first served: starts jobs in their order, on the first nodes that fit, until one does not."""
+
+    def plan(self, snapshot: Snapshot) -> Plan:
+        columns = FakeColumns.copy_of(snapshot.columns)
+        starts: list[Start] = []
+        depth = 0
+        for job in snapshot.pending():
+            depth += 1
+            for _ in range(job.element_count):
+                nodes = snapshot.partition_nodes(job.shape.partition)
+                chosen = tuple([each for each in nodes if columns.fits(each, job.shape)][: job.shape.node_count])
+                if len(chosen) < job.shape.node_count:
+                    return Plan(tuple(starts), depth=depth)
+                for each in chosen:
+                    columns.take(each, job.shape)
+                starts.append(Start(job.job_id, chosen))
+        return Plan(tuple(starts), depth=depth)
+
+
+class FakeObserver:
+    """Keeps what it is given, as (sequence, event). While `fails_with` is set, it raises that instead."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, Event]] = []
+        self.fails_with: Exception | None = None
+
+    async def record(self, first_sequence: int, events: Sequence[Event]) -> None:
+        if self.fails_with is not None:
+            raise self.fails_with
+        self.seen += [(first_sequence + offset, event) for offset, event in enumerate(events)]
+
+
+class FakeLocality:
+    """Datasets named `fake:...`, with replicas in memory. A copy costs its size at `bytes_per_s`, and no money."""
+
+    def __init__(self, replicas: Sequence[Replica] = (), bytes_per_s: float = 1e9) -> None:
+        self.replicas = list(replicas)
+        self.bytes_per_s = bytes_per_s
+
+    def recognises(self, dataset: str) -> bool:
+        return dataset.startswith("fake:")
+
+    async def locate(self, datasets: Sequence[str]) -> Sequence[Sequence[Replica]]:
+        return [[replica for replica in self.replicas if replica.dataset == dataset] for dataset in datasets]
+
+    async def stage(self, dataset: str, nodes: Sequence[NodeName]) -> int:
+        (found,) = await self.locate([dataset])
+        if not found:
+            raise NotFound(f"dataset {dataset!r} is nowhere")
+        there = {replica.node for replica in found}
+        if None in there:
+            return 0
+        missing = [node for node in dict.fromkeys(nodes) if node not in there]
+        self.replicas += [attrs.evolve(found[0], node=node) for node in missing]
+        return found[0].size_bytes * len(missing)
+
+    async def evict(self, dataset: str, node: NodeName) -> None:
+        if any(replica.dataset == dataset and replica.node is None for replica in self.replicas):
+            raise Refused(f"dataset {dataset!r} is on a shared file system")
+        self.replicas = [each for each in self.replicas if (each.dataset, each.node) != (dataset, node)]
+
+    def cost(self, replica: Replica, node: NodeName) -> tuple[float, float]:
+        return (0.0 if replica.node in (None, node) else replica.size_bytes / self.bytes_per_s, 0.0)
+
+
+class FakeCloud:
+    """Instances in memory, ready at once. While `is_unreachable`, the list is an error: an empty one would be a lie."""
+
+    def __init__(self, offers: Sequence[Offer] = ()) -> None:
+        self._offers: Mapping[str, Offer] = {offer.name: offer for offer in offers}
+        self._instances: dict[str, Instance] = {}
+        self._by_token: dict[str, tuple[Instance, ...]] = {}
+        self._serial = 0
+        self.is_unreachable = False
+
+    async def offers(self) -> Sequence[Offer]:
+        return tuple(self._offers.values())
+
+    async def provision(self, offer: str, count: int, token: str) -> Sequence[Instance]:
+        if token in self._by_token:
+            return [each for each in self._by_token[token] if each.native_id in self._instances]
+        if offer not in self._offers:
+            raise NotFound(f"no offer named {offer!r}; there are: {', '.join(self._offers) or 'none'}")
+        in_use = sum(instance.offer == offer for instance in self._instances.values())
+        if in_use + count > self._offers[offer].count_max:
+            raise Refused(
+                f"offer {offer!r}: {in_use} of {self._offers[offer].count_max} are in use, {count} more wanted"
+            )
+        made = tuple(self._make(offer) for _ in range(count))
+        self._by_token[token] = made
+        self._instances.update((instance.native_id, instance) for instance in made)
+        return made
+
+    async def release(self, native_ids: Sequence[str]) -> None:
+        for native_id in native_ids:
+            self._instances.pop(native_id, None)
+
+    async def instances(self) -> Sequence[Instance]:
+        if self.is_unreachable:
+            raise PluginError("the fake cloud does not answer")
+        return tuple(self._instances.values())
+
+    def _make(self, offer: str) -> Instance:
+        self._serial += 1
+        return Instance(f"i-{self._serial}", offer, NodeName(f"cloud{self._serial}"), is_ready=True)

@@ -1,0 +1,109 @@
+"""A plain snapshot for tests of engines: lists in memory, free amounts computed from what runs. Not for the daemon."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+import attrs
+
+from hal_core.models.job import Shape
+from hal_core.models.node import Node, Partition, PartitionName
+from hal_core.models.plan import NodeColumns, PendingJob, RunningJob
+
+
+@attrs.define
+class FakeColumns:
+    """Columns as plain lists. Two are equal if all their lists are."""
+
+    nodes: list[Node]
+    is_available: list[bool]
+    free_cpus: list[int]
+    free_memory_bytes: list[int]
+    free_gpus: list[dict[str, int]]
+    free_generic: list[dict[str, int]]
+    allocation_count: list[int]
+
+    @classmethod
+    def of_idle(cls, nodes: Sequence[Node], unavailable: Sequence[int] = ()) -> FakeColumns:
+        return cls(
+            nodes=list(nodes),
+            is_available=[number not in unavailable for number in range(len(nodes))],
+            free_cpus=[node.cpu_count for node in nodes],
+            free_memory_bytes=[node.memory_bytes for node in nodes],
+            free_gpus=[dict(Counter(node.gpus)) for node in nodes],
+            free_generic=[dict(node.generic) for node in nodes],
+            allocation_count=[0] * len(nodes),
+        )
+
+    @classmethod
+    def copy_of(cls, columns: NodeColumns) -> FakeColumns:
+        """A copy that may be changed, of whatever columns a snapshot has."""
+        return cls(
+            nodes=list(columns.nodes),
+            is_available=list(columns.is_available),
+            free_cpus=list(columns.free_cpus),
+            free_memory_bytes=list(columns.free_memory_bytes),
+            free_gpus=[dict(free) for free in columns.free_gpus],
+            free_generic=[dict(free) for free in columns.free_generic],
+            allocation_count=list(columns.allocation_count),
+        )
+
+    def fits(self, number: int, shape: Shape) -> bool:
+        """Whether one node's part of the shape fits on the node now."""
+        gpus = self.free_gpus[number]
+        generic = self.free_generic[number]
+        return (
+            self.is_available[number]
+            and shape.cpus <= self.free_cpus[number]
+            and shape.memory_bytes <= self.free_memory_bytes[number]
+            and shape.gpus <= (gpus.get(shape.gpu_type, 0) if shape.gpu_type else sum(gpus.values()))
+            and all(amount <= generic.get(name, 0) for name, amount in shape.generic)
+            and set(shape.features) <= set(self.nodes[number].features)
+            and (self.allocation_count[number] == 0 or not shape.is_exclusive)
+        )
+
+    def take(self, number: int, shape: Shape) -> None:
+        """Give one node's part of the shape to a job. An exclusive job leaves nothing on the node."""
+        self.allocation_count[number] += 1
+        if shape.is_exclusive:
+            self.free_cpus[number] = self.free_memory_bytes[number] = 0
+            self.free_gpus[number].clear()
+            self.free_generic[number].clear()
+            return
+        self.free_cpus[number] -= shape.cpus
+        self.free_memory_bytes[number] -= shape.memory_bytes
+        for name, amount in shape.generic:
+            self.free_generic[number][name] -= amount
+        wanted = shape.gpus
+        for kind in [shape.gpu_type] if shape.gpu_type else sorted(self.free_gpus[number]):
+            taken = min(wanted, self.free_gpus[number].get(kind, 0))
+            if taken:
+                self.free_gpus[number][kind] -= taken
+                wanted -= taken
+
+
+@attrs.define
+class FakeSnapshot:
+    """A Snapshot (models/plan.py) made of lists. Equal to another if everything in it is."""
+
+    now_s: float
+    sequence: int
+    columns: NodeColumns
+    partitions: Mapping[PartitionName, Partition]
+    pending_jobs: tuple[PendingJob, ...] = ()
+    running_jobs: tuple[RunningJob, ...] = ()
+
+    def copy(self) -> FakeSnapshot:
+        """Equal, and independent: what can be changed is copied, what is frozen is shared."""
+        return attrs.evolve(self, columns=FakeColumns.copy_of(self.columns), partitions=dict(self.partitions))
+
+    def partition_nodes(self, name: PartitionName) -> Sequence[int]:
+        members = set(self.partitions[name].nodes)
+        return [number for number, node in enumerate(self.columns.nodes) if node.name in members]
+
+    def pending(self) -> Iterator[PendingJob]:
+        return iter(self.pending_jobs)
+
+    def running(self) -> Iterator[RunningJob]:
+        return iter(self.running_jobs)

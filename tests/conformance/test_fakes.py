@@ -1,0 +1,138 @@
+"""The fakes keep the contracts of their planes, by the very checks that plugins are put through."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+import pytest
+import trio
+
+from hal_core.models.effect import LaunchOrder
+from hal_core.models.job import End, EndKind, JobId, JobSpec, Owner, Shape
+from hal_core.models.message import NodeLost, NodeReported, NodeSilent, PartsChanged
+from hal_core.models.node import Node, NodeName, PartitionName
+from hal_core.models.placement import AttemptKey, Share
+from hal_core.models.plan import PendingJob, Plan, Start
+from hal_core.planes import Offer, Replica
+from hal_core.testing import (
+    FakeCloud,
+    FakeColumns,
+    FakeEngine,
+    FakeExecutor,
+    FakeLocality,
+    FakeObserver,
+    check_cloud,
+    check_engine,
+    check_executor,
+    check_locality,
+    check_observer,
+)
+
+N1 = NodeName("n1")
+NODE = Node(N1, cpu_count=4, memory_bytes=1 << 30)
+SPEC = JobSpec(name="check", partition=PartitionName("all"), command=("true",))
+QUICK = LaunchOrder(AttemptKey(JobId(1), 0, 1), Owner("u", 1000, 1000), SPEC, Share(N1, 1, "0"), ((N1, 1),))
+ENDLESS = attrs.evolve(QUICK, key=AttemptKey(JobId(2), 0, 1))
+
+
+def behaviour(order: LaunchOrder) -> tuple[float, End]:
+    return (math.inf if order.key.job_id == 2 else 1.0), End(EndKind.EXITED, exit_code=0)
+
+
+def test_fake_engine():
+    check_engine(FakeEngine)
+
+
+async def test_fake_observer():
+    await check_observer(FakeObserver)
+
+
+async def test_fake_locality():
+    replicas = [Replica("fake:here", "/here", 5, N1), Replica("fake:shared", "/shared", 7)]
+    for dataset in ("fake:here", "fake:shared"):
+        await check_locality(FakeLocality(replicas), dataset, "fake:gone", NodeName("n2"))
+
+
+async def test_fake_cloud():
+    await check_cloud(FakeCloud([Offer("small", NODE, 0.5, count_max=2, boot_s=30.0)]))
+
+
+async def test_fake_executor(autojump_clock):
+    await check_executor(FakeExecutor([NODE], behaviour), N1, QUICK, ENDLESS)
+
+
+async def test_the_fake_executor_loses_and_finds_nodes_as_told(autojump_clock):
+    seen = []
+
+    async def report(message):
+        seen.append(message)
+
+    executor = FakeExecutor([NODE], behaviour)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(executor.run, report)
+        await executor.launch(N1, [QUICK, ENDLESS])
+        await trio.testing.wait_all_tasks_blocked()
+        await executor.silence(N1)
+        await executor.launch(N1, [attrs.evolve(QUICK, key=AttemptKey(JobId(3), 0, 1))])  # dropped: out of contact
+        await trio.sleep(100)
+        await executor.reconnect(N1)
+        await executor.crash(N1)
+        await executor.reconnect(N1)
+        nursery.cancel_scope.cancel()
+    kinds = [type(message) for message in seen]
+    assert kinds == [NodeReported, PartsChanged, PartsChanged, NodeSilent, NodeReported, NodeLost, NodeReported]
+    back = {part.key.job_id: part.end for part in seen[4].parts}
+    assert back == {1: End(EndKind.EXITED, exit_code=0), 2: None}
+    assert seen[6].parts == ()
+    assert seen[6].boot_id != seen[4].boot_id
+    assert set(executor.launch_count.values()) == {1}
+
+
+class Oversubscribes:
+    def plan(self, snapshot):
+        first = next(snapshot.pending(), None)
+        return Plan((Start(first.job_id, tuple(range(first.shape.node_count))),) if first else ())
+
+
+class NeverStarts:
+    def plan(self, snapshot):
+        return Plan()
+
+
+class Scribbles:
+    def plan(self, snapshot):
+        snapshot.columns.free_cpus[0] -= 1
+        return FakeEngine().plan(snapshot)
+
+
+class SplitsGangs(FakeEngine):
+    def plan(self, snapshot):
+        plan = super().plan(snapshot)
+        return attrs.evolve(plan, starts=tuple(attrs.evolve(each, node_numbers=(0,)) for each in plan.starts))
+
+
+class Remembers(FakeEngine):
+    calls = 0
+
+    def plan(self, snapshot):
+        type(self).calls += 1
+        return attrs.evolve(super().plan(snapshot), depth=self.calls)
+
+
+@pytest.mark.parametrize("engine", [Oversubscribes, NeverStarts, Scribbles, SplitsGangs, Remembers])
+def test_the_engine_check_finds_engines_that_break_the_contract(engine):
+    with pytest.raises((AssertionError, BaseExceptionGroup)):
+        check_engine(engine, does_shrink=False)
+
+
+def test_columns_fit_and_take():
+    columns = FakeColumns.of_idle([Node(N1, 4, 100, gpus=("a", "b"), generic=(("x", 1),), features=("f",))])
+    shape = Shape(PartitionName("all"), 1, cpus=2, memory_bytes=50, gpus=1, generic=(("x", 1),), features=("f",))
+    assert columns.fits(0, shape)
+    columns.take(0, shape)
+    assert (columns.free_cpus, columns.free_memory_bytes, columns.allocation_count) == ([2], [50], [1])
+    assert not columns.fits(0, shape)
+    assert columns.fits(0, attrs.evolve(shape, generic=()))
+    assert not columns.fits(0, attrs.evolve(shape, generic=(), is_exclusive=True))
+    assert PendingJob(JobId(1), 1, shape, math.inf, 0, 0.0).shape is shape
