@@ -18,7 +18,9 @@ from tests.support.meter import Meter, busy_cpu_s, load_averages
 Figures = dict[str, Any]
 
 
-def run(description: str, measure: Callable[[argparse.Namespace], Figures], parser: argparse.ArgumentParser) -> None:
+def run(
+    description: str | None, measure: Callable[[argparse.Namespace], Figures], parser: argparse.ArgumentParser
+) -> Figures:
     """The whole of a benchmark's main: parse, measure, print. One JSON object with --json, a table otherwise."""
     parser.description = description
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -35,6 +37,7 @@ def run(description: str, measure: Callable[[argparse.Namespace], Figures], pars
     figures = frame | measure(given)
     figures |= {"load_after": load_averages(), "took_s": round(time.perf_counter() - begin_s, 1)}
     print(json.dumps(figures) if given.json else table(figures), flush=True)
+    return figures
 
 
 def parser_of(module: str) -> argparse.ArgumentParser:

@@ -108,6 +108,17 @@ class ProcessTree:
         """Send a signal. False if the process has ended."""
         return bool(self._ask(signal=[pid, int(number)])["signalled"])
 
+    def kill(self, pid: int) -> None:
+        """SIGKILL to any process of the tree, also to one that was not started from here. Returns when it is gone."""
+        assert pid in {member.pid for member in self.members()}, f"process {pid} is not of this tree"
+        watch = os.pidfd_open(pid)
+        try:
+            signal.pidfd_send_signal(watch, signal.SIGKILL)
+            if not select.select([watch], [], [], 10)[0]:
+                raise SupportError(f"process {pid} has not ended 10 s after SIGKILL")
+        finally:
+            os.close(watch)
+
     def stop(self, pids: Iterable[int], grace_s: float = 10.0) -> None:
         """SIGTERM to all of them, SIGKILL to those that have not ended after `grace_s`. Returns when all have."""
         stopping = [pid for pid in pids if self.signal(pid, signal.SIGTERM)]
