@@ -1,4 +1,4 @@
-"""Views of nodes and of the cluster as a whole, as plain values ready for JSON. Pure; nothing here changes the state."""
+"""Views of nodes and of the whole cluster, as plain values ready for JSON. Pure; nothing here changes the state."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Pages of the queue and of a job array. Pure, and bounded: one call looks at a bounded number of records.
 
-Order of the queue: running jobs by id, then pending ones as the engine sees them, then the held and blocked by id, then (if
-final states are asked for) those that ended last, latest first. A position names the last job that was looked at, so
-that a page can go on although the state has changed meanwhile.
+Order of the queue: running jobs by id, then pending ones as the engine sees them, then the held and blocked by id, then
+(if final states are asked for) those that ended last, latest first. A position names the last job that was looked at,
+so that a page can go on although the state has changed meanwhile.
 """
 
 from __future__ import annotations

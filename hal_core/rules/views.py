@@ -1,7 +1,7 @@
 """Views: what the state says about jobs, as plain values ready for JSON. Pure; nothing here changes the state.
 
-The REST API, `hal explain` and reports share them. Who may see what is not decided here: the caller says whether private
-fields are shown. Lists and pages are in `queue_view.py`, nodes in `node_view.py`.
+The REST API, `hal explain` and reports share them. Who may see what is not decided here: the caller says whether
+private fields are shown. Lists and pages are in `queue_view.py`, nodes in `node_view.py`.
 """
 
 from __future__ import annotations

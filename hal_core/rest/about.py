@@ -1,0 +1,134 @@
+"""Routes about HAL itself and its past: status, history, plugins, configuration, metrics."""
+
+from __future__ import annotations
+
+import attrs
+import trio
+
+from hal_core.models.history import HistoryFilters
+from hal_core.models.job import JobId
+from hal_core.rest.answers import Answer, json_answer
+from hal_core.rest.bodies import CallerView, HistoryAnswer, PluginsAnswer, StatusAnswer
+from hal_core.rest.call import Call, Route
+from hal_core.rest.port import ConfigurationView
+from hal_core.rest.query import LIMIT, SEQUENCE_MAX, cursor_of, integer, number, one_of, states, text, write_cursor
+from hal_core.rest.rights import Verb
+from hal_core.rules.node_view import cluster_view
+from hal_core.rules.queue_view import queue_counts
+
+TIME_S_MAX = 1e11
+
+
+@attrs.frozen
+class HistoryPosition:
+    """After this entry."""
+
+    sequence: int
+
+
+async def show_status(call: Call) -> Answer:
+    call.caller.insist(Verb.SEE_HAL)
+    context, caller = call.context, call.caller
+    state = context.kernel.state
+    cluster, problem = cluster_view(state), context.problem()
+    return json_answer(
+        StatusAnswer(
+            cluster=state.cluster.name,
+            version=context.version,
+            time_s=context.now_s(),
+            started_time_s=context.started_time_s,
+            sequence=state.sequence,
+            is_accepting=not problem,
+            problem=problem,
+            nodes=cluster.nodes,
+            drained_count=cluster.drained_count,
+            cpu_count=cluster.cpu_count,
+            cpus_free=cluster.cpus_free,
+            jobs=queue_counts(state),
+            caller=CallerView(caller.user, caller.uid, caller.role.value),
+        )
+    )
+
+
+async def show_history(call: Call) -> Answer:
+    call.caller.insist(Verb.SEE_JOB)
+    query, kernel = call.query, call.context.kernel
+    filters = HistoryFilters(
+        user=query["user"],
+        states=tuple(sorted(query["state"], key=lambda state: state.value)),
+        name=query["name"],
+        partition=query["partition"],
+        since_s=query["since_time_s"],
+        until_s=query["until_time_s"],
+        job_id=None if query["job_id"] is None else JobId(query["job_id"]),
+        is_oldest_first=query["order"] == "oldest",
+    )
+    after = query["cursor"].sequence if query["cursor"] else None
+    sequence = kernel.durable_sequence
+    page = await trio.to_thread.run_sync(kernel.journal.history, filters, query["limit"], after)
+    cursor = None if page.next_cursor is None else HistoryPosition(page.next_cursor)
+    return json_answer(HistoryAnswer(page.entries, write_cursor(cursor), sequence))
+
+
+async def show_plugins(call: Call) -> Answer:
+    call.caller.insist(Verb.SEE_HAL)
+    return json_answer(PluginsAnswer(tuple(call.context.plugins())))
+
+
+async def show_configuration(call: Call) -> Answer:
+    call.caller.insist(Verb.SEE_HAL)
+    return json_answer(call.context.configuration())
+
+
+async def show_metrics(call: Call) -> Answer:
+    call.caller.insist(Verb.SEE_HAL)
+    return Answer(call.context.metrics().encode("utf-8"), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+ROUTES = (
+    Route(method="GET", path="/v1/status", handler=show_status, summary="How HAL is", answer=StatusAnswer),
+    Route(
+        method="GET",
+        path="/v1/history",
+        handler=show_history,
+        summary="Ends of jobs, page by page, latest first",
+        answer=HistoryAnswer,
+        query=(
+            text("user", "of this user"),
+            states("that ended so"),
+            text("partition", "in this partition"),
+            text("name", "with this name"),
+            integer("job_id", "of this job", 1, SEQUENCE_MAX),
+            number("since_time_s", "ended then or later", TIME_S_MAX),
+            number("until_time_s", "ended earlier than this", TIME_S_MAX),
+            one_of("order", "which end comes first; default: latest", ("latest", "oldest")),
+            LIMIT,
+            cursor_of(HistoryPosition),
+        ),
+        reads_state=False,
+    ),
+    Route(
+        method="GET",
+        path="/v1/plugins",
+        handler=show_plugins,
+        summary="What is installed",
+        answer=PluginsAnswer,
+        reads_state=False,
+    ),
+    Route(
+        method="GET",
+        path="/v1/configuration",
+        handler=show_configuration,
+        summary="What is in force, defaults applied, without secrets",
+        answer=ConfigurationView,
+        reads_state=False,
+    ),
+    Route(
+        method="GET",
+        path="/metrics",
+        handler=show_metrics,
+        summary="Figures for Prometheus",
+        media_type="text/plain",
+        reads_state=False,
+    ),
+)

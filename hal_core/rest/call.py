@@ -1,0 +1,184 @@
+"""One call of the API: what a handler is given, and the ASGI endpoint around it that reads, refuses and answers.
+
+Everything that all routes have in common happens here once: identity, browser safety, media type, strict reading,
+errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import trio
+
+from hal_core import errors
+from hal_core.rest.answers import Answer, BadRequest, HttpError, error_answer
+from hal_core.rest.connection import ClientGone, Receive, Scope, Send
+from hal_core.rest.port import Context
+from hal_core.rest.query import Parameter, read_query
+from hal_core.rest.rights import Caller
+from hal_core.rest.strict_json import read_body
+
+
+@attrs.frozen
+class Call:
+    """What a handler works with. `body` is an instance of the route's request class, or the raw bytes."""
+
+    context: Context
+    caller: Caller
+    path: Mapping[str, str]
+    query: Mapping[str, Any]
+    body: Any
+    headers: Mapping[bytes, bytes]
+    receive: Receive
+
+    async def until_gone(self) -> None:
+        """Return when the client has left or the server is finishing."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+    async def while_there(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` until it is done, the client has left or the server is finishing."""
+        failure: errors.HalError | OSError | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._cancel_when_gone, nursery.cancel_scope)
+            try:
+                await work()
+            except (errors.HalError, OSError) as error:  # not through the nursery, which would wrap it
+                failure = error
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _cancel_when_gone(self, scope: trio.CancelScope) -> None:
+        await self.until_gone()
+        scope.cancel()
+
+    async def wait_for(self, is_reached: Callable[[], bool], timeout_s: float) -> None:
+        """Return when the state reached something, or the time is over, or nobody waits any more."""
+        kernel = self.context.kernel
+
+        async def wait() -> None:
+            while True:
+                sequence = kernel.durable_sequence
+                if is_reached():
+                    return
+                await kernel.wait_beyond(sequence)
+
+        with trio.move_on_after(timeout_s):
+            await self.while_there(wait)
+
+
+class Stream:
+    """An answer without an end: the handler writes to the client itself."""
+
+    def __init__(self, media_type: str, run: Callable[[Send], Awaitable[None]]) -> None:
+        self.media_type = media_type
+        self._run = run
+
+    async def send(self, send: Send) -> None:
+        headers = [(b"content-type", self.media_type.encode("ascii")), (b"cache-control", b"no-store")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._run(send)
+
+
+Handler = Callable[[Call], Awaitable[Answer | Stream]]
+
+
+@attrs.frozen(kw_only=True)
+class Route:
+    """One row of the table from which both the router and the OpenAPI document are made."""
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    answer: type[Any] | None = None
+    body: type[Any] | None = None
+    is_body_raw: bool = False
+    """The handler reads the body itself (`body` is then for the document)."""
+    query: tuple[Parameter, ...] = ()
+    statuses: tuple[int, ...] = (200,)
+    media_type: str = "application/json"
+    reads_state: bool = True
+    """The answer is made from the live state and must wait until that is on disk."""
+
+
+class Endpoint:
+    """The ASGI app of one path: chooses the route by method, and turns errors into answers."""
+
+    def __init__(self, context: Context, routes: Sequence[Route]) -> None:
+        self._context = context
+        self._by_method = {route.method: route for route in routes}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer: Answer | Stream
+        try:
+            answer = await self._answer(scope, receive)
+        except errors.HalError as error:
+            told = error_answer(error)
+            if told is None:
+                raise
+            answer = told
+        await answer.send(send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer | Stream:
+        route = self._route(scope["method"])
+        headers = dict(scope["headers"])
+        if b"origin" in headers:
+            raise HttpError(403, "forbidden", "requests made by web pages (header Origin) are refused")
+        caller = identify(self._context, scope)
+        query = read_query(scope["query_string"], route.query)
+        body = await self._body(route, headers, receive)
+        path = scope["path_params"]
+        answer = await route.handler(Call(self._context, caller, path, query, body, headers, receive))
+        if route.reads_state:
+            await self._context.kernel.settled()
+        return answer
+
+    def _route(self, method: str) -> Route:
+        route = self._by_method.get("GET" if method == "HEAD" else method)
+        if route is None or (method == "HEAD" and route.media_type == "text/event-stream"):
+            allowed = ", ".join(sorted(self._by_method))
+            text = f"this route does not know {method}; it knows {allowed}"
+            raise HttpError(405, "method_not_allowed", text, [("allow", allowed)])
+        return route
+
+    async def _body(self, route: Route, headers: Mapping[bytes, bytes], receive: Receive) -> Any:
+        if route.body is None:
+            if headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
+                raise BadRequest("this route takes no body")
+            return None
+        media_type, _, charset = headers.get(b"content-type", b"").decode("latin-1").lower().partition(";")
+        if media_type.strip() != "application/json" or charset.strip() not in ("", "charset=utf-8", 'charset="utf-8"'):
+            raise HttpError(415, "unsupported_media_type", "send `Content-Type: application/json`")
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise HttpError(415, "unsupported_media_type", "compressed bodies are not understood; send it as it is")
+        content = await read_all(receive)
+        return content if route.is_body_raw else read_body(content, route.body)
+
+
+async def read_all(receive: Receive) -> bytes:
+    """The whole body. Its size is bounded by the listener."""
+    pieces: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone("the client left before its request was complete")
+        if message["body"]:
+            pieces.append(message["body"])
+        if not message.get("more_body", False):
+            return b"".join(pieces)
+
+
+def identify(context: Context, scope: Scope) -> Caller:
+    """Who is asking, from what the listener knows of the connection. There is no other way in."""
+    peer = scope.get("extensions", {}).get("hal.peer")
+    if peer is None:
+        raise HttpError(401, "unauthenticated", "HAL does not know who is at the other end of this connection")
+    _, uid, gid = peer
+    user = context.user_of(uid)
+    if user is None:
+        raise HttpError(403, "forbidden", f"user id {uid} has no name on this machine")
+    return Caller(user, uid, gid, context.role_of(user))

@@ -1,0 +1,88 @@
+"""What the REST room needs of the rest of HAL, as Protocols and one bundle that the composition root fills in.
+
+Nothing here may import kernel or plugins: they are passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import attrs
+
+from hal_core.models.event import Event
+from hal_core.models.history import HistoryFilters, HistoryPage
+from hal_core.models.job import Owner
+from hal_core.models.message import Message
+from hal_core.models.plugin import PluginListing
+from hal_core.parsing.request import JobRequest, ParsedJob
+from hal_core.rest.rights import Role
+from hal_core.rules.state import State
+
+
+class JournalReader(Protocol):
+    """Blocking reads of what is on disk; called in worker threads."""
+
+    def read(self, after: int, limit: int) -> Sequence[tuple[int, Event]]:
+        """Events with a sequence number above `after`, ascending."""
+        ...
+
+    def history(self, filters: HistoryFilters, limit: int, cursor: int | None = None) -> HistoryPage: ...
+
+
+class Kernel(Protocol):
+    """The running kernel."""
+
+    @property
+    def state(self) -> State:
+        """The live state. May be ahead of the disk: call `settled` before an answer made from it is sent."""
+        ...
+
+    @property
+    def durable_sequence(self) -> int: ...
+
+    @property
+    def journal(self) -> JournalReader: ...
+
+    async def ask(self, message: Message) -> Any:
+        """The message's answer, once its events are on disk. Raises errors.UserError or errors.Unavailable."""
+        ...
+
+    async def settled(self) -> None:
+        """Wait until all that was applied when this was called is on disk. Raises errors.Unavailable if that failed."""
+        ...
+
+    async def wait_beyond(self, sequence: int) -> None:
+        """Wait until an event after `sequence` is on disk."""
+        ...
+
+    def parse_job(self, request: JobRequest, owner: Owner) -> ParsedJob:
+        """The request as a job spec, with warnings. Raises errors.InvalidInput with every problem."""
+        ...
+
+
+@attrs.frozen
+class ConfigurationView:
+    """What is in force: defaults applied, secrets left out. `path` is None if HAL runs without a file."""
+
+    configuration: dict[str, Any]
+    path: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Context:
+    """All that the handlers may use."""
+
+    kernel: Kernel
+    user_of: Callable[[int], str | None]
+    """The name of a user id (the machine's user database); None: unknown, and turned away."""
+    role_of: Callable[[str], Role]
+    now_s: Callable[[], float]
+    plugins: Callable[[], Sequence[PluginListing]]
+    configuration: Callable[[], ConfigurationView]
+    metrics: Callable[[], str]
+    version: str
+    started_time_s: float
+    problem: Callable[[], str] = lambda: ""
+    """Why no new work is taken, or the empty string."""
+    heartbeat_s: float = 15.0

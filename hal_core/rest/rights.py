@@ -1,0 +1,101 @@
+"""Who may do what: one table, role by verb, deny by default. Asked after the job was looked up, never before.
+
+A right says whose jobs it covers: one's own, or anybody's. What is not in the table is forbidden.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import attrs
+
+from hal_core import errors
+from hal_core.models.job import Owner
+
+
+class Role(Enum):
+    """A user's role from the configuration."""
+
+    USER = "user"
+    OPERATOR = "operator"
+    ADMINISTRATOR = "administrator"
+
+
+class Verb(Enum):
+    """What can be asked of HAL, as far as rights differ. The value completes "you may not ..."."""
+
+    SUBMIT = "submit jobs"
+    SEE_JOB = "see this job"
+    SEE_PRIVATE = "see the script, command, directory and environment of this job"
+    CONTROL_JOB = "cancel, hold, release or requeue this job"
+    RELEASE_FOREIGN_HOLD = "release what an operator holds"
+    LOWER_PRIORITY = "change the priority of this job"
+    RAISE_PRIORITY = "raise a priority above 0"
+    SEE_NODES = "see the nodes"
+    CONTROL_NODE = "drain or resume nodes"
+    SEE_HAL = "see how HAL is set up"
+
+
+class Whose(Enum):
+    OWN = "own"
+    ANY = "any"
+
+
+RIGHTS: dict[tuple[Role, Verb], Whose] = {
+    (Role.USER, Verb.SUBMIT): Whose.OWN,
+    (Role.USER, Verb.SEE_JOB): Whose.ANY,
+    (Role.USER, Verb.SEE_PRIVATE): Whose.OWN,
+    (Role.USER, Verb.CONTROL_JOB): Whose.OWN,
+    (Role.USER, Verb.LOWER_PRIORITY): Whose.OWN,
+    (Role.USER, Verb.SEE_NODES): Whose.ANY,
+    (Role.USER, Verb.SEE_HAL): Whose.ANY,
+    (Role.OPERATOR, Verb.SUBMIT): Whose.OWN,
+    (Role.OPERATOR, Verb.SEE_JOB): Whose.ANY,
+    (Role.OPERATOR, Verb.SEE_PRIVATE): Whose.OWN,
+    (Role.OPERATOR, Verb.CONTROL_JOB): Whose.ANY,
+    (Role.OPERATOR, Verb.RELEASE_FOREIGN_HOLD): Whose.ANY,
+    (Role.OPERATOR, Verb.LOWER_PRIORITY): Whose.ANY,
+    (Role.OPERATOR, Verb.RAISE_PRIORITY): Whose.ANY,
+    (Role.OPERATOR, Verb.SEE_NODES): Whose.ANY,
+    (Role.OPERATOR, Verb.CONTROL_NODE): Whose.ANY,
+    (Role.OPERATOR, Verb.SEE_HAL): Whose.ANY,
+    (Role.ADMINISTRATOR, Verb.SUBMIT): Whose.OWN,
+    (Role.ADMINISTRATOR, Verb.SEE_JOB): Whose.ANY,
+    (Role.ADMINISTRATOR, Verb.SEE_PRIVATE): Whose.ANY,
+    (Role.ADMINISTRATOR, Verb.CONTROL_JOB): Whose.ANY,
+    (Role.ADMINISTRATOR, Verb.RELEASE_FOREIGN_HOLD): Whose.ANY,
+    (Role.ADMINISTRATOR, Verb.LOWER_PRIORITY): Whose.ANY,
+    (Role.ADMINISTRATOR, Verb.RAISE_PRIORITY): Whose.ANY,
+    (Role.ADMINISTRATOR, Verb.SEE_NODES): Whose.ANY,
+    (Role.ADMINISTRATOR, Verb.CONTROL_NODE): Whose.ANY,
+    (Role.ADMINISTRATOR, Verb.SEE_HAL): Whose.ANY,
+}
+
+
+class Forbidden(errors.Refused):
+    """The caller's role does not allow it."""
+
+
+@attrs.frozen
+class Caller:
+    """Who is asking: from the connection's credentials, never from the request."""
+
+    user: str
+    uid: int
+    gid: int
+    role: Role
+
+    @property
+    def owner(self) -> Owner:
+        return Owner(self.user, self.uid, self.gid)
+
+    def may(self, verb: Verb, owner: Owner | None = None) -> bool:
+        """Whether the caller has the right, on things of `owner` (None: on what belongs to nobody else)."""
+        whose = RIGHTS.get((self.role, verb))
+        return whose is Whose.ANY or (whose is Whose.OWN and (owner is None or owner.uid == self.uid))
+
+    def insist(self, verb: Verb, owner: Owner | None = None) -> None:
+        """Raise Forbidden unless the caller has the right."""
+        if not self.may(verb, owner):
+            of = f" of user {owner.user}" if owner is not None and owner.uid != self.uid else ""
+            raise Forbidden(f"as {self.role.value} you may not {verb.value}{of}; ask an operator or administrator")
