@@ -6,6 +6,7 @@ lowest free ones is a few integer operations.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import assert_never
 
 import attrs
@@ -17,6 +18,7 @@ from hal_core.models.placement import Share
 from hal_core.models.ranges import RangeSet, parse_ranges
 
 
+@lru_cache(maxsize=16_384)
 def mask_of(devices: str) -> int:
     """The bit mask of a ranges text: "0-2,5" -> 0b100111."""
     mask = 0
@@ -25,6 +27,7 @@ def mask_of(devices: str) -> int:
     return mask
 
 
+@lru_cache(maxsize=16_384)
 def devices_of(mask: int) -> str:
     """The inverse of `mask_of`."""
     found = RangeSet()

@@ -86,6 +86,8 @@ class State:
         self.pending_count = 0
         """Elements that wait."""
         self._with_begin: set[JobId] = set()
+        self._singletons: dict[tuple[int, str], set[JobId]] = {}
+        """Of the jobs in `unfinished_by_name`: those that wait for the others."""
         self._environments: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._scripts: dict[str, str] = {}
 
@@ -173,6 +175,8 @@ class State:
         if spec.begin_time_s > record.submit_time_s:
             self._with_begin.add(record.job_id)
         for dependency in spec.dependencies:
+            if dependency.kind is DependencyKind.SINGLETON:
+                self._singletons.setdefault((record.owner.uid, spec.name), set()).add(record.job_id)
             if dependency.job_id in self.jobs:
                 self.children.setdefault(dependency.job_id, set()).add(record.job_id)
         self._prioritise(record, record.priority)
@@ -291,12 +295,13 @@ class State:
         self.doomed.discard(record.job_id)
         name = (record.owner.uid, record.spec.name)
         self.unfinished_by_name[name].discard(record.job_id)
-        rivals = sorted(self.unfinished_by_name[name])
-        if not rivals:
+        if not self.unfinished_by_name[name]:
             del self.unfinished_by_name[name]
-        for job_id in rivals:
-            if any(d.kind is DependencyKind.SINGLETON for d in self.jobs[job_id].spec.dependencies):
+        for job_id in sorted(self._singletons.get(name, ())):
+            if job_id in self.jobs:
                 self._look_at_dependencies(self.jobs[job_id])
+            else:
+                self._singletons[name].discard(job_id)
 
     def _requeued(self, event: JobRequeued) -> None:
         job_id, index, attempt = event.key
