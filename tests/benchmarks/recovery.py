@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from hal_core.kernel.journal import Journal
-from hal_core.rules.state import State
 from tests.benchmarks.common import Figures, parser_of, progress, run, timed
 from tests.benchmarks.simulated_history import SimulatedHistory
 from tests.support.hal import HalCluster
@@ -52,7 +48,7 @@ def measure(given: argparse.Namespace) -> Figures:
 
 def fold_in_a_fresh_process(state: Path) -> Figures:
     """The median run's figures."""
-    command = [sys.executable, "-m", "tests.benchmarks.recovery", "--fold", str(state)]
+    command = [sys.executable, "-m", "tests.benchmarks.fold", str(state)]
     runs = []
     for _ in range(REPEAT_COUNT):
         figures: Figures = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -60,35 +56,8 @@ def fold_in_a_fresh_process(state: Path) -> Figures:
     return sorted(runs, key=lambda figures: float(figures["fold_s"]))[REPEAT_COUNT // 2]
 
 
-def fold(directory: Path) -> Figures:
-    begin_s = time.perf_counter()
-    journal = Journal.open(directory)
-    opened_s = time.perf_counter()
-    recovery = journal.recover()
-    state = State() if recovery.snapshot is None else State.load(recovery.snapshot)
-    loaded_s = time.perf_counter()
-    for event in recovery.events:
-        state.apply(event)
-    end_s = time.perf_counter()
-    journal.close()
-    assert state.sequence == recovery.last_sequence, f"{state.sequence} events of {recovery.last_sequence}"
-    return {
-        "fold_s": round(end_s - begin_s, 3),
-        "fold_open_s": round(opened_s - begin_s, 3),
-        "fold_load_s": round(loaded_s - opened_s, 3),
-        "fold_apply_s": round(end_s - loaded_s, 3),
-        "fold_applied_count": recovery.last_sequence - recovery.snapshot_sequence,
-        "fold_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, 1),
-    }
-
-
 if __name__ == "__main__":
     parser = parser_of("recovery")
     parser.add_argument("--events", type=int, default=1_000_000, help="in the journal (default: 1000000)")
     parser.add_argument("--waiting", type=int, default=10_000, help="held jobs at its end (default: 10000)")
-    parser.add_argument("--fold", type=Path, metavar="STATE_DIR", help=argparse.SUPPRESS)
-    directory = parser.parse_args().fold
-    if directory is None:
-        run(__doc__, measure, parser)
-    else:
-        print(json.dumps(fold(directory)))
+    run(__doc__, measure, parser)
