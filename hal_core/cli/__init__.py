@@ -1,4 +1,4 @@
-"""`hal`: parse, one client call, print. This module is only the door: it answers `--version` before anything is imported.
+"""`hal`: parse, one client call, print. This module is only the door: it answers `--version` before any import.
 
 Start-up time is a promise (docs/explanation/measurements.md): a client command imports the standard library and
 hal_core.client, and never trio, attrs, pluggy or an HTTP library. Heavier commands import inside their functions.
@@ -7,9 +7,12 @@ hal_core.client, and never trio, attrs, pluggy or an HTTP library. Heavier comma
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
 from hal_core import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -1,6 +1,7 @@
 """Reading command lines: argparse with HAL's kind of errors, and the notation of job ids.
 
-argparse because it costs 4 ms at start where click costs 35, and one way of reading options for all commands reads best.
+argparse because it costs 4 ms at start where click costs 35, and one way of reading options for all commands reads
+best.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("-t", "--state", metavar="STATE", type=str.upper, help="only these states (comma-separated)")
         self.add_argument("-p", "--partition", metavar="PARTITION", help="only these partitions (comma-separated)")
         self.add_argument("-n", "--name", metavar="NAME", help="only jobs of these names (comma-separated)")
-        self.add_argument("--limit", metavar="N", type=checked(count), default=100, help="at most N jobs (default: 100)")
+        self.add_argument(
+            "--limit", metavar="N", type=checked(count), default=100, help="at most N jobs (default: 100)"
+        )
         self.add_argument("--all", action="store_true", help="all jobs, however many")
 
 

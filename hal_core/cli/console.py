@@ -47,7 +47,11 @@ class Console:
         print(text, end="" if text.endswith("\n") else "\n")
 
     def table(
-        self, heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool] = (), colours: Sequence[str] = ()
+        self,
+        heads: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        right: Sequence[bool] = (),
+        colours: Sequence[str] = (),
     ) -> None:
         """`colours` has one entry for each row, or is empty."""
         head, *lines = table(heads, rows, right)
@@ -105,17 +109,8 @@ def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and not stream.closed and stream.isatty()
 
 
-def query(path: str, **parameters: object) -> str:
-    """`path?name=value&...` without those that are None."""
-    given = [f"{name}={quoted(str(value))}" for name, value in parameters.items() if value is not None]
-    return path + ("?" + "&".join(given) if given else "")
-
-
-def quoted(text: str) -> str:
-    """Percent-encoded for a path segment or query value (urllib would cost 5 ms at start)."""
-    safe = "-._~,"
-    plain = text.encode("utf-8", "surrogateescape")
-    return "".join(chr(b) if chr(b).isascii() and (chr(b).isalnum() or chr(b) in safe) else f"%{b:02X}" for b in plain)
+def temporary_directory(console: Console) -> str:
+    return console.environ.get("TMPDIR") or "/tmp"  # noqa: S108  what is made there has a random name and mode 0700
 
 
 def own_name() -> str:

@@ -6,7 +6,8 @@ from argparse import Namespace
 from collections.abc import Iterator
 
 from hal_core.cli.arguments import Parser, UsageError, checked, selector, whole_number
-from hal_core.cli.console import PAGE_MAX, Console, own_name, query
+from hal_core.cli.console import PAGE_MAX, Console, own_name
+from hal_core.client.http import query
 from hal_core.client.transport import Rejected
 
 TYPE_CHECKING = False

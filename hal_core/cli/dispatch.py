@@ -1,4 +1,4 @@
-"""Which command is which module, and the wall around all of them: whatever happens, a person sees lines, not a traceback.
+"""Which command is which module, and the wall around them: whatever happens, a person sees lines, not a traceback.
 
 A command's module has `configure(parser)` and `run(console, arguments) -> exit code`, or `run_words(console, words)` if
 it reads its command line itself. It is imported only when its command is called.
@@ -47,7 +47,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "completion": ("completion", "Print the completion script for bash, zsh or fish"),
     },
 }
-HIDDEN = {"_complete": ("completion", "Words that can follow, for the completion scripts")}
+HIDDEN = {"_complete": ("complete", "Words that can follow, for the completion scripts")}
 INTERRUPTED = 130
 PIPE_CLOSED = 141
 """128 + SIGPIPE: what a shell reports for any program whose reader went away."""
@@ -92,11 +92,8 @@ def call(console: Console, words: list[str]) -> int:
         raise UsageError(f"{name!r} is not a command{did_you_mean(name, all_commands())}; see `hal --help`")
     module = importlib.import_module(f"hal_core.cli.{known[name][0]}")
     if hasattr(module, "run_words"):
-        code: int = module.run_words(console, rest)
-        return code
-    parser = command_parser(name)
-    code = module.run(console, parser.parse(rest))
-    return code
+        return int(module.run_words(console, rest))
+    return int(module.run(console, command_parser(name).parse(rest)))
 
 
 def command_parser(name: str) -> Parser:
@@ -134,6 +131,8 @@ def report(console: Console, error: Exception) -> int:
         console.note("\n".join(lines) or str(error))
     elif isinstance(error, NoAnswer):
         console.note(str(error))
+    elif isinstance(error, KeyError):
+        console.note(f"the daemon's answer has no {error}: is it another version than this command? see `hal doctor`")
     elif isinstance(error, OSError):
         console.note(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
         silence_stdout()

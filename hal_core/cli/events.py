@@ -7,8 +7,9 @@ import time
 from argparse import Namespace
 
 from hal_core.cli.arguments import Parser, checked, count, whole_number
-from hal_core.cli.console import Console, query
+from hal_core.cli.console import Console
 from hal_core.cli.formats import escaped, instant
+from hal_core.client.http import query
 from hal_core.client.sse import EventParser, ServerEvent
 from hal_core.client.transport import NoAnswer
 
@@ -18,7 +19,7 @@ SILENCE_S_MAX = 1.0
 
 def configure(parser: Parser) -> None:
     parser.add_argument("-f", "--follow", action="store_true", help="keep watching (default if --after is not given)")
-    parser.add_argument("--after", type=checked(whole_number), metavar="N", help="events after sequence number N; 0: all kept")
+    parser.add_argument("--after", type=checked(whole_number), metavar="N", help="events after number N (0: all)")
     parser.add_argument("--job", type=checked(count), metavar="JOB", help="only events of this job")
     parser.add_argument("--json", action="store_true", help="one JSON object for each event: sequence, event, data")
 
@@ -41,8 +42,10 @@ def run(console: Console, arguments: Namespace) -> int:
     return 0
 
 
-def print_stream(console: Console, arguments: Namespace, after: int | None, last: int | None) -> tuple[int | None, bool]:
-    """Print until the stream ends, is silent or reaches `last`. Returns the last sequence seen, and if it was silent."""
+def print_stream(
+    console: Console, arguments: Namespace, after: int | None, last: int | None
+) -> tuple[int | None, bool]:
+    """Print until the stream ends, is silent or reaches `last`. Gives the last sequence, and whether it is all."""
     parser = EventParser()
     options = {"silence_s_max": SILENCE_S_MAX} if last is not None else {}
     for line in console.connection.lines(query("/v1/events", after=after, job_id=arguments.job), **options):
@@ -65,6 +68,8 @@ def print_event(console: Console, event: ServerEvent, is_json: bool) -> None:
         console.flush()
         return
     when = instant(data.pop("time_s", None))
-    details = " ".join(f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in data.items())
+    details = " ".join(
+        f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in data.items()
+    )
     console.line(escaped(f"{event.sequence} {when} {event.kind} {details}"))
     console.flush()

@@ -1,4 +1,4 @@
-"""How values look to people: times, durations, sizes, job ids, tables. Pure functions; machines get `--json` instead."""
+"""How values look to people: times, durations, sizes, tables. Pure functions; machines get `--json` instead."""
 
 from __future__ import annotations
 

@@ -22,7 +22,9 @@ UNITS_S = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 def configure(parser: Parser) -> None:
     parser.add_filters()
     parser.add_argument("-j", "--job", type=checked(count), metavar="JOB", help="only this job")
-    parser.add_argument("--since", metavar="TIME", help="ended at or after: 2026-01-31, 2026-01-31T12:00, or 2h, 7d ago")
+    parser.add_argument(
+        "--since", metavar="TIME", help="ended at or after: 2026-01-31, 2026-01-31T12:00, or 2h, 7d ago"
+    )
     parser.add_argument("--until", metavar="TIME", help="ended before; as for --since")
     parser.add_argument("--oldest", action="store_true", help="oldest first")
     parser.add_json()

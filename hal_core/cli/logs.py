@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from argparse import Namespace
-from typing import IO
 
 from hal_core.cli.arguments import Parser, UsageError, checked, count, one_index, selector
 from hal_core.cli.console import Console
@@ -14,12 +13,18 @@ from hal_core.cli.show import find_element
 from hal_core.cli.tail import Tail
 from hal_core.cli.waiting import FINAL, tell_end, wait_for_end
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import IO, Any
+
 BLOCK_BYTES = 64 * 1024
 ELEMENT_PAUSE_S = 0.2
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("job", metavar="JOB[_INDEX]", type=checked(selector), help="a job (17) or an array element (17_3)")
+    parser.add_argument(
+        "job", metavar="JOB[_INDEX]", type=checked(selector), help="a job (17) or an array element (17_3)"
+    )
     parser.add_argument("-f", "--follow", action="store_true", help="keep printing until the job ends")
     parser.add_argument("-e", "--error", action="store_true", help="the error output instead")
     parser.add_argument("-n", "--lines", type=checked(count), metavar="N", help="begin with the last N lines")
@@ -63,7 +68,7 @@ def copy(console: Console, arguments: Namespace, path: str, job: tuple[int, int 
         tail.close()
 
 
-def follow(console: Console, job: tuple[int, int | None], tail: Tail) -> dict[str, object]:
+def follow(console: Console, job: tuple[int, int | None], tail: Tail) -> dict[str, Any]:
     job_id, index = job
     if index is not None:
         return wait_for_element(console, job_id, index, tail=tail)
@@ -72,8 +77,8 @@ def follow(console: Console, job: tuple[int, int | None], tail: Tail) -> dict[st
 
 def wait_for_element(
     console: Console, job_id: int, index: int, tail: Tail | None = None, until_path: bool = False
-) -> dict[str, object]:
-    """The element when it has ended (or, with `until_path`, has begun to write). The daemon has no long wait for one."""
+) -> dict[str, Any]:
+    """The element when it has ended (with `until_path`: has begun to write). The daemon has no long wait for one."""
     pause_s = ELEMENT_PAUSE_S
     while True:
         element = find_element(console, job_id, index)[1]
@@ -84,13 +89,13 @@ def wait_for_element(
         time.sleep(pause_s)
 
 
-def output_path(part: dict[str, object], wants_error: bool) -> str | None:
+def output_path(part: dict[str, Any], wants_error: bool) -> str | None:
     """None: not known (yet)."""
     path = part["error_path"] if wants_error and part["error_path"] else part["output_path"]
     return None if path is None else str(path)
 
 
-def why_no_path(view: dict[str, object]) -> str:
+def why_no_path(view: dict[str, Any]) -> str:
     if not view["is_private_shown"]:
         return "its output is shown to the job's owner only"
     return "it has no output yet" if view["state"] not in FINAL else "it never wrote any output"

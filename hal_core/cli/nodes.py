@@ -6,8 +6,9 @@ import json
 from argparse import Namespace
 
 from hal_core.cli.arguments import Parser, UsageError
-from hal_core.cli.console import PAGE_MAX, Console, query, quoted
+from hal_core.cli.console import PAGE_MAX, Console
 from hal_core.cli.formats import pairs, size
+from hal_core.client.http import query, quoted
 from hal_core.client.transport import Rejected
 
 TYPE_CHECKING = False
@@ -25,10 +26,14 @@ STATUS_COLOURS = {"up": "", "down": "red", "suspect": "yellow", "unknown": "yell
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("action", nargs="?", metavar="ACTION", default="list", help="list (default), show, drain or resume")
+    parser.add_argument(
+        "action", nargs="?", metavar="ACTION", default="list", help="list (default), show, drain or resume"
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help="nodes to show, drain or resume")
     parser.add_argument("-r", "--reason", metavar="TEXT", help="why the nodes are drained; everybody sees it")
-    parser.add_argument("-t", "--status", metavar="STATUS", help="only nodes that are up, down, suspect, unknown or drained")
+    parser.add_argument(
+        "-t", "--status", metavar="STATUS", help="only nodes that are up, down, suspect, unknown or drained"
+    )
     parser.add_argument("-p", "--partition", metavar="PARTITION", help="only nodes of this partition")
     parser.add_json()
 
@@ -108,7 +113,9 @@ def reason_text(node: dict[str, Any]) -> str:
 
 
 def gpus_text(node: dict[str, Any]) -> str:
-    return ", ".join(f"{node['gpus_free'].get(kind, 0)}/{number} {kind}" for kind, number in node["gpus"].items()) or "-"
+    return (
+        ", ".join(f"{node['gpus_free'].get(kind, 0)}/{number} {kind}" for kind, number in node["gpus"].items()) or "-"
+    )
 
 
 def print_node(console: Console, node: dict[str, Any]) -> None:
@@ -129,7 +136,13 @@ def print_node(console: Console, node: dict[str, Any]) -> None:
     for line in pairs([(label, value) for label, value in values if value not in ("", "-")]):
         console.line(line)
     rows = [
-        (f"{each['job_id']}_{each['index']}", each["user"], each["cpus"], size(each["memory_bytes"]), each["gpus"] or "-")
+        (
+            f"{each['job_id']}_{each['index']}",
+            each["user"],
+            each["cpus"],
+            size(each["memory_bytes"]),
+            each["gpus"] or "-",
+        )
         for each in node.get("allocations", ())
     ]
     if rows:

@@ -7,8 +7,9 @@ import time
 from argparse import Namespace
 
 from hal_core.cli.arguments import Parser, UsageError
-from hal_core.cli.console import PAGE_MAX, Console, own_name, query
+from hal_core.cli.console import PAGE_MAX, Console, own_name
 from hal_core.cli.formats import duration, instant
+from hal_core.client.http import query
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,9 +51,7 @@ def tell_rest(console: Console, body: dict[str, Any], count: int) -> None:
         console.note(f"there is more than these {count}; --all shows all, --limit N so many")
 
 
-def pages(
-    console: Console, path: str, field: str, filters: dict[str, object], arguments: Namespace
-) -> dict[str, Any]:
+def pages(console: Console, path: str, field: str, filters: dict[str, object], arguments: Namespace) -> dict[str, Any]:
     """As many pages as asked for, joined into one body: the lists in `field` become one."""
     wanted = None if arguments.all else arguments.limit
     joined: dict[str, Any] = {}

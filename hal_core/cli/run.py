@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from hal_core.cli.arguments import UsageError
-from hal_core.cli.console import Console
+from hal_core.cli.console import Console, temporary_directory
 from hal_core.cli.submission import random_id, request_of, send
 from hal_core.cli.tail import Tail
 from hal_core.cli.waiting import exit_code, tell_end, wait_for_end
@@ -116,6 +116,6 @@ def cancel(console: Console, job_id: int) -> None:
 
 def private_directory(console: Console) -> str:
     """A new directory that only this user can enter. (`tempfile` would cost 10 ms at start.)"""
-    path = os.path.join(console.environ.get("TMPDIR") or "/tmp", f"hal-run-{random_id()}")
+    path = os.path.join(temporary_directory(console), f"hal-run-{random_id()}")
     os.mkdir(path, 0o700)
     return path

@@ -6,9 +6,10 @@ from argparse import Namespace
 from collections.abc import Iterator
 
 from hal_core.cli.arguments import Parser, checked, one_index, selector
-from hal_core.cli.console import PAGE_MAX, Console, query
+from hal_core.cli.console import PAGE_MAX, Console
 from hal_core.cli.formats import duration, instant, pairs, size
 from hal_core.cli.waiting import condition, end_text
+from hal_core.client.http import query
 from hal_core.client.transport import Answer, Rejected
 
 TYPE_CHECKING = False
@@ -19,7 +20,9 @@ ELEMENT_LINES_MAX = 20
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("job", metavar="JOB[_INDEX]", type=checked(selector), help="a job (17) or an array element (17_3)")
+    parser.add_argument(
+        "job", metavar="JOB[_INDEX]", type=checked(selector), help="a job (17) or an array element (17_3)"
+    )
     parser.add_argument("--script", action="store_true", help="print the job's script and nothing else")
     parser.add_json()
 
@@ -115,7 +118,8 @@ def print_elements(console: Console, job_id: int) -> None:
     page = console.get(query(f"/v1/jobs/{job_id}/elements", limit=ELEMENT_LINES_MAX)).json()
     rows = [
         (
-            each["indices"], str(each["count"]), each["state"], instant(each["start_time_s"]), instant(each["end_time_s"]),
+            each["indices"], str(each["count"]), each["state"],
+            instant(each["start_time_s"]), instant(each["end_time_s"]),
             ",".join(part["node"] for part in each["nodes"]), end_text(each["end"] or {}),
         )
         for each in page["elements"]

@@ -1,7 +1,7 @@
 """From a split command line to a job that is taken in: reads the script, builds the request, sends it.
 
-Nothing is interpreted. The request carries a client id of its own, so that it can be repeated after a lost answer and is
-still the same job.
+Nothing is interpreted. The request carries a client id, so that it can be repeated after a lost answer and is still
+the same job.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from hal_core.cli.arguments import UsageError
 from hal_core.cli.console import Console
 from hal_core.cli.option_names import FLAG_NAMES, VALUE_NAMES
 from hal_core.cli.words import Split
-from hal_core.client.transport import ANSWER_TIMEOUT_S, Answer, NoAnswer, insist
+from hal_core.client.transport import Answer, NoAnswer, insist
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def send(console: Console, request: dict[str, Any]) -> Answer:
         return console.connection.request("POST", "/v1/jobs", request, timeout_s=left_s)
 
     try:
-        answer = insist(attempt, ANSWER_TIMEOUT_S)
+        answer = insist(attempt)
     except NoAnswer as error:
         if error.is_outcome_unknown:
             console.note(f"whether the job was taken is unknown; repeat with --client-id {request['client_id']}")
@@ -64,7 +64,7 @@ def request_of(console: Console, split: Split) -> dict[str, Any]:
         except ScriptError:
             if all(given in VALUE_NAMES | FLAG_NAMES for given, _ in split.options):
                 raise
-            # An option that HAL does not have may take a value, which then looks like the script: let the daemon say so.
+            # An unknown option may take a value, which then looks like the script: let the daemon say so.
         request["script_name"] = "" if name == "-" else os.path.basename(name)
         request["arguments"] = split.rest[1:]
     check_text(split)
@@ -86,7 +86,9 @@ def read_script(name: str) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        what = "a program, not a script; submit it with: hal submit -- " + name if b"\0" in content else "not UTF-8 text"
+        what = (
+            "a program, not a script; submit it with: hal submit -- " + name if b"\0" in content else "not UTF-8 text"
+        )
         raise ScriptError(f"{name} is {what} (byte {error.start})") from None
 
 
@@ -123,4 +125,6 @@ def is_text(word: str) -> bool:
 def random_id() -> str:
     """A random (version 4) UUID. Not from `uuid`, whose import costs a tenth of the whole command."""
     digits = os.urandom(16).hex()
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{'89ab'[int(digits[16], 16) % 4]}{digits[17:20]}-{digits[20:]}"
+    return (
+        f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{'89ab'[int(digits[16], 16) % 4]}{digits[17:20]}-{digits[20:]}"
+    )

@@ -1,4 +1,4 @@
-"""Copying a growing file to the terminal, for `hal run` and `hal logs`. Reads only; when to look again is the caller's matter."""
+"""Copying a growing file to the terminal, for `hal run` and `hal logs`. When to look again is the caller's matter."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import IO
+    from typing import IO, TextIO
 
 PIECE_BYTES = 1024 * 1024
 
 
 class Tail:
-    """Copies what is appended to a file, from where it stopped the last time. A file cut by a new attempt starts again."""
+    """Copies what was appended to a file since the last time. A file that a new attempt has cut starts again."""
 
-    def __init__(self, path: str, stream: IO[str]) -> None:
+    def __init__(self, path: str, stream: TextIO) -> None:
         self._path = path
         self._start: Callable[[IO[bytes]], int] | None = None
         self._stream = stream

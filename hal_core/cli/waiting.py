@@ -1,4 +1,4 @@
-"""Waiting for a job and telling how it ended, for every command that does. A restart of the daemon is waited through."""
+"""Waiting for a job and telling how it ended, for every command that does so. Survives a restart of the daemon."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def tell_end(console: Console, view: dict[str, Any]) -> None:
 
 
 def end_text(end: dict[str, Any]) -> str:
-    """`exit code 3`, `signal 9`, `out of memory (peak 3.2 GiB)`, `cancelled by ada`; with the detail, if there is one."""
+    """`exit code 3`, `signal 9`, `out of memory (peak 3.2 GiB)`, `cancelled by ada`; with the detail, if any."""
     if not end:
         return ""
     kind = str(end["kind"])

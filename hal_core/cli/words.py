@@ -1,7 +1,7 @@
 """Splitting the command line of `submit` and `run` into options and the rest, without understanding any option.
 
-The daemon parses options, so that all mistakes are told at once and a new option needs no new client. Only which options
-take a value is known here, from the generated table in option_names.py. Pure.
+The daemon parses options, so that all mistakes are told at once. Only which options take a value is known here, from
+the generated table in option_names.py. Pure.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def split_words(words: Sequence[str], own: Mapping[str, bool], own_short: Mappin
     rest = list(words)
 
     def take(name: str, text: str | None, shown: str) -> None:
-        needs_value = own[name] if name in own else name in VALUE_NAMES
+        needs_value = own.get(name, name in VALUE_NAMES)
         if text is None and needs_value:
             if not rest:
                 raise UsageError(f"{shown} needs a value")
@@ -58,7 +58,7 @@ def split_words(words: Sequence[str], own: Mapping[str, bool], own_short: Mappin
         while letters:
             letter, letters = letters[0], letters[1:]
             name = short.get(letter, letter)
-            has_value = own[name] if name in own else name in VALUE_NAMES
+            has_value = own.get(name, name in VALUE_NAMES)
             if has_value or (name not in own and name not in FLAG_NAMES):
                 take(name, letters.removeprefix("=") if letters else None, f"-{letter}")
                 break

@@ -1,5 +1,6 @@
-"""What a user's program imports: `Client` (blocking) and `AsyncClient` (trio). Lazy, because the CLI passes through here
-on its way to the transport and pays for nothing else.
+"""What a user's program imports: `Client` (blocking) and `AsyncClient` (trio).
+
+Lazy, because the CLI passes through here on its way to the transport and must pay for nothing else.
 """
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hal_core.client.asynchronous import AsyncClient
     from hal_core.client.blocking import Client
-    from hal_core.client.views import EventRecord, HistoryEntry, JobView, NodeView
+    from hal_core.client.views import EventRecord, HistoryEntry, JobRequest, JobView, NodeView
 
-__all__ = ["AsyncClient", "Client", "EventRecord", "HistoryEntry", "JobView", "NodeView"]
+__all__ = ["AsyncClient", "Client", "EventRecord", "HistoryEntry", "JobRequest", "JobView", "NodeView"]
 
 _HOMES = {"AsyncClient": "asynchronous", "Client": "blocking"}
 

@@ -1,7 +1,7 @@
-"""Requests to the daemon over its Unix socket, blocking, with nothing but `socket` and `json` from the standard library.
+"""Requests to the daemon over its Unix socket, blocking, with `socket` and `json` from the standard library only.
 
-`Connection.request` is all that most callers need. It must not import trio, attrs or hal_core.errors: the CLI's start-up
-time is decided here. Its own two exceptions are mapped to the errors tree by `Client`, and to one clear line by the CLI.
+`Connection.request` is all that most callers need. It must not import trio, attrs or hal_core.errors: the start-up time
+of the CLI is decided here. `Client` maps its two exceptions to the errors tree, and the CLI to one clear line.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STREAM_SILENCE_S_MAX = 40.0
 
 
 class NoAnswer(Exception):
-    """The daemon could not be reached, or the connection broke. `is_outcome_unknown`: the request may have been done."""
+    """The daemon could not be reached, or the connection broke. Outcome unknown: the request may have been done."""
 
     def __init__(self, text: str, is_outcome_unknown: bool = False) -> None:
         self.is_outcome_unknown = is_outcome_unknown
@@ -39,7 +39,9 @@ class Rejected(Exception):
         self.status = status
         self.kind = str(error.get("kind", ""))
         self.retry_after_s = retry_after_s
-        self.problems = [(str(each.get("place", "")), str(each.get("text", ""))) for each in error.get("problems") or ()]
+        self.problems = [
+            (str(each.get("place", "")), str(each.get("text", ""))) for each in error.get("problems") or ()
+        ]
         super().__init__(str(error.get("text") or f"the daemon answered with status {status}"))
 
 
@@ -217,23 +219,39 @@ def checked_answer(reader: ResponseReader, body: bytes) -> Answer:
     raise Rejected(reader.status, error if isinstance(error, dict) else {}, float(after) if after.isdecimal() else 1.0)
 
 
-def insist(attempt: Callable[[float], Answer], patience_s: float = ANSWER_TIMEOUT_S) -> Answer:
-    """Repeat what is safe to repeat while the daemon is busy or restarts, for at most `patience_s`.
+class Patience:
+    """How long to repeat a request that is safe to repeat, while the daemon is busy or restarts. Pure.
 
-    `attempt` is given the seconds that are left. If nobody listens from the beginning, that is the answer at once.
+    If nobody listens from the beginning, that is the answer at once.
     """
-    deadline_s = time.monotonic() + patience_s
-    is_outcome_unknown = False
+
+    def __init__(self, now_s: float, patience_s: float = ANSWER_TIMEOUT_S) -> None:
+        self._deadline_s = now_s + patience_s
+        self._is_outcome_unknown = False
+
+    def left_s(self, now_s: float) -> float:
+        return max(self._deadline_s - now_s, 0.1)
+
+    def pause_s(self, error: NoAnswer | Rejected, now_s: float) -> float:
+        """How long to wait before the next attempt. Raises `error`, or one that says as much, if there is none."""
+        if isinstance(error, NoAnswer):
+            self._is_outcome_unknown = self._is_outcome_unknown or error.is_outcome_unknown
+            pause_s, is_worth_it = 0.2, self._is_outcome_unknown
+        else:
+            pause_s, is_worth_it = min(error.retry_after_s, 1.0), error.status == 503
+        if is_worth_it and now_s + pause_s <= self._deadline_s:
+            return pause_s
+        if isinstance(error, NoAnswer):
+            raise NoAnswer(str(error), self._is_outcome_unknown) from None
+        raise error
+
+
+def insist(attempt: Callable[[float], Answer]) -> Answer:
+    """Repeat what is safe to repeat. `attempt` is given the seconds that are left."""
+    patience = Patience(time.monotonic())
     while True:
-        pause_s = 0.2
         try:
-            return attempt(max(deadline_s - time.monotonic(), 0.1))
-        except NoAnswer as error:
-            is_outcome_unknown = is_outcome_unknown or error.is_outcome_unknown
-            if not is_outcome_unknown or time.monotonic() + pause_s > deadline_s:
-                raise NoAnswer(str(error), is_outcome_unknown) from None
-        except Rejected as rejected:
-            pause_s = min(rejected.retry_after_s, 1.0)
-            if rejected.status != 503 or time.monotonic() + pause_s > deadline_s:
-                raise
+            return attempt(patience.left_s(time.monotonic()))
+        except (NoAnswer, Rejected) as error:
+            pause_s = patience.pause_s(error, time.monotonic())
         time.sleep(pause_s)

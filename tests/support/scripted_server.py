@@ -28,7 +28,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """`stream` is sent in chunks as it comes; `raw` replaces the whole answer, and the connection is closed after it."""
+    """`stream` is sent in chunks as it comes; `raw` replaces the whole answer, then the connection is closed."""
 
     body: Any = None
     status: int = 200
