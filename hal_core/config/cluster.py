@@ -1,0 +1,118 @@
+"""The cluster that a configuration describes: groups become nodes, partitions find theirs, errors are told."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import attrs
+
+from hal_core.config.kinds import Notes
+from hal_core.config.schema import GPUS_MAX, PLANES, ConfigurationFile, PartitionSection
+from hal_core.errors import did_you_mean
+from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
+from hal_core.parsing.durations import format_time_limit
+from hal_core.parsing.hosts import HOSTS_MAX, format_hosts
+from hal_core.parsing.text import shown
+
+
+def build_cluster(file: ConfigurationFile, notes: Notes) -> Cluster:
+    """Nodes and partitions in the order of the file. What is wrong is noted; the result is good only if nothing was."""
+    nodes = _build_nodes(file, notes)
+    if not file.nodes:
+        _note(notes, "nodes", "there are no nodes; describe at least one")
+    if not file.partitions:
+        _note(notes, "partitions", "there are no partitions; name at least one")
+    names = [partition.name for partition in file.partitions]
+    defaults = [index for index, partition in enumerate(file.partitions) if partition.default]
+    for index in defaults[1:]:
+        _note(notes, f"partitions[{index}].default", f"partition {names[defaults[0]]!r} is the default already")
+    partitions = []
+    for index, section in enumerate(file.partitions):
+        if section.name in names[:index]:
+            _note(notes, f"partitions[{index}].name", f"partition {section.name!r} is named twice")
+        partitions.append(_build_partition(section, f"partitions[{index}]", nodes, notes))
+    if len(partitions) == 1 and not defaults:
+        partitions = [_as_default(partitions[0])]
+    return Cluster(file.cluster, tuple(nodes.values()), tuple(partitions), file.node_timeout)
+
+
+def check_plugins(sections: Mapping[str, Any], installed: Mapping[str, Collection[str]] | None, notes: Notes) -> None:
+    """Note every plugin that is chosen by a name that nothing has registered. `installed` is plane -> names."""
+    if installed is None:
+        return
+    chosen = [("engine", "engine.name", sections["engine"].name)] if "engine" in sections else []
+    for key, plane in PLANES.items():
+        chosen += [(plane, f"{key}.{name}", name) for name in sections.get(key, ())]
+    for plane, path, name in chosen:
+        known = sorted(installed.get(plane, ()))
+        if name not in known:
+            hint = did_you_mean(name, known)
+            _note(notes, path, f"no {plane} named {shown(name)}; installed: {', '.join(known) or 'none'}{hint}")
+
+
+def _build_nodes(file: ConfigurationFile, notes: Notes) -> dict[str, Node]:
+    nodes: dict[str, Node] = {}
+    for index, group in enumerate(file.nodes):
+        path = f"nodes[{index}]"
+        gpus = tuple(gpu.type for gpu in group.gpus for _ in range(gpu.count))
+        if len(gpus) > GPUS_MAX:
+            _note(notes, f"{path}.gpus", f"{len(gpus)} GPUs on one node; at most {GPUS_MAX} are allowed")
+        if group.executor not in file.executors:
+            known = f"; there are: {', '.join(file.executors) or 'none'}{did_you_mean(group.executor, file.executors)}"
+            _note(notes, f"{path}.executor", f"no executor {group.executor!r} under `executors`{known}")
+        names = [name for part in group.names for name in part]
+        if len(nodes) + len(names) > HOSTS_MAX:
+            _note(notes, f"{path}.names", f"there are more than {HOSTS_MAX} nodes")
+            return nodes
+        twice = [name for name in names if name in nodes] or ([] if len(set(names)) == len(names) else names[:1])
+        if twice:
+            _note(notes, f"{path}.names", f"named twice: {format_hosts(twice)}; describe every node once")
+        for name in names:
+            nodes[name] = Node(
+                name=NodeName(name),
+                cpu_count=group.cpus,
+                memory_bytes=group.memory,
+                gpus=gpus,
+                generic=tuple(sorted(group.generic.items())),
+                features=group.features,
+                location=group.location,
+                executor=group.executor,
+            )
+    return nodes
+
+
+def _build_partition(section: PartitionSection, path: str, nodes: Mapping[str, Node], notes: Notes) -> Partition:
+    names = [name for part in section.nodes for name in part] or list(nodes)
+    unknown = [name for name in names if name not in nodes]
+    if unknown:
+        hint = did_you_mean(unknown[0], list(nodes)[:1000])
+        text = f"no such node: {shown(format_hosts(unknown))}{hint}; there are: {shown(format_hosts(nodes))}"
+        _note(notes, f"{path}.nodes", text)
+    if len(set(names)) < len(names):
+        _note(notes, f"{path}.nodes", "a node is named twice; name every node once")
+    most, default = section.walltime_max, section.walltime_default
+    if most is not None and default is not None and default > most:
+        text = f"{format_time_limit(default)} is more than walltime_max, {format_time_limit(most)}"
+        _note(notes, f"{path}.walltime_default", text)
+    return Partition(
+        name=PartitionName(section.name),
+        nodes=tuple(NodeName(name) for name in names),
+        is_default=section.default,
+        walltime_s_max=most,
+        walltime_s_default=default,
+        memory_bytes_per_cpu_default=section.memory_per_cpu,
+        priority=section.priority,
+    )
+
+
+def _as_default(partition: Partition) -> Partition:
+    return attrs.evolve(partition, is_default=True)
+
+
+def _note(notes: Notes, path: str, text: str) -> None:
+    """At the line of `path`, or of the nearest section around it."""
+    around = path
+    while around and around not in notes.places:
+        around = around.rpartition(".")[0]
+    notes.add(notes.places.get(around, ""), path, text)

@@ -1,0 +1,221 @@
+"""What can be written in the configuration: a class for each section, each field with its kind, help and default.
+
+This is the one source for reading, for the JSON Schema, for `hal config show --defaults` and for the reference page.
+Units are written with the value (`5m`, `256G`), so keys carry none.
+"""
+# ruff: noqa: RUF009 - `setting` is attrs.field with metadata
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Final
+
+import attrs
+
+from hal_core.config.kinds import ListOf, MapOf, Options, SectionOf, Text, choice, setting
+from hal_core.errors import InvalidInput, Problem
+from hal_core.models.node import Cluster
+from hal_core.parsing.durations import format_interval, format_time_limit, parse_interval, parse_time_limit
+from hal_core.parsing.hosts import format_hosts, parse_hosts
+from hal_core.parsing.memory import format_memory, parse_memory
+from hal_core.parsing.names import parse_absolute_path, parse_identifier, parse_line
+from hal_core.parsing.resources import Gpus
+from hal_core.parsing.text import parse_choice, parse_count, parse_integer, shown, wrong
+
+CPUS_MAX: Final = 65_536
+GPUS_MAX: Final = 1024
+GPU_TYPE_DEFAULT: Final = "gpu"
+_MODE = re.compile("0?[0-7]{3}")
+_TEXT_OR_NUMBER: Final = {"type": ["string", "integer"]}
+
+
+class Role(Enum):
+    """What a caller may do. The table stands in the reference of the REST API."""
+
+    USER = "user"
+    OPERATOR = "operator"
+    ADMINISTRATOR = "administrator"
+
+
+def _parse_flag(text: str) -> bool:
+    return parse_choice(text, ("true", "false")) == "true"
+
+
+def _parse_mode(text: str) -> int:
+    if not _MODE.fullmatch(text):
+        raise wrong(f'{shown(text)} is not a file mode; write three octal digits, such as "0660"')
+    return int(text, 8)
+
+
+def _parse_gpus(text: str) -> Gpus:
+    """`a100:4`, `a100` (one) or `4` (of no named type)."""
+    kind, colon, count = text.rpartition(":")
+    if colon:
+        return Gpus(parse_count(count, 1, GPUS_MAX), parse_identifier(kind))
+    if text[:1].isdigit():
+        return Gpus(parse_count(text, 0, GPUS_MAX), GPU_TYPE_DEFAULT)
+    return Gpus(1, parse_identifier(text))
+
+
+def count(low: int, high: int) -> Text:
+    """A whole number within bounds."""
+    json = {"type": "integer", "minimum": low, "maximum": high}
+    return Text("whole number", lambda text: parse_count(text, low, high), str, json)
+
+
+def _parse_some_memory(text: str) -> int:
+    memory_bytes = parse_memory(text)
+    if memory_bytes < 2**20:
+        raise wrong(f"{shown(text)} is less than 1M")
+    return memory_bytes
+
+
+NAME = Text("name", parse_identifier)
+FLAG = Text("true or false", _parse_flag, lambda flag: str(flag).lower(), {"type": "boolean"})
+HOSTS = Text("host range", parse_hosts, format_hosts)
+NODE_MEMORY = Text("memory", _parse_some_memory, format_memory, _TEXT_OR_NUMBER)
+MEMORY = Text("memory", parse_memory, format_memory, _TEXT_OR_NUMBER)
+WALLTIME = Text("time limit", parse_time_limit, format_time_limit, _TEXT_OR_NUMBER)
+INTERVAL = Text("duration", parse_interval, format_interval)
+PATH = Text("absolute path", parse_absolute_path)
+MODE = Text("file mode", _parse_mode, lambda mode: f'"{mode:04o}"', _TEXT_OR_NUMBER)
+GPUS = Text("GPUs", _parse_gpus, lambda gpus: f"{gpus.type}:{gpus.count}", _TEXT_OR_NUMBER)
+PRIORITY_MAX: Final = 1_000_000
+PRIORITY = Text(
+    "whole number",
+    lambda text: parse_integer(text, -PRIORITY_MAX, PRIORITY_MAX),
+    str,
+    {"type": "integer", "minimum": -PRIORITY_MAX, "maximum": PRIORITY_MAX},
+)
+
+
+@attrs.frozen
+class Nodes:
+    """Nodes that are all alike."""
+
+    names: tuple[tuple[str, ...], ...] = setting(
+        ListOf(HOSTS), "names of the nodes, with ranges: n[001-128]", example="n[001-128]"
+    )
+    cpus: int = setting(count(1, CPUS_MAX), "CPUs that HAL may give to jobs, on each node", example="64")
+    memory: int = setting(
+        NODE_MEMORY, "memory that HAL may give to jobs, on each node; a bare number is MiB", example="256G"
+    )
+    gpus: tuple[Gpus, ...] = setting(ListOf(GPUS), "GPUs in index order: a100:4, or a list for mixed types", ())
+    generic: Mapping[str, int] = setting(
+        MapOf(parse_identifier, count(1, 2**31 - 1)), "countable resources of your own: {licence_x: 4}", {}
+    )
+    features: tuple[str, ...] = setting(ListOf(NAME), "words that jobs can ask for with --constraint", ())
+    location: tuple[str, ...] = setting(ListOf(NAME), "place in the topology, widest first: [site1, rack3]", ())
+    executor: str = setting(NAME, "which of the executors runs jobs there", "metal")
+
+
+@attrs.frozen
+class PartitionSection:
+    """A named set of nodes with limits."""
+
+    name: str = setting(NAME, "name of the partition", example="main")
+    nodes: tuple[tuple[str, ...], ...] = setting(ListOf(HOSTS), "its nodes, with ranges; all nodes if left out", ())
+    default: bool = setting(FLAG, "where jobs go that name no partition; the only partition is it anyway", False)
+    walltime_max: float | None = setting(WALLTIME, "longest time limit a job may ask for: 2-00:00:00, 12h", None)
+    walltime_default: float | None = setting(
+        WALLTIME, "time limit of jobs that ask for none; if left out, the longest", None
+    )
+    memory_per_cpu: int = setting(MEMORY, "memory of jobs that ask for none, for each CPU; 0 is no limit", 0)
+    priority: int = setting(PRIORITY, "jobs of a partition with more come first", 0)
+
+
+@attrs.frozen
+class EngineSection:
+    """Which scheduling engine decides."""
+
+    name: str = setting(NAME, "the engine's name; `hal plugins` lists what is installed", "easy")
+    options: Mapping[str, Any] = setting(Options(), "the engine's own options", {})
+
+
+@attrs.frozen
+class ListenSection:
+    """Where the daemon takes requests. Callers are known by their user id, so anybody may connect."""
+
+    socket: str = setting(PATH, "path of the Unix socket", "/run/hal/hal.sock")
+    group: str = setting(Text("group", parse_line, takes_empty=True), "group of the socket; empty for the daemon's", "")
+    mode: int = setting(MODE, 'file mode of the socket; "0660" admits only the group', 0o666)
+
+
+@attrs.frozen
+class LimitsSection:
+    """Bounds that keep the daemon answering."""
+
+    inbox_max: int = setting(count(16, 10**6), "messages that may wait; beyond it, clients are told to retry", 10_000)
+    connections_max: int = setting(count(4, 10**5), "open connections to the socket", 1000)
+
+
+def _plugins(plane: str) -> MapOf:
+    return MapOf(parse_identifier, Options(f"options of {plane}"))
+
+
+@attrs.frozen(kw_only=True)
+class ConfigurationFile:
+    """HAL's configuration, as it is written."""
+
+    cluster: str = setting(NAME, "name of the cluster", "hal")
+    nodes: tuple[Nodes, ...] = setting(ListOf(SectionOf(Nodes)), "the nodes, in groups that are alike")
+    partitions: tuple[PartitionSection, ...] = setting(ListOf(SectionOf(PartitionSection)), "named sets of nodes")
+    node_timeout: float = setting(INTERVAL, "a node without contact for so long is given up, with its jobs", 300.0)
+    engine: EngineSection = setting(SectionOf(EngineSection), "the scheduling engine", EngineSection())
+    executors: Mapping[str, Mapping[str, Any]] = setting(_plugins("executors"), "what runs jobs", {"metal": {}})
+    localities: Mapping[str, Mapping[str, Any]] = setting(_plugins("localities"), "where data is", {"files": {}})
+    observers: Mapping[str, Mapping[str, Any]] = setting(
+        _plugins("observers"), "who reads the event log", {"log": {}, "prometheus": {}}
+    )
+    predictors: Mapping[str, Mapping[str, Any]] = setting(_plugins("predictors"), "who predicts run times", {})
+    clouds: Mapping[str, Mapping[str, Any]] = setting(_plugins("clouds"), "who supplies nodes for money", {})
+    users: Mapping[str, Role] = setting(
+        MapOf(parse_identifier, choice(Role)), "roles of users; root and the daemon's user are administrators", {}
+    )
+    default_role: Role = setting(choice(Role), "role of every other local user", Role.USER)
+    listen: ListenSection = setting(SectionOf(ListenSection), "where the daemon takes requests", ListenSection())
+    state_directory: str = setting(PATH, "where the journal and the daemon's keys are kept", "/var/lib/hal")
+    limits: LimitsSection = setting(SectionOf(LimitsSection), "bounds that keep the daemon answering", LimitsSection())
+
+
+PLANES: Final = {
+    "executors": "executor",
+    "localities": "locality",
+    "observers": "observer",
+    "predictors": "predictor",
+    "clouds": "cloud",
+}
+"""Key of the configuration -> plane, as the plugin registry names it. The engine is a section of its own."""
+
+
+@attrs.frozen
+class Configuration:
+    """What the daemon is built from. Plugin options are plain values; the plugin checks them."""
+
+    cluster: Cluster
+    engine: EngineSection = EngineSection()
+    executors: Mapping[str, Mapping[str, Any]] = attrs.field(factory=lambda: {"metal": {}})
+    localities: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    observers: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    predictors: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    clouds: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    users: Mapping[str, Role] = attrs.field(factory=dict)
+    default_role: Role = Role.USER
+    listen: ListenSection = ListenSection()
+    state_directory: str = "/var/lib/hal"
+    limits: LimitsSection = LimitsSection()
+    places: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
+    """Path (`executors.metal.port`) -> `file:line:column`."""
+
+    def role_of(self, user: str, uid: int, daemon_uid: int) -> Role:
+        """Root and the daemon's own user are administrators, whatever is written."""
+        return Role.ADMINISTRATOR if uid in (0, daemon_uid) else self.users.get(user, self.default_role)
+
+    def at_their_lines(self, error: InvalidInput) -> InvalidInput:
+        """The same problems, with the line of the file where their place is a path such as `engine.options.depth`."""
+        return InvalidInput(
+            Problem(f"{self.places[each.place]}: {each.place}" if each.place in self.places else each.place, each.text)
+            for each in error.problems
+        )
