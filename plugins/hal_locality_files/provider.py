@@ -1,0 +1,102 @@
+"""The provider: a dataset is an absolute path or a file: URL below one of the shared prefixes.
+
+What is there is there for every node, so staging moves nothing: it only makes sure that the job will find its input.
+It must never change a file, and never say anything about paths outside the prefixes.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from collections.abc import Sequence
+from urllib.parse import unquote, urlsplit
+
+import attrs
+import trio
+
+from hal_core import NodeName, NotFound, Options, Refused, Replica, structure_options
+
+
+def _all_are_absolute(_: object, __: object, prefixes: tuple[str, ...]) -> None:
+    for prefix in prefixes:
+        if not prefix.startswith("/"):
+            raise ValueError(f"expected absolute paths, not {prefix!r}")
+
+
+@attrs.frozen
+class FileOptions:
+    """`shared_prefixes`: directories that every node sees under the same path."""
+
+    shared_prefixes: tuple[str, ...] = attrs.field(default=("/",), validator=_all_are_absolute)
+
+
+class FileLocality:
+    """LocalityProvider for shared file systems. A directory counts as a dataset of unknown size (0 bytes)."""
+
+    def __init__(self, options: FileOptions) -> None:
+        self._prefixes = tuple(posixpath.normpath(prefix).rstrip("/") + "/" for prefix in options.shared_prefixes)
+
+    @classmethod
+    def from_options(cls, options: Options) -> FileLocality:
+        return cls(structure_options(FileOptions, options, "files"))
+
+    def recognises(self, dataset: str) -> bool:
+        return self._path_of(dataset) is not None
+
+    async def locate(self, datasets: Sequence[str]) -> Sequence[Sequence[Replica]]:
+        return await trio.to_thread.run_sync(self._locate, tuple(datasets), abandon_on_cancel=True)
+
+    async def stage(self, dataset: str, nodes: Sequence[NodeName]) -> int:
+        """Check that the dataset is there and readable. Moves nothing."""
+        path = self._path_of(dataset)
+        if path is None:
+            raise NotFound(f"dataset {dataset!r} is not below {', '.join(self._prefixes)}")
+        # A thread, and one that may be left behind: a dead file server must not stop the daemon.
+        await trio.to_thread.run_sync(_check_readable, dataset, path, abandon_on_cancel=True)
+        return 0
+
+    async def evict(self, dataset: str, node: NodeName) -> None:
+        raise Refused(f"dataset {dataset!r} is on a shared file system: it is the original, not a copy on {node}")
+
+    def cost(self, replica: Replica, node: NodeName) -> tuple[float, float]:
+        return 0.0, 0.0
+
+    def _locate(self, datasets: tuple[str, ...]) -> list[list[Replica]]:
+        found: list[list[Replica]] = []
+        for dataset in datasets:
+            path = self._path_of(dataset)
+            try:
+                status = os.stat(path) if path else None
+            except OSError:
+                status = None
+            if path is None or status is None:
+                found.append([])
+            else:
+                size_bytes = status.st_size if stat.S_ISREG(status.st_mode) else 0
+                found.append([Replica(dataset, path, size_bytes)])
+        return found
+
+    def _path_of(self, dataset: str) -> str | None:
+        """The absolute path that a dataset names, or None if it is none of ours. `..` cannot lead out of a prefix."""
+        path = dataset
+        if dataset.startswith("file:"):
+            url = urlsplit(dataset)
+            if url.netloc not in ("", "localhost") or url.query or url.fragment:
+                return None
+            path = unquote(url.path)
+        if not path.startswith("/") or "\0" in path:
+            return None
+        path = "/" + posixpath.normpath(path).lstrip("/")
+        return path if any((path + "/").startswith(prefix) for prefix in self._prefixes) else None
+
+
+def _check_readable(dataset: str, path: str) -> None:
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"input {dataset!r}: there is no {path}") from None
+    except OSError as error:
+        raise Refused(f"input {dataset!r}: {path}: {error.strerror}") from None
+    if not os.access(path, os.R_OK):
+        raise Refused(f"input {dataset!r}: {path} cannot be read")

@@ -1,0 +1,88 @@
+"""Writes events as JSON lines: {"sequence": 7, "event": "JobHeld", "time_s": ...}. One write for each batch.
+
+The file is opened for each batch, so that a rotated or removed log is simply a new file. What may hold a secret
+(script, environment, arguments, everything of a command but its program) never reaches the log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any, Final
+
+import attrs
+import msgspec
+import trio
+
+from hal_core import Event, Options, structure_options
+
+SECRET_FIELDS: Final = frozenset({"script", "environment", "arguments"})
+STANDARD_ERROR: Final = 2
+
+
+def _is_absolute(_: object, __: object, path: str | None) -> None:
+    if path is not None and not path.startswith("/"):
+        raise ValueError(f"expected an absolute path, not {path!r}")
+
+
+@attrs.frozen
+class LogOptions:
+    """`path` None means standard error. The file is created readable by its owner and group only."""
+
+    path: str | None = attrs.field(default=None, validator=_is_absolute)
+
+
+class LogObserver:
+    """Observer that appends JSON lines."""
+
+    def __init__(self, options: LogOptions) -> None:
+        self._path = options.path
+
+    @classmethod
+    def from_options(cls, options: Options) -> LogObserver:
+        return cls(structure_options(LogOptions, options, "log"))
+
+    async def record(self, first_sequence: int, events: Sequence[Event]) -> None:
+        if events:
+            lines = b"".join(line_of(first_sequence + offset, event) for offset, event in enumerate(events))
+            await trio.to_thread.run_sync(self._append, lines)
+
+    def _append(self, lines: bytes) -> None:
+        if self._path is None:
+            _write_all(STANDARD_ERROR, lines)
+            return
+        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+        try:
+            _write_all(file, lines)
+        finally:
+            os.close(file)
+
+
+def line_of(sequence: int, event: Event) -> bytes:
+    """One event as one line of pure ASCII: nothing in a name can start a new line or move a terminal's cursor."""
+    fields = {"sequence": sequence, "event": type(event).__name__} | _public(msgspec.to_builtins(event))
+    line = msgspec.json.encode(fields)
+    if not line.isascii() or b"\x7f" in line:
+        line = json.dumps(fields, ensure_ascii=True, separators=(",", ":")).replace("\x7f", "\\u007f").encode()
+    return line + b"\n"
+
+
+def _public(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an event without secrets, and without what would make one line as long as the cluster."""
+    if "spec" in fields:
+        spec = {name: value for name, value in fields["spec"].items() if name not in SECRET_FIELDS}
+        spec["command"] = spec["command"][:1]
+        return fields | {"spec": spec}
+    if "cluster" in fields:
+        cluster = fields["cluster"]
+        partitions = [partition["name"] for partition in cluster["partitions"]]
+        summary = {"name": cluster["name"], "node_count": len(cluster["nodes"]), "partitions": partitions}
+        return fields | {"cluster": summary}
+    return fields
+
+
+def _write_all(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]

@@ -1,0 +1,20 @@
+"""The Prometheus observer: counters, gauges and one histogram, computed from the event log."""
+
+from hal_core import Options, PluginInfo, Register, hookimpl
+
+__hal_plugin__ = PluginInfo(
+    sdk=1,
+    summary="metrics in the Prometheus text format",
+    not_yet=("after a restart of the daemon, gauges know only the jobs and nodes of events since then",),
+)
+
+
+@hookimpl
+def hal_register_observers(register: Register) -> None:
+    register("prometheus", _make, "jobs, waiting times, nodes and the journal as metrics")
+
+
+def _make(options: Options) -> object:
+    from hal_observer_prometheus.observer import PrometheusObserver
+
+    return PrometheusObserver.from_options(options)

@@ -1,0 +1,45 @@
+"""The default plugins keep the contracts of their planes, found and made as the daemon does it."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from hal_core.models.node import NodeName
+from hal_core.models.plugin import PluginStatus
+from hal_core.plugins import Plugins
+from hal_core.testing import check_cloud, check_engine, check_locality, check_observer
+
+PLUGINS = Plugins.load({})
+
+
+def test_every_plugin_of_this_installation_loads():
+    assert {each.name: each.reason for each in PLUGINS.listing() if each.status is not PluginStatus.LOADED} == {}
+
+
+@pytest.mark.parametrize("name", PLUGINS.names("engine"))
+def test_engine(name):
+    check_engine(lambda: PLUGINS.engine(name))
+
+
+async def test_files(tmp_path):
+    (tmp_path / "data").write_text("some")
+    provider = PLUGINS.locality("files", {"shared_prefixes": [str(tmp_path)]})
+    for form in ("{}", "file:{}", "file://{}", "file://localhost{}"):
+        present, absent = form.format(tmp_path / "data"), form.format(tmp_path / "gone")
+        await check_locality(provider, present, absent, NodeName("n1"))
+
+
+async def test_log(tmp_path):
+    await check_observer(lambda: PLUGINS.observer("log", {"path": str(tmp_path / "events.log")}))
+
+
+async def test_prometheus():
+    await check_observer(lambda: PLUGINS.observer("prometheus"))
+
+
+async def test_static(tmp_path):
+    command = [sys.executable, "-c", "import signal; signal.pause()", "{node}"]
+    offer = {"name": "spare", "nodes": ["s1", "s2"], "cpu_count": 1, "memory_bytes": 1, "command": command}
+    await check_cloud(PLUGINS.cloud("static", {"state_directory": str(tmp_path / "cloud"), "offers": [offer]}))

@@ -1,0 +1,154 @@
+"""The Prometheus observer: after any history the figures add up, and labels stay few."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given, strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from hal_core import (
+    ArraySpec,
+    AttemptKey,
+    Cluster,
+    ClusterDefined,
+    End,
+    EndKind,
+    JobEnded,
+    JobId,
+    JobPlaced,
+    JobRequeued,
+    JobSpec,
+    JobSubmitted,
+    Node,
+    NodeDrained,
+    NodeJoined,
+    NodeName,
+    NodeSuspected,
+    NodeWentDown,
+    Owner,
+    PartitionName,
+    PartStarted,
+    Share,
+)
+from hal_observer_prometheus.observer import PrometheusObserver
+from hal_observer_prometheus.tracker import Tracker
+
+N1 = NodeName("n1")
+OWNER = Owner("u", 1000, 1000)
+DONE = End(EndKind.EXITED, exit_code=0)
+
+
+def submitted(job_id, time_s=0.0, size=None):
+    array = ArraySpec(((0, size),)) if size else None
+    spec = JobSpec(name="x", partition=PartitionName("all"), command=("true",), array=array)
+    return JobSubmitted(time_s, JobId(job_id), f"c{job_id}", OWNER, spec)
+
+
+def placed(job_id, start=0, stop=1, attempt=1):
+    return JobPlaced(1.0, JobId(job_id), attempt, ((start, stop),), (Share(N1, 1, "0"),))
+
+
+def started(job_id, index=0, time_s=2.0, attempt=1, node=N1):
+    return PartStarted(time_s, AttemptKey(JobId(job_id), index, attempt), node, time_s)
+
+
+def ended(job_id, start=0, stop=1, end=DONE, attempt=1):
+    return JobEnded(3.0, JobId(job_id), ((start, stop),), attempt, end, 2.0, 3.0)
+
+
+def samples(observer):
+    families = text_string_to_metric_families(observer.render().decode())
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in families
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    }
+
+
+async def scrape(*events, first_sequence=1):
+    observer = PrometheusObserver.from_options({})
+    await observer.record(first_sequence, events)
+    return samples(observer)
+
+
+async def test_a_job_from_submission_to_end():
+    found = await scrape(
+        submitted(1), submitted(2, size=1_000_000), placed(1), started(1, time_s=7.0), first_sequence=9
+    )
+    assert found["hal_jobs_submitted_total",] == 1_000_001
+    assert found["hal_jobs_started_total",] == 1
+    assert found["hal_jobs", "pending"] == 1_000_000
+    assert found["hal_jobs", "running"] == 1
+    assert found["hal_job_wait_seconds_sum",] == 7.0
+    assert found["hal_journal_sequence",] == 12
+    found = await scrape(submitted(1), placed(1), started(1), ended(1))
+    assert found["hal_jobs_ended_total", "COMPLETED", "exited"] == 1
+    assert found["hal_jobs", "running"] == found["hal_jobs", "pending"] == found["hal_jobs", "staging"] == 0
+
+
+async def test_a_gang_starts_once_and_a_requeue_waits_anew():
+    key = AttemptKey(JobId(1), 0, 1)
+    requeued = JobRequeued(10.0, key, "root", End(EndKind.CANCELLED))
+    gang = [submitted(1), placed(1), started(1), started(1, node=NodeName("n2"))]
+    again = [requeued, placed(1, attempt=2), started(1, attempt=2, time_s=15.0)]
+    found = await scrape(*gang, *again)
+    assert found["hal_jobs_started_total",] == 2
+    assert found["hal_job_wait_seconds_sum",] == 2.0 + 5.0
+    assert (found["hal_jobs", "running"], found["hal_jobs", "pending"]) == (1, 0)
+
+
+async def test_an_array_that_is_cancelled_before_it_ran():
+    cancelled = End(EndKind.CANCELLED, by="u")
+    found = await scrape(submitted(1, size=100), placed(1, 0, 2), started(1), ended(1, 2, 100, cancelled))
+    assert found["hal_jobs_ended_total", "CANCELLED", "cancelled"] == 98
+    assert [found["hal_jobs", phase] for phase in ("pending", "staging", "running")] == [0, 1, 1]
+
+
+async def test_nodes_by_status():
+    cluster = Cluster("c", tuple(Node(NodeName(name), 1, 1) for name in ("n1", "n2", "n3", "n4")), ())
+    joined = [NodeJoined(1.0, cluster.nodes[number], "boot") for number in range(3)]
+    changes = [NodeSuspected(2.0, NodeName("n2")), NodeWentDown(3.0, NodeName("n3"), ""), NodeDrained(4.0, N1, "", "")]
+    found = await scrape(ClusterDefined(0.0, cluster), *joined, *changes)
+    assert {status: found["hal_nodes", status] for status in ("unknown", "up", "suspect", "down")} == dict.fromkeys(
+        ("unknown", "up", "suspect", "down"), 1
+    )
+    assert found["hal_nodes_drained",] == 1
+
+
+async def test_jobs_from_before_its_time_do_not_make_figures_negative():
+    found = await scrape(placed(1), started(1), ended(1), JobRequeued(1.0, AttemptKey(JobId(1), 0, 1), "", DONE))
+    assert min(value for (name, *_), value in found.items() if name == "hal_jobs") == 0
+    assert found["hal_jobs_ended_total", "COMPLETED", "exited"] == 1
+
+
+@given(st.lists(st.sampled_from(["place", "start", "requeue", "end"]), max_size=20), st.integers(1, 5))
+def test_phases_always_add_up_to_what_is_unfinished(steps, size):
+    """Any order of legal steps on an array, element after element."""
+    tracker = Tracker()
+    tracker.follow(submitted(1, size=size))
+    state = dict.fromkeys(range(size), "pending")
+    for step in steps:
+        wanted = {"place": ("pending",), "start": ("staging",), "requeue": ("staging", "running"), "end": tuple("x")}
+        allowed = wanted[step] if step != "end" else ("pending", "staging", "running")
+        index = next((index for index, phase in state.items() if phase in allowed), None)
+        if index is None:
+            continue
+        key = AttemptKey(JobId(1), index, 1)
+        match step:
+            case "place":
+                tracker.follow(placed(1, index, index + 1))
+                state[index] = "staging"
+            case "start":
+                assert all(wait >= 0 and math.isfinite(wait) for wait in tracker.follow(started(1, index)))
+                state[index] = "running"
+            case "requeue":
+                tracker.follow(JobRequeued(4.0, key, "", DONE))
+                state[index] = "pending"
+            case _:
+                tracker.follow(ended(1, index, index + 1))
+                del state[index]
+        counts = (tracker.pending_count, tracker.staging_count, tracker.running_count)
+        phases = list(state.values())
+        assert counts == tuple(phases.count(phase) for phase in ("pending", "staging", "running"))
