@@ -129,18 +129,10 @@ def state_directories(console: Console, status: dict[str, Any] | None) -> list[s
     if status is not None:
         try:
             configuration = console.connection.request("GET", "/v1/configuration").json()["configuration"]
-            return [path for path in strings_in(configuration.get("journal")) if path.startswith("/")]
-        except (NoAnswer, Rejected):
+            return [str(configuration["state_directory"])]
+        except (NoAnswer, Rejected, KeyError):
             pass
     return [console.environ.get("HOME") or "/"]
-
-
-def strings_in(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from strings_in(each)
 
 
 def check_disk(paths: list[str]) -> Iterator[Finding]:
