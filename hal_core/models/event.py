@@ -142,6 +142,7 @@ class NodeJoined:
     time_s: float
     node: Node
     boot_id: str
+    missing: tuple[str, ...] = ()
 
 
 @attrs.frozen

@@ -96,6 +96,8 @@ class NodeReported:
     node: Node
     boot_id: str
     parts: tuple[PartStatus, ...] = ()
+    missing: tuple[str, ...] = ()
+    """What the machine cannot do for jobs, in words: "memory limits: no memory cgroup"."""
 
 
 @attrs.frozen

@@ -67,6 +67,7 @@ class DumpedNode:
     status: NodeStatus
     status_time_s: float
     boot_id: str
+    missing: tuple[str, ...]
     detail: str
     drain: tuple[str, str] | None
 
@@ -96,7 +97,14 @@ def dump_state(state: State) -> bytes:
     nodes = tuple(
         DumpedNode(*row)
         for row in zip(
-            table.nodes, table.status, table.status_time_s, table.boot_id, table.detail, table.drain, strict=True
+            table.nodes,
+            table.status,
+            table.status_time_s,
+            table.boot_id,
+            table.missing,
+            table.detail,
+            table.drain,
+            strict=True,
         )
     )
     dumped = DumpedState(
@@ -191,6 +199,7 @@ def _load_nodes(state: State, dumped: DumpedState) -> None:
     state.set_cluster(dumped.cluster)
     for number, row in enumerate(dumped.nodes):
         state.table.boot_id[number] = row.boot_id
+        state.table.missing[number] = row.missing
         state.table.drain[number] = row.drain
         state.table.set_status(number, row.status, row.status_time_s, row.detail)
 

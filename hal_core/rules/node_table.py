@@ -65,6 +65,8 @@ class NodeTable:
         self.suspects: set[int] = set()
         """Nodes whose status is SUSPECT, so that nobody has to look for them."""
         self.boot_id: list[str] = []
+        self.missing: list[tuple[str, ...]] = []
+        """What the machine cannot do for jobs, as its agent said."""
         self.detail: list[str] = []
         """Why the node is suspect or down."""
         self.drain: list[tuple[str, str] | None] = []
@@ -106,6 +108,7 @@ class NodeTable:
         self.status.append(NodeStatus.UNKNOWN)
         self.status_time_s.append(0.0)
         self.boot_id.append("")
+        self.missing.append(())
         self.detail.append("its agent has not reported yet")
         self.drain.append(None)
         self.is_available.append(False)
@@ -144,6 +147,7 @@ class NodeTable:
         match event:
             case NodeJoined():
                 self.boot_id[number] = event.boot_id
+                self.missing[number] = event.missing
                 self.set_status(number, NodeStatus.UP, event.time_s)
             case NodeSuspected():
                 self.set_status(number, NodeStatus.SUSPECT, event.time_s, "no contact")

@@ -98,7 +98,7 @@ def node_reported(state: State, message: NodeReported, now_s: float) -> list[Eve
     missing = _missing(declared, message.node)
     if missing and state.table.drain[number] is None:
         events.append(NodeDrained(now_s, declared.name, missing, "hal"))
-    events.append(NodeJoined(now_s, declared, message.boot_id))
+    events.append(NodeJoined(now_s, declared, message.boot_id, message.missing))
     return events
 
 
