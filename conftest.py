@@ -1,0 +1,8 @@
+"""For pytest only: it names a test module by its path, so that hal_plugin_slurm/tests/... would turn the name
+`hal_plugin_slurm` into a folder without code. Importing the installed packages first keeps the names theirs."""
+
+import hal_plugin_aws
+import hal_plugin_ml
+import hal_plugin_slurm
+
+__all__ = ["hal_plugin_aws", "hal_plugin_ml", "hal_plugin_slurm"]
