@@ -83,6 +83,8 @@ class NodeView:
     gpus: Mapping[str, int]
     gpus_free: Mapping[str, int]
     allocation_count: int
+    missing: tuple[str, ...] = ()
+    """What the machine cannot do for jobs: "memory limits: no memory cgroup"."""
 
 
 @attrs.frozen

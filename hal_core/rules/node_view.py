@@ -37,6 +37,8 @@ class NodeView:
     generic: dict[str, int]
     generic_free: dict[str, int]
     features: tuple[str, ...]
+    missing: tuple[str, ...]
+    """What the machine cannot do for jobs, in words."""
     location: tuple[str, ...]
     allocation_count: int
 
@@ -127,6 +129,7 @@ def _values(state: State, number: int) -> dict[str, Any]:
         "generic": dict(node.generic),
         "generic_free": dict(table.free_generic[number]),
         "features": node.features,
+        "missing": table.missing[number],
         "location": node.location,
         "allocation_count": table.allocation_count[number],
     }
