@@ -34,7 +34,8 @@ class UserError(HalError):
 class Problem:
     """One thing wrong with what the user gave, and the way out.
 
-    `place` is the field, or file and line (`cluster.yaml:12`, `nodes[3].cpus`); `text` says what was given and what works.
+    `place` is the field, or file and line (`cluster.yaml:12`, `nodes[3].cpus`); `text` says what was given and what
+    would work.
     """
 
     place: str

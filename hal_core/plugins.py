@@ -131,6 +131,10 @@ class Plugins:
         assert plane in PLANES, plane
         return tuple(sorted(name for (of, name), owners in self._registry.items() if of == plane and len(owners) == 1))
 
+    def installed(self) -> dict[str, tuple[str, ...]]:
+        """Plane -> names, for checking a configuration before anything is built from it."""
+        return {plane: self.names(plane) for plane in PLANES}
+
     def listing(self) -> tuple[PluginListing, ...]:
         """What is installed, what each registered, and why one is not loaded. For `hal plugins`."""
         return tuple(self._list(candidate) for candidate in self._candidates)

@@ -12,11 +12,13 @@ from argparse import Namespace
 from hal_core.cli.arguments import Parser, checked, count
 from hal_core.cli.console import Console
 
+CONFIGURATION_REFUSED = 78
+"""EX_CONFIG: a service manager need not try again."""
 ROOTS = {
-    "dev": ("hal_core.daemon", "run_dev"),
+    "dev": ("hal_core.dev", "run_dev"),
     "daemon": ("hal_core.daemon", "run_daemon"),
-    "demo": ("hal_core.daemon", "run_demo"),
-    "agent": ("hal_core.agent", "run_agent"),
+    "demo": ("hal_core.demo", "run_demo"),
+    "agent": ("hal_core.node_service", "run_agent"),
 }
 """Command -> (module, function). Called as function(arguments, announce) -> exit code."""
 
@@ -32,8 +34,8 @@ def configure(parser: Parser) -> None:
         parser.add_argument("config", metavar="CONFIG", help="the cluster's configuration file")
         parser.add_argument("--socket", metavar="PATH", help="where to listen (default: as configured)")
     elif parser.command == "agent":
+        parser.add_argument("config", metavar="CONFIG", help="the cluster's configuration file")
         parser.add_argument("--node", metavar="NAME", help="the node's name (default: this machine's host name)")
-        parser.add_argument("--config", metavar="FILE", help="the agent's configuration file")
         parser.add_argument("--server", metavar="ADDRESS", help="where the daemon listens for agents")
         parser.add_argument("--state", metavar="DIR", help="where records of running jobs are kept")
     else:
@@ -47,5 +49,10 @@ def run(console: Console, arguments: Namespace) -> int:
         console.line(text)
         console.flush()
 
-    code: int = getattr(importlib.import_module(module), function)(arguments, announce)
-    return code
+    from hal_core.errors import InvalidInput
+
+    try:
+        return int(getattr(importlib.import_module(module), function)(arguments, announce))
+    except InvalidInput as error:
+        console.note(str(error))
+        return CONFIGURATION_REFUSED if arguments.command in ("daemon", "agent") else 1

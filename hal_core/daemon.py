@@ -1,0 +1,248 @@
+"""The composition root: puts kernel, planes and REST together. The only place that knows them all.
+
+`Daemon.serve` runs one daemon from a configuration until it is cancelled. What decides anything is in the rooms.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Protocol, runtime_checkable
+
+import attrs
+import trio
+
+import hal_core
+from hal_core.config.reading import read_configuration
+from hal_core.config.schema import Configuration
+from hal_core.errors import HalError
+from hal_core.kernel.effects import Effects
+from hal_core.kernel.journal import SNAPSHOT_EVENT_COUNT, Journal
+from hal_core.kernel.loop import Kernel, Shell
+from hal_core.kernel.observers import Observers
+from hal_core.models.job import Owner
+from hal_core.models.message import Answer, Message
+from hal_core.models.node import NodeName
+from hal_core.parsing.request import JobRequest, ParseContext, ParsedJob, parse_job
+from hal_core.planes import Executor, LocalityProvider, Observer
+from hal_core.plugins import Plugins
+from hal_core.rest.app import body_bytes_max, build_app
+from hal_core.rest.connection import Limits
+from hal_core.rest.listener import Server
+from hal_core.rest.port import ConfigurationView, Context
+from hal_core.rest.rights import Role
+from hal_core.rest.unix_socket import identify_unix_peer, open_unix_socket
+from hal_core.rules.core import Core
+from hal_core.rules.state import State
+
+Announce = Callable[[str], None]
+"""Says a line to the person who started the service."""
+
+AGENT_SOCKET_NAME: Final = "agents.sock"
+"""In the state directory: where this daemon's agents dial in."""
+
+
+def run_daemon(arguments: Namespace, announce: Announce) -> int:
+    """`hal daemon CONFIG`: serve the configured cluster until SIGTERM or SIGINT."""
+    plugins = Plugins.load()
+    configuration = read_configuration(arguments.config, plugins.installed())
+    if arguments.socket:
+        listen = attrs.evolve(configuration.listen, socket=arguments.socket)
+        configuration = attrs.evolve(configuration, listen=listen)
+    daemon = Daemon(configuration, plugins, arguments.config)
+    trio.run(partial(_serve, daemon, announce))
+    return 0
+
+
+@asynccontextmanager
+async def until_signalled() -> AsyncIterator[trio.Nursery]:
+    """A nursery that is cancelled by SIGINT or SIGTERM."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def watch() -> None:
+                async for _ in signals:
+                    nursery.cancel_scope.cancel()
+
+            nursery.start_soon(watch)
+            yield nursery
+
+
+async def _serve(daemon: Daemon, announce: Announce) -> None:
+    async with until_signalled() as nursery:
+        await nursery.start(daemon.serve)
+        announce(f"HAL {hal_core.__version__} serves cluster {daemon.configuration.cluster.name} on {daemon.socket}")
+
+
+class Daemon:
+    """One daemon: built from a configuration, run by `serve`."""
+
+    def __init__(self, configuration: Configuration, plugins: Plugins, path: str | None = None) -> None:
+        self.configuration = configuration
+        self.socket = Path(configuration.listen.socket)
+        self.state_directory = Path(configuration.state_directory)
+        self._plugins = plugins
+        self._path = path
+        self._parse_context = ParseContext.of_cluster(configuration.cluster, zone=_local_zone())
+
+    async def serve(self, *, task_status: trio.TaskStatus[Kernel] = trio.TASK_STATUS_IGNORED) -> None:
+        """Recover, take orders, listen. Started with the kernel when the first request can be answered."""
+        async with AsyncExitStack() as stack:
+            journal = Journal.open(self.state_directory)
+            stack.callback(journal.close)
+            observers = self._observers()
+            kernel = self._kernel(journal, observers)
+            gc.freeze()
+            listener = open_unix_socket(self.socket, self.configuration.listen.mode)
+            stack.callback(listener.remove)
+            app = build_app(self._context(Port(kernel, journal, self._parse_context), observers))
+            server = Server(app, Limits(body_bytes_max=body_bytes_max), trio.current_time)
+            async with trio.open_nursery() as nursery:
+                await nursery.start(kernel.run, self.configuration.cluster)
+                nursery.start_soon(self._keep_snapshots, kernel)
+                await nursery.start(server.serve, [listener.listener], identify_unix_peer)
+                task_status.started(kernel)
+
+    # -- the parts -----------------------------------------------------------------------------------------------------
+
+    def _kernel(self, journal: Journal, observers: Mapping[str, Observer]) -> Kernel:
+        settings = self.configuration
+        engine = self._plugins.engine(settings.engine.name, settings.engine.options)
+        core = Core(engine, settings.engine.name, recover_state(journal))
+
+        def executor_name_of(node: NodeName) -> str:
+            table = core.state.table
+            return table.nodes[table.number_of[node]].executor
+
+        shell = Shell(
+            journal=journal,
+            effects=Effects(self._executors(), executor_name_of, self._localities()),
+            observers=Observers(observers),
+            now_s=time.time,
+            rebuild=partial(recover_state, journal),
+            inbox_max=settings.limits.inbox_max,
+        )
+        return Kernel(core, shell)
+
+    def _executors(self) -> dict[str, Executor]:
+        defaults = {"metal": {"socket": str(self.state_directory / AGENT_SOCKET_NAME)}}
+        return {
+            name: self._plugins.executor(name, {**defaults.get(name, {}), **options})
+            for name, options in self.configuration.executors.items()
+        }
+
+    def _localities(self) -> dict[str, LocalityProvider]:
+        return {name: self._plugins.locality(name, options) for name, options in self.configuration.localities.items()}
+
+    def _observers(self) -> dict[str, Observer]:
+        return {name: self._plugins.observer(name, options) for name, options in self.configuration.observers.items()}
+
+    def _context(self, port: Port, observers: Mapping[str, Observer]) -> Context:
+        sources = [observer for observer in observers.values() if isinstance(observer, MetricsSource)]
+        return Context(
+            kernel=port,
+            user_of=_user_of,
+            role_of=self._role_of,
+            now_s=time.time,
+            plugins=self._plugins.listing,
+            configuration=lambda: ConfigurationView(attrs.asdict(self.configuration), self._path),
+            metrics=lambda: "".join(source.render() for source in sources),
+            version=hal_core.__version__,
+            started_time_s=time.time(),
+            problem=lambda: port.problem,
+        )
+
+    def _role_of(self, user: str) -> Role:
+        uid = pwd.getpwnam(user).pw_uid
+        return Role(self.configuration.role_of(user, uid, os.getuid()).value)
+
+    async def _keep_snapshots(self, kernel: Kernel) -> None:
+        """A snapshot every so many events, by a process of its own, so that recovery stays quick."""
+        command = [sys.executable, "-m", "hal_core.kernel.snapshot", str(self.state_directory)]
+        while True:
+            await kernel.wait_beyond(kernel.durable_sequence + SNAPSHOT_EVENT_COUNT)
+            await trio.run_process(command, check=False, stdin=subprocess.DEVNULL)
+
+
+@runtime_checkable
+class MetricsSource(Protocol):
+    """An observer that can answer `GET /metrics`."""
+
+    def render(self) -> str: ...
+
+
+class Port:
+    """The kernel as the REST room needs it (rest/port.py)."""
+
+    def __init__(self, kernel: Kernel, journal: Journal, parse_context: ParseContext) -> None:
+        self._kernel = kernel
+        self._parse_context = parse_context
+        self.journal = journal
+
+    @property
+    def state(self) -> State:
+        return self._kernel.state
+
+    @property
+    def durable_sequence(self) -> int:
+        return self._kernel.durable_sequence
+
+    @property
+    def problem(self) -> str:
+        return self._kernel.problem
+
+    async def ask(self, message: Message) -> Answer:
+        return await self._kernel.ask(message)
+
+    async def settled(self) -> None:
+        await self._kernel.settled()
+
+    async def wait_beyond(self, sequence: int) -> None:
+        await self._kernel.wait_beyond(sequence)
+
+    def parse_job(self, request: JobRequest, owner: Owner) -> ParsedJob:
+        return parse_job(request, attrs.evolve(self._parse_context, now_s=time.time()))
+
+
+def recover_state(journal: Journal) -> State:
+    """The state as the journal has it: the newest snapshot that this version can load, and the events after it."""
+    recovery = journal.recover()
+    try:
+        state = State() if recovery.snapshot is None else State.load(recovery.snapshot)
+    except ValueError:
+        recovery = journal.recover(uses_snapshots=False)
+        state = State()
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        for event in recovery.events:
+            state.apply(event)
+    finally:
+        if was_enabled:
+            gc.enable()
+    if state.sequence != journal.sequence:
+        raise HalError(f"the journal ends at event {journal.sequence}, but its replay at {state.sequence}")
+    return state
+
+
+def _user_of(uid: int) -> str | None:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
+
+
+def _local_zone() -> Any:
+    from datetime import datetime
+
+    return datetime.now().astimezone().tzinfo
