@@ -36,12 +36,14 @@ compile: .venv/installed
 	@$(BIN)/python -m compileall -q $(SOURCES)
 
 .venv/installed: .venv/made-by $(PYPROJECTS)
-	$(PIP) install --quiet "hatchling>=1.25" editables
-	$(PIP) install --quiet --no-build-isolation $(EDITABLE)
+	@echo "installing HAL and its plugins into .venv (a minute or less)"
+	@$(PIP) install --quiet "hatchling>=1.25" editables
+	@$(PIP) install --quiet --no-build-isolation $(EDITABLE)
 	@touch $@
 
 .venv/installed-for-tests: .venv/installed
-	$(PIP) install --quiet --no-build-isolation -e ".[test]"
+	@echo "installing what the tests need"
+	@$(PIP) install --quiet --no-build-isolation -e ".[test]"
 	@touch $@
 
 .venv/made-by:
