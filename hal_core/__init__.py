@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Refused as Refused,
         Unavailable as Unavailable,
         UserError as UserError,
+        WireError as WireError,
         did_you_mean as did_you_mean,
     )
     from hal_core.hookspecs import Register as Register, hookimpl as hookimpl
@@ -114,11 +115,15 @@ if TYPE_CHECKING:
         earliest_start as earliest_start,
         tightest as tightest,
     )
+    from hal_core.wire.agents import AgentLink as AgentLink
 
 __version__ = "0.1.0"
 
 _NAMES_BY_MODULE = {
-    "errors": "Conflict HalError InvalidInput NotFound PluginError Problem Refused Unavailable UserError did_you_mean",
+    "errors": (
+        "Conflict HalError InvalidInput NotFound PluginError Problem Refused Unavailable UserError WireError "
+        "did_you_mean"
+    ),
     "hookspecs": "Register hookimpl",
     "models.effect": "CancelOrder LaunchOrder",
     "models.event": (
@@ -138,6 +143,7 @@ _NAMES_BY_MODULE = {
         "CloudProvider Engine Executor Instance LocalityProvider Observer Offer Options Predictor Replica Report"
     ),
     "rules.timeline": "Promise Room earliest_start tightest",
+    "wire.agents": "AgentLink",
 }
 _MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()}
 

@@ -1,0 +1,231 @@
+"""The agent of one node: takes orders from the daemon, passes them to the spawner, reports what the records say.
+
+It holds nothing that could be lost: kill it at any moment and start it again. Jobs do not notice, and what ended
+meanwhile is reported at the next Hello. It refuses orders of an older epoch than it has seen.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import random
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+
+import trio
+
+from hal_core.agent.book import Book
+from hal_core.agent.options import AgentOptions, inspect_machine
+from hal_core.agent.spawner_link import SpawnerLink
+from hal_core.agent.translation import translate
+from hal_core.errors import WireError
+from hal_core.models.job import JobId
+from hal_core.models.message import PartStatus
+from hal_core.models.placement import AttemptKey
+from hal_core.wire import messages
+from hal_core.wire.frames import FrameStream
+
+BACKOFF_S_MIN, BACKOFF_S_MAX = 0.05, 10.0
+RESCAN_PERIOD_S = 2.0
+HINT_BYTES = 1 << 16
+"""The size of the pipe: reading so much at once means that hints may have been dropped."""
+SILENCE_HEARTBEATS = 3
+WELCOME_TIMEOUT_S = 30.0
+EPHEMERAL_END_S = 10.0
+
+Dial = Callable[[], Awaitable[trio.abc.Stream]]
+
+log = logging.getLogger(__name__)
+
+
+class Agent:
+    """`dial` opens a connection to the daemon; `chance` spreads reconnections of many agents."""
+
+    def __init__(self, options: AgentOptions, dial: Dial, chance: random.Random) -> None:
+        self._options = options
+        self._dial = dial
+        self._chance = chance
+        options.state_directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self._lock = _lock(str(options.state_directory / "agent.lock"))
+        self._machine = inspect_machine(options)
+        self._book = Book(options.state_directory, self._machine.boot_id)
+        self._spawner = SpawnerLink(options.state_directory)
+        self._session: FrameStream | None = None
+        self._reported: dict[AttemptKey, PartStatus] = {}
+        """What this session's daemon has been told last."""
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled. `started` when the spawner is there; the daemon may come later."""
+        async with trio.open_nursery() as nursery:
+            try:
+                await nursery.start(self._spawner.run)
+                nursery.start_soon(self._follow_hints)
+                nursery.start_soon(self._rescan)
+                task_status.started()
+                await self._stay_connected()
+            finally:
+                if self._options.is_ephemeral:
+                    with trio.move_on_after(EPHEMERAL_END_S, shield=True):
+                        await self._end_everything()
+
+    async def _stay_connected(self) -> None:
+        pause_s = BACKOFF_S_MIN
+        while True:
+            try:
+                stream = await self._dial()
+                async with FrameStream(stream, messages.FROM_DAEMON) as frames:
+                    await self._converse(frames)
+                    pause_s = BACKOFF_S_MIN
+            except (OSError, WireError, trio.TooSlowError) as error:
+                log.info("no daemon: %s", error)
+            finally:
+                self._session = None
+            await trio.sleep(pause_s * self._chance.uniform(0.5, 1.5))
+            pause_s = min(pause_s * 2, BACKOFF_S_MAX)
+
+    async def _converse(self, frames: FrameStream) -> None:
+        """One session with one daemon, from Hello to the end of the connection."""
+        self._reported = {}
+        parts = list(self._changed(self._book.known()))
+        hello = messages.Hello(
+            messages.PROTOCOL_VERSION, self._options.node, self._machine.boot_id, len(parts), self._machine.missing
+        )
+        await frames.send(hello, *messages.report_frames(parts))
+        with trio.fail_after(WELCOME_TIMEOUT_S):
+            received = await frames.receive()
+        if not received or not isinstance(received[0], messages.Welcome):
+            text = received[0].text if received and isinstance(received[0], messages.Refusal) else "no welcome"
+            raise WireError(f"the daemon does not take this agent: {text}")
+        welcome = received.pop(0)
+        log.info("connected to the daemon, epoch %d", welcome.epoch)
+        self._session = frames
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_send_heartbeats, frames, welcome.heartbeat_s)
+            # Changes since the scan for the Hello, whose hints came before there was a session.
+            await self._report(self._book.known())
+            try:
+                await self._take_orders(frames, received, welcome.heartbeat_s * SILENCE_HEARTBEATS)
+            except WireError as error:
+                log.warning("leaving the daemon: %s", error)
+            nursery.cancel_scope.cancel()
+
+    async def _take_orders(self, frames: FrameStream, received: list[object], silence_s: float) -> None:
+        """Until the daemon closes the connection or is silent for too long."""
+        while True:
+            for message in received:
+                await self._obey(message)
+            with trio.move_on_after(silence_s) as timeout:
+                received = await frames.receive()
+            if timeout.cancelled_caught or not received:
+                return
+
+    async def _obey(self, message: object) -> None:
+        if isinstance(message, messages.Launch | messages.Cancel | messages.Forget):
+            # 0 is "not stated": a daemon that has not launched anything since its start.
+            if message.epoch < self._book.epoch and (message.epoch or isinstance(message, messages.Launch)):
+                log.warning("refused a %s of epoch %d < %d", type(message).__name__, message.epoch, self._book.epoch)
+                return
+            if message.epoch > self._book.epoch:
+                self._book.raise_epoch(message.epoch)
+        match message:
+            case messages.Launch():
+                orders = list(message.orders())
+                for order in orders:
+                    self._reported.pop(order.key, None)  # Ordered again: told again.
+                await self._spawner.launch(translate(orders, self._options, self._machine))
+            case messages.Cancel():
+                for cancel in message.orders:
+                    self._reported.pop(cancel.key, None)
+                    await self._spawner.cancel(str(cancel.key), cancel.grace_s)
+            case messages.Forget():
+                for key in message.keys:
+                    if self._book.forget(key):
+                        self._reported.pop(key, None)
+                    else:
+                        log.warning("not forgotten, because it has not ended: %s", key)
+
+    async def _report(self, keys: Iterable[AttemptKey]) -> None:
+        """Tell the daemon what is new about these attempts, in as few frames as they need."""
+        parts = list(self._changed(keys))
+        if parts and self._session is not None:
+            with suppress(WireError):  # The next Hello says it all again.
+                await self._session.send(*messages.report_frames(parts))
+
+    def _changed(self, keys: Iterable[AttemptKey]) -> Iterable[PartStatus]:
+        for key in keys:
+            status = self._book.status(key)
+            if status is None:
+                continue
+            if self._spawner.pending or self._spawner.cancels:
+                name = str(key)
+                self._spawner.pending.pop(name, None)
+                if status.end is not None:
+                    self._spawner.cancels.pop(name, None)
+            # Without a start there is nothing to tell yet but that it is known, which is told at the Hello.
+            if self._reported.get(key) != status and (status.start_time_s or status.end or self._session is None):
+                self._reported[key] = status
+                yield status
+
+    async def _follow_hints(self) -> None:
+        """Supervisors write the key of each record that has changed into a pipe."""
+        # Opened for both, so that the pipe never ends.
+        hints = os.open(self._book.hints, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(hints)
+                data = os.read(hints, HINT_BYTES)
+                if len(data) == HINT_BYTES:
+                    await self._report(self._book.known())
+                else:
+                    await self._report(_keys(data))
+        finally:
+            os.close(hints)
+
+    async def _rescan(self) -> None:
+        """Hints can be lost, records cannot: look at all of them now and then, and order again what has none."""
+        while True:
+            await trio.sleep(RESCAN_PERIOD_S)
+            unfinished = [key for key in self._book.known() if not self._is_told_to_the_end(key)]
+            await self._report(unfinished)
+            await self._spawner.resend()
+
+    def _is_told_to_the_end(self, key: AttemptKey) -> bool:
+        told = self._reported.get(key)
+        return told is not None and told.end is not None
+
+    async def _end_everything(self) -> None:
+        for key in self._book.known():
+            status = self._book.status(key)
+            if status is not None and status.end is None:
+                await self._spawner.cancel(str(key), 0.0)
+        await self._spawner.stop()
+        await self._spawner.until_gone()
+
+
+async def _send_heartbeats(frames: FrameStream, period_s: float) -> None:
+    while True:
+        await trio.sleep(period_s)
+        try:
+            await frames.send(messages.Heartbeat())
+        except WireError:
+            return  # The receiving side notices as well.
+
+
+def _keys(data: bytes) -> set[AttemptKey]:
+    keys = set()
+    for line in data.split():
+        job_id, index, attempt = line.split(b".")
+        keys.add(AttemptKey(JobId(int(job_id)), int(index), int(attempt)))
+    return keys
+
+
+def _lock(path: str) -> int:
+    """Held for life: two agents on one state directory would report each other's jobs."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise FileExistsError(f"another agent is running: it holds {path}") from None
+    return descriptor

@@ -1,0 +1,90 @@
+"""The agent's view of the records that the supervisors write (launcher/records.py): read and removed. And the epoch.
+
+The records on disk are the truth. The agent never writes one and keeps no copy that could differ from them.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from hal_core.agent.launcher import records
+from hal_core.models.job import End, EndKind, JobId
+from hal_core.models.message import PartStatus
+from hal_core.models.placement import AttemptKey
+
+
+class Book:
+    """The records below one state directory, which is created as needed."""
+
+    def __init__(self, directory: Path, boot_id: str) -> None:
+        # Jobs of other users pass through to read their own script: searchable, but not readable.
+        modes = {directory: 0o711, directory / records.CLAIMS: 0o700, directory / records.SCRIPTS: 0o711}
+        for path, mode in modes.items():
+            path.mkdir(mode=mode, parents=True, exist_ok=True)
+            path.chmod(mode)
+        self.hints = directory / "hints"
+        if not self.hints.exists():
+            os.mkfifo(self.hints, 0o600)
+        if not stat.S_ISFIFO(self.hints.lstat().st_mode):
+            raise FileExistsError(f"{self.hints} is not a FIFO; remove it")
+        self._claims = os.open(directory / records.CLAIMS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._boot_id = boot_id
+        self._epoch_path = directory / "epoch"
+        self.epoch = int(self._epoch_path.read_text(encoding="ascii")) if self._epoch_path.exists() else 0
+
+    def raise_epoch(self, epoch: int) -> None:
+        """Keep the newest epoch seen, durably, before anything is done for it."""
+        new = self._epoch_path.with_suffix(".new")
+        with open(new, "w", encoding="ascii") as file:
+            file.write(str(epoch))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, self._epoch_path)
+        directory = os.open(self._epoch_path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        self.epoch = epoch
+
+    def known(self) -> list[AttemptKey]:
+        return [_key(name) for name in os.listdir(self._claims) if records.is_key(name)]
+
+    def status(self, key: AttemptKey) -> PartStatus | None:
+        """What the record says; None if there is none, or if the attempt was claimed but certainly never started."""
+        record = records.read_named(self._claims, str(key))
+        if record is None:
+            return None
+        if record.end is not None:
+            return PartStatus(key, record.start_time_s, record.end.end_time_s, _end(record.end))
+        if record.start_time_s is None and not record.supervisor_pid and record.boot_id == self._boot_id:
+            return None
+        return PartStatus(key, record.start_time_s)
+
+    def forget(self, key: AttemptKey) -> bool:
+        """Remove the record of an attempt that has ended. False if it has not, and is therefore kept."""
+        record = records.read_named(self._claims, str(key))
+        if record is None:
+            return True
+        if record.end is None:
+            return False
+        os.unlink(str(key), dir_fd=self._claims)
+        return True
+
+
+def _key(name: str) -> AttemptKey:
+    job_id, index, attempt = name.split(".")
+    return AttemptKey(JobId(int(job_id)), int(index), int(attempt))
+
+
+def _end(end: records.End) -> End:
+    return End(
+        EndKind(end.kind),
+        exit_code=end.exit_code,
+        signal=end.signal,
+        peak_memory_bytes=end.peak_memory_bytes,
+        cpu_s=end.cpu_s,
+        detail=end.detail,
+    )

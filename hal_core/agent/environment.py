@@ -1,0 +1,125 @@
+"""The environment of a job's processes: exactly the user's, plus what HAL says about the job. Pure.
+
+`HAL_*` is HAL's own; the `SLURM_*` names are those that scripts commonly read, with the same meaning. HAL's values win
+over variables of the same name that the user sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hal_core.models.effect import LaunchOrder
+from hal_core.models.job import Spread
+from hal_core.models.node import Node
+from hal_core.models.ranges import members, parse_ranges
+
+
+def part_environment(order: LaunchOrder, node: Node) -> list[bytes]:
+    """What all processes of this part have in common."""
+    spec, share, key = order.spec, order.share, order.key
+    names = [name for name, _ in order.nodes]
+    counts = [count for _, count in order.nodes]
+    rank = names.index(node.name)
+    task_count = sum(counts)
+    gpus = ",".join(str(index) for index in members(parse_ranges(share.gpus)))
+    node_list = ",".join(names)
+    job_id = str(key.job_id)
+    values = {
+        "HAL_JOB_ID": job_id,
+        "HAL_JOB_NAME": spec.name,
+        "HAL_ATTEMPT": str(key.attempt),
+        "HAL_NODE_NAME": node.name,
+        "HAL_NODE_LIST": node_list,
+        "HAL_NODE_COUNT": str(len(names)),
+        "HAL_NODE_RANK": str(rank),
+        "HAL_TASK_COUNT": str(task_count),
+        "HAL_CPUS_PER_TASK": str(spec.cpus_per_task),
+        "HAL_MEMORY_BYTES": str(share.memory_bytes),
+        "HAL_GPUS": gpus,
+        "HAL_SUBMIT_DIR": spec.working_directory,
+        "SLURM_JOB_ID": job_id,
+        "SLURM_JOBID": job_id,
+        "SLURM_JOB_NAME": spec.name,
+        "SLURM_JOB_NODELIST": node_list,
+        "SLURM_NODELIST": node_list,
+        "SLURM_JOB_NUM_NODES": str(len(names)),
+        "SLURM_NNODES": str(len(names)),
+        "SLURM_NODEID": str(rank),
+        "SLURMD_NODENAME": node.name,
+        "SLURM_NTASKS": str(task_count),
+        "SLURM_NPROCS": str(task_count),
+        "SLURM_CPUS_PER_TASK": str(spec.cpus_per_task),
+        "SLURM_CPUS_ON_NODE": str(sum(1 for _ in members(parse_ranges(share.cpus)))),
+        "SLURM_TASKS_PER_NODE": _tasks_per_node(counts),
+        "SLURM_JOB_PARTITION": spec.partition,
+        "SLURM_JOB_USER": order.owner.user,
+        "SLURM_JOB_UID": str(order.owner.uid),
+        "SLURM_SUBMIT_DIR": spec.working_directory,
+        "SLURM_RESTART_COUNT": str(key.attempt - 1),
+    }
+    if spec.array is not None:
+        values |= _array_variables(order)
+    if share.memory_bytes:
+        values["SLURM_MEM_PER_NODE"] = str(share.memory_bytes >> 20)
+    if spec.account:
+        values["SLURM_JOB_ACCOUNT"] = spec.account
+    if node.gpus:
+        # Empty hides the devices from a job that was given none.
+        values["CUDA_VISIBLE_DEVICES"] = gpus
+        values["SLURM_JOB_GPUS"] = gpus
+    return _strings(values.items())
+
+
+def task_environments(order: LaunchOrder, node: Node) -> list[list[bytes]]:
+    """One list for each process to start on this node; empty if the job's command runs on another node only."""
+    names = [name for name, _ in order.nodes]
+    rank = names.index(node.name)
+    match order.spec.spread:
+        case Spread.JOB:
+            ranks = [0] if rank == 0 else []
+        case Spread.NODE:
+            ranks = [rank]
+        case Spread.TASK:
+            before = sum(count for _, count in order.nodes[:rank])
+            ranks = list(range(before, before + order.share.task_count))
+    return [_task_variables(task_rank, local_rank) for local_rank, task_rank in enumerate(ranks)]
+
+
+def _task_variables(task_rank: int, local_rank: int) -> list[bytes]:
+    return _strings(
+        (
+            ("HAL_TASK_RANK", str(task_rank)),
+            ("HAL_LOCAL_RANK", str(local_rank)),
+            ("SLURM_PROCID", str(task_rank)),
+            ("SLURM_LOCALID", str(local_rank)),
+        )
+    )
+
+
+def _array_variables(order: LaunchOrder) -> dict[str, str]:
+    array = order.spec.array
+    assert array is not None
+    index = str(order.key.index)
+    return {
+        "HAL_ARRAY_INDEX": index,
+        "SLURM_ARRAY_JOB_ID": str(order.key.job_id),
+        "SLURM_ARRAY_TASK_ID": index,
+        "SLURM_ARRAY_TASK_COUNT": str(sum(stop - start for start, stop in array.indices)),
+        "SLURM_ARRAY_TASK_MIN": str(array.indices[0][0]),
+        "SLURM_ARRAY_TASK_MAX": str(array.indices[-1][1] - 1),
+    }
+
+
+def _tasks_per_node(counts: list[int]) -> str:
+    """Slurm's run-length form: `2(x3),1`."""
+    runs: list[tuple[int, int]] = []
+    for count in counts:
+        if runs and runs[-1][0] == count:
+            runs[-1] = (count, runs[-1][1] + 1)
+        else:
+            runs.append((count, 1))
+    return ",".join(f"{count}(x{times})" if times > 1 else str(count) for count, times in runs)
+
+
+def _strings(pairs: Iterable[tuple[str, str]]) -> list[bytes]:
+    return [f"{name}={value}".encode("utf-8", "surrogateescape") for name, value in pairs]

@@ -1,0 +1,175 @@
+"""The record of an attempt: one append-only file per attempt, named by its key. The truth about what happened.
+
+    <directory>/claims/<job>.<index>.<attempt>
+
+Its existence is the claim: made with O_EXCL and made durable (fsync of the directory) before anything is executed. Its
+lines say what followed: `claim`, `start`, `cancel`, `end`, each with a checksum, so that a torn or damaged line is not
+believed. An flock on the file is held by the supervisor for life: whether an attempt is looked after is a question to
+the kernel, never a guess by process id. The `end` line is synced before anybody is told. Files go only when the
+journal of the daemon has the end.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import zlib
+
+CLAIMS = "claims"
+SCRIPTS = "scripts"
+DETAIL_LENGTH_MAX = 1000
+
+
+class End:
+    """How an attempt ended on this node, in plain values."""
+
+    __slots__ = ("cpu_s", "detail", "end_time_s", "exit_code", "kind", "peak_memory_bytes", "signal")
+
+    def __init__(self, kind: str, end_time_s: float, detail: str = "") -> None:
+        self.kind = kind
+        self.end_time_s = end_time_s
+        self.detail = detail
+        self.exit_code: int | None = None
+        self.signal: int | None = None
+        self.peak_memory_bytes: int | None = None
+        self.cpu_s: float | None = None
+
+
+class Record:
+    """What the lines of one file say."""
+
+    __slots__ = ("boot_id", "cancel_grace_s", "end", "marks", "start_time_s", "supervisor_pid")
+
+    def __init__(self) -> None:
+        self.boot_id = ""
+        self.start_time_s: float | None = None
+        self.supervisor_pid = 0
+        """Set by the `run` line, which is written before the first process is started."""
+        self.marks: list[bytes] = []
+        """Environment strings that only processes of this attempt have."""
+        self.cancel_grace_s: float | None = None
+        self.end: End | None = None
+
+
+def claim_line(boot_id: str) -> bytes:
+    """The attempt was taken in, under this boot of the machine."""
+    return _line("claim", boot_id)
+
+
+def run_line(supervisor_pid: int, marks: list[bytes]) -> bytes:
+    """From here on the attempt may have run: it is never launched again."""
+    return _line("run", str(supervisor_pid), *(mark.decode("ascii", "replace") for mark in marks))
+
+
+def start_line(start_time_s: float) -> bytes:
+    """The job's processes were started."""
+    return _line("start", repr(start_time_s))
+
+
+def cancel_line(grace_s: float) -> bytes:
+    return _line("cancel", repr(grace_s))
+
+
+def end_line(end: End) -> bytes:
+    return _line(
+        "end",
+        end.kind,
+        repr(end.end_time_s),
+        _optional(end.exit_code),
+        _optional(end.signal),
+        _optional(end.peak_memory_bytes),
+        _optional(end.cpu_s),
+        end.detail[:DETAIL_LENGTH_MAX],
+    )
+
+
+def parse(data: bytes) -> Record:
+    """Read the lines that are whole and undamaged; the first end counts."""
+    record = Record()
+    for line in data.split(b"\n"):
+        body = line[9:]
+        if len(line) < 10 or line[:8] != b"%08x" % zlib.crc32(body):
+            continue
+        kind, *values = body.decode("ascii").split("\t")
+        if kind == "claim":
+            record.boot_id = values[0]
+        elif kind == "run":
+            record.supervisor_pid = int(values[0])
+            record.marks = [mark.encode() for mark in values[1:]]
+        elif kind == "start":
+            record.start_time_s = float(values[0])
+        elif kind == "cancel":
+            record.cancel_grace_s = float(values[0])
+        elif kind == "end" and record.end is None:
+            record.end = _parse_end(values)
+    return record
+
+
+def read(descriptor: int) -> Record:
+    return parse(os.pread(descriptor, 1 << 16, 0))
+
+
+def read_named(directory: int, key: str) -> Record | None:
+    """The record of that attempt; None if there is none."""
+    try:
+        descriptor = os.open(key, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory)
+    except FileNotFoundError:
+        return None
+    try:
+        return read(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_key(name: str) -> bool:
+    """Whether the name is a key: three numbers, nothing that could be a path."""
+    parts = name.split(".")
+    return len(parts) == 3 and all(part.isascii() and part.isdigit() and len(part) < 20 for part in parts)
+
+
+def claim(directory: int, key: str) -> int | None:
+    """Create the record and lock it, not yet durable. None if the attempt was claimed before."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(key, flags, 0o600, dir_fd=directory)
+    except FileExistsError:
+        return None
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+def take_lock(directory: int, key: str) -> int | None:
+    """Open a record of which nobody holds the lock, and lock it. None if it is held, or gone."""
+    try:
+        descriptor = os.open(key, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def _line(*values: str) -> bytes:
+    data = b"\t".join(value.encode("unicode_escape") for value in values)
+    return b"%08x %s\n" % (zlib.crc32(data), data)
+
+
+def _optional(value: float | None) -> str:
+    return "" if value is None else repr(value)
+
+
+def _parse_end(values: list[str]) -> End:
+    end = End(values[0], float(values[1]), values[6].encode().decode("unicode_escape"))
+    end.exit_code = int(values[2]) if values[2] else None
+    end.signal = int(values[3]) if values[3] else None
+    end.peak_memory_bytes = int(values[4]) if values[4] else None
+    end.cpu_s = float(values[5]) if values[5] else None
+    return end

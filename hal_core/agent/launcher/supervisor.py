@@ -1,0 +1,218 @@
+"""The supervisor of one attempt: starts its processes, enforces the limit, ends the tree, writes the record.
+
+It is forked from the spawner, has its own session, and lives as long as the attempt does, whatever happens to the
+agent, the daemon or the spawner. It stays root (if the spawner is), so that the job cannot kill it or forge its record.
+Signals are taken one by one from the kernel's queue; no handler runs, so nothing here is concurrent.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from contextlib import suppress
+from resource import struct_rusage
+from typing import NoReturn
+
+from . import process, records, tree
+from .cgroups import Group
+from .fields import Order
+from .process import LaunchFailed
+
+SIGNALS = frozenset({signal.SIGCHLD, signal.SIGTERM})
+MARKS = (b"HAL_JOB_ID=", b"HAL_ARRAY_INDEX=", b"HAL_ATTEMPT=", b"HAL_NODE_NAME=")
+UNKILLABLE_S = 60.0
+"""How long to wait for killed processes to go. Some hang in the kernel (a dead file server); the end says so."""
+FULL_DISK_PAUSE_S = 1.0
+
+
+class Supervisor:
+    """What one supervisor knows. `claim` is the locked record; `hints` the pipe by which the agent is poked."""
+
+    def __init__(self, order: Order, claim: int, hints: int, group: Group, script_path: bytes) -> None:
+        self._order = order
+        self._claim = claim
+        self._hints = hints
+        self._group = group
+        self._has_group = False
+        self._script_path = script_path
+        self._leaders: set[int] = set()
+        self._first_failure: int | None = None
+        self._reason = ""
+        self._kill_time_s = math.inf
+        self._cpu_s = 0.0
+        self._peak_bytes = 0
+
+    def run(self) -> NoReturn:
+        """From claim to end record. Never returns; exit status 0 means that the end is on disk."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        os.setsid()
+        marks = [string for string in self._order.environment if string.startswith(MARKS)]
+        os.write(self._claim, records.run_line(os.getpid(), marks))
+        try:
+            self._start()
+        except LaunchFailed as failure:
+            end = records.End("launch_failed", time.time(), str(failure))
+            end.exit_code = failure.exit_code
+        else:
+            os.write(self._claim, records.start_line(time.time()))
+            deadline_s = time.monotonic() + self._order.program.walltime_s
+            if self._leaders:
+                self._poke()
+                self._wait(deadline_s)
+            end = records.End("", time.time())
+        self._finish(end)
+        os._exit(0)
+
+    def _start(self) -> None:
+        order = self._order
+        if order.fault:
+            raise LaunchFailed(order.fault)
+        if order.program.script:
+            write_script(self._script_path, order)
+        if order.cpus:
+            os.sched_setaffinity(0, order.cpus)
+        is_other_user = process.needs_other_user(order)
+        if not (is_other_user or order.memory_bytes or order.cpu_quota or order.pids_max):
+            self._leaders.update(process.start_plain(order, self._script_path))
+            return
+        self._has_group = True
+        try:
+            descriptors = self._group.create(order.memory_bytes, order.cpu_quota, order.pids_max)
+        except OSError as error:
+            raise LaunchFailed(f"cannot set the limits: {error.filename}: {error.strerror}") from None
+        self._leaders.update(process.start_forked(order, self._script_path, descriptors))
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    def _wait(self, deadline_s: float) -> None:
+        """Until the leaders are gone, or the first of several failed, or the order to end has been carried out."""
+        while True:
+            self._reap()
+            if not self._leaders:
+                return
+            if self._first_failure is not None and not self._reason:
+                self._terminate("failure")
+            now_s = time.monotonic()
+            if now_s >= self._kill_time_s:
+                return  # _finish kills what is left.
+            if now_s >= deadline_s and not self._reason:
+                self._terminate("time_limit")
+            until_s = self._kill_time_s if self._reason else deadline_s
+            taken = _next_signal(until_s - now_s)
+            if taken == signal.SIGTERM:
+                self._terminate("cancelled")
+
+    def _terminate(self, reason: str) -> None:
+        """SIGTERM to the whole tree; SIGKILL follows after the grace."""
+        grace_s = self._order.program.grace_s
+        if reason == "cancelled":
+            ordered_s = records.read(self._claim).cancel_grace_s
+            grace_s = grace_s if ordered_s is None else ordered_s
+        self._reason = self._reason or reason
+        self._kill_time_s = min(self._kill_time_s, time.monotonic() + grace_s)
+        if grace_s > 0:
+            tree.signal_tree(signal.SIGTERM)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                self._leaders.clear()
+                return
+            if pid == 0:
+                return
+            self._on_reaped(pid, status, usage)
+
+    def _on_reaped(self, pid: int, status: int, usage: struct_rusage) -> None:
+        self._cpu_s += usage.ru_utime + usage.ru_stime
+        self._peak_bytes = max(self._peak_bytes, usage.ru_maxrss * 1024)
+        if pid in self._leaders:
+            self._leaders.remove(pid)
+            if status != 0 and self._first_failure is None:
+                self._first_failure = status
+
+    def _finish(self, end: records.End) -> None:
+        """Nothing of the attempt runs any more when the end is written."""
+        if self._has_group:
+            self._group.kill()
+        is_empty = tree.reap_and_kill(time.monotonic() + UNKILLABLE_S, self._on_reaped)
+        if not end.kind:
+            self._describe(end)
+        if self._has_group:
+            self._group.remove()
+        if not is_empty:
+            end.detail = (end.detail + "; some of its processes could not be killed").lstrip("; ")
+        if self._order.program.script:
+            _unlink(self._script_path)
+        write_durably(self._claim, records.end_line(end))
+        self._poke()
+
+    def _describe(self, end: records.End) -> None:
+        status = self._first_failure or 0
+        code = os.waitstatus_to_exitcode(status)
+        end.cpu_s = round(self._cpu_s, 6)
+        end.peak_memory_bytes = self._peak_bytes
+        if self._has_group and (peak := self._group.peak_memory_bytes()) is not None:
+            end.peak_memory_bytes = peak
+        end.exit_code, end.signal = (code, None) if code >= 0 else (None, -code)
+        if self._reason in ("cancelled", "time_limit"):
+            end.kind = self._reason
+        elif status != 0 and self._has_group and self._group.oom_kill_count() > 0:
+            end.kind = "out_of_memory"
+            end.detail = f"the limit was {self._order.memory_bytes} bytes"
+        else:
+            end.kind = "exited" if code >= 0 else "signalled"
+
+    def _poke(self) -> None:
+        poke(self._hints, self._order.key)
+
+
+def poke(hints: int, key: str) -> None:
+    """Tell the agent to look at a record. Only a hint: if the pipe is full the agent will look at all of them."""
+    with suppress(BlockingIOError):
+        os.write(hints, key.encode() + b"\n")
+
+
+def write_durably(claim: int, line: bytes) -> None:
+    """Append and sync; on a full disk wait for space, because an end must not get lost."""
+    while True:
+        try:
+            os.write(claim, line)
+            os.fdatasync(claim)
+            return
+        except OSError as error:
+            os.write(2, f"record not written: {error.strerror}; trying again\n".encode())
+            time.sleep(FULL_DISK_PAUSE_S)
+
+
+def write_script(path: bytes, order: Order) -> None:
+    """The script's text as a file that only its owner can read, in a directory that only we can write."""
+    try:
+        _unlink(path)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o500)
+        try:
+            if process.needs_other_user(order):
+                os.fchown(descriptor, order.program.uid, order.program.gid)
+            text = memoryview(order.program.script)
+            while text:
+                text = text[os.write(descriptor, text) :]
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise LaunchFailed(f"cannot write the script on this node: {error.strerror}") from None
+
+
+def _next_signal(wait_s: float) -> int:
+    """The next signal in the queue, or 0 when the time is over."""
+    if wait_s == math.inf:
+        return signal.sigwaitinfo(SIGNALS).si_signo
+    taken = signal.sigtimedwait(SIGNALS, max(wait_s, 0.0))
+    return taken.si_signo if taken is not None else 0
+
+
+def _unlink(path: bytes) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)

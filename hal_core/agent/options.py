@@ -1,0 +1,52 @@
+"""What an agent is told about itself, and what it finds out about its machine. No side effects beyond reading."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import attrs
+
+from hal_core.agent.launcher.cgroups import this_machine
+from hal_core.models.node import Node
+
+
+@attrs.frozen
+class AgentOptions:
+    """`state_directory` belongs to this agent alone. Jobs of other users must be able to pass through its parents."""
+
+    node: Node
+    state_directory: Path
+    daemon_socket: Path
+    pids_max: int = 0
+    """Processes per job; 0 means no limit."""
+    does_limit_cpus: bool | None = None
+    """CPU quota by cgroup beside the binding. None: for jobs of other users, who could undo the binding."""
+    is_ephemeral: bool = False
+    """At the end of the agent everything ends: jobs are killed and the spawner stops."""
+
+
+@attrs.frozen
+class Machine:
+    """What this machine can do for jobs. `cpus` are the CPU numbers to bind to, by declared index."""
+
+    uid: int
+    cpus: tuple[int, ...]
+    """Empty: jobs are not bound."""
+    boot_id: str
+    missing: tuple[str, ...]
+
+
+def inspect_machine(options: AgentOptions) -> Machine:
+    """Look at the machine under the agent. The state directory must exist."""
+    usable = sorted(os.sched_getaffinity(0))
+    missing = list(this_machine(str(options.state_directory)).missing)
+    declared = options.node.cpu_count
+    if declared > len(usable):
+        missing.append(f"CPU binding: {declared} CPUs are declared, this machine has {len(usable)}")
+        usable = []
+    uid = os.geteuid()
+    if uid != 0:
+        missing.append(f"jobs of other users: the agent runs as uid {uid}, not as root")
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return Machine(uid, tuple(usable[:declared]), boot_id, tuple(missing))

@@ -1,0 +1,129 @@
+"""The agent's connection to its spawner: starts one if there is none, finds it again after a restart of either.
+
+What was ordered and is not yet seen in a record is kept and sent again to the next spawner: orders are idempotent by
+key, so sending twice is safe and forgetting is not.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import trio
+
+from hal_core.agent.launcher import records
+from hal_core.agent.launcher.fields import Order
+from hal_core.agent.orders import cancel_frame, launch_frame, stop_frame
+
+CONNECT_TRIES = 1000
+CONNECT_PAUSE_S = 0.005
+RESTART_PAUSE_S = 0.5
+ORDERS_PER_FRAME = 32
+"""Claims of one frame are made durable by one sync before the first starts: few enough for a short wait."""
+
+log = logging.getLogger(__name__)
+
+
+class SpawnerLink:
+    """`pending` and `cancels` are what the spawner was told and no record shows yet."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._stream: trio.SocketStream | None = None
+        self._sending = trio.Lock()
+        self.pending: dict[str, Order] = {}
+        self.cancels: dict[str, float] = {}
+        self._overdue: set[str] = set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep connected to a living spawner until cancelled."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                self._stream = stream = await self._connect(nursery)
+                self._overdue = {*self.pending, *self.cancels}
+                await self.resend()
+                task_status.started()
+                task_status = trio.TASK_STATUS_IGNORED
+                await _until_closed(stream)
+                self._stream = None
+                await stream.aclose()
+                log.warning("the spawner is gone; starting another, running jobs are not touched")
+                await trio.sleep(RESTART_PAUSE_S)
+
+    async def launch(self, orders: Sequence[Order]) -> None:
+        self.pending.update((order.key, order) for order in orders)
+        await self._send(_launch_data(orders))
+
+    async def cancel(self, key: str, grace_s: float) -> None:
+        self.cancels[key] = grace_s
+        await self._send(cancel_frame(key, grace_s))
+
+    async def stop(self) -> None:
+        """The spawner ends when its last supervisor has."""
+        await self._send(stop_frame())
+
+    async def resend(self) -> None:
+        """Order again what no record shows since the last call, for instance because the disk was full."""
+        data = _launch_data([order for key, order in self.pending.items() if key in self._overdue])
+        data += b"".join(cancel_frame(key, grace_s) for key, grace_s in self.cancels.items() if key in self._overdue)
+        self._overdue = {*self.pending, *self.cancels}
+        if data:
+            await self._send(data)
+
+    async def until_gone(self) -> None:
+        if self._stream is not None:
+            await _until_closed(self._stream)
+
+    async def _send(self, data: bytes) -> None:
+        if self._stream is None:
+            return  # Sent when a spawner is there.
+        try:
+            async with self._sending:
+                await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # `run` notices as well, and sends everything again to the next spawner.
+
+    async def _connect(self, nursery: trio.Nursery) -> trio.SocketStream:
+        path = str(self._directory / "spawner.sock")
+        try:
+            return await trio.open_unix_socket(path)
+        except OSError:
+            nursery.start_soon(self._start)
+        for _ in range(CONNECT_TRIES):
+            await trio.sleep(CONNECT_PAUSE_S)
+            try:
+                return await trio.open_unix_socket(path)
+            except OSError:
+                continue
+        raise TimeoutError(f"the spawner does not start; see {self._directory / 'spawner.log'}")
+
+    async def _start(self) -> None:
+        """Start a spawner that outlives us, and reap it if it ends: at once, if one is running already."""
+        program = Path(records.__file__).with_name("__main__.py")
+        async with await trio.open_file(self._directory / "spawner.log", "ab") as errors:
+            process = await trio.lowlevel.open_process(
+                [sys.executable, "-I", "-S", str(program), str(self._directory)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors.fileno(),
+                start_new_session=True,
+                cwd="/",
+                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+            )
+        await process.wait()
+
+
+def _launch_data(orders: Sequence[Order]) -> bytes:
+    batches = (orders[at : at + ORDERS_PER_FRAME] for at in range(0, len(orders), ORDERS_PER_FRAME))
+    return b"".join(launch_frame(batch) for batch in batches)
+
+
+async def _until_closed(stream: trio.SocketStream) -> None:
+    try:
+        while await stream.receive_some(1024):
+            pass
+    except trio.BrokenResourceError:
+        pass

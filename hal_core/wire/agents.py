@@ -1,0 +1,116 @@
+"""The daemon's end of a connection to an agent: for every executor whose nodes run HAL's agent.
+
+It knows the protocol and nothing else: who may connect, which node is which and what silence means for a job is the
+executor's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import trio
+
+from hal_core.errors import WireError
+from hal_core.models.effect import CancelOrder, LaunchOrder
+from hal_core.models.message import PartStatus
+from hal_core.models.node import Node
+from hal_core.models.placement import AttemptKey
+from hal_core.wire import messages
+from hal_core.wire.frames import FrameStream
+
+HELLO_TIMEOUT_S = 10.0
+PART_COUNT_MAX = 1_000_000
+SILENCE_HEARTBEATS = 3
+"""A peer that misses so many heartbeats is gone."""
+
+
+@attrs.frozen
+class Introduction:
+    """What an agent said of itself. `parts` is everything that its node still has records of."""
+
+    node: Node
+    boot_id: str
+    missing: tuple[str, ...]
+    parts: tuple[PartStatus, ...]
+
+
+class AgentLink:
+    """One connection. Use: `introduce`, then `welcome` or `refuse`, then `receive` in a loop while others send."""
+
+    def __init__(self, stream: trio.abc.Stream, heartbeat_s: float = 5.0) -> None:
+        self._frames = FrameStream(stream, messages.FROM_AGENT)
+        self._heartbeat_s = heartbeat_s
+        self._early: list[object] = []
+
+    async def introduce(self) -> Introduction:
+        """Wait for the agent's Hello and all its parts. Raises WireError if it does not introduce itself properly."""
+        parts: list[PartStatus] = []
+        hello: messages.Hello | None = None
+        with trio.move_on_after(HELLO_TIMEOUT_S) as timeout:
+            while hello is None or len(parts) < hello.part_count:
+                received = await self._frames.receive()
+                if not received:
+                    raise WireError("the agent went away before it had introduced itself")
+                for message in received:
+                    if hello is None:
+                        hello = self._checked(message)
+                    elif isinstance(message, messages.Report) and len(parts) < hello.part_count:
+                        parts += message.parts
+                        timeout.deadline = trio.current_time() + HELLO_TIMEOUT_S
+                    else:
+                        self._early.append(message)
+        if hello is None or len(parts) < hello.part_count:
+            raise WireError(f"the agent did not introduce itself within {HELLO_TIMEOUT_S:g} s")
+        return Introduction(hello.node, hello.boot_id, hello.missing, tuple(parts))
+
+    async def welcome(self, epoch: int) -> None:
+        await self._frames.send(messages.Welcome(messages.PROTOCOL_VERSION, epoch, self._heartbeat_s))
+
+    async def refuse(self, text: str) -> None:
+        await self._frames.send(messages.Refusal(text))
+
+    async def receive(self) -> list[PartStatus]:
+        """Reports since the last call, perhaps none but never for long; raises WireError when the agent is gone."""
+        received: list[object] = self._early
+        self._early = []
+        if not received:
+            with trio.move_on_after(self._heartbeat_s * SILENCE_HEARTBEATS) as timeout:
+                received = await self._frames.receive()
+            if timeout.cancelled_caught:
+                raise WireError(f"no heartbeat for {self._heartbeat_s * SILENCE_HEARTBEATS:g} s")
+            if not received:
+                raise WireError("the agent closed the connection")
+        parts: list[PartStatus] = []
+        for message in received:
+            match message:
+                case messages.Report():
+                    parts += message.parts
+                case messages.Heartbeat():
+                    await self._frames.send(message)
+                case _:
+                    raise WireError(f"unexpected {type(message).__name__}")
+        return parts
+
+    async def launch(self, orders: Sequence[LaunchOrder]) -> None:
+        """All orders of one epoch. Raises WireError if the agent is gone."""
+        await self._frames.send(*messages.launch_frames(orders))
+
+    async def cancel(self, epoch: int, orders: Sequence[CancelOrder]) -> None:
+        await self._frames.send(*messages.cancel_frames(epoch, orders))
+
+    async def forget(self, epoch: int, keys: Sequence[AttemptKey]) -> None:
+        await self._frames.send(*messages.forget_frames(epoch, keys))
+
+    async def aclose(self) -> None:
+        await trio.aclose_forcefully(self._frames.stream)
+
+    @staticmethod
+    def _checked(message: object) -> messages.Hello:
+        if not isinstance(message, messages.Hello):
+            raise WireError(f"a {type(message).__name__} before Hello")
+        if message.protocol != messages.PROTOCOL_VERSION:
+            raise WireError(f"protocol version {message.protocol}; this daemon speaks {messages.PROTOCOL_VERSION}")
+        if not 0 <= message.part_count <= PART_COUNT_MAX:
+            raise WireError(f"a Hello that announces {message.part_count} parts")
+        return message

@@ -1,0 +1,150 @@
+"""The verbs between daemon and agent. The agent dials and says Hello; the daemon answers Welcome or Refusal.
+
+Every order carries the epoch of the daemon that gave it. Batches that are too large for a frame are split by
+`*_frames`, which needs no help from the receiver: each part means the same by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, TypeVar
+
+import attrs
+
+from hal_core.errors import WireError
+from hal_core.models.effect import CancelOrder, LaunchOrder
+from hal_core.models.job import JobSpec, Owner
+from hal_core.models.message import PartStatus
+from hal_core.models.node import Node, NodeName
+from hal_core.models.placement import AttemptKey, Share
+from hal_core.wire.frames import fits
+
+T = TypeVar("T")
+
+PROTOCOL_VERSION: Final = 1
+BATCH_COUNT_MAX: Final = 256
+"""Orders in one frame: the agent starts with the first while the next frame is on its way."""
+
+
+@attrs.frozen
+class Hello:
+    """The agent's first message. Everything it has records of follows: `part_count` parts, in Reports.
+
+    `missing` says in plain words what this node cannot do (limits, binding, other users).
+    """
+
+    protocol: int
+    node: Node
+    boot_id: str
+    part_count: int
+    missing: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Welcome:
+    """The daemon takes the agent. `epoch` is the newest known to the executor (0: none yet)."""
+
+    protocol: int
+    epoch: int
+    heartbeat_s: float
+
+
+@attrs.frozen
+class Refusal:
+    """The daemon does not take the agent; the text is for its log. The agent tries again later."""
+
+    text: str
+
+
+@attrs.frozen
+class JobPart:
+    """What several orders have in common. Sent once per frame."""
+
+    owner: Owner
+    spec: JobSpec
+    nodes: tuple[tuple[NodeName, int], ...]
+
+
+@attrs.frozen
+class Launch:
+    """Start these attempts. `parts` holds (key, number of the job in `jobs`, share)."""
+
+    epoch: int
+    jobs: tuple[JobPart, ...]
+    parts: tuple[tuple[AttemptKey, int, Share], ...]
+
+    def orders(self) -> Iterator[LaunchOrder]:
+        for key, number, share in self.parts:
+            if not 0 <= number < len(self.jobs):
+                raise WireError(f"order {key} names job {number} of {len(self.jobs)}")
+            job = self.jobs[number]
+            yield LaunchOrder(key, job.owner, job.spec, share, job.nodes, self.epoch)
+
+
+@attrs.frozen
+class Cancel:
+    epoch: int
+    orders: tuple[CancelOrder, ...]
+
+
+@attrs.frozen
+class Forget:
+    epoch: int
+    keys: tuple[AttemptKey, ...]
+
+
+@attrs.frozen
+class Report:
+    """Parts that started or ended."""
+
+    parts: tuple[PartStatus, ...]
+
+
+@attrs.frozen
+class Heartbeat:
+    """Said by both sides when they have said nothing else for a while."""
+
+
+FROM_AGENT: Final = (Hello, Report, Heartbeat)
+FROM_DAEMON: Final = (Welcome, Refusal, Launch, Cancel, Forget, Heartbeat)
+
+
+def launch_frames(orders: Sequence[LaunchOrder]) -> Iterator[Launch]:
+    """The orders (all of one epoch) as messages that fit into frames; a job is not repeated within one."""
+    for batch in _batches(orders):
+        jobs: dict[int, int] = {}
+        common: list[JobPart] = []
+        parts = []
+        for order in batch:
+            # Orders of one array share the spec object; the gang's nodes may still differ between its elements.
+            at = jobs.get(id(order.spec))
+            if at is None or common[at].nodes != order.nodes or common[at].owner != order.owner:
+                at = jobs[id(order.spec)] = len(common)
+                common.append(JobPart(order.owner, order.spec, order.nodes))
+            parts.append((order.key, at, order.share))
+        message = Launch(batch[0].epoch, tuple(common), tuple(parts))
+        if len(batch) == 1 or fits(message):
+            yield message
+        else:
+            half = len(batch) // 2
+            yield from launch_frames(batch[:half])
+            yield from launch_frames(batch[half:])
+
+
+def report_frames(parts: Sequence[PartStatus]) -> Iterator[Report]:
+    for batch in _batches(parts):
+        yield Report(tuple(batch))
+
+
+def cancel_frames(epoch: int, orders: Sequence[CancelOrder]) -> Iterator[Cancel]:
+    for batch in _batches(orders):
+        yield Cancel(epoch, tuple(batch))
+
+
+def forget_frames(epoch: int, keys: Sequence[AttemptKey]) -> Iterator[Forget]:
+    for batch in _batches(keys):
+        yield Forget(epoch, tuple(batch))
+
+
+def _batches(items: Sequence[T]) -> Iterable[Sequence[T]]:
+    return (items[at : at + BATCH_COUNT_MAX] for at in range(0, len(items), BATCH_COUNT_MAX))
