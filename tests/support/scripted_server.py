@@ -6,7 +6,9 @@ tested against somebody else's writer.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import socketserver
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -61,9 +63,13 @@ class ScriptedServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Stop as a daemon does that is killed: nobody listens any more, and every connection is cut."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        for connection in self._server.connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def answer(self, method: str, path: str, reply: Reply | Responder | dict[str, Any]) -> None:
         """Answer this method and path (without query) with a reply, a body, or whatever the function says."""
@@ -81,6 +87,15 @@ class _Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
     request_queue_size = 64
     scripted: ScriptedServer
+
+    def __init__(self, path: str, handler: type[BaseHTTPRequestHandler]) -> None:
+        self.connections: list[socket.socket] = []
+        super().__init__(path, handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, address = super().get_request()
+        self.connections.append(connection)
+        return connection, address
 
 
 class _Handler(BaseHTTPRequestHandler):
