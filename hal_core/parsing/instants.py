@@ -29,7 +29,7 @@ def parse_instant(text: str, now_s: float, zone: tzinfo = UTC) -> float:
         raise wrong(f"{shown(text)} is not a time; {_HINT}") from None
     if instant_s > now_s + DURATION_S_MAX:
         raise wrong(f"{shown(text)} is more than 3650 days ahead")
-    return instant_s
+    return max(instant_s, 0.0)
 
 
 def format_instant(instant_s: float) -> str:
