@@ -137,7 +137,7 @@ class Connection:
             await self._run_app(exchange)
             return exchange.end()
         except _Refusal as refusal:
-            await self._refuse(refusal)
+            await self._refuse(refusal, exchange.body_bytes_left if exchange is not None else 0)
             return False
 
     async def _run_app(self, exchange: _Exchange) -> None:
@@ -234,8 +234,11 @@ class Connection:
             if scope.cancelled_caught:
                 raise ClientGone("the client does not read")
 
-    async def _refuse(self, refusal: _Refusal) -> None:
-        """Answer with an error if nothing was answered yet; then close so that the peer can still read it."""
+    async def _refuse(self, refusal: _Refusal, body_bytes_left: int) -> None:
+        """Answer with an error if nothing was answered yet; then close so that the peer can still read it.
+
+        A peer that is still sending does not read: so what an allowed body would have held is taken and dropped.
+        """
         if self._h11.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
         body = error_body(refusal.kind, refusal.text)
@@ -253,7 +256,9 @@ class Connection:
             if isinstance(self._stream, trio.abc.HalfCloseableStream):
                 await self._stream.send_eof()
             dropped = 0
-            while dropped < RECEIVE_BYTES and (data := await self._stream.receive_some(RECEIVE_BYTES)):
+            while dropped < body_bytes_left + RECEIVE_BYTES and (
+                data := await self._stream.receive_some(RECEIVE_BYTES)
+            ):
                 dropped += len(data)
 
     def encode(self, event: Any) -> bytes:
@@ -281,6 +286,11 @@ class _Exchange:
         self._is_body_done = False
         self._start: AsgiMessage | None = None
         self.refusal: _Refusal | None = None
+
+    @property
+    def body_bytes_left(self) -> int:
+        """What may still come before the body is too large."""
+        return max(0, self._body_bytes_max - self._body_bytes)
 
     def scope(self, peer: Peer) -> Scope:
         return {

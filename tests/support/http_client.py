@@ -49,7 +49,9 @@ class Client:
     async def send(self, raw: bytes) -> None:
         await self.stream.send_all(raw)
 
-    async def request(self, method: str, target: str, body: Any = None, headers: dict[str, str] | None = None) -> Response:
+    async def request(
+        self, method: str, target: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> Response:
         """A well-formed request and its answer. A body that is not bytes is sent as JSON."""
         await self.send(request_bytes(method, target, body, headers))
         return await self.response(method)

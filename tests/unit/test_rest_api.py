@@ -40,7 +40,8 @@ async def test_a_submission_is_answered_once_with_its_warnings_and_repeats_are_t
 
 async def test_all_problems_of_a_submission_are_told_at_once(api: Api) -> None:
     answer = await api.post(
-        "/v1/jobs", {"client_id": "c", "command": ["x"], "options": [["time", "abc"], ["nodes", "0"], ["colour", "red"]]}
+        "/v1/jobs",
+        {"client_id": "c", "command": ["x"], "options": [["time", "abc"], ["nodes", "0"], ["colour", "red"]]},
     )
     assert (answer.status, answer.kind) == (422, "invalid_input")
     assert answer.places == ["--time", "--nodes", "--colour"]
@@ -66,7 +67,11 @@ async def test_unknown_fields_come_with_the_nearest_name(api: Api) -> None:
 
 async def test_bulk_takes_all_or_none_and_answers_ids_as_ranges(api: Api) -> None:
     common = {"client_id": "b", "working_directory": "/tmp", "options": [["time", "10"]], "environment": ["A=1"]}
-    jobs = [{"command": ["/bin/true"]}, {"command": ["/bin/true", "x"]}, {"options": [["job-name", "odd"]], "command": ["y"]}]
+    jobs = [
+        {"command": ["/bin/true"]},
+        {"command": ["/bin/true", "x"]},
+        {"options": [["job-name", "odd"]], "command": ["y"]},
+    ]
     answer = await api.post("/v1/jobs/bulk", {"common": common, "jobs": jobs})
     assert (answer.status, answer.json()) == (201, {"job_ids": "1-3", "count": 3, "warnings": []})
     assert (await api.post("/v1/jobs/bulk", {"common": common, "jobs": jobs})).status == 200
@@ -75,7 +80,9 @@ async def test_bulk_takes_all_or_none_and_answers_ids_as_ranges(api: Api) -> Non
     record = api.kernel.state.jobs[3]
     assert (record.spec.name, record.spec.walltime_s, record.client_id) == ("odd", 600.0, "b.2")
     assert api.kernel.state.jobs[2].spec.command == ("/bin/true", "x")
-    bad = await api.post("/v1/jobs/bulk", {"common": {"client_id": "c"}, "jobs": [{"command": ["x"]}, {"comand": []}, {}]})
+    bad = await api.post(
+        "/v1/jobs/bulk", {"common": {"client_id": "c"}, "jobs": [{"command": ["x"]}, {"comand": []}, {}]}
+    )
     assert bad.status == 422
     assert bad.places[0] == "jobs[1].comand"
     assert len(api.kernel.state.jobs) == 4
@@ -101,7 +108,10 @@ async def test_bulk_parses_what_its_entries_share_once(api: Api) -> None:
         ({"common": {"client_id": "c"}, "jobs": [7]}, "jobs[0]"),
         ({"common": {"client_id": "c", "uid": 0}, "jobs": [{"command": ["x"]}]}, "common.uid"),
         ({"common": {"client_id": "c"}, "jobs": [{"command": ["x", "a\0"]}]}, "jobs[0].command[1]"),
-        ({"common": {"client_id": "c", "options": [["wrap", "x"]]}, "jobs": [{"arguments": ["x"]}]}, "jobs[0].arguments"),
+        (
+            {"common": {"client_id": "c", "options": [["wrap", "x"]]}, "jobs": [{"arguments": ["x"]}]},
+            "jobs[0].arguments",
+        ),
         ({"common": {"client_id": "c"}, "jobs": [{}] * 10_001}, "jobs"),
     ],
 )

@@ -1,0 +1,81 @@
+"""The table of rights, cell by cell as documented, and held against every route that changes something."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.support.rest_api import ADA, ADMINISTRATOR, BOB, OPERATOR, serving_api
+
+from hal_core.models.job import Owner
+from hal_core.rest.app import all_routes
+from hal_core.rest.rights import RIGHTS, Caller, Forbidden, Role, Verb
+
+OWN, OTHER = Owner("ada", 1, 1), Owner("bob", 2, 2)
+EXPECTED = {
+    # verb: (user own, user other, operator own, operator other, administrator own, administrator other)
+    Verb.SUBMIT: "+-+-+-",
+    Verb.SEE_JOB: "++++++",
+    Verb.SEE_PRIVATE: "+-+-++",
+    Verb.CONTROL_JOB: "+-++++",
+    Verb.RELEASE_FOREIGN_HOLD: "--++++",
+    Verb.LOWER_PRIORITY: "+-++++",
+    Verb.RAISE_PRIORITY: "--++++",
+    Verb.SEE_NODES: "++++++",
+    Verb.CONTROL_NODE: "--++++",
+    Verb.SEE_HAL: "++++++",
+}
+
+
+@pytest.mark.parametrize("verb", Verb)
+def test_every_cell_is_as_documented(verb: Verb) -> None:
+    cells = ""
+    for role in Role:
+        caller = Caller("ada", 1, 1, role)
+        cells += "".join("+" if caller.may(verb, owner) else "-" for owner in (OWN, OTHER))
+    assert cells == EXPECTED[verb]
+
+
+def test_a_refusal_says_who_can_help() -> None:
+    with pytest.raises(Forbidden, match="as user you may not drain or resume nodes; ask an operator or administrator"):
+        Caller("ada", 1, 1, Role.USER).insist(Verb.CONTROL_NODE)
+
+
+CHANGES = {
+    # route: (ada's own, bob on ada's, operator on ada's, administrator on ada's)
+    ("/v1/jobs/{job_id}/hold", "{}"): (200, 403, 200, 200),
+    ("/v1/jobs/{job_id}/release", "{}"): (200, 403, 200, 200),
+    ("/v1/jobs/{job_id}/requeue", "{}"): (200, 403, 200, 200),
+    ("/v1/jobs/{job_id}/priority", '{"priority": -1}'): (200, 403, 200, 200),
+    ("/v1/jobs/{job_id}/priority", '{"priority": 1}'): (403, 403, 200, 200),
+    ("/v1/jobs/{job_id}/cancel", "{}"): (200, 403, 200, 200),
+    ("/v1/nodes/{name}/drain", '{"reason": "x"}'): (403, 403, 200, 200),
+    ("/v1/nodes/{name}/resume", "{}"): (403, 403, 200, 200),
+}
+
+
+@pytest.mark.parametrize("role", range(4), ids=["own", "other", "operator", "administrator"])
+@pytest.mark.parametrize(("path", "body"), CHANGES)
+async def test_every_change_asks_for_the_right(tmp_path: Path, path: str, body: str, role: int) -> None:
+    async with serving_api(tmp_path / "s") as api:
+        job_id = await api.submit(uid=ADA)
+        sequence = api.kernel.durable_sequence
+        target = path.format(job_id=job_id, name="n1")
+        answer = await api.post(target, body.encode(), uid=(ADA, BOB, OPERATOR, ADMINISTRATOR)[role])
+        assert answer.status == CHANGES[path, body][role]
+        if answer.status == 403:
+            assert answer.kind == "forbidden"
+            assert api.kernel.durable_sequence == sequence
+
+
+def test_no_route_that_changes_something_is_left_out() -> None:
+    changing = {route.path for route in all_routes("0") if route.method != "GET"}
+    assert changing == {path for path, _ in CHANGES} | {"/v1/jobs", "/v1/jobs/bulk"}
+
+
+async def test_raising_the_priority_at_submission_needs_the_right_too(tmp_path: Path) -> None:
+    async with serving_api(tmp_path / "s") as api:
+        job = {"client_id": "c", "command": ["x"], "options": [["priority", "5"]]}
+        assert (await api.post("/v1/jobs", job)).kind == "forbidden"
+        assert (await api.post("/v1/jobs/bulk", {"jobs": [job]})).kind == "forbidden"
+        assert (await api.post("/v1/jobs", job, uid=OPERATOR)).status == 201
