@@ -12,12 +12,14 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 from hal_core import errors
 from hal_core.kernel.journal_files import Disk, FileLock, FileSystem, Mark, MarkFile, lock_directory, make_private
 from hal_core.kernel.journal_format import (
+    DATABASE_ERRORS,
     DATABASE_NAME,
     FORMAT_VERSION,
     INSERT_EVENT,
@@ -77,8 +79,10 @@ class Journal:
         """
         try:
             return cls(directory, Disk() if file_system is None else file_system, connect)
-        except (OSError, sqlite3.Error) as error:
+        except OSError as error:
             raise errors.Unavailable(f"the journal in {directory} cannot be opened: {error}", _RETRY_AFTER_S) from error
+        except DATABASE_ERRORS as error:
+            raise _open_error(directory / DATABASE_NAME, error) from error
 
     @property
     def epoch(self) -> int:
@@ -210,3 +214,15 @@ class Journal:
             "verified the journal"
         )
         return errors.Unavailable(self._failure, _RETRY_AFTER_S)
+
+
+def _open_error(path: Path, error: Exception) -> errors.HalError:
+    """What SQLite means, with the journal closed again."""
+    with closing(JournalReader(path.parent)) as reader:
+        # A damaged header makes SQLite treat a file as read-only that anybody can see is not.
+        if error_name(error) != "SQLITE_READONLY" or not os.access(path, os.W_OK):
+            return reader.translated(error, None)
+        sequence = reader.first_damaged()
+    return errors.JournalDamaged(
+        f"the header of {path} is damaged, event {sequence} may be lost; restore a backup", sequence
+    )

@@ -55,6 +55,12 @@ RETRYABLE: Final = frozenset(
 A failed sync is not among them: the kernel may have dropped the pages and call the next sync a success."""
 
 
+DATABASE_ERRORS: Final = (sqlite3.Error, ValueError)
+"""What a damaged database can raise. ValueError: a text, even that of SQLite's own message, which is no UTF-8."""
+
+_DAMAGE: Final = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR", "SQLITE_FORMAT", "SQLITE_SCHEMA", "SQLITE_TOOBIG")
+
+
 def chain_hash(previous: bytes, sequence: int, time_s: float, kind: str, version: int, body: bytes) -> bytes:
     """The link of one event. Lengths are fixed or hashed too, so that no two events read the same."""
     name = kind.encode()
@@ -118,15 +124,17 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def error_name(error: sqlite3.Error) -> str:
+def error_name(error: Exception) -> str:
     """`SQLITE_FULL` and the like; the module's own errors have none."""
+    if isinstance(error, ValueError):
+        return "SQLITE_CORRUPT"
     return getattr(error, "sqlite_errorname", None) or "SQLITE_ERROR"
 
 
-def is_damage(error: sqlite3.Error) -> bool:
+def is_damage(error: Exception) -> bool:
     """Whether the error says that the file is wrong, rather than that the disk or the rights are."""
     name = error_name(error)
-    return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR", "SQLITE_FORMAT", "SQLITE_SCHEMA"))
+    return name.startswith(_DAMAGE)
 
 
 def sqlite_warning(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str:

@@ -31,6 +31,9 @@ HISTORY_SCHEMA: Final = (
     "CREATE INDEX history_by_user ON history (user, end_time_s)",
 )
 
+_INTEGER_MAX: Final = (1 << 63) - 1
+"""Of SQLite. The models allow no single amount beyond it, but a product may be."""
+
 # OR REPLACE: history is a copy, and must never be what stops the journal.
 _INSERT_JOB: Final = "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT_PLACEMENT: Final = "INSERT OR REPLACE INTO placements VALUES (?, ?, ?, ?, ?)"
@@ -41,7 +44,7 @@ _INSERT_END: Final = """
     FROM (SELECT 1) LEFT JOIN jobs ON jobs.job_id = ?2
 """
 
-_SELECT: Final = """
+SELECT_HISTORY: Final = """
     SELECT h.sequence, h.job_id, h.elements, h.attempt, h.user, h.name, h.partition,
            ifnull(jobs.account, '') AS account, h.state, h.kind, h.exit_code, h.signal, h.ended_by, h.detail,
            jobs.submit_time_s, h.start_time_s, h.end_time_s,
@@ -105,7 +108,7 @@ def read_history(
         after = ">" if filters.is_oldest_first else "<"
         conditions.append(f"(h.end_time_s, h.sequence) {after} (:cursor_time_s, :cursor)")
         values |= {"cursor": cursor, "cursor_time_s": _cursor_time_s(connection, cursor)}
-    statement = _SELECT.format(
+    statement = SELECT_HISTORY.format(
         index=_index(filters),
         conditions=" AND ".join(conditions),
         order="ASC" if filters.is_oldest_first else "DESC",
@@ -120,7 +123,7 @@ def read_history(
 
 def _job_row(event: JobSubmitted) -> tuple[Any, ...]:
     spec = event.spec
-    cpus = spec.task_count * spec.cpus_per_task
+    cpus = min(spec.task_count * spec.cpus_per_task, _INTEGER_MAX)
     return (
         *(event.job_id, event.owner.user, spec.name, spec.partition, spec.account),
         *(event.time_s, spec.node_count, cpus, spec.walltime_s),
@@ -159,5 +162,6 @@ def _cursor_time_s(connection: sqlite3.Connection, cursor: int) -> float:
 
 
 def _entry(row: dict[str, Any]) -> HistoryEntry:
-    nodes = tuple(row.pop("nodes").split(",")) if row["nodes"] else ()
-    return HistoryEntry(state=JobState(row.pop("state")), kind=EndKind(row.pop("kind")), nodes=nodes, **row)
+    row["state"], row["kind"] = JobState(row["state"]), EndKind(row["kind"])
+    row["nodes"] = tuple(row["nodes"].split(",")) if row["nodes"] else ()
+    return HistoryEntry(**row)

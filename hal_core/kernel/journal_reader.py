@@ -16,6 +16,7 @@ from typing import Final
 from hal_core import errors
 from hal_core.kernel.journal_files import GENESIS_HASH
 from hal_core.kernel.journal_format import (
+    DATABASE_ERRORS,
     DATABASE_NAME,
     SELECT_EVENTS,
     EventRow,
@@ -57,7 +58,7 @@ class JournalReader:
             try:
                 found = connection.execute(SELECT_EVENTS, (after_sequence, max(limit, 0)))
                 rows.extend(verified(found, after_sequence, previous))
-            except sqlite3.Error as error:
+            except DATABASE_ERRORS as error:
                 raise self.translated(error, after_sequence + len(rows) + 1) from error
         return rows
 
@@ -77,7 +78,7 @@ class JournalReader:
         with self.connection() as connection:
             try:
                 return read_history(connection, filters, limit, cursor, last_sequence)
-            except sqlite3.Error as error:
+            except DATABASE_ERRORS as error:
                 raise self.translated(error, None) from error
 
     def last(self) -> tuple[int, bytes]:
@@ -104,10 +105,10 @@ class JournalReader:
             return error.sequence
         return sequence + 1
 
-    def translated(self, error: sqlite3.Error, sequence: int | None) -> errors.HalError:
+    def translated(self, error: Exception, sequence: int | None) -> errors.HalError:
         """The error that a person can use. `sequence` None: look for the first damaged event."""
         if not is_damage(error):
-            return errors.Unavailable(f"the journal {self.path} cannot be read: {error}")
+            return errors.Unavailable(f"the journal {self.path} cannot be used: {error}")
         sequence = self.first_damaged() if sequence is None else sequence
         return errors.JournalDamaged(
             f"the journal {self.path} is damaged at event {sequence} ({error}); restore it from a backup", sequence
@@ -123,7 +124,7 @@ class JournalReader:
         if connection is None:
             try:
                 connection = connect_reader(self.path)
-            except sqlite3.Error as error:
+            except DATABASE_ERRORS as error:
                 raise self.translated(error, 1) from error
         try:
             yield connection
@@ -147,7 +148,7 @@ class JournalReader:
         with self.connection() as connection:
             try:
                 row: tuple[int, bytes] | None = connection.execute(statement, parameters).fetchone()
-            except sqlite3.Error as error:
+            except DATABASE_ERRORS as error:
                 raise self.translated(error, None) from error
         return row
 

@@ -8,15 +8,15 @@ acknowledged; they are adopted. Events are verified from the snapshot on; journa
 from __future__ import annotations
 
 import gc
-import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol, Self, TypeVar
 
 import attrs
 
 from hal_core import errors
 from hal_core.kernel.journal_files import GENESIS_HASH, FileSystem, Mark, MarkFile
-from hal_core.kernel.journal_format import FORMAT_VERSION, SCHEMA, decode_row
+from hal_core.kernel.journal_format import DATABASE_ERRORS, FORMAT_VERSION, SCHEMA, decode_row
 from hal_core.kernel.journal_reader import JournalReader, missing
 from hal_core.kernel.snapshot_files import Snapshot, read_snapshots
 from hal_core.models.event import Event
@@ -31,6 +31,47 @@ class Recovery:
     last_sequence: int
     events: Iterator[Event]
     warnings: tuple[str, ...] = ()
+
+
+class Foldable(Protocol):
+    """What events are folded into: State, as far as recovery needs to know it."""
+
+    def apply(self, event: Event) -> None:
+        """Change the state by one event."""
+        ...
+
+    def dump(self) -> bytes:
+        """Everything, for a snapshot."""
+        ...
+
+    @classmethod
+    def load(cls, content: bytes) -> Self:
+        """The inverse. Raises ValueError for the dump of another version."""
+        ...
+
+
+F = TypeVar("F", bound=Foldable)
+
+
+def rebuild(recover: Callable[[bool], Recovery], state_class: type[F]) -> tuple[F, tuple[str, ...]]:
+    """The state after the last event, and what was odd on the way. `recover` is Journal.recover or its like.
+
+    A snapshot that this version cannot load costs only time: the whole journal is folded instead.
+    """
+    recovery = recover(True)
+    warnings = recovery.warnings
+    state = state_class()
+    if recovery.snapshot is not None:
+        try:
+            state = state_class.load(recovery.snapshot)
+        except ValueError as error:
+            warnings += (
+                f"snapshot-{recovery.snapshot_sequence}.hal cannot be loaded ({error}), so all events were read",
+            )
+            recovery = recover(False)
+    for event in recovery.events:
+        state.apply(event)
+    return state, warnings
 
 
 def find_position(reader: JournalReader, mark_file: MarkFile) -> Mark | None:
@@ -106,14 +147,14 @@ def _has_tables(reader: JournalReader, mark: Mark | None) -> bool:
             if not statements:
                 return False
             row = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
-    except sqlite3.Error as error:
+    except DATABASE_ERRORS as error:
         raise reader.translated(error, None) from error
     version = row[0] if row is not None else None
     if version != FORMAT_VERSION and mark is None:
         raise _other_format(reader, version)
     if version != FORMAT_VERSION or statements != set(SCHEMA):
         raise errors.JournalDamaged(
-            f"the tables of {reader.path} are not as HAL made them; restore it from a backup", 1
+            f"the tables of {reader.path} are not as HAL made them, so no event from 1 on is safe", 1
         )
     return True
 
@@ -122,7 +163,7 @@ def _epoch(reader: JournalReader) -> int:
     try:
         with reader.connection() as connection:
             row = connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
-    except sqlite3.Error as error:
+    except DATABASE_ERRORS as error:
         raise reader.translated(error, None) from error
     # A damaged row only loses to the mark, which is written first and has a checksum.
     return row[0] if row is not None and type(row[0]) is int else 0

@@ -7,33 +7,22 @@ harmless at any other time. Exit code 0: written, or nothing to do; 1: not possi
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import sys
 from pathlib import Path
-from typing import Final, Protocol, Self
+from typing import Final
 
 from hal_core import errors
 from hal_core.kernel.journal_files import Disk, FileLock, FileSystem, MarkFile
 from hal_core.kernel.journal_reader import JournalReader
-from hal_core.kernel.journal_recovery import plan_recovery
+from hal_core.kernel.journal_recovery import Foldable, plan_recovery, rebuild
 from hal_core.kernel.snapshot_files import Snapshot, write_snapshot
-from hal_core.models.event import Event
 from hal_core.rules.state import State
 
 _LOCK_NAME: Final = "snapshot.lock"
 _NICENESS: Final = 10
-
-
-class Foldable(Protocol):
-    """What a snapshot is made of: State, seen from here."""
-
-    def apply(self, event: Event) -> None: ...
-
-    def dump(self) -> bytes: ...
-
-    @classmethod
-    def load(cls, content: bytes) -> Self: ...
 
 
 def make_snapshot(directory: Path, state_class: type[Foldable], file_system: FileSystem) -> int:
@@ -44,12 +33,10 @@ def make_snapshot(directory: Path, state_class: type[Foldable], file_system: Fil
         mark = MarkFile(directory, file_system).read()
         if mark is None:
             raise errors.NotFound(f"there is no journal with a readable mark in {directory}")
-        recovery = plan_recovery(reader, directory, file_system, mark.sequence, True)
-        if recovery.snapshot_sequence == mark.sequence:
+        recover = functools.partial(plan_recovery, reader, directory, file_system, mark.sequence)
+        if recover(True).snapshot_sequence == mark.sequence:
             return mark.sequence
-        state = state_class() if recovery.snapshot is None else state_class.load(recovery.snapshot)
-        for event in recovery.events:
-            state.apply(event)
+        state, _ = rebuild(recover, state_class)
         write_snapshot(directory, file_system, Snapshot(mark.sequence, mark.hash, state.dump()))
         return mark.sequence
     finally:
