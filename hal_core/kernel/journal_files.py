@@ -81,20 +81,13 @@ class Disk:
         finally:
             os.close(descriptor)
         os.replace(temporary, path)
-        self._sync_directory(path.parent)
+        _sync_directory(path.parent)
 
     def names(self, directory: Path) -> list[str]:
         return sorted(os.listdir(directory))
 
     def remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
-
-    def _sync_directory(self, directory: Path) -> None:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 @attrs.frozen(order=True)
@@ -186,7 +179,9 @@ def lock_directory(directory: Path) -> FileLock:
 
 def make_private(directory: Path) -> None:
     """Create the directory for its owner alone, or check that an existing one is."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not directory.exists():
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _sync_directory(directory.parent)
     status = directory.stat()
     if status.st_uid != os.geteuid():
         raise errors.Refused(f"the state directory {directory} belongs to uid {status.st_uid}, not {os.geteuid()}")
@@ -195,3 +190,12 @@ def make_private(directory: Path) -> None:
             mode = f"{status.st_mode & 0o777:04o}"
             raise errors.Refused(f"others can enter the state directory {directory} ({mode}): chmod 0700 {directory}")
         directory.chmod(0o700)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make names durable, not only contents."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
