@@ -128,6 +128,7 @@ def print_node(console: Console, node: dict[str, Any]) -> None:
         ("Memory free", f"{size(node['memory_bytes_free'])} / {size(node['memory_bytes'])}"),
         ("GPUs free", gpus_text(node)),
         ("Other free", ", ".join(generic)),
+        ("Cannot do", "; ".join(node["missing"])),
         ("Features", ", ".join(node["features"])),
         ("Location", " / ".join(node["location"])),
         ("Partitions", ", ".join(node["partitions"])),

@@ -186,4 +186,4 @@ def command_text(job: dict[str, Any]) -> str:
         return shlex.join(job["command"])
     if not job["has_script"]:
         return ""
-    return " ".join([job["script_name"] or "a script from stdin", shlex.join(job["arguments"] or ())]).strip()
+    return f"a script (--script prints it) {shlex.join(job['arguments'] or ())}".strip()

@@ -93,6 +93,7 @@ NODE: dict[str, Any] = {
     "generic": {"licence_x": 4},
     "generic_free": {"licence_x": 4},
     "features": ["fast"],
+    "missing": ["memory limits"],
     "location": ["site1", "rack3"],
     "allocation_count": 1,
 }

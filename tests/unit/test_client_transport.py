@@ -1,4 +1,4 @@
-"""The blocking transport against a real server on a Unix socket: answers, errors, streams, and a daemon that is gone."""
+"""The blocking transport against a real server: answers, errors, streams, and a daemon that is gone."""
 
 import socket
 import threading

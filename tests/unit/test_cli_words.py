@@ -1,0 +1,136 @@
+"""Splitting command lines and reading job ids: pure, so properties first."""
+
+import pytest
+from hypothesis import given, strategies as st
+
+from hal_core.cli.arguments import Parser, UsageError, one_index, selector, whole_number
+from hal_core.cli.history import moment
+from hal_core.cli.option_names import FLAG_NAMES, SHORT_NAMES, VALUE_NAMES
+from hal_core.cli.submit import OWN, OWN_SHORT
+from hal_core.cli.words import split_words
+from hal_core.models.ranges import format_ranges, parse_ranges
+from tests.support.option_names import TARGET, generated
+
+long_values = st.sampled_from(sorted(VALUE_NAMES))
+long_flags = st.sampled_from(sorted(FLAG_NAMES))
+short_values = st.sampled_from(sorted(letter for letter, name in SHORT_NAMES.items() if name in VALUE_NAMES))
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+
+
+def written(draw, name, text):
+    return draw(st.sampled_from([[f"--{name}", text], [f"--{name}={text}"]]))
+
+
+@st.composite
+def command_lines(draw):
+    """(words, the options they mean)."""
+    words, options = [], []
+    for _ in range(draw(st.integers(0, 5))):
+        kind = draw(st.sampled_from(["long", "flag", "short", "unknown"]))
+        if kind == "long":
+            name, text = draw(long_values), draw(texts)
+            words += written(draw, name, text)
+            options.append([name, text])
+        elif kind == "flag":
+            name = draw(long_flags)
+            words.append(f"--{name}")
+            options.append([name, ""])
+        elif kind == "short":
+            letter, text = draw(short_values), draw(texts.filter(lambda text: not text.startswith("=")))
+            words += draw(st.sampled_from([[f"-{letter}", text], [f"-{letter}{text}"]]))
+            options.append([SHORT_NAMES[letter], text])
+        else:
+            words.append("--no-such-thing=x")
+            options.append(["no-such-thing", "x"])
+    return words, options
+
+
+@given(command_lines(), st.lists(texts, max_size=3))
+def test_options_are_split_and_never_interpreted(line, rest):
+    words, options = line
+    split = split_words([*words, "--", *rest], OWN, OWN_SHORT)
+    assert (split.options, split.rest, split.is_command) == (options, rest, True)
+
+
+@given(command_lines(), texts.filter(lambda text: not text.startswith("-")), st.lists(texts, max_size=3))
+def test_the_first_word_that_is_no_option_ends_them(line, script, arguments):
+    words, options = line
+    split = split_words([*words, script, *arguments], OWN, OWN_SHORT)
+    assert (split.options, split.rest, split.is_command) == (options, [script, *arguments], False)
+
+
+@given(st.lists(st.sampled_from(["-", "--", "-t", "-H", "-W", "--wait", "--time", "--x=", "-Z9", "a", ""]), max_size=6))
+def test_any_words_are_split_or_refused(words):
+    try:
+        split = split_words(words, OWN, OWN_SHORT)
+    except UsageError:
+        return
+    assert all(isinstance(text, str) for pair in split.options for text in pair)
+
+
+def test_the_command_line_has_options_of_its_own():
+    split = split_words(["-W", "--client-id", "x", "--json", "-Ht10", "job.sh", "--wait"], OWN, OWN_SHORT)
+    assert split.own == {"wait": "", "client-id": "x", "json": ""}
+    assert split.options == [["hold", ""], ["time", "10"]]
+    assert split.rest == ["job.sh", "--wait"]
+
+
+@pytest.mark.parametrize("words", [["--time"], ["-t"], ["--wait=yes"], ["--client-id"]])
+def test_a_missing_value_is_named(words):
+    with pytest.raises(UsageError, match=words[0].partition("=")[0]):
+        split_words(words, OWN, OWN_SHORT)
+
+
+def test_the_generated_table_is_that_of_the_parser():
+    assert TARGET.read_text() == generated(), "run: python -m tests.support.option_names"
+
+
+@given(st.integers(0, 10**9), st.lists(st.integers(0, 1000), min_size=1, max_size=5))
+def test_a_job_id_is_read_back(job_id, indices):
+    ranges = format_ranges(parse_ranges(",".join(map(str, indices))))
+    assert selector(str(job_id)) == (job_id, None)
+    assert selector(f"{job_id}_{indices[0]}") == (job_id, str(indices[0]))
+    assert selector(f"{job_id}_[{ranges}]") == (job_id, ranges)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "-1", "1_", "1_x", "1_[", "1_[]", "1_[3-1]", "1_[1-2-3]", "1_1-3", "1.0", "1e3", "٣", "1_0_1", "+1"]
+)  # fmt: skip
+def test_what_is_no_job_id_is_refused_with_an_example(text):
+    with pytest.raises(ValueError, match="write 17"):
+        selector(text)
+
+
+@given(st.text(max_size=6))
+def test_numbers_are_ascii_digits_or_refused(text):
+    try:
+        number = whole_number(text)
+    except ValueError:
+        return
+    assert text.isascii()
+    assert number == int(text) >= 0
+
+
+def test_one_element_at_a_time():
+    assert one_index((17, "3"), "show") == (17, 3)
+    with pytest.raises(UsageError, match="17_1"):
+        one_index((17, "1-5"), "show")
+
+
+def test_options_and_arguments_in_any_order():
+    parser = Parser("cancel", "")
+    parser.add_jobs()
+    parser.add_json()
+    assert parser.parse(["17", "--json", "18"]).jobs == [(17, None), (18, None)]
+    with pytest.raises(UsageError, match="did you mean '--json'"):
+        parser.parse(["17", "--jsn"])
+
+
+def test_moments():
+    assert moment(None, 1e9) is None
+    assert moment("2h", 1e9) == 1e9 - 7200
+    assert moment("7d", 1e9) == 1e9 - 7 * 86400
+    assert moment("2026-01-31T12:00", 0) - moment("2026-01-31", 0) == 12 * 3600
+    for wrong in ("yesterday", "h", "2 h", "2026-13-01", "٣h"):
+        with pytest.raises(UsageError, match="is not a time"):
+            moment(wrong, 0)
