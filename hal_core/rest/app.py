@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from starlette.routing import Route as PathRoute, Router
 
 from hal_core.rest import about, events, jobs, nodes, submit
@@ -51,21 +49,23 @@ def build_app(context: Context) -> AsgiApp:
     by_path: dict[str, list[Route]] = {}
     for route in all_routes(context.version):
         by_path.setdefault(route.path, []).append(route)
-    # Fixed paths before those with a parameter, which would take them.
-    paths = sorted(by_path, key=lambda path: ("{" in path, path))
-    router = Router(_path_routes(context, paths, by_path), redirect_slashes=False, default=_not_found)
+    endpoints = {path: Endpoint(context, routes) for path, routes in by_path.items()}
+    fixed = {path: endpoint for path, endpoint in endpoints.items() if "{" not in path}
+    others = [PathRoute(path, endpoint) for path, endpoint in endpoints.items() if "{" in path]
+    router = Router(others, redirect_slashes=False, default=_not_found)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if b"%" in scope["raw_path"]:
             await _not_found(scope, receive, send)  # no name in HAL needs escapes; one spelling for each path
-        else:
+            return
+        endpoint = fixed.get(scope["path"])
+        if endpoint is None:
             await router(scope, receive, send)
+        else:
+            scope["path_params"] = {}
+            await endpoint(scope, receive, send)
 
     return app
-
-
-def _path_routes(context: Context, paths: Sequence[str], by_path: dict[str, list[Route]]) -> list[PathRoute]:
-    return [PathRoute(path, Endpoint(context, by_path[path])) for path in paths]
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:

@@ -162,17 +162,10 @@ class Connection:
                 head = await self.more()
             if not head:
                 return None
-        with trio.move_on_after(self._limits.head_timeout_s) as scope:
-            while HEAD_END not in head:
-                self._check(check_begin, head)
-                if len(head) > self._limits.head_bytes_max:
-                    break
-                data = await self.more()
-                if not data:
-                    return None
-                head += data
-        if scope.cancelled_caught:
-            raise _Refusal(408, "timeout", "the header of the request did not arrive in time")
+        if HEAD_END not in head:
+            head = await self._complete_head(head)
+            if not head:
+                return None
         end = head.find(HEAD_END)
         if end < 0 or end > self._limits.head_bytes_max:
             raise _Refusal(431, "headers_too_large", f"more than {self._limits.head_bytes_max} bytes of headers")
@@ -180,6 +173,19 @@ class Connection:
         event = self.next_event()
         assert isinstance(event, h11.Request), f"h11 gave {event!r} for a complete head"
         return event
+
+    async def _complete_head(self, head: bytes) -> bytes:
+        """`head` with what was missing of it, or as much as is allowed; empty if the peer gave up."""
+        with trio.move_on_after(self._limits.head_timeout_s) as scope:
+            while HEAD_END not in head and len(head) <= self._limits.head_bytes_max:
+                self._check(check_begin, head)
+                data = await self.more()
+                if not data:
+                    return b""
+                head += data
+        if scope.cancelled_caught:
+            raise _Refusal(408, "timeout", "the header of the request did not arrive in time")
+        return head
 
     @staticmethod
     def _check(check: Callable[[bytes], None], head: bytes) -> None:

@@ -33,7 +33,10 @@ RUNNING, PENDING, WAITING, ENDED = range(4)
 
 @attrs.frozen
 class QueueFilters:
-    """Which jobs to list; an empty set matches all. A job matches `states` if any of its elements is in one of them."""
+    """Which jobs to list; an empty set of names matches all.
+
+    A job matches `states` if any of its elements is in one of them; final states are for jobs that ended as a whole.
+    """
 
     states: frozenset[JobState] = UNFINISHED
     users: frozenset[str] = frozenset()
@@ -73,35 +76,42 @@ def queue_part(state: State, filters: QueueFilters, after: QueuePosition, limit:
 
 
 def _records(state: State, filters: QueueFilters, after: QueuePosition) -> Iterator[tuple[JobRecord, QueuePosition]]:
-    """All records behind `after`, in order, each with its position."""
-    if filters.states & UNFINISHED:
-        if after.part == RUNNING:
-            running = sorted({job_id for job_id, _ in state.allocations})
-            for job_id in running[bisect_right(running, after.job_id) :]:
-                yield state.jobs[job_id], QueuePosition(RUNNING, job_id)
-            after = QueuePosition(PENDING, 0, -(1 << 62))
-        if after.part == PENDING:
-            at = bisect_right(state.queue, (after.priority, JobId(after.job_id)))
-            for priority, job_id in islice(state.queue, at, None):
-                if not state.jobs[job_id].active:
-                    yield state.jobs[job_id], QueuePosition(PENDING, job_id, priority)
-            after = QueuePosition(WAITING)
-        if after.part == WAITING:
-            ids = list(state.jobs)
-            for job_id in islice(ids, bisect_right(ids, after.job_id), None):
-                record = state.jobs[job_id]
-                if not record.is_queued and not record.active:
-                    yield record, QueuePosition(WAITING, job_id)
+    """All records behind `after` that may match, in order, each with its position."""
+    if after.part == RUNNING and filters.states & UNFINISHED:
+        running = sorted({job_id for job_id, _ in state.allocations})
+        for job_id in running[bisect_right(running, after.job_id) :]:
+            yield state.jobs[job_id], QueuePosition(RUNNING, job_id)
+    if JobState.PENDING in filters.states:
+        yield from _pending(state, after)
     if filters.states & FINAL:
-        recent = reversed(state.recent)
-        if after.part == ENDED:
-            if after.job_id not in state.recent:
-                return
-            for job_id in recent:
-                if job_id == after.job_id:
-                    break
-        for job_id in recent:
+        yield from _ended(state, after)
+
+
+def _pending(state: State, after: QueuePosition) -> Iterator[tuple[JobRecord, QueuePosition]]:
+    """Jobs of which nothing runs: first those that may start, then the held and blocked."""
+    if after.part <= PENDING:
+        at = bisect_right(state.queue, (after.priority, JobId(after.job_id))) if after.part == PENDING else 0
+        for priority, job_id in islice(state.queue, at, None):
+            if not state.jobs[job_id].active:
+                yield state.jobs[job_id], QueuePosition(PENDING, job_id, priority)
+    if after.part <= WAITING:
+        ids = list(state.jobs)
+        at = bisect_right(ids, after.job_id) if after.part == WAITING else 0
+        for job_id in islice(ids, at, None):
+            record = state.jobs[job_id]
+            if not record.is_queued and not record.active:
+                yield record, QueuePosition(WAITING, job_id)
+
+
+def _ended(state: State, after: QueuePosition) -> Iterator[tuple[JobRecord, QueuePosition]]:
+    """The latest ends first. A position that has left memory was among the oldest: nothing is behind it."""
+    if after.part == ENDED and after.job_id not in state.recent:
+        return
+    is_behind = after.part != ENDED
+    for job_id in reversed(state.recent):
+        if is_behind:
             yield state.recent[job_id], QueuePosition(ENDED, job_id)
+        is_behind = is_behind or job_id == after.job_id
 
 
 def _matches(record: JobRecord, filters: QueueFilters) -> bool:
@@ -118,7 +128,7 @@ def _has_state(record: JobRecord, state: JobState) -> bool:
     if state is JobState.PENDING:
         return record.pending_count > 0
     if state in FINAL:
-        return bool(record.ended.get(state))
+        return record.is_finished and bool(record.ended.get(state))
     return any(activity.state is state for activity in record.active.values())
 
 

@@ -10,10 +10,10 @@ import pytest
 import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve as hypercorn_serve
-from tests.support.http_client import Client, Response, connect, request_bytes
-from tests.support.rest_api import serving
 
 from hal_core.rest.connection import Limits, Receive, Scope, Send
+from tests.support.http_client import Client, Response, connect, request_bytes
+from tests.support.rest_api import serving
 
 IGNORED = {"date", "server", "h11"}
 SEEN = ("type", "method", "path", "raw_path", "query_string", "http_version", "headers", "root_path")

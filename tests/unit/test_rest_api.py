@@ -8,12 +8,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 import trio
-from tests.support.rest_api import ADA, ADMINISTRATOR, BOB, OPERATOR, Api, serving_api, until
-from tests.support.rest_kernel import RestKernel
 
 from hal_core.errors import Unavailable
 from hal_core.models.job import End, EndKind
 from hal_core.models.message import Cancel, Submit
+from tests.support.rest_api import ADA, ADMINISTRATOR, BOB, OPERATOR, Api, serving_api, until
+from tests.support.rest_kernel import RestKernel
 
 SCRIPT = "#!/bin/sh\n#HAL --time=10\nhostname\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import logging
@@ -12,13 +13,13 @@ from typing import Any
 import pytest
 import trio
 from hypothesis import given, strategies as st
-from tests.support.http_client import request_bytes
-from tests.support.rest_api import Api, serving_api
 
 from hal_core.errors import InvalidInput
 from hal_core.parsing.request import JobRequest
 from hal_core.rest.answers import BadRequest
 from hal_core.rest.strict_json import read_body, read_json
+from tests.support.http_client import request_bytes
+from tests.support.rest_api import Api, serving_api
 
 JSON = {"content-type": "application/json"}
 GOOD = b'{"client_id":"c","command":["x"]}'
@@ -215,18 +216,13 @@ JSON_VALUES = st.recursive(
 
 @given(st.binary() | st.text().map(str.encode))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
-    try:
+    with contextlib.suppress(BadRequest, InvalidInput):
         read_json(body)
-    except (BadRequest, InvalidInput) as error:
-        assert str(error)
 
 
 @given(st.dictionaries(st.sampled_from(["client_id", "command", "options", "script", "x"]), JSON_VALUES))
 def test_any_object_is_a_request_or_refused(value: dict[str, Any]) -> None:
-    try:
+    with contextlib.suppress(BadRequest, InvalidInput):
         request = read_body(json.dumps(value).encode(), JobRequest)
-    except (BadRequest, InvalidInput) as error:
-        assert str(error)
-    else:
         assert set(value) <= {"client_id", "command", "options", "script"}
         assert all(isinstance(word, str) for word in request.command)

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import trio
 import trio.testing
+
 from tests.support.http_client import Client, request_bytes
 from tests.support.rest_api import ADA, BOB, Api, serving_api, until
 from tests.support.rest_kernel import RestKernel
@@ -34,7 +35,7 @@ class Reader:
         return bool(data)
 
     async def block(self) -> str:
-        """The next event or comment (the stream's chunks are whole blocks, so their frames are on lines of their own)."""
+        """The next event or comment. Chunks are whole blocks, so their frames are lines of their own."""
         while True:
             lines = self._text.split("\n")
             for at, line in enumerate(lines):
@@ -77,25 +78,24 @@ async def test_a_stream_that_is_taken_up_again_misses_and_repeats_nothing(tmp_pa
 
 
 async def test_events_come_when_they_are_durable_and_not_before(tmp_path: Path) -> None:
-    async with serving_api(tmp_path / "s") as api:
-        async with await api.connect() as client:
-            reader = Reader(client)
-            await reader.open("/v1/events")
-            assert await reader.block() == ": heartbeat"
-            seen: list = []
+    async with serving_api(tmp_path / "s") as api, await api.connect() as client:
+        reader = Reader(client)
+        await reader.open("/v1/events")
+        assert await reader.block() == ": heartbeat"
+        seen: list = []
 
-            async def read() -> None:
-                seen.append(await reader.event())
+        async def read() -> None:
+            seen.append(await reader.event())
 
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(read)
-                api.kernel.is_held = True
-                nursery.start_soon(api.submit)
-                await until(lambda: len(api.kernel.state.jobs) == 1)
-                await trio.testing.wait_all_tasks_blocked(0.05)
-                assert seen == []
-                api.kernel.sync()
-            assert [(sequence, kind) for sequence, kind, _ in seen] == [(api.kernel.durable_sequence, "JobSubmitted")]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            api.kernel.is_held = True
+            nursery.start_soon(api.submit)
+            await until(lambda: len(api.kernel.state.jobs) == 1)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            assert seen == []
+            api.kernel.sync()
+        assert [(sequence, kind) for sequence, kind, _ in seen] == [(api.kernel.durable_sequence, "JobSubmitted")]
 
 
 async def test_private_fields_go_to_the_owner_only_and_scripts_to_nobody(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""The HTTP server alone, with small ASGI apps: smuggling, slow and greedy clients, order at shutdown, the socket file."""
+"""The HTTP server alone, with small ASGI apps: smuggling, slow and greedy clients, shutdown, the socket file."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -14,13 +15,13 @@ import pytest
 import trio
 import trio.testing
 from hypothesis import HealthCheck, given, settings, strategies as st
-from tests.support.http_client import Client, connect, request_bytes
-from tests.support.rest_api import serving, until
 
 from hal_core.errors import Refused
 from hal_core.rest.connection import AsgiApp, Connection, Limits, Peer, Receive, Scope, Send
 from hal_core.rest.http_head import HeadError, check_begin, check_head
 from hal_core.rest.unix_socket import check_directory, open_unix_socket
+from tests.support.http_client import Client, connect, request_bytes
+from tests.support.rest_api import serving, until
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,10 +124,8 @@ async def test_what_two_readers_could_read_differently_is_refused(
 )
 def test_any_head_is_passed_or_refused(head: bytes) -> None:
     for check in (check_begin, check_head):
-        try:
+        with contextlib.suppress(HeadError):
             check(head)
-        except HeadError as error:
-            assert str(error)
 
 
 @settings(max_examples=60, deadline=None)
@@ -328,7 +327,7 @@ async def test_close_finishes_what_is_under_way_and_ends_the_rest(tmp_path: Path
         answer = await busy.response("POST")
         assert (answer.body, answer.headers["connection"]) == (b"done", "close")
         assert await busy.rest() == b""
-        with pytest.raises(OSError, match="refused|No such file"):
+        with pytest.raises(OSError, match=r"refused|No such file"):
             await connect(path)
 
 
@@ -365,16 +364,14 @@ def test_unsafe_places_for_the_socket_are_refused(tmp_path: Path) -> None:
         with pytest.raises(Refused, match=why):
             open_unix_socket(path)
     with pytest.raises(Refused, match="belongs to"):
-        check_directory(
-            tmp_path, own_uid=os.geteuid() + 1 if os.geteuid() else os.geteuid()
-        ) if os.geteuid() else _foreign(tmp_path)
+        check_directory(tmp_path, own_uid=os.geteuid() + 1) if os.geteuid() else check_directory(_foreign(tmp_path))
 
 
-def _foreign(tmp_path: Path) -> None:
+def _foreign(tmp_path: Path) -> Path:
     """As root: a directory of somebody else."""
     (tmp_path / "theirs").mkdir()
     os.chown(tmp_path / "theirs", 4711, 4711)
-    check_directory(tmp_path / "theirs")
+    return tmp_path / "theirs"
 
 
 async def test_a_listening_backlog_that_is_full_still_counts_as_listening(tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.support.rest_api import ADA, ADMINISTRATOR, BOB, OPERATOR, serving_api
 
 from hal_core.models.job import Owner
 from hal_core.rest.app import all_routes
-from hal_core.rest.rights import RIGHTS, Caller, Forbidden, Role, Verb
+from hal_core.rest.rights import Caller, Forbidden, Role, Verb
+from tests.support.rest_api import ADA, ADMINISTRATOR, BOB, OPERATOR, serving_api
 
 OWN, OTHER = Owner("ada", 1, 1), Owner("bob", 2, 2)
 EXPECTED = {
