@@ -7,22 +7,23 @@ history is what it believes. Both must name every job exactly once. Exit code 1 
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
+import time
 from collections import Counter
 from functools import partial
 from pathlib import Path
 
 from tests.benchmarks.common import Figures, parser_of, progress, run
-from tests.support.hal import ACTIVE, HalCluster
+from tests.support.hal import ACTIVE
 from tests.support.hal_connection import Json
+from tests.support.hal_services import DAEMON, HalServices
 
 JOB = 'echo "begin $1" >> "$0"; sleep "$2"; echo "end $1" >> "$0"'
 PAGE = 1000
 
 
 def measure(given: argparse.Namespace) -> Figures:
-    with HalCluster(node_count=2, cpus=given.cpus) as hal:
+    with HalServices(node_count=2, cpus=given.cpus) as hal:
         ledger = hal.work / "ledger"
         commands = [["/bin/sh", "-c", JOB, str(ledger), str(job), given.seconds] for job in range(given.count)]
         hal.submit_bulk(commands)
@@ -35,39 +36,31 @@ def measure(given: argparse.Namespace) -> Figures:
     return figures
 
 
-def strike(hal: HalCluster, ledger: Path, given: argparse.Namespace) -> Figures:
-    """At each further fraction of begun jobs, kill something: the agents, the daemon, then both at once."""
-    targets = ("agents", "daemon", "both")
-    recovered: Figures = {}
-    for number, target in enumerate(targets, 1):
+def strike(hal: HalServices, ledger: Path, given: argparse.Namespace) -> Figures:
+    """At each further fraction of begun jobs, kill something and start it again: agents, daemon, then both at once."""
+    targets = {"agents": hal.nodes, "daemon": [DAEMON], "both": [*hal.nodes, DAEMON]}
+    figures: Figures = {}
+    for number, (target, services) in enumerate(targets.items(), 1):
         threshold = given.count * number // (len(targets) + 1)
         hal.tree.until(f"{threshold} jobs begun", partial(has_begun, ledger, threshold), 300)
         begun, ended = count_of(ledger, "begin"), count_of(ledger, "end")
         progress(f"{begun} jobs have begun, {ended} have ended: kill -9 of {target}")
-        kill(hal, target)
-        if target != "agents":
-            hal.start()
-            recovered[f"ready_after_{target}_s"] = round(hal.startup_s, 2)
-        recovered[f"running_at_kill_of_{target}"] = begun - ended
-    return recovered
+        for service in services:
+            hal.kill(service)
+        figures[f"running_at_kill_of_{target}"] = begun - ended
+        begin_s = time.perf_counter()
+        for service in services:
+            hal.start_service(service)
+        hal.wait_until_ready()
+        figures[f"ready_after_kill_of_{target}_s"] = round(time.perf_counter() - begin_s, 2)
+    return figures
 
 
 def has_begun(ledger: Path, count: int) -> bool:
     return count_of(ledger, "begin") >= count
 
 
-def kill(hal: HalCluster, target: str) -> None:
-    agents = [member.pid for member in hal.members("agent")] if target != "daemon" else []
-    assert agents or target == "daemon", "no agent's process was found"
-    if target != "agents":
-        hal.tree.signal(hal.service, signal.SIGKILL)
-    for pid in agents:
-        hal.tree.kill(pid)
-    if target != "agents":
-        hal.tree.wait_for_exits([hal.service], 10)
-
-
-def account(hal: HalCluster, ledger: Path, count: int) -> Figures:
+def account(hal: HalServices, ledger: Path, count: int) -> Figures:
     begun, ended = (Counter(lines(ledger, word)) for word in ("begin", "end"))
     history = history_of(hal)
     states = Counter(job["state"] for job in history)
@@ -88,12 +81,12 @@ def account(hal: HalCluster, ledger: Path, count: int) -> Figures:
     }
 
 
-def history_of(hal: HalCluster) -> list[Json]:
+def history_of(hal: HalServices) -> list[Json]:
     jobs: list[Json] = []
     cursor = ""
     while True:
         page = hal.get(f"/v1/history?limit={PAGE}{cursor}")
-        jobs += page["jobs"]
+        jobs += page["entries"]
         if page["next_cursor"] is None:
             return jobs
         cursor = f"&cursor={page['next_cursor']}"

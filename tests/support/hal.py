@@ -28,10 +28,11 @@ from typing import Self
 import attrs
 
 from tests.support.hal_connection import HalConnection, HalRefused, Json
-from tests.support.processes import Member, ProcessTree, SupportError
+from tests.support.processes import Member, ProcessTree, SupportError, command_line
 
 CHECKOUT = Path(__file__).parents[2]
 BULK_MAX = 10_000
+READY_TIMEOUT_S = 60.0
 ACTIVE = ("PENDING", "STAGING", "RUNNING", "CLEANUP")
 
 
@@ -48,7 +49,7 @@ class HalCluster:
     tree: ProcessTree = attrs.field(factory=ProcessTree, init=False)
     directory: Path = attrs.field(init=False)
     service: int = attrs.field(default=0, init=False)
-    """The pid of `hal dev`."""
+    """The pid of the daemon."""
     _connection: HalConnection = attrs.field(init=False)
 
     def __enter__(self) -> Self:
@@ -70,15 +71,21 @@ class HalCluster:
         self._leave()
 
     def start(self) -> None:
-        """Start `hal dev` and wait until it answers and every node is up."""
+        """Start everything and wait until it is ready."""
         begin_s = time.perf_counter()
+        self.start_processes()
+        self.wait_until_ready()
+        self.startup_s = time.perf_counter() - begin_s
+
+    def start_processes(self) -> None:
         words = ["dev", "--state", str(self.state), "--socket", str(self.socket)]
         words += ["--nodes", str(self.node_count), "--cpus", str(self.cpus)]
-        self.service = self.tree.start(
-            [*hal_command(), *words], self.log, self.environment, directory=self.directory / "home"
-        )
-        self.tree.until("HAL is ready", self.is_ready, 120, [self.service], interval_s=0.005)
-        self.startup_s = time.perf_counter() - begin_s
+        argv = [*hal_command(), *words]
+        self.service = self.tree.start(argv, self.log, self.environment, directory=self.directory / "home")
+
+    def wait_until_ready(self) -> None:
+        """Wait until the daemon answers and every node is up."""
+        self.tree.until("HAL is ready", self.is_ready, READY_TIMEOUT_S, self.watched, interval_s=0.005)
 
     def stop(self) -> None:
         """End `hal dev` as Ctrl-C does, and wait for it."""
@@ -151,7 +158,7 @@ class HalCluster:
 
     def members(self, word: str) -> list[Member]:
         """The live processes whose command line has this word in it (`agent`, `supervisor`, ...)."""
-        return [member for member in self.tree.members() if word in _command_line(member.pid)]
+        return [member for member in self.tree.members() if word in " ".join(command_line(member.pid))]
 
     def daemon(self) -> Member:
         """The process that listens on the socket."""
@@ -167,7 +174,18 @@ class HalCluster:
             "LANG": "C.UTF-8",
             "PYTHONPATH": f"{CHECKOUT}:{CHECKOUT / 'plugins'}",
             "HAL_SERVER": str(self.socket),
+            "HAL_DEBUG": "1",
         }
+
+    @property
+    def end_timeout_s(self) -> float:
+        """How long what the services have started may take to end after them, before it is killed."""
+        return 5.0
+
+    @property
+    def watched(self) -> list[int]:
+        """Processes whose end, while we wait for something, is a failure."""
+        return [self.service]
 
     @property
     def state(self) -> Path:
@@ -187,10 +205,11 @@ class HalCluster:
         return self.directory / "hal.log"
 
     def _leave(self) -> None:
-        """In good order if it goes in a few seconds; at once otherwise."""
+        """In good order if that goes in a few seconds; at once otherwise."""
         self._connection.close()
-        if self.service and self.service not in self.tree.exited:
-            self.tree.stop([self.service], grace_s=10)
+        running = [pid for pid in self.watched if pid and pid not in self.tree.exited]
+        self.tree.stop(running, grace_s=10)
+        self.tree.wait_until_empty(self.end_timeout_s)
         self.tree.__exit__(None, None, None)
         if self.base is None:
             shutil.rmtree(self.directory)
@@ -200,10 +219,3 @@ def hal_command() -> list[str]:
     """How a person starts `hal`: the installed script of this interpreter, if there is one."""
     script = Path(sys.executable).with_name("hal")
     return [str(script)] if os.access(script, os.X_OK) else [sys.executable, "-m", "hal_core.cli"]
-
-
-def _command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""

@@ -108,17 +108,6 @@ class ProcessTree:
         """Send a signal. False if the process has ended."""
         return bool(self._ask(signal=[pid, int(number)])["signalled"])
 
-    def kill(self, pid: int) -> None:
-        """SIGKILL to any process of the tree, also to one that was not started from here. Returns when it is gone."""
-        assert pid in {member.pid for member in self.members()}, f"process {pid} is not of this tree"
-        watch = os.pidfd_open(pid)
-        try:
-            signal.pidfd_send_signal(watch, signal.SIGKILL)
-            if not select.select([watch], [], [], 10)[0]:
-                raise SupportError(f"process {pid} has not ended 10 s after SIGKILL")
-        finally:
-            os.close(watch)
-
     def stop(self, pids: Iterable[int], grace_s: float = 10.0) -> None:
         """SIGTERM to all of them, SIGKILL to those that have not ended after `grace_s`. Returns when all have."""
         stopping = [pid for pid in pids if self.signal(pid, signal.SIGTERM)]
@@ -135,6 +124,15 @@ class ProcessTree:
             if left_s <= 0:
                 return False
             self._receive(left_s)
+        return True
+
+    def wait_until_empty(self, timeout_s: float) -> bool:
+        """Wait for the end of all that is left, detached or not. False if something still runs after `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while len(self.members()) > 1:
+            if time.monotonic() > deadline:
+                return False
+            self._receive(POLL_INTERVAL_S)
         return True
 
     def until(
@@ -162,7 +160,7 @@ class ProcessTree:
 
     def _tail(self, pid: int) -> str:
         name, log = self._logs[pid]
-        lines = log.read_text(errors="replace").splitlines()[-15:] if log.exists() else []
+        lines = log.read_text(errors="replace").splitlines()[-40:] if log.exists() else []
         return f"{name} (pid {pid}), the end of {log}:\n" + "\n".join(f"  {line}" for line in lines)
 
     def _ends(self) -> tuple[subprocess.Popen[bytes], IO[bytes], IO[bytes]]:
@@ -226,6 +224,8 @@ def _member(pid: int) -> Member | None:
     except OSError:
         return None
     name = text[text.index("(") + 1 : text.rindex(")")]
+    if name.startswith("python"):
+        name = _program(pid) or name
     fields = text[text.rindex(")") + 2 :].split()
     user, system, reaped_user, reaped_system = (int(field) / TICKS_PER_S for field in fields[11:15])
     return Member(
@@ -236,3 +236,23 @@ def _member(pid: int) -> Member | None:
         reaped_cpu_s=reaped_user + reaped_system,
         rss_bytes=int(fields[21]) * os.sysconf("SC_PAGE_SIZE"),
     )
+
+
+def _program(pid: int) -> str:
+    """What a Python process runs: the module after -m, or the script (the folder of a `__main__.py`)."""
+    words = command_line(pid)[1:]
+    for at, word in enumerate(words):
+        if word == "-m" and at + 1 < len(words):
+            return words[at + 1]
+        if not word.startswith("-"):
+            path = Path(word)
+            return path.parent.name if path.name == "__main__.py" else path.name
+    return ""
+
+
+def command_line(pid: int) -> list[str]:
+    """Empty for a process that has ended."""
+    try:
+        return [word.decode(errors="replace") for word in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
+    except OSError:
+        return []

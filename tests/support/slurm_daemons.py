@@ -73,7 +73,7 @@ class Daemons:
                 self.layout.rest_socket.chmod(0o777)
 
     def is_every_node_idle(self) -> bool:
-        """A node that was taken down for a daemon's restart is resumed."""
+        """Whether every node has registered and nothing runs on it."""
         answer = self._run("sinfo", "-h", "-N", "-o", "%N %T")
         states = dict(line.split() for line in answer.stdout.splitlines())
         return states.keys() == set(slurm_config.node_names(self.options)) and set(states.values()) == {"idle"}
