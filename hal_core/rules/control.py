@@ -26,7 +26,7 @@ from hal_core.models.placement import AttemptKey
 from hal_core.models.ranges import Ranges, RangeSet, count_of
 
 if TYPE_CHECKING:
-    from hal_core.rules.job_record import JobRecord
+    from hal_core.rules.job_record import Activity, JobRecord
     from hal_core.rules.state import State
 
 REQUEUE_MAX = 10_000
@@ -34,11 +34,15 @@ REQUEUE_MAX = 10_000
 
 
 def cancel(state: State, message: Cancel, now_s: float) -> tuple[list[Event], int]:
-    """Pending elements end at once, active ones are asked to end. Ended ones are left alone."""
+    """Elements of which nothing was launched end at once, the others are asked to end. Ended ones are left alone.
+
+    Also elements that are on their way to be queued again: the cancel comes last, so it counts.
+    """
     record, elements = _select(state, message.selection)
     waiting = RangeSet(record.ready.intersection(elements))
     waiting.update(record.blocked.intersection(elements))
-    active = _active(record, elements, lambda index: record.active[index].cancel is None)
+    waiting.update(_active(record, elements, lambda activity: not activity.is_launched).ranges())
+    active = _active(record, elements, lambda activity: activity.is_launched and not activity.is_cancelled)
     events: list[Event] = []
     if waiting:
         end = End(EndKind.CANCELLED, by=message.by)
@@ -65,7 +69,8 @@ def _by_attempt(record: JobRecord, elements: RangeSet) -> list[tuple[int, Ranges
 def requeue(state: State, message: Requeue, now_s: float) -> tuple[list[Event], int]:
     """Active elements are ended and queued again, ended ones are queued again; pending ones are left alone."""
     record, elements = _select(state, message.selection)
-    active = _active(record, elements, lambda index: record.active[index].cancel is None)
+    staging = _active(record, elements, lambda activity: not activity.is_launched)
+    active = _active(record, elements, lambda activity: activity.is_launched and activity.cancel is None)
     ended = RangeSet()
     for indices in record.ended.values():
         ended.update(indices.intersection(elements))
@@ -74,17 +79,21 @@ def requeue(state: State, message: Requeue, now_s: float) -> tuple[list[Event], 
     events: list[Event] = []
     if active:
         events.append(JobCancelRequested(now_s, record.job_id, active.ranges(), message.by, does_requeue=True))
+    for index in staging:
+        end = End(EndKind.CANCELLED, by=message.by)
+        events.append(JobRequeued(now_s, record.active[index].key, message.by, end))
     for index in ended:
         last = record.ends.get(index)
         end = last.end if last else End(EndKind.EXITED, exit_code=0)
         key = AttemptKey(record.job_id, index, record.attempt_of(index))
         events.append(JobRequeued(now_s, key, message.by, end))
-    return events, len(active) + len(ended)
+    return events, len(active) + len(staging) + len(ended)
 
 
-def _active(record: JobRecord, elements: Ranges, is_wanted: Callable[[int], bool]) -> RangeSet:
+def _active(record: JobRecord, elements: Ranges, is_wanted: Callable[[Activity], bool]) -> RangeSet:
     chosen = RangeSet(elements)
-    return RangeSet((index, index + 1) for index in sorted(record.active) if index in chosen and is_wanted(index))
+    wanted = sorted(index for index, activity in record.active.items() if index in chosen and is_wanted(activity))
+    return RangeSet((index, index + 1) for index in wanted)
 
 
 def hold_or_release(state: State, message: Hold | Release, now_s: float) -> list[Event]:

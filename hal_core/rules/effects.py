@@ -19,7 +19,7 @@ from hal_core.models.event import (
     OrphanFound,
     PartEnded,
 )
-from hal_core.models.job import Spread
+from hal_core.models.job import JobState, Spread
 from hal_core.models.placement import AttemptKey
 from hal_core.models.ranges import members
 
@@ -42,7 +42,7 @@ def effects_of(state: State, event: Event) -> list[Effect]:
             return [effect for index in members(elements) for effect in _cancels(active[index], f"cancelled by {by}")]
         case PartEnded(key=key, node=node):
             activity = state.activity(key)
-            is_bad = activity is not None and activity.end is not None and activity.end.exit_code != 0
+            is_bad = activity and activity.end and activity.end.state is not JobState.COMPLETED
             rest = _cancels(activity, "another part of the gang failed") if activity and is_bad else []
             return [Forget(node, key), *rest]
         case OrphanFound(node=node, key=key, is_ended=is_ended):

@@ -46,7 +46,7 @@ class Activity:
         self.is_launched = not record.spec.inputs
         """Inputs are there, so that the launch was ordered."""
         self.parts_started: set[NodeName] = set()
-        self.parts_left: set[NodeName] = {share.node for share in shares if _has_part(record.spec, shares, share)}
+        self.parts_left: set[NodeName] = {share.node for share in shares if self.has_part(share.node)}
         self.end: End | None = None
         """The first bad end among the gang's parts."""
         self.cancel: tuple[str, bool, str] | None = None
@@ -56,16 +56,20 @@ class Activity:
     def key(self) -> AttemptKey:
         return AttemptKey(self.record.job_id, self.index, self.attempt)
 
+    def has_part(self, node: NodeName) -> bool:
+        """Whether the attempt has, or had, processes on that node: a command run once per job has them on the first."""
+        return self.record.spec.spread.value != "job" or node == self.shares[0].node
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Its end was asked for, and not to queue it again."""
+        return self.cancel is not None and not self.cancel[1]
+
     @property
     def state(self) -> JobState:
         if self.start_time_s is None:
             return JobState.STAGING
         return JobState.RUNNING
-
-
-def _has_part(spec: JobSpec, shares: tuple[Share, ...], share: Share) -> bool:
-    """Whether any process runs on that node: a command run once per job has a process on the first node only."""
-    return spec.spread.value != "job" or share is shares[0]
 
 
 class ElementEnd:

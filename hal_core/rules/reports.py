@@ -6,6 +6,7 @@ attempt; a report about anything else leads to OrphanFound, upon which the node 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Set
 from typing import TYPE_CHECKING
 
 import attrs
@@ -23,56 +24,74 @@ from hal_core.models.event import (
     PartEnded,
     PartStarted,
 )
-from hal_core.models.job import End, EndKind
+from hal_core.models.job import End, EndKind, JobState
 from hal_core.models.message import NodeLost, NodeReported, NodeSilent, PartsChanged, PartStatus, StagingFailed
 from hal_core.models.node import Node, NodeName, NodeStatus
+from hal_core.models.placement import AttemptKey
 
 if TYPE_CHECKING:
     from hal_core.rules.job_record import Activity
     from hal_core.rules.state import State
 
 
+@attrs.frozen
+class _PartEnd:
+    """One part of an attempt is over."""
+
+    node: NodeName
+    end: End
+    start_time_s: float | None
+    end_time_s: float
+
+
 def parts_changed(state: State, message: PartsChanged, now_s: float) -> list[Event]:
-    return [event for part in message.parts for event in _part(state, message.node, part, now_s)]
+    return [event for part in _merged(message.parts) for event in _part(state, message.node, part, now_s)]
+
+
+def _merged(parts: tuple[PartStatus, ...]) -> Iterable[PartStatus]:
+    """What is said of one attempt several times is said once: each is compared with the state before the batch."""
+    if len(parts) < 2:
+        return parts
+    merged: dict[AttemptKey, PartStatus] = {}
+    for part in parts:
+        known = merged.setdefault(part.key, part)
+        if known.start_time_s is None:
+            known = attrs.evolve(known, start_time_s=part.start_time_s)
+        if known.end is None:
+            known = attrs.evolve(known, end=part.end, end_time_s=part.end_time_s)
+        merged[part.key] = known
+    return merged.values()
 
 
 def _part(state: State, node: NodeName, part: PartStatus, now_s: float) -> list[Event]:
     activity = state.activity(part.key)
-    if activity is None or (node not in activity.parts_left and node not in _nodes(activity)):
+    if activity is None or node not in activity.parts_left:
         return [OrphanFound(now_s, node, part.key, is_ended=part.end is not None)]
     events: list[Event] = []
-    if part.start_time_s is not None and node not in activity.parts_started and node in activity.parts_left:
+    if part.start_time_s is not None and node not in activity.parts_started:
         events.append(PartStarted(now_s, part.key, node, part.start_time_s))
     if part.end is not None:
-        if node not in activity.parts_left:
-            return [OrphanFound(now_s, node, part.key, is_ended=True)]
         start_s = part.start_time_s if activity.start_time_s is None else activity.start_time_s
         end_s = now_s if part.end_time_s is None else part.end_time_s
-        events += _end_part(activity, node, part.end, (start_s, end_s), now_s)
+        events.append(_end_part(activity, _PartEnd(node, part.end, start_s, end_s), now_s))
     return events
 
 
-def _nodes(activity: Activity) -> list[NodeName]:
-    return [share.node for share in activity.shares]
-
-
-def _end_part(
-    activity: Activity, node: NodeName, end: End, times_s: tuple[float | None, float], now_s: float
-) -> list[Event]:
-    """A part is over: the whole attempt is, if it was the last one."""
-    if activity.parts_left - {node}:
-        return [PartEnded(now_s, activity.key, node, end)]
-    start_s, end_s = times_s
-    whole = activity.end if activity.end is not None and activity.end.exit_code != 0 else end
+def _end_part(activity: Activity, part: _PartEnd, now_s: float, gone: Set[NodeName] = frozenset()) -> Event:
+    """A part is over: the whole attempt is, if it was the last one but for those in `gone`, or if none was launched."""
+    if activity.is_launched and activity.parts_left - {part.node} - gone:
+        return PartEnded(now_s, activity.key, part.node, part.end)
+    whole = activity.end if activity.end is not None and activity.end.state is not JobState.COMPLETED else part.end
     if activity.cancel is not None:
         by, does_requeue, detail = activity.cancel
         if does_requeue:
-            return [JobRequeued(now_s, activity.key, by, whole)]
+            return JobRequeued(now_s, activity.key, by, whole)
         if whole.kind is not EndKind.NODE_LOST:
             whole = attrs.evolve(whole, kind=EndKind.CANCELLED, by=by, detail=detail or whole.detail)
     job_id, index, attempt = activity.key
-    end_s = end_s if start_s is None else max(end_s, start_s)
-    return [JobEnded(now_s, job_id, ((index, index + 1),), attempt, whole, start_s, end_s)]
+    start_s = part.start_time_s
+    end_s = part.end_time_s if start_s is None else max(part.end_time_s, start_s)
+    return JobEnded(now_s, job_id, ((index, index + 1),), attempt, whole, start_s, end_s)
 
 
 def node_reported(state: State, message: NodeReported, now_s: float) -> list[Event]:
@@ -85,21 +104,32 @@ def node_reported(state: State, message: NodeReported, now_s: float) -> list[Eve
     declared = state.table.nodes[number]
     did_reboot = state.table.boot_id[number] not in ("", message.boot_id)
     events: list[Event] = []
-    for part in message.parts:
+    for part in _merged(message.parts):
         if did_reboot and part.end is not None and part.end.kind is EndKind.SUPERVISOR_LOST:
             lost = attrs.evolve(part.end, kind=EndKind.NODE_LOST, detail="the node was rebooted")
             part = attrs.evolve(part, end=lost)
         events += _part(state, message.node.name, part, now_s)
     reported = {part.key for part in message.parts}
     for activity in state.on_node.get(declared.name, {}).values():
-        if declared.name in activity.parts_started & activity.parts_left and activity.key not in reported:
-            end = End(EndKind.NODE_LOST, detail="the node has no record of it any more")
-            events += _end_part(activity, declared.name, end, (activity.start_time_s, now_s), now_s)
+        end = None if activity.key in reported else _silent_end(activity, declared.name)
+        if end is not None:
+            events.append(_end_part(activity, _PartEnd(declared.name, end, activity.start_time_s, now_s), now_s))
     missing = _missing(declared, message.node)
     if missing and state.table.drain[number] is None:
         events.append(NodeDrained(now_s, declared.name, missing, "hal"))
     events.append(NodeJoined(now_s, declared, message.boot_id, message.missing))
     return events
+
+
+def _silent_end(activity: Activity, node: NodeName) -> End | None:
+    """How a part ended of which the node has no record; None if it will be launched there (again)."""
+    if node not in activity.parts_left:
+        return None
+    if node in activity.parts_started:
+        return End(EndKind.NODE_LOST, detail="the node has no record of it any more")
+    if activity.cancel is not None:
+        return End(EndKind.CANCELLED)
+    return None if activity.end is None else End(EndKind.GANG_FAILED)
 
 
 def _missing(declared: Node, offered: Node) -> str:
@@ -125,22 +155,43 @@ def node_lost(state: State, message: NodeLost, now_s: float) -> list[Event]:
     number = state.table.number_of.get(message.node)
     if number is None or state.table.status[number] is NodeStatus.DOWN:
         return []
-    events: list[Event] = [NodeWentDown(now_s, message.node, message.detail)]
-    end = End(EndKind.NODE_LOST, detail=f"{message.node}: {message.detail}")
-    for activity in state.on_node.get(message.node, {}).values():
-        events += _end_part(activity, message.node, end, (activity.start_time_s, now_s), now_s)
-    return events
+    return _give_up(state, [message.node], message.detail, now_s)
 
 
 def nodes_overdue(state: State, now_s: float) -> list[Event]:
     """Nodes that have been suspect for longer than the cluster allows are given up."""
     table, timeout_s = state.table, state.cluster.node_timeout_s
-    events: list[Event] = []
-    for number in sorted(table.suspects):
-        if now_s - table.status_time_s[number] >= timeout_s:
-            lost = NodeLost(table.nodes[number].name, f"no contact for {timeout_s:g} s")
-            events += node_lost(state, lost, now_s)
+    overdue = [number for number in sorted(table.suspects) if now_s >= table.status_time_s[number] + timeout_s]
+    nodes = [table.nodes[number].name for number in overdue]
+    return _give_up(state, nodes, f"no contact for {timeout_s:g} s", now_s) if nodes else []
+
+
+def _give_up(state: State, nodes: list[NodeName], detail: str, now_s: float) -> list[Event]:
+    """All at once, so that a gang which loses several nodes ends with the last of them."""
+    events: list[Event] = [NodeWentDown(now_s, node, detail) for node in nodes]
+    gone_of: dict[AttemptKey, set[NodeName]] = {}
+    over: set[AttemptKey] = set()
+    for node in nodes:
+        end = End(EndKind.NODE_LOST, detail=f"{node}: {detail}")
+        for activity in state.on_node.get(node, {}).values():
+            key, gone = activity.key, gone_of.setdefault(activity.key, set())
+            if key in over or not _is_hit(activity, node, gone):
+                continue
+            event = _end_part(activity, _PartEnd(node, end, activity.start_time_s, now_s), now_s, gone)
+            events.append(event)
+            gone.add(node)
+            if not isinstance(event, PartEnded):
+                over.add(key)
     return events
+
+
+def _is_hit(activity: Activity, node: NodeName, gone: Set[NodeName]) -> bool:
+    """Whether the attempt suffers from the loss. A part that has ended well does not; a node of the gang without a
+    part of its own may hold processes that the command started there."""
+    if node in activity.parts_left:
+        return True
+    is_ending = bool(gone) or (activity.end is not None and activity.end.state is not JobState.COMPLETED)
+    return not is_ending and not activity.has_part(node)
 
 
 def staging_failed(state: State, message: StagingFailed, now_s: float) -> list[Event]:
@@ -150,9 +201,4 @@ def staging_failed(state: State, message: StagingFailed, now_s: float) -> list[E
         return []
     job_id, index, attempt = message.key
     end = End(EndKind.STAGING_FAILED, detail=message.detail)
-    if activity.cancel is not None:
-        by, does_requeue, _ = activity.cancel
-        if does_requeue:
-            return [JobRequeued(now_s, message.key, by, end)]
-        end = End(EndKind.CANCELLED, by=by)
     return [JobEnded(now_s, job_id, ((index, index + 1),), attempt, end, None, now_s)]

@@ -239,7 +239,7 @@ class State:
     def _part_ended(self, event: PartEnded) -> None:
         activity = self._known(event.key)
         activity.parts_left.discard(event.node)
-        if activity.end is None or (event.end.exit_code != 0 and activity.end.exit_code == 0):
+        if activity.end is None or activity.end.state is JobState.COMPLETED:
             activity.end = event.end
 
     def _cancel_requested(self, event: JobCancelRequested) -> None:

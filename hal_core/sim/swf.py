@@ -34,7 +34,7 @@ KIB = 1024
 
 @attrs.frozen
 class SwfTrace:
-    """What was read. `problems` are the first bad lines; `bad_count` counts all, `left_out_count` the lines left out."""
+    """What was read. `problems`: the first bad lines; `bad_count`: all of them; `left_out_count`: lines left out."""
 
     workload: Workload
     header: dict[str, str]

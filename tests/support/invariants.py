@@ -1,0 +1,134 @@
+"""What must hold of every state, recomputed from scratch: nothing here trusts a column, a counter or an index."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hal_core.models.job import JobState
+from hal_core.models.node import NodeStatus
+from hal_core.models.ranges import RangeSet, members, parse_ranges
+from hal_core.rules.job_record import JobRecord
+from hal_core.rules.state import State
+
+
+def check_state(state: State) -> None:
+    """Fails with a sentence that says what does not hold."""
+    _check_nodes(state)
+    for record in (*state.jobs.values(), *state.recent.values()):
+        _check_record(state, record)
+    _check_jobs(state)
+    _check_queue(state)
+
+
+def check_dump(state: State) -> None:
+    """What is loaded is what was dumped, also in everything that the dump leaves out."""
+    content = state.dump()
+    loaded = State.load(content)
+    assert loaded.dump() == content, "a loaded state dumps differently"
+    assert list(loaded.queue) == list(state.queue), "the queue of a loaded state differs"
+    assert loaded.pending_count == state.pending_count
+    assert _columns(loaded) == _columns(state), "the columns of a loaded state differ"
+    check_state(loaded)
+
+
+def _columns(state: State) -> list[object]:
+    table = state.table
+    positive = [{name: count for name, count in free.items() if count} for free in table.free_generic]
+    return [
+        *(table.free_cpus, table.free_memory_bytes, table.free_gpus, positive, table.allocation_count),
+        *(table.free_cpu_mask, table.free_gpu_mask, table.is_available, table.suspects, table.status),
+    ]
+
+
+def _check_nodes(state: State) -> None:
+    table = state.table
+    held: dict[str, list[tuple[int, int]]] = {}
+    used_cpus: dict[str, set[int]] = {node.name: set() for node in table.nodes}
+    used_gpus: dict[str, set[int]] = {node.name: set() for node in table.nodes}
+    memory: Counter[str] = Counter()
+    generic: Counter[tuple[str, str]] = Counter()
+    for (job_id, index), activity in state.allocations.items():
+        assert state.jobs[job_id].active[index] is activity
+        numbers = tuple(table.number_of[share.node] for share in activity.shares)
+        assert activity.node_numbers == numbers
+        assert len(set(numbers)) == len(numbers) == activity.record.shape.node_count, f"{activity.key}: no whole gang"
+        for share in activity.shares:
+            held.setdefault(share.node, []).append((job_id, index))
+            for used, text in ((used_cpus, share.cpus), (used_gpus, share.gpus)):
+                devices = set(members(parse_ranges(text)))
+                assert not devices & used[share.node], f"{share.node}: a device of {text!r} is held twice"
+                used[share.node] |= devices
+            memory[share.node] += share.memory_bytes
+            for name, count in share.generic:
+                generic[share.node, name] += count
+    for number, node in enumerate(table.nodes):
+        assert sorted(held.get(node.name, [])) == sorted(state.on_node.get(node.name, {})), f"{node.name}: on_node"
+        assert table.allocation_count[number] == len(held.get(node.name, []))
+        free_cpus = set(range(node.cpu_count)) - used_cpus[node.name]
+        free_gpus = set(range(len(node.gpus))) - used_gpus[node.name]
+        assert table.free_cpu_mask[number] == sum(1 << cpu for cpu in free_cpus), f"{node.name}: CPU mask"
+        assert table.free_gpu_mask[number] == sum(1 << gpu for gpu in free_gpus), f"{node.name}: GPU mask"
+        assert table.free_cpus[number] == len(free_cpus), f"{node.name}: CPU count"
+        by_type = Counter(node.gpus[gpu] for gpu in free_gpus)
+        assert Counter(table.free_gpus[number]) == by_type, f"{node.name}: GPUs by type"
+        assert table.free_memory_bytes[number] == node.memory_bytes - memory[node.name], f"{node.name}: memory"
+        names = {name for name, _ in node.generic} | set(table.free_generic[number])
+        declared = dict(node.generic)
+        for name in names:
+            expected = declared.get(name, 0) - generic[node.name, name]
+            assert table.free_generic[number].get(name, 0) == expected, f"{node.name}: {name}"
+        is_available = table.status[number] is NodeStatus.UP and table.drain[number] is None
+        assert table.is_available[number] == is_available
+        assert (number in table.suspects) == (table.status[number] is NodeStatus.SUSPECT)
+
+
+def _check_record(state: State, record: JobRecord) -> None:
+    """Each element is in exactly one place."""
+    places = [*members(record.ready.ranges()), *members(record.blocked.ranges()), *record.active]
+    for indices in record.ended.values():
+        places += members(indices.ranges())
+    assert sorted(places) == list(members(record.elements)), f"job {record.job_id}: elements lost or doubled"
+    throttle = record.spec.array.throttle if record.spec.array else None
+    assert throttle is None or len(record.active) <= throttle, f"job {record.job_id}: over its throttle"
+    for index, activity in record.active.items():
+        assert state.allocations[record.job_id, index] is activity
+        assert activity.parts_left, f"{activity.key} has ended everywhere and still holds its allocation"
+        assert activity.attempt == record.attempt_of(index)
+        if activity.start_time_s is not None:
+            assert activity.parts_started
+
+
+def _check_jobs(state: State) -> None:
+    assert list(state.jobs) == sorted(state.jobs)
+    assert not state.jobs.keys() & state.recent.keys()
+    assert not state.doomed, "doomed jobs were left"
+    pending = 0
+    ended: Counter[JobState] = Counter()
+    for record in state.jobs.values():
+        assert not record.is_finished, f"job {record.job_id} has ended, but is not filed"
+        pending += record.pending_count
+    for record in state.recent.values():
+        assert record.is_finished
+        assert (record.job_id in state.failed_ids) == record.has_failed
+        assert (record.job_id in state.completed_ids) == (not record.has_failed)
+    for record in (*state.jobs.values(), *state.recent.values()):
+        ended.update({each: len(indices) for each, indices in record.ended.items()})
+    assert state.pending_count == pending
+    assert +Counter(state.ended_counts) == +ended
+    known = RangeSet(state.completed_ids.ranges())
+    known.update(state.failed_ids.ranges())
+    assert set(known) | state.jobs.keys() == set(range(1, state.next_job_id))
+
+
+def _check_queue(state: State) -> None:
+    expected = []
+    for record in state.jobs.values():
+        throttle = record.spec.array.throttle if record.spec.array else None
+        has_room = throttle is None or len(record.active) < throttle
+        if record.ready and record.is_met and not record.held_by and has_room:
+            partition = state.partitions.get(record.spec.partition)
+            expected.append((-(partition.priority if partition else 0), -record.priority, record.job_id))
+    assert [job_id for _, job_id in state.queue] == [job_id for _, _, job_id in sorted(expected)], "queue"
+    pending = {job_id for _, job_id in state.queue}
+    for record in state.jobs.values():
+        assert record.is_queued == (record.job_id in pending)

@@ -1,0 +1,221 @@
+"""A second, naive reading of the events: it knows only what they say, and objects to any that cannot follow.
+
+It holds the promises that a state cannot show at one moment: exactly one end, no start before the dependencies allow,
+no new work on a node that is not up, devices never held twice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import attrs
+
+from hal_core.models.event import (
+    ClusterDefined,
+    Event,
+    JobCancelRequested,
+    JobEnded,
+    JobHeld,
+    JobPlaced,
+    JobReleased,
+    JobRequeued,
+    JobSubmitted,
+    NodeDrained,
+    NodeJoined,
+    NodeResumed,
+    NodeSuspected,
+    NodeWentDown,
+    PartEnded,
+    PartStarted,
+)
+from hal_core.models.job import Dependency, DependencyKind, JobId, JobSpec, JobState, Owner
+from hal_core.models.node import Cluster, NodeName
+from hal_core.models.placement import AttemptKey, Share
+from hal_core.models.ranges import count_of, members, parse_ranges
+
+
+@attrs.define
+class Element:
+    """One element of a job: pending, active or ended."""
+
+    phase: str = "pending"
+    attempt: int = 1
+    state: JobState | None = None
+    shares: tuple[Share, ...] = ()
+    has_started: bool = False
+    is_met: bool = False
+    """Its dependencies were satisfied once; then they stay so."""
+    parts_started: set[NodeName] = attrs.Factory(set)
+    parts_ended: set[NodeName] = attrs.Factory(set)
+
+
+@attrs.define
+class Job:
+    owner: Owner
+    spec: JobSpec
+    is_held: bool
+    elements: dict[int, Element]
+
+    def phases(self) -> Counter[str]:
+        return Counter(element.phase for element in self.elements.values())
+
+    @property
+    def is_finished(self) -> bool:
+        return set(self.phases()) == {"ended"}
+
+
+class Witness:
+    """Give it every event, in order."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[JobId, Job] = {}
+        self.cluster = Cluster("", (), ())
+        self.is_up: dict[NodeName, bool] = {}
+        self.is_drained: dict[NodeName, bool] = {}
+        self.time_s = 0.0
+
+    def see(self, event: Event) -> None:
+        assert event.time_s >= self.time_s, "time runs backwards"
+        self.time_s = event.time_s
+        match event:
+            case ClusterDefined(cluster=cluster):
+                self.cluster = cluster
+                for node in cluster.nodes:
+                    self.is_up.setdefault(node.name, False)
+                    self.is_drained.setdefault(node.name, False)
+            case JobSubmitted(job_id=job_id, owner=owner, spec=spec):
+                assert job_id == len(self.jobs) + 1, "ids are given in order"
+                indices = spec.array.indices if spec.array else ((0, 1),)
+                elements = {index: Element() for index in members(indices)}
+                self.jobs[job_id] = Job(owner, spec, spec.is_held, elements)
+            case JobHeld(job_id=job_id) | JobReleased(job_id=job_id):
+                assert not self.jobs[job_id].is_finished
+                self.jobs[job_id].is_held = isinstance(event, JobHeld)
+            case NodeJoined(node=node):
+                self.is_up[node.name] = True
+            case NodeSuspected(node=name) | NodeWentDown(node=name):
+                self.is_up[name] = False
+            case NodeDrained(node=name) | NodeResumed(node=name):
+                self.is_drained[name] = isinstance(event, NodeDrained)
+            case JobPlaced():
+                self._placed(event)
+            case PartStarted(key=key, node=node):
+                element = self._active(key)
+                assert node not in element.parts_started | element.parts_ended, f"{key} started twice on {node}"
+                element.parts_started.add(node)
+                element.has_started = True
+            case PartEnded(key=key, node=node):
+                element = self._active(key)
+                assert node not in element.parts_ended, f"{key} ended twice on {node}"
+                element.parts_ended.add(node)
+            case JobCancelRequested(job_id=job_id, elements=elements):
+                phases = {self.jobs[job_id].elements[index].phase for index in members(elements)}
+                assert phases == {"active"}
+            case JobEnded():
+                self._ended(event)
+            case JobRequeued(key=key):
+                element = self._element(key)
+                assert element.phase != "pending", f"{key} requeued, but it waits"
+                assert element.attempt == key.attempt
+                self.jobs[key.job_id].elements[key.index] = Element(attempt=key.attempt + 1, is_met=element.is_met)
+            case _:
+                pass
+        self._note_dependencies()
+
+    def _element(self, key: AttemptKey) -> Element:
+        return self.jobs[key.job_id].elements[key.index]
+
+    def _active(self, key: AttemptKey) -> Element:
+        element = self._element(key)
+        assert element.phase == "active", f"{key}: an event about it while {element.phase}"
+        assert element.attempt == key.attempt
+        return element
+
+    # -- starts --------------------------------------------------------------------------------------------------------
+
+    def _placed(self, event: JobPlaced) -> None:
+        job = self.jobs[event.job_id]
+        spec, shape = job.spec, job.spec.shape()
+        count = count_of(event.elements)
+        assert not job.is_held, "a held job was started"
+        assert spec.begin_time_s <= event.time_s, "started before its begin time"
+        assert len(event.shares) == shape.node_count, "not a whole gang"
+        assert len({share.node for share in event.shares}) == shape.node_count
+        assert count == 1 or shape.node_count == 1
+        assert sum(share.task_count for share in event.shares) == spec.task_count
+        partition = next(each for each in self.cluster.partitions if each.name == spec.partition)
+        for share in event.shares:
+            assert self.is_up[share.node], f"{share.node} is not up"
+            assert not self.is_drained[share.node], f"{share.node} is drained"
+            assert share.node in partition.nodes
+            node = next(each for each in self.cluster.nodes if each.name == share.node)
+            assert set(shape.features) <= set(node.features)
+            gpus = [node.gpus[gpu] for gpu in members(parse_ranges(share.gpus))]
+            assert share.memory_bytes >= shape.memory_bytes
+            if shape.is_exclusive:
+                assert count_of(parse_ranges(share.cpus)) == node.cpu_count
+                assert not self._others(share.node), f"{share.node} is not free for an exclusive job"
+            else:
+                assert count_of(parse_ranges(share.cpus)) == shape.cpus * count
+                assert len(gpus) == shape.gpus * count
+                assert not shape.gpu_type or set(gpus) <= {shape.gpu_type}
+                assert share.generic == shape.generic
+        for index in members(event.elements):
+            element = job.elements[index]
+            assert element.phase == "pending", f"{event.job_id}.{index} started while {element.phase}"
+            assert element.attempt == event.attempt
+            assert element.is_met, f"{event.job_id}.{index} started before its dependencies allow"
+            element.phase, element.shares = "active", event.shares
+        throttle = spec.array.throttle if spec.array else None
+        assert throttle is None or job.phases()["active"] <= throttle, "over the throttle"
+
+    def _others(self, node: NodeName) -> list[Element]:
+        return [
+            element
+            for job in self.jobs.values()
+            for element in job.elements.values()
+            if element.phase == "active" and any(share.node == node for share in element.shares)
+        ]
+
+    # -- ends ----------------------------------------------------------------------------------------------------------
+
+    def _ended(self, event: JobEnded) -> None:
+        job = self.jobs[event.job_id]
+        assert event.elements, "an end of nothing"
+        for index in members(event.elements):
+            element = job.elements[index]
+            assert element.phase != "ended", f"{event.job_id}.{index} ended twice"
+            assert element.attempt == event.attempt, f"{event.job_id}.{index} ended as another attempt"
+            assert element.has_started <= (event.start_time_s is not None)
+            assert event.start_time_s is None or event.start_time_s <= event.end_time_s
+            element.phase, element.state = "ended", event.end.state
+
+    # -- dependencies --------------------------------------------------------------------------------------------------
+
+    def _note_dependencies(self) -> None:
+        for job_id, job in self.jobs.items():
+            for index, element in job.elements.items():
+                if not element.is_met:
+                    answers = [self._is_met(job_id, index, each) for each in job.spec.dependencies]
+                    is_all = job.spec.needs_all_dependencies or not answers
+                    element.is_met = all(answers) if is_all else any(answers)
+
+    def _is_met(self, job_id: JobId, index: int, dependency: Dependency) -> bool:
+        me = self.jobs[job_id]
+        if dependency.kind is DependencyKind.SINGLETON:
+            same = (job for each, job in self.jobs.items() if each < job_id and job.owner == me.owner)
+            return all(job.is_finished for job in same if job.spec.name == me.spec.name)
+        parent = self.jobs[dependency.job_id]
+        has_failed = any(each.state not in (None, JobState.COMPLETED) for each in parent.elements.values())
+        match dependency.kind:
+            case DependencyKind.AFTER:
+                return all(each.has_started or each.phase == "ended" for each in parent.elements.values())
+            case DependencyKind.AFTERANY:
+                return parent.is_finished
+            case DependencyKind.AFTEROK:
+                return parent.is_finished and not has_failed
+            case DependencyKind.AFTERNOTOK:
+                return parent.is_finished and has_failed
+            case _:
+                peer = parent.elements.get(index)
+                return peer is not None and peer.state is JobState.COMPLETED
