@@ -129,7 +129,7 @@ class _Builder:
         if event.anchor is not None:
             self.anchors[event.anchor] = None
         if isinstance(event, yaml.ScalarEvent):
-            node: Node = Scalar(event.value, event.style is None, self.at(event))
+            node: Node = Scalar(event.value, not event.style, self.at(event))
         elif isinstance(event, yaml.SequenceStartEvent):
             node = self.sequence(event, depth)
         else:

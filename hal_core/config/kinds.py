@@ -20,6 +20,7 @@ from hal_core.parsing.text import placed, shown, wrong
 INVALID: Final = object()
 """What reading gives for a value that was wrong; its problem is noted."""
 REQUIRED: Final = attrs.NOTHING
+PROBLEMS_MAX: Final = 200
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"-?(0|[1-9][0-9]{0,17})\.[0-9]{1,18}([eE][+-]?[0-9]{1,2})?")
 
@@ -37,7 +38,13 @@ class Notes:
         self.sections: dict[str, Any] = {}
 
     def add(self, place: str, path: str, text: str) -> None:
-        self.problems.append(Problem(place, f"{path}: {text}" if path else text))
+        self.extend([Problem(place, f"{path}: {text}" if path else text)])
+
+    def extend(self, problems: list[Problem]) -> None:
+        """Raises InvalidInput when there are too many to be worth reading."""
+        self.problems += problems
+        if len(self.problems) > PROBLEMS_MAX:
+            raise InvalidInput([*self.problems, Problem("", f"more than {PROBLEMS_MAX} problems; reading stopped")])
 
 
 class Kind(Protocol):
@@ -77,7 +84,7 @@ class Text:
         try:
             return self.parse(node.text)
         except InvalidInput as error:
-            notes.problems += placed(error, node.place, path)
+            notes.extend(placed(error, node.place, path))
             return INVALID
 
     def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
@@ -134,7 +141,7 @@ class MapOf:
             try:
                 self.key(name)
             except InvalidInput as error:
-                notes.problems += placed(error, place, path)
+                notes.extend(placed(error, place, path))
             values[name] = self.kind.read(item, f"{path}.{name}", notes)
         return INVALID if INVALID in values.values() else values
 

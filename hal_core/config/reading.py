@@ -45,7 +45,8 @@ def read_configuration(path: str | Path, installed: Installed | None = None) -> 
     """Reads the file. Raises InvalidInput also for a file that is missing, or that everybody may change."""
     place = str(path)
     try:
-        with open(path, "rb") as file:
+        # O_NONBLOCK: a pipe must not keep the daemon waiting before it can be refused.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise InvalidInput([Problem(place, "is not a regular file; give the path of a YAML file")])
