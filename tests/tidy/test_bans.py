@@ -51,9 +51,7 @@ def test_pure_code_asks_no_clock():
 
 
 def test_the_simulator_runs_on_its_own_heap():
-    found = [
-        imported(module, {"trio", "threading"}) for module in modules("hal_core") if module.room == "sim"
-    ]
+    found = [imported(module, {"trio", "threading"}) for module in modules("hal_core") if module.room == "sim"]
     assert not (wrong := collect(found)), wrong
 
 

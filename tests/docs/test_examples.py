@@ -1,0 +1,33 @@
+"""The examples of the documentation are programs that run: a marked code block is written to a file and used."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+from tests.tidy.tree import ROOT
+
+
+def example(page: str, name: str) -> str:
+    """The code block after `<!-- example: name -->`."""
+    found = re.search(rf"<!-- example: {name} -->\n```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert found, f"no example {name} in {page}"
+    return found.group(1)
+
+
+def test_the_engine_of_the_how_to_loads_and_keeps_the_contract(tmp_path):
+    page = "docs/how-to/write-an-engine.md"
+    (tmp_path / "my_widest_engine.py").write_text(example(page, "widest"))
+    test = "from my_widest_engine import Widest\n" + example(page, "widest-test")
+    (tmp_path / "check_it.py").write_text(f"{test}\n\ntest_widest_keeps_the_contract()\n")
+    info = tmp_path / "my_widest_engine-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-widest-engine\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[hal]\nwidest = my_widest_engine\n")
+    (tmp_path / "load_it.py").write_text(
+        "from hal_core.plugins import Plugins\nassert 'widest' in Plugins.load({}).names('engine')\n"
+    )
+    for program in ("load_it.py", "check_it.py"):
+        done = subprocess.run([sys.executable, program], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
