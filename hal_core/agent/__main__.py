@@ -45,6 +45,7 @@ def read_arguments(arguments: Sequence[str] | None) -> AgentOptions:
     parser.add_argument("--directory", type=Path, required=True, help="state directory of this agent alone")
     parser.add_argument("--socket", type=Path, required=True, help="the daemon's socket for agents (agents.sock)")
     parser.add_argument("--pids-max", type=int, default=0, help="processes per job (0: no limit)")
+    parser.add_argument("--limit-cpus", action="store_true", default=None, help="CPU quota for every job, by cgroup")
     parser.add_argument("--ephemeral", action="store_true", help="at the end kill all jobs")
     given = parser.parse_args(arguments)
     gpus = tuple(filter(None, given.gpus.split(",")))
@@ -53,6 +54,7 @@ def read_arguments(arguments: Sequence[str] | None) -> AgentOptions:
         state_directory=given.directory.absolute(),
         daemon_socket=given.socket.absolute(),
         pids_max=given.pids_max,
+        does_limit_cpus=given.limit_cpus,
         is_ephemeral=given.ephemeral,
     )
 

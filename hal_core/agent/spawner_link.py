@@ -18,8 +18,7 @@ from hal_core.agent.launcher import records
 from hal_core.agent.launcher.fields import Order
 from hal_core.agent.orders import cancel_frame, launch_frame, stop_frame
 
-CONNECT_TRIES = 1000
-CONNECT_PAUSE_S = 0.005
+CONNECT_PAUSE_S_MIN, CONNECT_PAUSE_S_MAX = 0.005, 0.25
 RESTART_PAUSE_S = 0.5
 ORDERS_PER_FRAME = 32
 """Claims of one frame are made durable by one sync before the first starts: few enough for a short wait."""
@@ -37,6 +36,7 @@ class SpawnerLink:
         self.pending: dict[str, Order] = {}
         self.cancels: dict[str, float] = {}
         self._overdue: set[str] = set()
+        self._is_starting = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep connected to a living spawner until cancelled."""
@@ -51,7 +51,6 @@ class SpawnerLink:
                 self._stream = None
                 await stream.aclose()
                 log.warning("the spawner is gone; starting another, running jobs are not touched")
-                await trio.sleep(RESTART_PAUSE_S)
 
     async def launch(self, orders: Sequence[Order]) -> None:
         self.pending.update((order.key, order) for order in orders)
@@ -78,27 +77,27 @@ class SpawnerLink:
             await _until_closed(self._stream)
 
     async def _send(self, data: bytes) -> None:
-        if self._stream is None:
+        if (stream := self._stream) is None:
             return  # Sent when a spawner is there.
         try:
             async with self._sending:
-                await self._stream.send_all(data)
+                await stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # `run` notices as well, and sends everything again to the next spawner.
 
     async def _connect(self, nursery: trio.Nursery) -> trio.SocketStream:
+        """To the spawner that is there, or to one that is started as often as it takes."""
         path = str(self._directory / "spawner.sock")
-        try:
-            return await trio.open_unix_socket(path)
-        except OSError:
-            nursery.start_soon(self._start)
-        for _ in range(CONNECT_TRIES):
-            await trio.sleep(CONNECT_PAUSE_S)
+        pause_s = CONNECT_PAUSE_S_MIN
+        while True:
             try:
                 return await trio.open_unix_socket(path)
             except OSError:
-                continue
-        raise TimeoutError(f"the spawner does not start; see {self._directory / 'spawner.log'}")
+                if not self._is_starting:
+                    self._is_starting = True
+                    nursery.start_soon(self._start)
+            await trio.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, CONNECT_PAUSE_S_MAX)
 
     async def _start(self) -> None:
         """Start a spawner that outlives us, and reap it if it ends: at once, if one is running already."""
@@ -113,7 +112,10 @@ class SpawnerLink:
                 cwd="/",
                 env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
             )
-        await process.wait()
+        if code := await process.wait():
+            log.error("the spawner ended with code %d; see %s", code, self._directory / "spawner.log")
+        await trio.sleep(RESTART_PAUSE_S)
+        self._is_starting = False
 
 
 def _launch_data(orders: Sequence[Order]) -> bytes:

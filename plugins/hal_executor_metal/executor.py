@@ -74,7 +74,7 @@ class MetalExecutor:
                 Path(self._options.socket).unlink(missing_ok=True)  # noqa: ASYNC240 - a moment, and we are cancelled
 
     async def launch(self, node: NodeName, orders: Sequence[LaunchOrder]) -> None:
-        self._epoch = max(self._epoch, *(order.epoch for order in orders))
+        self._epoch = max((order.epoch for order in orders), default=self._epoch)
         if (link := self._links.get(node)) is not None:
             await _to_agent(link, link.launch(orders))
 

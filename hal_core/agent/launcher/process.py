@@ -16,6 +16,7 @@ import stat
 from .fields import Order
 
 DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
+SHOWN_LENGTH_MAX = 300
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 """Exit codes as shells use them when a command cannot be started."""
 
@@ -226,4 +227,5 @@ def _interpreter(path: bytes) -> bytes:
 
 
 def _show(path: bytes) -> str:
-    return path.decode("utf-8", "backslashreplace")
+    text = path.decode("utf-8", "backslashreplace")
+    return text if len(text) <= SHOWN_LENGTH_MAX else text[:SHOWN_LENGTH_MAX] + "..."

@@ -305,7 +305,7 @@ def main(directory: str) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        sys.exit(0)
+        sys.exit(0)  # The agent connects to the other one, or tries again.
     path = f"{directory}/spawner.sock"
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     if os.path.lexists(path):
