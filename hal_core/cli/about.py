@@ -6,7 +6,7 @@ from argparse import Namespace
 
 from hal_core.cli.arguments import Parser
 from hal_core.cli.console import Console
-from hal_core.cli.formats import duration, instant, pairs
+from hal_core.cli.formats import duration, escaped, instant, pairs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,15 +53,15 @@ def print_plugins(console: Console, body: dict[str, Any]) -> None:
         (
             each["name"], each["status"], each["distribution"], each["version"],
             ", ".join(f"{part['plane']} {part['name']}" for part in each["provides"]) or "-",
-            each["reason"] or note_text(each),
+            each["reason"] or each["summary"],
         )
         for each in body["plugins"]
     ]  # fmt: skip
     colours = ["red" if each["status"] == "broken" else "" for each in body["plugins"]]
     console.table(("NAME", "STATUS", "DISTRIBUTION", "VERSION", "PROVIDES", "NOTE"), rows, (), colours)
-
-
-def note_text(plugin: dict[str, Any]) -> str:
-    """The summary, and honestly what is missing."""
-    missing = ", ".join(plugin["not_yet"])
-    return f"{plugin['summary']} (not yet: {missing})" if missing else str(plugin["summary"])
+    not_yet = [f"  {each['name']}: {text}" for each in body["plugins"] for text in each["not_yet"]]
+    if not_yet:
+        console.line()
+        console.line("Not yet:", "bold")
+    for line in not_yet:
+        console.line(escaped(line))

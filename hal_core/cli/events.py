@@ -15,6 +15,7 @@ from hal_core.client.transport import NoAnswer
 
 SILENCE_S_MAX = 1.0
 """Without --follow, a stream that is silent for this long has told all it has."""
+VALUE_LENGTH_MAX = 60
 
 
 def configure(parser: Parser) -> None:
@@ -68,8 +69,12 @@ def print_event(console: Console, event: ServerEvent, is_json: bool) -> None:
         console.flush()
         return
     when = instant(data.pop("time_s", None))
-    details = " ".join(
-        f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in data.items()
-    )
-    console.line(escaped(f"{event.sequence} {when} {event.kind} {details}"))
+    details = " ".join(f"{name}={shortened(value)}" for name, value in data.items())
+    console.line(escaped(f"{event.sequence} {when} {event.kind} {details}".rstrip()))
     console.flush()
+
+
+def shortened(value: object) -> str:
+    """A value on a line for people; --json has all of it."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= VALUE_LENGTH_MAX else text[: VALUE_LENGTH_MAX - 1] + "…"

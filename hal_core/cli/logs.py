@@ -36,7 +36,7 @@ def run(console: Console, arguments: Namespace) -> int:
     view = console.get(f"/v1/jobs/{job_id}").json()
     if view["array"] is not None and index is None:
         raise UsageError(f"job {job_id} is an array; each element has its own output: hal logs {job_id}_INDEX")
-    part = find_element(console, job_id, index)[1] if index is not None else view
+    part = view if index is None else with_known_paths(find_element(console, job_id, index)[1], view, index)
     path = output_path(part, arguments.error)
     if path is None and view["is_private_shown"] and index is not None and arguments.follow:
         part = wait_for_element(console, job_id, index, until_path=True)
@@ -87,6 +87,16 @@ def wait_for_element(
         if tail is not None:
             pause_s = ELEMENT_PAUSE_S if tail.copy() else min(pause_s * 1.2, 2.0)
         time.sleep(pause_s)
+
+
+def with_known_paths(element: dict[str, Any], view: dict[str, Any], index: int) -> dict[str, Any]:
+    """The daemon names no path for elements listed together. The job's pattern gives it, unless a node is in it."""
+    known = dict(element)
+    for name in ("output_path", "error_path"):
+        pattern = (view[name] or "").replace("%a", str(index))
+        if known[name] is None and "%N" not in pattern:
+            known[name] = pattern or view[name]
+    return known
 
 
 def output_path(part: dict[str, Any], wants_error: bool) -> str | None:

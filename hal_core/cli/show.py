@@ -36,7 +36,12 @@ def run(console: Console, arguments: Namespace) -> int:
         else:
             console.write(answer.json()["script"])
         return 0
-    answer = console.get(f"/v1/jobs/{job_id}")
+    try:
+        answer = console.get(f"/v1/jobs/{job_id}")
+    except Rejected as rejected:
+        if rejected.status == 404:
+            console.note(f"jobs that ended long ago are in the history: hal history --job {job_id}")
+        raise
     if index is not None:
         page, element = find_element(console, job_id, index)
         if arguments.json:

@@ -137,6 +137,7 @@ def test_show_an_array_and_an_element(server):
     assert "n1 (CPUs 0-3)" in hal(server.path, "show", "12_0").out
     assert json.loads(hal(server.path, "show", "--json", "12_[5]").out) == page
     assert hal(server.path, "show", "12_100").code == 1
+    assert "hal history --job 13" in hal(server.path, "show", "13").err
     assert hal(server.path, "show", "12_[1-2]").code == 2
 
 
@@ -237,7 +238,9 @@ def test_status_and_plugins(server):
         "provides": [{"plane": "engine", "name": "backfill", "summary": ""}],
     }  # fmt: skip
     server.answer("GET", "/v1/plugins", {"plugins": [plugin]})
-    assert hal(server.path, "plugins").out.splitlines()[1].endswith("engine backfill  EASY backfill (not yet: holes)")
+    out = hal(server.path, "plugins").out
+    assert out.splitlines()[1].endswith("engine backfill  EASY backfill")
+    assert out.splitlines()[-1] == "  backfill: holes"
 
 
 def test_events_are_printed_up_to_now_or_followed(server):
@@ -248,7 +251,7 @@ def test_events_are_printed_up_to_now_or_followed(server):
     server.answer("GET", "/v1/status", STATUS)
     server.answer("GET", "/v1/events", lambda _: Reply(stream=lines))
     result = hal(server.path, "events", "--after", "0")
-    assert result.out == "2 2025-11-24 16:00:00 JobHeld by=a\\x1b\n3 - Tick \n"
+    assert result.out == "2 2025-11-24 16:00:00 JobHeld by=a\\x1b\n3 - Tick\n"
     assert server.requests[-1].query == {"after": "0"}
     first = json.loads(hal(server.path, "events", "--after", "0", "--json", "--job", "12").out.splitlines()[0])
     assert first == {"sequence": 2, "event": "JobHeld", "data": {"time_s": 1764000000.0, "by": "a\x1b"}}

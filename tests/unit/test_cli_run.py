@@ -222,5 +222,11 @@ def test_logs_of_an_element(server, tmp_path):
     assert hal(server.path, "logs", "12_3").out == "three"
     assert hal(server.path, "logs", "-f", "12_3").out == "three"
     assert "no output yet" in hal(server.path, "logs", "12_5").err
+    done = {**waiting, "indices": "10", "state": "COMPLETED"}
+    pages["next"] = ([waiting, done], None)
+    (tmp_path / "hal-12_10.out").write_text("ten")
+    pattern = str(tmp_path / "hal-12_%a.out")
+    server.answer("GET", "/v1/jobs/12", job_details(array="3-10", element=None, output_path=pattern))
+    assert hal(server.path, "logs", "12_10").out == "ten", "no path is named for elements that are listed together"
     assert "no element 2" in hal(server.path, "logs", "12_2").err
     assert hal(server.path, "logs", "12").code == 2

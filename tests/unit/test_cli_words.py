@@ -94,7 +94,7 @@ def test_a_job_id_is_read_back(job_id, indices):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "-1", "1_", "1_x", "1_[", "1_[]", "1_[3-1]", "1_[1-2-3]", "1_1-3", "1.0", "1e3", "٣", "1_0_1", "+1"]
+    "text", ["", "x", "-1", "1_", "1_x", "1_[", "1_[]", "1_[3-1]", "1_[1-2-3]", "1_1-3", "1.0", "1e3", "٣", "1_0_1"]
 )  # fmt: skip
 def test_what_is_no_job_id_is_refused_with_an_example(text):
     with pytest.raises(ValueError, match="write 17"):
