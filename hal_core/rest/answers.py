@@ -10,7 +10,7 @@ import attrs
 import msgspec
 
 from hal_core import errors
-from hal_core.rest.connection import Send
+from hal_core.rest.asgi import Send
 from hal_core.rest.rights import Forbidden
 
 JSON = "application/json"

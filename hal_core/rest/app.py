@@ -9,9 +9,9 @@ from starlette.routing import Route as PathRoute, Router
 
 from hal_core.rest import about, events, jobs, nodes, submit
 from hal_core.rest.answers import Answer, HttpError, error_answer, json_answer
+from hal_core.rest.asgi import AsgiApp, Receive, Scope, Send
 from hal_core.rest.bodies import OpenApiAnswer
-from hal_core.rest.call import Call, Endpoint, Route
-from hal_core.rest.connection import AsgiApp, Receive, Scope, Send
+from hal_core.rest.call import Call, Callers, Endpoint, Route
 from hal_core.rest.openapi import openapi_document
 from hal_core.rest.port import Context
 
@@ -49,7 +49,8 @@ def build_app(context: Context) -> AsgiApp:
     by_path: dict[str, list[Route]] = {}
     for route in all_routes(context.version):
         by_path.setdefault(route.path, []).append(route)
-    endpoints = {path: Endpoint(context, routes) for path, routes in by_path.items()}
+    callers = Callers(context)
+    endpoints = {path: Endpoint(context, callers, routes) for path, routes in by_path.items()}
     fixed = {path: endpoint for path, endpoint in endpoints.items() if "{" not in path}
     others = [PathRoute(path, endpoint) for path, endpoint in endpoints.items() if "{" in path]
     router = Router(others, redirect_slashes=False, default=_not_found)

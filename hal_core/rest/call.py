@@ -6,6 +6,7 @@ errors.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,11 +15,14 @@ import trio
 
 from hal_core import errors
 from hal_core.rest.answers import Answer, BadRequest, HttpError, error_answer
-from hal_core.rest.connection import ClientGone, Receive, Scope, Send
+from hal_core.rest.asgi import ClientGone, Receive, Scope, Send
 from hal_core.rest.port import Context
 from hal_core.rest.query import Parameter, read_query
-from hal_core.rest.rights import Caller
+from hal_core.rest.rights import Caller, Role
 from hal_core.rest.strict_json import read_body
+
+CALLER_KEPT_S = 60.0
+CALLERS_MAX = 4096
 
 
 @attrs.frozen
@@ -105,11 +109,44 @@ class Route:
     """The answer is made from the live state and must wait until that is on disk."""
 
 
+class Callers:
+    """Who is asking, from what the listener knows of the connection. There is no other way in.
+
+    Names and roles are kept for a minute: the machine's user database may be a directory far away, so it is asked in a
+    thread, and not for every request.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._kept: dict[int, tuple[float, str | None, Role]] = {}
+
+    async def of(self, scope: Scope) -> Caller:
+        peer = scope.get("extensions", {}).get("hal.peer")
+        if peer is None:
+            raise HttpError(401, "unauthenticated", "HAL does not know who is at the other end of this connection")
+        _, uid, gid = peer
+        now_s = self._context.now_s()
+        time_s, user, role = self._kept.get(uid, (-math.inf, None, Role.USER))
+        if not 0 <= now_s - time_s < CALLER_KEPT_S:
+            user, role = await trio.to_thread.run_sync(self._look_up, uid)
+            if len(self._kept) >= CALLERS_MAX:
+                self._kept.clear()
+            self._kept[uid] = (now_s, user, role)
+        if user is None:
+            raise HttpError(403, "forbidden", f"user id {uid} has no name on this machine")
+        return Caller(user, uid, gid, role)
+
+    def _look_up(self, uid: int) -> tuple[str | None, Role]:
+        user = self._context.user_of(uid)
+        return user, Role.USER if user is None else self._context.role_of(user)
+
+
 class Endpoint:
     """The ASGI app of one path: chooses the route by method, and turns errors into answers."""
 
-    def __init__(self, context: Context, routes: Sequence[Route]) -> None:
+    def __init__(self, context: Context, callers: Callers, routes: Sequence[Route]) -> None:
         self._context = context
+        self._callers = callers
         self._by_method = {route.method: route for route in routes}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,7 +165,7 @@ class Endpoint:
         headers = dict(scope["headers"])
         if b"origin" in headers:
             raise HttpError(403, "forbidden", "requests made by web pages (header Origin) are refused")
-        caller = identify(self._context, scope)
+        caller = await self._callers.of(scope)
         query = read_query(scope["query_string"], route.query)
         body = await self._body(route, headers, receive)
         path = scope["path_params"]
@@ -170,15 +207,3 @@ async def read_all(receive: Receive) -> bytes:
             pieces.append(message["body"])
         if not message.get("more_body", False):
             return b"".join(pieces)
-
-
-def identify(context: Context, scope: Scope) -> Caller:
-    """Who is asking, from what the listener knows of the connection. There is no other way in."""
-    peer = scope.get("extensions", {}).get("hal.peer")
-    if peer is None:
-        raise HttpError(401, "unauthenticated", "HAL does not know who is at the other end of this connection")
-    _, uid, gid = peer
-    user = context.user_of(uid)
-    if user is None:
-        raise HttpError(403, "forbidden", f"user id {uid} has no name on this machine")
-    return Caller(user, uid, gid, context.role_of(user))

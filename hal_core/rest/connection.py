@@ -9,67 +9,25 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-import attrs
 import h11
-import msgspec
 import trio
 
+from hal_core.rest.asgi import AsgiApp, AsgiMessage, ClientGone, Limits, Peer, Scope, error_body
 from hal_core.rest.http_head import HEAD_END, HeadError, check_begin, check_head
-
-Scope = MutableMapping[str, Any]
-AsgiMessage = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[AsgiMessage]]
-Send = Callable[[AsgiMessage], Awaitable[None]]
-AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 RECEIVE_BYTES = 65_536
 WRITE_BYTES = 16_384
 
 log = logging.getLogger("hal.rest")
 
-
-@attrs.frozen
-class Limits:
-    """What a peer may take from the server. `body_bytes_max` asks for the path, since a bulk route may take more."""
-
-    body_bytes_max: Callable[[str], int] = lambda path: 1 << 20
-    head_bytes_max: int = 32 << 10
-    head_timeout_s: float = 10.0
-    body_timeout_s: float = 30.0
-    """Longest silence within a body, and the time after which `body_rate_min` is demanded on average."""
-    body_rate_min: float = 1024.0
-    """Bytes per second."""
-    write_timeout_s: float = 30.0
-    """For each 16 KiB of an answer."""
-    idle_timeout_s: float = 60.0
-    linger_s: float = 1.0
-    """After a refusal: how long what still comes is read and dropped, so that the peer gets to see the answer."""
-    connections_per_peer: int = 64
-    connections_max: int = 512
-    close_grace_s: float = 10.0
-    """How long requests under way may take at shutdown."""
-
-
-@attrs.frozen
-class Peer:
-    """Who is at the other end. `key` is what connections are counted by (user id or address)."""
-
-    key: str
-    scheme: str = "http"
-    client: tuple[str, int] | None = None
-    server: tuple[str, int | None] | None = None
-    extensions: dict[str, Any] = attrs.field(factory=dict)
-
-
-class ClientGone(OSError):
-    """Raised into an app that writes to a client which is no longer there (as ASGI 2.4 wants it)."""
+__all__ = ["Connection", "Limits"]
 
 
 class _Refusal(Exception):
@@ -78,11 +36,6 @@ class _Refusal(Exception):
     def __init__(self, status: int, kind: str, text: str) -> None:
         self.status, self.kind, self.text = status, kind, text
         super().__init__(text)
-
-
-def error_body(kind: str, text: str, problems: list[dict[str, str]] | None = None) -> bytes:
-    """The one shape of an error (docs/reference/rest.md)."""
-    return msgspec.json.encode({"error": {"kind": kind, "text": text, "problems": problems or []}})
 
 
 def _reason(status: int) -> bytes:

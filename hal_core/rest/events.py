@@ -17,8 +17,8 @@ from hal_core.errors import InvalidInput, Problem
 from hal_core.models.event import Event, JobSubmitted
 from hal_core.models.ranges import format_ranges
 from hal_core.rest.answers import Gone
+from hal_core.rest.asgi import Send
 from hal_core.rest.call import Call, Route, Stream
-from hal_core.rest.connection import Send
 from hal_core.rest.query import SEQUENCE_MAX, integer
 from hal_core.rest.rights import Caller, Verb
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import trio
 
-from hal_core.rest.connection import AsgiApp, Connection, Limits, Peer, error_body
+from hal_core.rest.asgi import AsgiApp, Limits, Peer, error_body
+from hal_core.rest.connection import Connection
 
 log = logging.getLogger("hal.rest")
 

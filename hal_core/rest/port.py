@@ -75,8 +75,9 @@ class Context:
 
     kernel: Kernel
     user_of: Callable[[int], str | None]
-    """The name of a user id (the machine's user database); None: unknown, and turned away."""
+    """The name of a user id (the machine's user database); None: unknown, and turned away. Called in a thread."""
     role_of: Callable[[str], Role]
+    """Called in a thread, too."""
     now_s: Callable[[], float]
     plugins: Callable[[], Sequence[PluginListing]]
     configuration: Callable[[], ConfigurationView]

@@ -16,7 +16,7 @@ from pathlib import Path
 import trio
 
 from hal_core import errors
-from hal_core.rest.connection import Peer
+from hal_core.rest.asgi import Peer
 
 BACKLOG = 256
 PATH_BYTES_MAX = 107

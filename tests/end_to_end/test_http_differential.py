@@ -11,7 +11,7 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve as hypercorn_serve
 
-from hal_core.rest.connection import Limits, Receive, Scope, Send
+from hal_core.rest.asgi import Limits, Receive, Scope, Send
 from tests.support.http_client import Client, Response, connect, request_bytes
 from tests.support.rest_api import serving
 

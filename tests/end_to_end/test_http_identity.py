@@ -14,7 +14,7 @@ import trio
 
 from hal_core.models.job import JobId
 from hal_core.rest.app import body_bytes_max, build_app
-from hal_core.rest.connection import Limits
+from hal_core.rest.asgi import Limits
 from hal_core.rest.rights import Role
 from tests.support.http_client import Client, connect
 from tests.support.needs import need
@@ -43,6 +43,9 @@ def connect_as(path: Path, user: pwd.struct_passwd) -> socket.socket:
     os.seteuid(user.pw_uid)
     try:
         connecting.connect(os.fspath(path))
+    except OSError:
+        connecting.close()
+        raise
     finally:
         os.seteuid(0)
         os.setegid(0)

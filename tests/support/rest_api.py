@@ -13,7 +13,7 @@ import trio.testing
 
 from hal_core.models.plugin import PluginListing, PluginStatus
 from hal_core.rest.app import body_bytes_max, build_app
-from hal_core.rest.connection import AsgiApp, Limits, Peer
+from hal_core.rest.asgi import AsgiApp, Limits, Peer
 from hal_core.rest.listener import Server
 from hal_core.rest.port import ConfigurationView, Context
 from hal_core.rest.rights import Role

@@ -17,7 +17,8 @@ import trio.testing
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from hal_core.errors import Refused
-from hal_core.rest.connection import AsgiApp, Connection, Limits, Peer, Receive, Scope, Send
+from hal_core.rest.asgi import AsgiApp, Limits, Peer, Receive, Scope, Send
+from hal_core.rest.connection import Connection
 from hal_core.rest.http_head import HeadError, check_begin, check_head
 from hal_core.rest.unix_socket import check_directory, open_unix_socket
 from tests.support.http_client import Client, connect, request_bytes
