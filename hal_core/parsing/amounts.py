@@ -52,11 +52,17 @@ def resolve_amounts(wishes: Wishes, partition: Partition, classes: Sequence[Node
             is_exclusive=wishes.exclusive,
         )
 
-    node_count, task_count = _counts(wishes, classes, shape_for, place)
+    must_divide = asked.total.count if asked.total else 0
+    node_count, task_count = _counts(
+        wishes,
+        place,
+        lambda tasks: choose_node_count(classes, tasks, lambda nodes: shape_for(nodes, tasks), must_divide),
+    )
     shape = shape_for(node_count, task_count)
     if shape is None:
-        gpus = asked.total.count if asked.total else 0
-        raise _wrong(place("gpus"), f"{gpus} GPUs cannot be spread evenly over {node_count} nodes; use --gpus-per-node")
+        raise _wrong(
+            place("gpus"), f"{must_divide} GPUs cannot be spread evenly over {node_count} nodes; use --gpus-per-node"
+        )
     if wishes.mem_per_gpu is not None and not shape.gpus:
         raise _wrong(place("mem-per-gpu"), "needs GPUs; add --gpus-per-node, or use --mem")
     check_fits(classes, shape, place("nodes", "ntasks", "cpus-per-task", "mem", "mem-per-cpu", "gpus", "gres"))
@@ -101,13 +107,11 @@ def _memory_bytes(wishes: Wishes, partition: Partition, cpus: int, gpus: int) ->
     return partition.memory_bytes_per_cpu_default * cpus
 
 
-def _counts(
-    wishes: Wishes,
-    classes: Sequence[NodeClass],
-    shape_for: Callable[[int, int], Shape | None],
-    place: Place,
-) -> tuple[int, int]:
-    """(nodes, tasks). Without --ntasks there is one task on each node, or as many as --ntasks-per-node says."""
+def _counts(wishes: Wishes, place: Place, choose: Callable[[int], int]) -> tuple[int, int]:
+    """(nodes, tasks). Without --ntasks there is one task on each node, or as many as --ntasks-per-node says.
+
+    `choose` gives the number of nodes for a number of tasks.
+    """
     nodes, tasks, per_node = wishes.nodes, wishes.ntasks, wishes.ntasks_per_node
     if tasks is None:
         return nodes or 1, (nodes or 1) * (per_node or 1)
@@ -120,7 +124,7 @@ def _counts(
         return nodes, tasks
     if tasks == 1:
         return 1, 1
-    count = choose_node_count(classes, tasks, lambda node_count: shape_for(node_count, tasks))
+    count = choose(tasks)
     return (max(count, -(-tasks // per_node)) if per_node else count), tasks
 
 

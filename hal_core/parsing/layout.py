@@ -51,11 +51,12 @@ def can_hold(node: Node, shape: Shape) -> bool:
     )
 
 
-def choose_node_count(classes: Sequence[NodeClass], task_count: int, shape_for: ShapeFor) -> int:
+def choose_node_count(classes: Sequence[NodeClass], task_count: int, shape_for: ShapeFor, must_divide: int = 0) -> int:
     """The smallest number of nodes such that every node that can hold a task holds its part of them.
 
     If the nodes are too unequal for that, the smallest number for which enough nodes are large enough. If there is
-    none either, the most spread one: admission then says what is missing.
+    none either, the most spread one: admission then says what is missing. `must_divide`, if not 0, is a number of
+    GPUs that the nodes share evenly.
     """
     total = sum(each.count for each in classes)
     most = min(task_count, total)
@@ -63,7 +64,8 @@ def choose_node_count(classes: Sequence[NodeClass], task_count: int, shape_for: 
     eligible = [each for each in classes if single is None or can_hold(each.node, single)]
     count_eligible = sum(each.count for each in eligible)
     enough = 0
-    for node_count in range(_lower_bound(eligible, task_count, single), most + 1):
+    low = _lower_bound(eligible, task_count, single)
+    for node_count in _candidates(low, most, task_count, must_divide) if eligible else ():
         shape = shape_for(node_count)
         if shape is None:
             continue
@@ -90,6 +92,16 @@ def check_fits(classes: Sequence[NodeClass], shape: Shape, place: str) -> None:
     biggest = _describe_node(classes[0].node)
     text = f"no node of partition {shape.partition!r} can hold {asked}: {lacking}; the biggest node has {biggest}"
     raise InvalidInput([Problem(place, text)])
+
+
+def _candidates(low: int, most: int, task_count: int, must_divide: int) -> list[int]:
+    """Node counts worth looking at. What a node must hold depends on its tasks alone, so the smallest count for each
+    number of tasks on a node suffices; only GPUs shared by all nodes need every count that divides them."""
+    if must_divide:
+        return [count for count in range(low, most + 1) if must_divide % count == 0]
+    tasks_per_node_max = -(-task_count // low)
+    counts = {-(-task_count // tasks) for tasks in range(1, tasks_per_node_max + 1)}
+    return sorted(count for count in counts if low <= count <= most)
 
 
 def _lower_bound(eligible: Sequence[NodeClass], task_count: int, single: Shape | None) -> int:

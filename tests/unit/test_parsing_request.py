@@ -1,5 +1,8 @@
 """A job request to a JobSpec: precedence, defaults, layout, admission, and all problems at once."""
 
+import contextlib
+import time
+
 import attrs
 import pytest
 
@@ -186,6 +189,20 @@ def test_what_can_never_run_is_refused(options, words):
     (problem,) = problems_of(*options)
     for word in words:
         assert word in problem
+
+
+@pytest.mark.parametrize(
+    "options", [["ntasks=2147483647"], ["ntasks=9999", "mem-per-cpu=1G"], ["ntasks=5000", "gpus=4999"]]
+)
+def test_choosing_nodes_stays_fast_in_a_large_unequal_cluster(options):
+    nodes = tuple(Node(NodeName(f"n{i}"), 1 + i % 64, (1 + i % 7) * 64 * GIB, ("a",) * 4) for i in range(10_000))
+    partition = Partition(PartitionName("x"), tuple(node.name for node in nodes), True)
+    context = ParseContext.of_cluster(Cluster("c", nodes, (partition,)), NOW_S)
+    request = JobRequest(command=("x",), options=tuple(tuple(option.split("=")) for option in options))
+    begin = time.perf_counter()
+    with contextlib.suppress(InvalidInput):
+        parse_job(request, context)
+    assert time.perf_counter() - begin < 0.5
 
 
 def test_nodes_that_have_everything_but_not_together():
