@@ -20,10 +20,10 @@ from hal_core.models.event import (
     NodeResumed,
     PriorityChanged,
 )
-from hal_core.models.job import End, EndKind, JobId
+from hal_core.models.job import End, EndKind, JobId, JobState
 from hal_core.models.message import Cancel, DrainNode, Hold, JobSelection, Release, Requeue, ResumeNode, SetPriority
 from hal_core.models.placement import AttemptKey
-from hal_core.models.ranges import Ranges, RangeSet, count_of
+from hal_core.models.ranges import Ranges, RangeSet, count_of, members
 
 if TYPE_CHECKING:
     from hal_core.rules.job_record import Activity, JobRecord
@@ -71,23 +71,37 @@ def requeue(state: State, message: Requeue, now_s: float) -> tuple[list[Event], 
     record, elements = _select(state, message.selection)
     staging = _active(record, elements, lambda activity: not activity.is_launched)
     active = _active(record, elements, lambda activity: activity.is_launched and activity.cancel is None)
-    ended = RangeSet()
-    for indices in record.ended.values():
-        ended.update(indices.intersection(elements))
-    if len(ended) > REQUEUE_MAX:
-        raise Refused(f"{len(ended)} elements of job {record.job_id} have ended; requeue at most {REQUEUE_MAX} at once")
+    ended = {state: indices.intersection(elements) for state, indices in record.ended.items()}
+    ended_count = sum(count_of(ranges) for ranges in ended.values())
+    if ended_count > REQUEUE_MAX:
+        text = f"{ended_count} elements of job {record.job_id} have ended; requeue at most {REQUEUE_MAX} at once"
+        raise Refused(text)
     events: list[Event] = []
     if active:
         events.append(JobCancelRequested(now_s, record.job_id, active.ranges(), message.by, does_requeue=True))
     for index in staging:
         end = End(EndKind.CANCELLED, by=message.by)
         events.append(JobRequeued(now_s, record.active[index].key, message.by, end))
-    for index in ended:
+    by_index = {index: state for state, ranges in ended.items() for index in members(ranges)}
+    for index, state_then in sorted(by_index.items()):
         last = record.ends.get(index)
-        end = last.end if last else End(EndKind.EXITED, exit_code=0)
+        end = last.end if last else _forgotten_end(state_then)
         key = AttemptKey(record.job_id, index, record.attempt_of(index))
         events.append(JobRequeued(now_s, key, message.by, end))
-    return events, len(active) + len(staging) + len(ended)
+    return events, len(active) + len(staging) + ended_count
+
+
+def _forgotten_end(state: JobState) -> End:
+    """For an element of an array of whose end only the state was kept."""
+    match state:
+        case JobState.COMPLETED:
+            return End(EndKind.EXITED, exit_code=0)
+        case JobState.CANCELLED:
+            return End(EndKind.CANCELLED)
+        case JobState.TIMEOUT:
+            return End(EndKind.TIME_LIMIT)
+        case _:
+            return End(EndKind.EXITED)
 
 
 def _active(record: JobRecord, elements: Ranges, is_wanted: Callable[[Activity], bool]) -> RangeSet:

@@ -179,7 +179,7 @@ def load_state(content: bytes) -> State:
         record = _load_job(job)
         state.recent[record.job_id] = record
     for row in dumped.activities:
-        state.hold_allocation(_load_activity(state.jobs[row.job_id], row))
+        state.hold_allocation(_load_activity(state.jobs[row.job_id], row), is_restored=True)
     for record in state.jobs.values():
         state.queue.update(record)
     state.sequence, state.time_s = dumped.sequence, dumped.time_s

@@ -17,6 +17,9 @@ from hal_core.models.node import Cluster, Node, NodeName, NodeStatus
 from hal_core.models.placement import Share
 from hal_core.models.ranges import RangeSet, parse_ranges
 
+NOT_DECLARED = ("no longer in the configuration", "configuration")
+"""The drain of a node that has left the configuration; it ends when the node comes back into it."""
+
 
 @lru_cache(maxsize=16_384)
 def mask_of(devices: str) -> int:
@@ -79,6 +82,9 @@ class NodeTable:
         self.allocation_count: list[int] = []
         self.free_cpu_mask: list[int] = []
         self.free_gpu_mask: list[int] = []
+        self._held_cpu_mask: list[int] = []
+        self._held_gpu_mask: list[int] = []
+        """Devices of allocations: also those that a changed configuration does not declare any more."""
         self.gpu_masks: list[dict[str, int]] = []
         """Of each GPU type: which devices are of it."""
 
@@ -96,11 +102,14 @@ class NodeTable:
             number = self.number_of.get(node.name)
             if number is None:
                 self._add(node)
-            elif self.nodes[number] != node:
+                continue
+            if self.nodes[number] != node:
                 self._change(number, node)
+            if self.drain[number] == NOT_DECLARED:
+                self.set_drain(number, None)
         for number, node in enumerate(self.nodes):
             if node.name not in declared and self.drain[number] is None:
-                self.set_drain(number, ("no longer in the configuration", "configuration"))
+                self.set_drain(number, NOT_DECLARED)
 
     def _add(self, node: Node) -> None:
         self.number_of[node.name] = len(self.nodes)
@@ -119,26 +128,33 @@ class NodeTable:
         self.allocation_count.append(0)
         self.free_cpu_mask.append((1 << node.cpu_count) - 1)
         self.free_gpu_mask.append((1 << len(node.gpus)) - 1)
+        self._held_cpu_mask.append(0)
+        self._held_gpu_mask.append(0)
         self.gpu_masks.append(_masks_by_type(node.gpus))
 
     def _change(self, number: int, node: Node) -> None:
         """New declared amounts; what is allocated stays allocated, so free amounts may be negative for a while."""
         old = self.nodes[number]
         self.nodes[number] = node
-        self.free_cpus[number] += node.cpu_count - old.cpu_count
         self.free_memory_bytes[number] += node.memory_bytes - old.memory_bytes
-        used_cpus = ((1 << old.cpu_count) - 1) & ~self.free_cpu_mask[number]
-        self.free_cpu_mask[number] = ((1 << node.cpu_count) - 1) & ~used_cpus
-        used_gpus = ((1 << len(old.gpus)) - 1) & ~self.free_gpu_mask[number]
-        self.free_gpu_mask[number] = ((1 << len(node.gpus)) - 1) & ~used_gpus
         self.gpu_masks[number] = _masks_by_type(node.gpus)
-        self.free_gpus[number] = {
-            kind: (mask & self.free_gpu_mask[number]).bit_count() for kind, mask in self.gpu_masks[number].items()
-        }
-        old_generic, free = dict(old.generic), self.free_generic[number]
+        self._count_cpus(number)
+        self._count_gpus(number)
+        declared, before, free = dict(node.generic), dict(old.generic), self.free_generic[number]
         self.free_generic[number] = {
-            name: count - old_generic.get(name, 0) + free.get(name, 0) for name, count in node.generic
+            name: free.get(name, 0) + declared.get(name, 0) - before.get(name, 0) for name in {**declared, **free}
         }
+
+    def _count_cpus(self, number: int) -> None:
+        """Free is what is declared and not held."""
+        declared = (1 << self.nodes[number].cpu_count) - 1
+        self.free_cpu_mask[number] = free = declared & ~self._held_cpu_mask[number]
+        self.free_cpus[number] = free.bit_count()
+
+    def _count_gpus(self, number: int) -> None:
+        declared = (1 << len(self.nodes[number].gpus)) - 1
+        self.free_gpu_mask[number] = free = declared & ~self._held_gpu_mask[number]
+        self.free_gpus[number] = {kind: (mask & free).bit_count() for kind, mask in self.gpu_masks[number].items()}
 
     def apply(self, event: NodeJoined | NodeSuspected | NodeWentDown | NodeDrained | NodeResumed) -> None:
         """Fold one event about a node."""
@@ -213,32 +229,34 @@ class NodeTable:
             generic=shape.generic,
         )
 
-    def allocate(self, share: Share) -> None:
-        """Take the share of one element. Oversubscription is a bug: asserted, never repaired."""
+    def allocate(self, share: Share, is_restored: bool = False) -> None:
+        """Take the share of one element. Oversubscription is a bug: asserted, never repaired.
+
+        A share that is restored from a dump may be more than a node has that was declared smaller meanwhile.
+        """
         number = self.number_of[share.node]
         cpus, gpus = mask_of(share.cpus), mask_of(share.gpus)
-        assert self.free_cpu_mask[number] & cpus == cpus, f"CPUs {share.cpus} of {share.node} are not free"
-        assert self.free_gpu_mask[number] & gpus == gpus, f"GPUs {share.gpus} of {share.node} are not free"
-        self._move(number, share, cpus, gpus, -1)
-        assert self.free_memory_bytes[number] >= 0, f"memory of {share.node} is oversubscribed"
+        assert not self._held_cpu_mask[number] & cpus, f"CPUs {share.cpus} of {share.node} are not free"
+        assert not self._held_gpu_mask[number] & gpus, f"GPUs {share.gpus} of {share.node} are not free"
+        self._move(number, share, -1)
+        is_enough = self.free_memory_bytes[number] >= 0 or not share.memory_bytes
+        assert is_enough or is_restored, f"memory of {share.node} is oversubscribed"
 
     def release(self, share: Share) -> None:
         """Give the share back."""
         number = self.number_of[share.node]
-        cpus, gpus = mask_of(share.cpus), mask_of(share.gpus)
-        assert not self.free_cpu_mask[number] & cpus, f"CPUs {share.cpus} of {share.node} were free already"
-        self._move(number, share, cpus, gpus, 1)
+        cpus = mask_of(share.cpus)
+        assert self._held_cpu_mask[number] & cpus == cpus, f"CPUs {share.cpus} of {share.node} were free already"
+        self._move(number, share, 1)
 
-    def _move(self, number: int, share: Share, cpus: int, gpus: int, sign: int) -> None:
-        self.free_cpu_mask[number] ^= cpus
-        self.free_cpus[number] += sign * cpus.bit_count()
+    def _move(self, number: int, share: Share, sign: int) -> None:
+        self._held_cpu_mask[number] ^= mask_of(share.cpus)
+        self._count_cpus(number)
+        if share.gpus:
+            self._held_gpu_mask[number] ^= mask_of(share.gpus)
+            self._count_gpus(number)
         self.free_memory_bytes[number] += sign * share.memory_bytes
         self.allocation_count[number] -= sign
-        if gpus:
-            self.free_gpu_mask[number] ^= gpus
-            free = self.free_gpus[number]
-            for kind, mask in self.gpu_masks[number].items():
-                free[kind] = (self.free_gpu_mask[number] & mask).bit_count()
         if share.generic:
             free = self.free_generic[number]
             for name, count in share.generic:

@@ -213,7 +213,7 @@ class State:
         self.pending_count -= count
         self.queue.update(record)
 
-    def hold_allocation(self, activity: Activity) -> None:
+    def hold_allocation(self, activity: Activity, is_restored: bool = False) -> None:
         """Put an allocation in force. Also used when a dump is loaded."""
         record, index = activity.record, activity.index
         assert index not in record.active, f"{activity.key} placed twice"
@@ -221,7 +221,7 @@ class State:
         record.active[index] = activity
         self.allocations[record.job_id, index] = activity
         for share in activity.shares:
-            self.table.allocate(share)
+            self.table.allocate(share, is_restored)
             self.on_node.setdefault(share.node, {})[record.job_id, index] = activity
 
     def _known(self, key: AttemptKey) -> Activity:

@@ -124,7 +124,8 @@ class World:
     def _take(self, decided: Decided) -> Answer:
         for event in decided.events:
             self.events.append(event)
-            self.witness.see(event)
+            if self._is_checked:
+                self.witness.see(event)
         for effect in decided.effects:
             if isinstance(effect, Stage):
                 self.staging.append(effect)
