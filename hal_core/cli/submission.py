@@ -45,7 +45,7 @@ def request_of(console: Console, split: Split) -> dict[str, Any]:
     request: dict[str, Any] = {
         "client_id": split.own.get("client-id") or random_id(),
         "options": split.options,
-        "working_directory": os.getcwd(),
+        "working_directory": current_directory(),
         "environment": environment(console),
     }
     has_wrap = any(name == "wrap" for name, _ in split.options)
@@ -71,6 +71,13 @@ def request_of(console: Console, split: Split) -> dict[str, Any]:
     return request
 
 
+def current_directory() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise ScriptError("the current directory is gone; change to another and try again") from None
+
+
 def read_script(name: str) -> str:
     """The script's text, from stdin for `-`. Raises ScriptError with the file's name."""
     try:
@@ -93,7 +100,7 @@ def read_script(name: str) -> str:
 
 
 class ScriptError(OSError):
-    """The script cannot be read."""
+    """The script, or the directory to run it in, cannot be read."""
 
 
 def environment(console: Console) -> list[str]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ANSWER_TIMEOUT_S = 9.0
 """Nobody waits longer than ten seconds to hear that the daemon is gone."""
 RECEIVE_BYTES = 256 * 1024
+BUSY_S_MAX = 2.0
+"""A daemon that says to come back later than this is not busy but in trouble: its reason is told at once."""
 STREAM_SILENCE_S_MAX = 40.0
 """Event streams carry a comment at least every 15 s; a stream that is silent for this long is dead."""
 
@@ -238,7 +240,7 @@ class Patience:
             self._is_outcome_unknown = self._is_outcome_unknown or error.is_outcome_unknown
             pause_s, is_worth_it = 0.2, self._is_outcome_unknown
         else:
-            pause_s, is_worth_it = min(error.retry_after_s, 1.0), error.status == 503
+            pause_s, is_worth_it = error.retry_after_s, error.status == 503 and error.retry_after_s <= BUSY_S_MAX
         if is_worth_it and now_s + pause_s <= self._deadline_s:
             return pause_s
         if isinstance(error, NoAnswer):

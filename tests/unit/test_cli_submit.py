@@ -2,11 +2,12 @@
 
 import json
 import signal
+import subprocess
 import threading
 
 import pytest
 
-from tests.support.cli import hal, start_hal
+from tests.support.cli import COMMAND, environment, hal, start_hal
 from tests.support.rest_bodies import ended
 from tests.support.scripted_server import Reply, ScriptedServer, error
 
@@ -96,6 +97,16 @@ def test_a_script_that_cannot_be_read_is_told(server, tmp_path):
         result = hal(server.path, "submit", name, cwd=tmp_path)
         assert (result.code, told in result.err, result.err.count("\n")) == (1, True, 1), result
     assert server.requests == []
+
+
+def test_a_directory_that_is_gone_is_told(server, tmp_path):
+    shell = f"mkdir {tmp_path}/gone; cd {tmp_path}/gone; rmdir {tmp_path}/gone; {' '.join(COMMAND)} submit -- true"
+    env = environment(server.path)
+    done = subprocess.run(["sh", "-c", shell], env=env, capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        1,
+        "hal: the current directory is gone; change to another and try again",
+    )
 
 
 def test_wrong_usage_is_code_2(server):

@@ -1,13 +1,19 @@
 """Splitting command lines and reading job ids: pure, so properties first."""
 
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+
 import pytest
 from hypothesis import given, strategies as st
 
 from hal_core.cli.arguments import Parser, UsageError, one_index, selector, whole_number
+from hal_core.cli.console import Console
+from hal_core.cli.dispatch import all_commands, call
 from hal_core.cli.history import moment
 from hal_core.cli.option_names import FLAG_NAMES, SHORT_NAMES, VALUE_NAMES
 from hal_core.cli.submit import OWN, OWN_SHORT
 from hal_core.cli.words import split_words
+from hal_core.client.transport import NoAnswer
 from hal_core.models.ranges import format_ranges, parse_ranges
 from tests.support.option_names import TARGET, generated
 
@@ -134,3 +140,23 @@ def test_moments():
     for wrong in ("yesterday", "h", "2 h", "2026-13-01", "٣h"):
         with pytest.raises(UsageError, match="is not a time"):
             moment(wrong, 0)
+
+
+clients = sorted(set(all_commands()) - {"dev", "demo", "daemon", "agent", "doctor", "submit", "run", "config"})
+some_words = st.sampled_from(
+    "1|1_2|1_[2-3]|-f|--all|--json|--limit|--limit=1|-n|0|--me|--since|2h|-|--|--help|x||drain|resume|list|--reason|bash"
+    "|\x1b|\ud800|-1|--user=ada|--after=0".split("|")
+)
+
+
+@given(st.sampled_from([*clients, "_complete"]), st.lists(some_words, max_size=5))
+def test_whatever_is_written_ends_in_help_a_usage_error_or_no_daemon(command, words):
+    console = Console({"HAL_SERVER": "/nowhere/hal.sock"})
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        try:
+            code = call(console, [command, *words])
+        except (UsageError, NoAnswer):
+            return
+        except SystemExit as leaving:
+            code = leaving.code
+    assert code in (0, 2)

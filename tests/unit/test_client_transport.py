@@ -168,6 +168,9 @@ def test_patience_ends():
     with pytest.raises(Rejected):
         patience.pause_s(Rejected(422, {}, 1.0), 101.0)
     assert patience.left_s(104.0) == 5.0
+    assert patience.pause_s(Rejected(503, {}, 1.0), 101.0) == 1.0
+    with pytest.raises(Rejected):
+        patience.pause_s(Rejected(503, {"text": "the disk is full"}, 5.0), 101.0)
 
 
 def test_asking_nobody_costs_no_time(tmp_path):
