@@ -46,24 +46,11 @@ def cancel(state: State, message: Cancel, now_s: float) -> tuple[list[Event], in
     events: list[Event] = []
     if waiting:
         end = End(EndKind.CANCELLED, by=message.by)
-        for attempt, ranges in _by_attempt(record, waiting):
+        for attempt, ranges in record.by_attempt(waiting):
             events.append(JobEnded(now_s, record.job_id, ranges, attempt, end, None, now_s))
     if active:
         events.append(JobCancelRequested(now_s, record.job_id, active.ranges(), message.by))
     return events, len(waiting) + len(active)
-
-
-def _by_attempt(record: JobRecord, elements: RangeSet) -> list[tuple[int, Ranges]]:
-    """Elements grouped by the number of the attempt that they wait for: almost always one group."""
-    groups: dict[int, RangeSet] = {}
-    plain = elements.copy()
-    for index, attempt in record.attempts.items():
-        if index in elements:
-            plain.discard(index)
-            groups.setdefault(attempt, RangeSet()).add(index)
-    if plain:
-        groups[1] = plain
-    return [(attempt, group.ranges()) for attempt, group in sorted(groups.items())]
 
 
 def requeue(state: State, message: Requeue, now_s: float) -> tuple[list[Event], int]:

@@ -95,10 +95,13 @@ class Core:
         end = End(EndKind.DEPENDENCY_NEVER_SATISFIED)
         for job_id in sorted(self.state.doomed):
             record = self.state.jobs[job_id]
-            pending = RangeSet((*record.ready.ranges(), *record.blocked.ranges()))
-            if dependencies.answer(self.state, record) is not dependencies.Answer.NEVER:
-                pending = RangeSet(dependencies.corresponding(self.state, record, pending.ranges())[2])
-            if pending:
-                events.append(JobEnded(now_s, job_id, pending.ranges(), record.attempt_of(0), end, None, now_s))
+            is_whole = not record.is_met and dependencies.answer(self.state, record) is dependencies.Answer.NEVER
+            never = (
+                RangeSet((*record.ready.ranges(), *record.blocked.ranges()))
+                if is_whole
+                else RangeSet(dependencies.corresponding(self.state, record)[2])
+            )
+            for attempt, ranges in record.by_attempt(never):
+                events.append(JobEnded(now_s, job_id, ranges, attempt, end, None, now_s))
         self.state.doomed.clear()
         return events

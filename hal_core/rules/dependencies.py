@@ -77,8 +77,9 @@ def _answer_forgotten(state: State, dependency: Dependency) -> Answer:
             return Answer.MET
 
 
-def corresponding(state: State, record: JobRecord, pending: Ranges) -> tuple[Ranges, Ranges, Ranges]:
-    """Split a job's pending elements by its aftercorr dependencies into (free to start, waiting, never)."""
+def corresponding(state: State, record: JobRecord) -> tuple[Ranges, Ranges, Ranges]:
+    """Split a job's blocked elements by its aftercorr dependencies into (free to start, waiting, never)."""
+    pending = record.blocked.ranges()
     free, never = RangeSet(pending), RangeSet()
     waiting = RangeSet()
     for dependency in record.spec.dependencies:

@@ -59,12 +59,9 @@ def forgets_of(state: State, event: JobEnded | JobRequeued) -> list[Effect]:
         activity = state.activity(event.key)
         return [Forget(share.node, event.key) for share in activity.shares] if activity else []
     record = state.jobs[event.job_id]
-    if not record.active:
-        return []
     return [
         Forget(share.node, AttemptKey(record.job_id, index, event.attempt))
-        for index in members(event.elements)
-        if index in record.active
+        for index in record.active_among(event.elements)
         for share in record.active[index].shares
     ]
 

@@ -5,7 +5,7 @@ An array is one record: its pending elements are ranges, and only elements that 
 
 from __future__ import annotations
 
-from hal_core.models.job import FINAL, End, JobId, JobSpec, JobState, Owner, Shape
+from hal_core.models.job import FINAL, DependencyKind, End, JobId, JobSpec, JobState, Owner, Shape
 from hal_core.models.node import NodeName
 from hal_core.models.placement import AttemptKey, Share
 from hal_core.models.ranges import Ranges, RangeSet, count_of
@@ -122,11 +122,11 @@ class JobRecord:
         self.queue_priority = 0
         """The partition's priority and the job's own in one number; the queue is ordered by it."""
         self.held_by = owner.user if spec.is_held else ""
-        self.is_met = True
-        """Dependencies are satisfied (but for the elements in `blocked`)."""
+        self.is_met = not spec.dependencies
+        """Dependencies were satisfied once (but for the elements in `blocked`); then they stay so."""
         self.is_queued = False
-        self.ready = RangeSet(spec.array.indices if spec.array else SINGLE)
-        self.blocked = RangeSet()
+        self.ready = RangeSet() if self.does_follow_elements else RangeSet(self.elements)
+        self.blocked = RangeSet(self.elements) if self.does_follow_elements else RangeSet()
         """Elements that wait for the same element of another array (aftercorr)."""
         self.active: dict[int, Activity] = {}
         self.attempts: dict[int, int] = {}
@@ -137,6 +137,11 @@ class JobRecord:
     @property
     def is_array(self) -> bool:
         return self.spec.array is not None
+
+    @property
+    def does_follow_elements(self) -> bool:
+        """Each of its elements waits for the same element of another array."""
+        return any(dependency.kind is DependencyKind.AFTERCORR for dependency in self.spec.dependencies)
 
     @property
     def is_finished(self) -> bool:
@@ -183,6 +188,25 @@ class JobRecord:
     def attempt_of(self, index: int) -> int:
         """The number of the element's latest (or coming) attempt."""
         return self.attempts.get(index, 1)
+
+    def active_among(self, elements: Ranges) -> list[int]:
+        """Those of the elements that hold an allocation, ascending. Never walks through a million that do not."""
+        if len(elements) == 1 and elements[0][1] == elements[0][0] + 1:
+            return [elements[0][0]] if elements[0][0] in self.active else []
+        chosen = RangeSet(elements)
+        return sorted(index for index in self.active if index in chosen)
+
+    def by_attempt(self, elements: RangeSet) -> list[tuple[int, Ranges]]:
+        """Pending elements grouped by the attempt that they wait for: almost always one group."""
+        groups: dict[int, RangeSet] = {}
+        plain = elements.copy()
+        for index, attempt in self.attempts.items():
+            if index in elements:
+                plain.discard(index)
+                groups.setdefault(attempt, RangeSet()).add(index)
+        if plain:
+            groups[1] = plain
+        return [(attempt, group.ranges()) for attempt, group in sorted(groups.items())]
 
     def mark_ended(self, state: JobState, elements: Ranges) -> None:
         assert state in FINAL

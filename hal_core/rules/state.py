@@ -259,11 +259,10 @@ class State:
         record = self.jobs[event.job_id]
         state = event.end.state
         waiting_before = record.pending_count
-        for index in members(event.elements) if record.active else ():
-            activity = record.active.get(index)
-            if activity is not None:
-                self._release(activity)
-                self._keep_end(record, index, event, activity)
+        for index in record.active_among(event.elements):
+            activity = record.active[index]
+            self._release(activity)
+            self._keep_end(record, index, event, activity)
         record.mark_ended(state, event.elements)
         if not record.is_array and not record.ends:
             self._keep_end(record, 0, event, None)
@@ -297,11 +296,11 @@ class State:
         self.unfinished_by_name[name].discard(record.job_id)
         if not self.unfinished_by_name[name]:
             del self.unfinished_by_name[name]
-        for job_id in sorted(self._singletons.get(name, ())):
-            if job_id in self.jobs:
-                self._look_at_dependencies(self.jobs[job_id])
-            else:
-                self._singletons[name].discard(job_id)
+        rivals = self._singletons.get(name)
+        if rivals:
+            rivals.discard(record.job_id)
+            if rivals:  # only the oldest can be free to start
+                self._look_at_dependencies(self.jobs[min(rivals)])
 
     def _requeued(self, event: JobRequeued) -> None:
         job_id, index, attempt = event.key
@@ -317,9 +316,9 @@ class State:
                 self.ended_counts[state] -= 1
         record.ends.pop(index, None)
         record.attempts[index] = attempt + 1
-        record.ready.add(index)
+        (record.blocked if record.does_follow_elements else record.ready).add(index)
         self.pending_count += 1
-        self.queue.update(record)
+        self._look_at_dependencies(record)
 
     def _revive(self, record: JobRecord) -> None:
         """A finished job is queued again."""
@@ -329,6 +328,9 @@ class State:
         record.finish_time_s = None
         self.link(record)
         self.jobs = dict(sorted(self.jobs.items()))
+        for child in self.jobs.values():
+            if any(dependency.job_id == record.job_id for dependency in child.spec.dependencies):
+                self.children.setdefault(record.job_id, set()).add(child.job_id)
 
     # -- dependencies and the queue ------------------------------------------------------------------------------------
 
@@ -339,17 +341,18 @@ class State:
                 self._look_at_dependencies(child)
 
     def _look_at_dependencies(self, record: JobRecord) -> None:
-        answer = dependencies.answer(self, record)
-        record.is_met = answer is dependencies.Answer.MET
-        if any(d.kind is DependencyKind.AFTERCORR for d in record.spec.dependencies):
-            pending = record.ready.copy()
-            pending.update(record.blocked.ranges())
-            free, waiting, never = dependencies.corresponding(self, record, pending.ranges())
-            record.ready, record.blocked = RangeSet(free), RangeSet((*waiting, *never))
+        """What was satisfied once stays so, whatever becomes of the parents."""
+        if not record.is_met:
+            answer = dependencies.answer(self, record)
+            record.is_met = answer is dependencies.Answer.MET
+            if answer is dependencies.Answer.NEVER:
+                self.doomed.add(record.job_id)
+        if record.blocked:
+            free, waiting, never = dependencies.corresponding(self, record)
+            record.ready.update(free)
+            record.blocked = RangeSet((*waiting, *never))
             if never:
                 self.doomed.add(record.job_id)
-        if answer is dependencies.Answer.NEVER:
-            self.doomed.add(record.job_id)
         self.queue.update(record)
 
     def _hold(self, job_id: JobId, by: str) -> None:
