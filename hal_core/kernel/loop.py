@@ -223,6 +223,7 @@ class Kernel:
             item.resolve(outcome.Value(decided.answer))
         else:
             self._batch.answers.append((item, decided.answer))
+            self._batch_filled.set()
 
     def _plan(self, now_s: float) -> None:
         """One pass. The loop spends at most half of its time planning: a long pass is followed by a pause as long."""
