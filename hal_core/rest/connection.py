@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -40,6 +41,11 @@ class _Refusal(Exception):
 
 def _reason(status: int) -> bytes:
     return HTTPStatus(status).phrase.encode("ascii") if status in _KNOWN_STATUSES else b""
+
+
+@lru_cache(maxsize=1)
+def _date(time_s: int) -> bytes:
+    return formatdate(time_s, usegmt=True).encode("ascii")
 
 
 _KNOWN_STATUSES = frozenset(int(status) for status in HTTPStatus)
@@ -88,7 +94,11 @@ class Connection:
             exchange = _Exchange(self, request)
             exchange.check_length()
             await self._run_app(exchange)
-            return exchange.end()
+            if exchange.end():
+                return True
+            if exchange.is_body_unread:
+                await self._linger(exchange.body_bytes_left)
+            return False
         except _Refusal as refusal:
             await self._refuse(refusal, exchange.body_bytes_left if exchange is not None else 0)
             return False
@@ -129,7 +139,7 @@ class Connection:
 
     async def _complete_head(self, head: bytes) -> bytes:
         """`head` with what was missing of it, or as much as is allowed; empty if the peer gave up."""
-        with trio.move_on_after(self._limits.head_timeout_s) as scope:
+        with self._wait(self._limits.head_timeout_s) as scope:
             while HEAD_END not in head and len(head) <= self._limits.head_bytes_max:
                 self._check(check_begin, head)
                 data = await self.more()
@@ -137,6 +147,8 @@ class Connection:
                     return b""
                 head += data
         if scope.cancelled_caught:
+            if self._is_finishing:
+                return b""
             raise _Refusal(408, "timeout", "the header of the request did not arrive in time")
         return head
 
@@ -167,12 +179,13 @@ class Connection:
         return data
 
     @contextmanager
-    def _wait(self, timeout_s: float) -> Iterator[None]:
+    def _wait(self, timeout_s: float) -> Iterator[trio.CancelScope]:
         """A wait that `finish` ends at once."""
-        with trio.CancelScope(deadline=trio.current_time() + timeout_s) as self._wait_scope:
+        with trio.CancelScope(deadline=trio.current_time() + timeout_s) as scope:
+            self._wait_scope = scope
             if self._is_finishing:
-                self._wait_scope.cancel()
-            yield
+                scope.cancel()
+            yield scope
         self._wait_scope = None
 
     async def until_gone(self) -> None:
@@ -194,10 +207,7 @@ class Connection:
                 raise ClientGone("the client does not read")
 
     async def _refuse(self, refusal: _Refusal, body_bytes_left: int) -> None:
-        """Answer with an error if nothing was answered yet; then close so that the peer can still read it.
-
-        A peer that is still sending does not read: so what an allowed body would have held is taken and dropped.
-        """
+        """Answer with an error if nothing was answered yet."""
         if self._h11.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
         body = error_body(refusal.kind, refusal.text)
@@ -211,6 +221,13 @@ class Connection:
         with suppress(h11.LocalProtocolError):  # the answer to HEAD has no body
             out += self.encode(h11.Data(data=body))
         await self.write(out)
+        await self._linger(body_bytes_left)
+
+    async def _linger(self, body_bytes_left: int) -> None:
+        """Before closing on a peer that may still be sending, and so not reading: take what it sends, and drop it.
+
+        As much as an allowed body could still have held, and a little; not for long.
+        """
         with trio.move_on_after(self._limits.linger_s):
             if isinstance(self._stream, trio.abc.HalfCloseableStream):
                 await self._stream.send_eof()
@@ -224,7 +241,7 @@ class Connection:
         return self._h11.send(event) or b""
 
     def date(self) -> bytes:
-        return formatdate(self._now_s(), usegmt=True).encode("ascii")
+        return _date(int(self._now_s()))
 
 
 class _Exchange:
@@ -245,6 +262,11 @@ class _Exchange:
         self._is_body_done = False
         self._start: AsgiMessage | None = None
         self.refusal: _Refusal | None = None
+
+    @property
+    def is_body_unread(self) -> bool:
+        """The app answered without reading the body, all of which has not come yet."""
+        return self._h11.their_state is h11.SEND_BODY and not self._h11.they_are_waiting_for_100_continue
 
     @property
     def body_bytes_left(self) -> int:

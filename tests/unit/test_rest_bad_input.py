@@ -207,6 +207,21 @@ async def test_a_refused_body_keeps_the_connection_in_step(api: Api) -> None:
         assert (await client.request("GET", "/v1/status")).status == 200
 
 
+@pytest.mark.parametrize("target", ["/v1/jobs", "/v1/nothing", "/v1/status"])
+async def test_a_large_body_that_nobody_reads_does_not_cost_the_answer(api: Api, target: str) -> None:
+    answer = await api.request("POST", target, b"x" * 1_000_000, headers={"content-type": "text/plain"})
+    assert answer.status in {404, 405, 415}
+
+
+async def test_a_body_that_was_not_asked_for_yet_is_not_waited_for(api: Api) -> None:
+    async with await api.connect() as client:
+        await client.send(
+            b"POST /v1/nothing HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\nexpect: 100-continue\r\n\r\n"
+        )
+        with trio.fail_after(0.9):
+            assert (await client.rest()).startswith(b"HTTP/1.1 404 ")
+
+
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["command", "x"]), inner, max_size=2),

@@ -22,7 +22,7 @@ from hal_core.rest.connection import Connection
 from hal_core.rest.http_head import HeadError, check_begin, check_head
 from hal_core.rest.unix_socket import check_directory, open_unix_socket
 from tests.support.http_client import Client, connect, request_bytes
-from tests.support.rest_api import serving, until
+from tests.support.rest_api import ADA, BOB, serving, serving_api, until
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -295,6 +295,29 @@ async def test_connections_are_counted_by_peer(tmp_path: Path) -> None:
         await until(lambda: server.connection_count == 0)
 
 
+async def test_slow_clients_of_one_user_do_not_keep_others_out(tmp_path: Path) -> None:
+    async with serving_api(tmp_path / "s") as api:
+        slow = []
+        for _ in range(64):
+            client = await api.connect(ADA)
+            await client.send(POST[:-3])
+            slow.append(client)
+        async with await api.connect(ADA) as refused:
+            assert (await refused.rest()).startswith(b"HTTP/1.1 503 ")
+        with trio.fail_after(1):
+            assert (await api.get("/v1/status", uid=BOB)).status == 200
+        for client in slow:
+            await trio.aclose_forcefully(client.stream)
+
+
+async def test_connections_are_counted_in_all(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    async with serving(echo, path, Limits(connections_max=2)) as server, await connect(path), await connect(path):
+        await until(lambda: server.connection_count == 2)
+        async with await connect(path) as refused:
+            assert (await refused.rest()).startswith(b"HTTP/1.1 503 ")
+
+
 async def test_a_bug_in_the_app_costs_one_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/silent":
@@ -321,9 +344,13 @@ async def test_close_finishes_what_is_under_way_and_ends_the_rest(tmp_path: Path
     async with serving(app, path, Limits()) as server, await connect(path) as idle, await connect(path) as busy:
         await busy.send(request_bytes("POST", "/", b"done"))
         await entered.wait()
+        half = await connect(path)
+        await half.send(POST)
+        await until(lambda: server.connection_count == 3)
         server.close()
         with trio.fail_after(5):
-            assert await idle.rest() == b""
+            assert await idle.rest() == await half.rest() == b""
+        await half.stream.aclose()
         go_on.set()
         answer = await busy.response("POST")
         assert (answer.body, answer.headers["connection"]) == (b"done", "close")
