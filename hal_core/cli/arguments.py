@@ -9,15 +9,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
+from hal_core.cli.usage import UsageError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 JOB_HELP = "a job (17), an array element (17_3) or several (17_[1-5,9])"
-
-
-class UsageError(Exception):
-    """The command line is wrong. The text says what was given and what would work; exit code 2."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
-from hal_core.cli.arguments import Parser, UsageError
+from hal_core.cli.arguments import Parser
 from hal_core.cli.console import Console
+from hal_core.cli.usage import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from hal_core.cli.arguments import UsageError
 from hal_core.cli.formats import escaped, table
+from hal_core.cli.usage import UsageError
 from hal_core.client.address import find_socket
 from hal_core.client.transport import Answer, Connection, insist
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator
 
-from hal_core.cli.arguments import Parser, UsageError, checked, selector, whole_number
+from hal_core.cli.arguments import Parser, checked, selector, whole_number
 from hal_core.cli.console import PAGE_MAX, Console, own_name
+from hal_core.cli.usage import UsageError
 from hal_core.client.http import query
 from hal_core.client.transport import Rejected
 

@@ -11,9 +11,13 @@ import os
 import sys
 from collections.abc import Sequence
 
-from hal_core.cli.arguments import Parser, UsageError
 from hal_core.cli.console import Console
+from hal_core.cli.usage import UsageError
 from hal_core.client.transport import NoAnswer, Rejected
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hal_core.cli.arguments import Parser
 
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Jobs": {
@@ -98,6 +102,8 @@ def call(console: Console, words: list[str]) -> int:
 
 def command_parser(name: str) -> Parser:
     """The parser of one command, as its module configures it."""
+    from hal_core.cli.arguments import Parser
+
     module_name, summary = (all_commands() | HIDDEN)[name]
     module = importlib.import_module(f"hal_core.cli.{module_name}")
     parser = Parser(name, summary, getattr(module, "USAGES", {}).get(name))

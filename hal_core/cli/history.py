@@ -6,10 +6,11 @@ import json
 import time
 from argparse import Namespace
 
-from hal_core.cli.arguments import Parser, UsageError, checked, count
+from hal_core.cli.arguments import Parser, checked, count
 from hal_core.cli.console import Console
 from hal_core.cli.formats import duration, instant, size
 from hal_core.cli.queue import STATE_COLOURS, filters_of, pages, tell_rest
+from hal_core.cli.usage import UsageError
 from hal_core.cli.waiting import end_text
 
 TYPE_CHECKING = False

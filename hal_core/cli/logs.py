@@ -7,10 +7,11 @@ import sys
 import time
 from argparse import Namespace
 
-from hal_core.cli.arguments import Parser, UsageError, checked, count, one_index, selector
+from hal_core.cli.arguments import Parser, checked, count, one_index, selector
 from hal_core.cli.console import Console
 from hal_core.cli.show import find_element
 from hal_core.cli.tail import Tail
+from hal_core.cli.usage import UsageError
 from hal_core.cli.waiting import FINAL, tell_end, wait_for_end
 
 TYPE_CHECKING = False

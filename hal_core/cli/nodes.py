@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
-from hal_core.cli.arguments import Parser, UsageError
+from hal_core.cli.arguments import Parser
 from hal_core.cli.console import PAGE_MAX, Console
 from hal_core.cli.formats import pairs, size
+from hal_core.cli.usage import UsageError
 from hal_core.client.http import query, quoted
 from hal_core.client.transport import Rejected
 

@@ -6,9 +6,10 @@ import json
 import time
 from argparse import Namespace
 
-from hal_core.cli.arguments import Parser, UsageError
+from hal_core.cli.arguments import Parser
 from hal_core.cli.console import PAGE_MAX, Console, own_name
 from hal_core.cli.formats import duration, instant
+from hal_core.cli.usage import UsageError
 from hal_core.client.http import query
 
 TYPE_CHECKING = False

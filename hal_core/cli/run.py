@@ -12,10 +12,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from hal_core.cli.arguments import UsageError
 from hal_core.cli.console import Console, temporary_directory
 from hal_core.cli.submission import random_id, request_of, send
 from hal_core.cli.tail import Tail
+from hal_core.cli.usage import UsageError
 from hal_core.cli.waiting import exit_code, tell_end, wait_for_end
 from hal_core.cli.words import split_words
 

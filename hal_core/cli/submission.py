@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import sys
 
-from hal_core.cli.arguments import UsageError
 from hal_core.cli.console import Console
 from hal_core.cli.option_names import FLAG_NAMES, VALUE_NAMES
+from hal_core.cli.usage import UsageError
 from hal_core.cli.words import Split
 from hal_core.client.transport import Answer, NoAnswer, insist
 

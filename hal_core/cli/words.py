@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from hal_core.cli.arguments import UsageError
 from hal_core.cli.option_names import FLAG_NAMES, SHORT_NAMES, VALUE_NAMES
+from hal_core.cli.usage import UsageError
 
 
 class Split:

@@ -10,7 +10,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "hal_core.cli")
-ENDS_WITHIN_S = 30.0
+ENDS_WITHIN_S = 60.0
 
 
 def environment(server: Path | str, **more: str) -> dict[str, str]:

@@ -92,7 +92,7 @@ def test_colours_only_on_a_terminal(server):
         ({"TERM": "dumb"}, False),
     ):
         main, side = pty.openpty()
-        subprocess.run([*COMMAND, "queue"], env=environment(server.path, **more), stdout=side, timeout=20, check=True)
+        subprocess.run([*COMMAND, "queue"], env=environment(server.path, **more), stdout=side, timeout=60, check=True)
         os.close(side)
         shown = os.read(main, 10_000)
         os.close(main)
@@ -259,7 +259,7 @@ def test_events_are_printed_up_to_now_or_followed(server):
     assert process.stdout is not None
     seen = [json.loads(process.stdout.readline())["sequence"] for _ in range(3)]
     process.stdout.close()
-    assert (seen, process.wait(20)) == ([2, 3, 2], 141), "a stream that ended is taken up again"
+    assert (seen, process.wait(60)) == ([2, 3, 2], 141), "a stream that ended is taken up again"
     assert server.requests[-1].query["after"] == "3"
     assert process.stderr is not None
     process.stderr.close()
@@ -269,7 +269,7 @@ def test_a_closed_stdout_is_silent(server):
     server.answer("GET", "/v1/jobs", listing(*(job(job_id=number) for number in range(3000))))
     pipeline = f"set -o pipefail; {' '.join(COMMAND)} queue | head -1"
     done = subprocess.run(
-        ["bash", "-c", pipeline], env=environment(server.path), capture_output=True, timeout=20, check=False
+        ["bash", "-c", pipeline], env=environment(server.path), capture_output=True, timeout=60, check=False
     )
     assert (done.returncode, done.stderr) == (141, b"")
     assert done.stdout.startswith(b"JOB ")
@@ -283,13 +283,13 @@ def test_a_full_disk_is_told_and_a_missing_stdout_borne(server):
             env=environment(server.path),
             stdout=full,
             stderr=subprocess.PIPE,
-            timeout=20,
+            timeout=60,
             check=False,
         )
     assert (done.returncode, done.stderr) == (1, b"hal: No space left on device\n")
     shell = f"{' '.join(COMMAND)} queue >&-"
     done = subprocess.run(
-        ["bash", "-c", shell], env=environment(server.path), capture_output=True, timeout=20, check=False
+        ["bash", "-c", shell], env=environment(server.path), capture_output=True, timeout=60, check=False
     )
     assert b"Traceback" not in done.stderr
 

@@ -34,7 +34,7 @@ class OneJob:
 
     def wait(self, _: Request) -> Reply:
         assert self.process is not None
-        code = self.process.wait(20)
+        code = self.process.wait(60)
         if self.was_cancelled.is_set():
             return Reply(ended(17, "CANCELLED", kind="cancelled", exit_code=None, by="ada"))
         if code < 0:
@@ -60,7 +60,7 @@ def cluster(server):
     yield one_job
     if one_job.process is not None:
         one_job.process.kill()
-        one_job.process.wait(20)
+        one_job.process.wait(60)
 
 
 def run(server, tmp_path, *words):
@@ -97,7 +97,7 @@ def test_output_comes_while_the_job_runs(server, cluster, tmp_path):
     assert process.stdout is not None
     assert process.stdout.readline() == b"first\n"
     gate.write_text("second\n")
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, b"second\n", b"")
 
 
@@ -109,7 +109,7 @@ def test_an_interrupt_cancels_the_job(server, cluster, number, code):
     directory = Path(cluster.options["output"]).parent
     assert directory.stat().st_mode & 0o777 == 0o700
     process.send_signal(number)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert cluster.was_cancelled.is_set()
     assert process.returncode == code
     assert err == b"hal: cancelling job 17\nhal: job 17 cancelled: cancelled by ada\n"
@@ -124,14 +124,14 @@ def test_an_interrupt_during_the_submission_leaves_no_job(server, cluster):
         calls.append(request.body["client_id"])
         if len(calls) == 1:
             cluster.submit(request)
-            may_answer.wait(20)
+            may_answer.wait(60)
         return Reply({"job_id": 17, "warnings": []})
 
     server.answer("POST", "/v1/jobs", slow)
     process = start_hal(server.path, "run", "--", "sleep", "60")
-    assert cluster.was_submitted.wait(20)
+    assert cluster.was_submitted.wait(60)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     may_answer.set()
     assert (process.returncode, cluster.was_cancelled.is_set()) == (130, True)
     assert calls[0] == calls[1]
@@ -142,8 +142,8 @@ def test_a_reader_that_goes_away_ends_the_job(server, cluster):
     assert process.stdout is not None
     process.stdout.read(10)
     process.stdout.close()
-    assert process.wait(20) == 141
-    assert cluster.was_cancelled.wait(20)
+    assert process.wait(60) == 141
+    assert cluster.was_cancelled.wait(60)
     assert process.stderr is not None
     assert process.stderr.read() == b"hal: cancelling job 17\n"
     process.stderr.close()
@@ -190,7 +190,7 @@ def test_logs_follows_until_the_end(server, tmp_path):
     def view(request):
         if "wait" not in request.query:
             return Reply(job_details(job_id=17, output_path=str(path)))
-        may_end.wait(20)
+        may_end.wait(60)
         return Reply(ended(17, "TIMEOUT", kind="time_limit", exit_code=None, signal=15))
 
     server.answer("GET", "/v1/jobs/17", view)
@@ -202,7 +202,7 @@ def test_logs_follows_until_the_end(server, tmp_path):
             assert process.stdout.readline().decode() == text
         file.write("last")
     may_end.set()
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, b"last", b"hal: job 17 timeout: time limit\n")
 
 

@@ -102,7 +102,7 @@ def test_a_script_that_cannot_be_read_is_told(server, tmp_path):
 def test_a_directory_that_is_gone_is_told(server, tmp_path):
     shell = f"mkdir {tmp_path}/gone; cd {tmp_path}/gone; rmdir {tmp_path}/gone; {' '.join(COMMAND)} submit -- true"
     env = environment(server.path)
-    done = subprocess.run(["sh", "-c", shell], env=env, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(["sh", "-c", shell], env=env, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
         1,
         "hal: the current directory is gone; change to another and try again",
@@ -146,12 +146,12 @@ def test_ctrl_c_ends_at_once_and_in_silence(server):
 
     def hang(_):
         was_asked.set()
-        never.wait(20)
+        never.wait(60)
         return Reply({})
 
     server.answer("POST", "/v1/jobs", hang)
     process = start_hal(server.path, "submit", "--", "true")
-    assert was_asked.wait(20)
+    assert was_asked.wait(60)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=10)
     never.set()

@@ -6,12 +6,13 @@ from io import StringIO
 import pytest
 from hypothesis import given, strategies as st
 
-from hal_core.cli.arguments import Parser, UsageError, one_index, selector, whole_number
+from hal_core.cli.arguments import Parser, one_index, selector, whole_number
 from hal_core.cli.console import Console
 from hal_core.cli.dispatch import all_commands, call
 from hal_core.cli.history import moment
 from hal_core.cli.option_names import FLAG_NAMES, SHORT_NAMES, VALUE_NAMES
 from hal_core.cli.submit import OWN, OWN_SHORT
+from hal_core.cli.usage import UsageError
 from hal_core.cli.words import split_words
 from hal_core.client.transport import NoAnswer
 from hal_core.models.ranges import format_ranges, parse_ranges
