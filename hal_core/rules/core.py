@@ -44,6 +44,8 @@ class Core:
         self.engine = engine
         self.engine_name = engine_name
         self.needs_plan = True
+        self._planned_time_s = 0.0
+        """When the engine planned last: a begin time after that is still to be looked at, even if it has passed."""
 
     def receive(self, message: Message, now_s: float) -> Decided:
         """Decide one message and apply its events. Raises errors.UserError; then nothing has changed."""
@@ -59,6 +61,7 @@ class Core:
     def plan(self, now_s: float) -> Decided:
         """One pass of the engine, and what holds of its plan."""
         self.needs_plan = False
+        self._planned_time_s = now_s
         plan = self.engine.plan(self.state.snapshot(now_s))
         events, refused = commit(self.state, plan, self.engine_name, now_s)
         effects = [effect for event in events for effect in effects_of(self.state, event)]
@@ -69,11 +72,11 @@ class Core:
         return tuple(outstanding_staging(self.state))
 
     def next_wake_s(self, now_s: float) -> float | None:
-        """When a Tick or a plan is due although nothing comes in; None if never."""
+        """When a Tick is due although nothing comes in, perhaps in the past; None if never."""
         state = self.state
         table, timeout_s = state.table, state.cluster.node_timeout_s
         times = [table.status_time_s[number] + timeout_s for number in table.suspects]
-        begin_s = state.next_begin_time_s(now_s)
+        begin_s = None if self.needs_plan else state.next_begin_time_s(self._planned_time_s)
         if begin_s is not None:
             times.append(begin_s)
         return min(times, default=None)
