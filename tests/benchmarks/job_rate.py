@@ -1,15 +1,16 @@
 """How many jobs of /bin/true end in a second, from the first submission to the last journalled end.
 
-HAL by bulk submission and by one request for each job; with --peer real Slurm from Debian in the same run, in the way
-that suits it best. All promises are on: every answer and every start waited for the disk.
-"""
+HAL by bulk submission, and by one request for each job (from several clients, and from one); with --peer real Slurm
+from Debian in the same run, in the way """
 
 from __future__ import annotations
 
 import argparse
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.benchmarks.common import Figures, cost, parser_of, progress, run
-from tests.benchmarks.slurm_peer import job_rates, throughput_cluster
+from tests.benchmarks.slurm_peer import CLIENT_COUNT, job_rates, throughput_cluster
 from tests.support.hal import HalCluster
 from tests.support.meter import Meter
 from tests.support.slurm_packages import why_impossible
@@ -35,12 +36,14 @@ def hal_rates(hal: HalCluster, count: int) -> Figures:
     run_bulk(hal, WARM_UP_COUNT)
     progress(f"HAL: {count} jobs in bulk")
     figures = cost("hal_bulk", run_bulk(hal, count), count)
-    progress(f"HAL: {count} jobs, one request for each")
-    figures |= cost("hal_single", run_singly(hal, count), count)
+    for name, client_count in (("hal_single", CLIENT_COUNT), ("hal_one_client", 1)):
+        progress(f"HAL: {count} jobs, one request for each, {client_count} clients")
+        figures |= cost(name, run_singly(hal, count, client_count), count)
     completed = hal.counts().get("COMPLETED", 0)
-    assert completed == WARM_UP_COUNT + 2 * count, f"{completed} jobs completed; see {hal.log}"
+    assert completed == WARM_UP_COUNT + 3 * count, f"{completed} jobs completed; see {hal.log}"
     return {
         "job_count": count,
+        "hal_single_client_count": CLIENT_COUNT,
         "hal_cpu_ms_per_job": figures["hal_bulk_cpu_ms_per_job"],
         "hal_nodes": hal.node_count,
         "hal_cpus_per_node": hal.cpus,
@@ -55,11 +58,18 @@ def run_bulk(hal: HalCluster, count: int) -> Meter:
     return meter
 
 
-def run_singly(hal: HalCluster, count: int) -> Meter:
-    """One client, one connection, the next request when the last is answered."""
+def run_singly(hal: HalCluster, count: int, client_count: int) -> Meter:
+    """One request for each job. Every client has a connection, and sends its next request when the last is answered."""
+
+    def client(number: int) -> None:
+        with hal.connect() as connection:
+            for _ in range(number, count, client_count):
+                body = hal.body() | {"client_id": str(uuid.uuid4()), "command": ["/bin/true"]}
+                connection.post("/v1/jobs", body)
+
     with Meter(hal.tree.pid) as meter:
-        for _ in range(count):
-            hal.submit("/bin/true")
+        with ThreadPoolExecutor(client_count) as pool:
+            list(pool.map(client, range(client_count)))
         hal.wait_until_done(timeout_s=count)
     return meter
 
