@@ -106,7 +106,11 @@ class Daemon:
             listener = open_unix_socket(self.socket, self.configuration.listen.mode)
             stack.callback(listener.remove)
             app = build_app(self._context(Port(kernel, journal, self._parse_context), observers))
-            server = Server(app, Limits(body_bytes_max=body_bytes_max), trio.current_time)
+            server = Server(
+                app,
+                Limits(body_bytes_max=body_bytes_max, connections_max=self.configuration.limits.connections_max),
+                trio.current_time,
+            )
             async with trio.open_nursery() as nursery:
                 await nursery.start(kernel.run, self.configuration.cluster)
                 nursery.start_soon(self._keep_snapshots, kernel)

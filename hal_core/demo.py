@@ -111,7 +111,7 @@ def _submit_all(client: Client, folder: Path) -> list[Case]:
         cases.append(Case(title, expected, job_id))
         return job_id
 
-    submit("time limit of one second", "TIMEOUT", ["sleep", "60"], time="1s", kill_grace=1)
+    submit("time limit of one second", "TIMEOUT", ["sleep", "60"], time="1s", kill_grace="1s")
     sleeper = submit("cancelled while it runs", "CANCELLED", ["sleep", "60"])
     held = submit("held, then released", "COMPLETED", ["true"], hold=True)
     again = submit("requeued while it runs", "COMPLETED", "#!/bin/sh\n[ $HAL_ATTEMPT = 2 ] || sleep 60\n")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pluggy
 
 if TYPE_CHECKING:
-    from hal_core.planes import CloudProvider, Engine, Executor, LocalityProvider, Observer, Options, Predictor
+    from hal_core.planes import Options
 
 hookspec = pluggy.HookspecMarker("hal")
 hookimpl = pluggy.HookimplMarker("hal")

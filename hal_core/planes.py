@@ -1,4 +1,4 @@
-"""The planes: small Protocols that plugins implement. Nothing to inherit; each has a fake and a check in the testing kit.
+"""The planes: small Protocols that plugins implement. Nothing to inherit; each has a fake and a check to pass.
 
 Hooks only register factories (hookspecs.py); the kernel then calls these objects directly, in batches.
 Engines and predictors are pure and synchronous; the other planes are trio-async.
