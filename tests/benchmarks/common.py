@@ -9,6 +9,7 @@ import os
 import platform
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -32,6 +33,7 @@ def run(
         "cpu_count": os.cpu_count(),
         "load_before": load_averages(),
         "busy_cores_before": round(busy_cores(), 2),
+        "disk_sync_p50_ms": milliseconds(statistics.median(disk_sync_s())),
     }
     begin_s = time.perf_counter()
     figures = frame | measure(given)
@@ -66,6 +68,17 @@ def busy_cores(span_s: float = 0.5) -> float:
     begin_s, busy_s = time.perf_counter(), busy_cpu_s()
     time.sleep(span_s)
     return (busy_cpu_s() - busy_s) / (time.perf_counter() - begin_s)
+
+
+def disk_sync_s(count: int = 50) -> list[float]:
+    """Seconds for each of some synced writes of a page where the state will be: what a promise costs here at least."""
+    with tempfile.TemporaryFile() as file:
+
+        def write() -> None:
+            os.pwrite(file.fileno(), bytes(4096), 0)
+            os.fdatasync(file.fileno())
+
+        return [timed(write) for _ in range(count)]
 
 
 def timed(action: Callable[[], object]) -> float:

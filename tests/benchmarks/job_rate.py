@@ -1,7 +1,7 @@
 """How many jobs of /bin/true end in a second, from the first submission to the last journalled end.
 
 HAL by bulk submission, and by one request for each job (from several clients, and from one); with --peer real Slurm
-from Debian in the same run, in the way """
+from Debian in the same run, in the way"""
 
 from __future__ import annotations
 
