@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -33,14 +33,14 @@ from hal_core.kernel.observers import Observers
 from hal_core.models.job import Owner
 from hal_core.models.message import Answer, Message
 from hal_core.models.node import NodeName
+from hal_core.models.role import Role
 from hal_core.parsing.request import JobRequest, ParseContext, ParsedJob, parse_job
 from hal_core.planes import Executor, LocalityProvider, Observer
 from hal_core.plugins import Plugins
 from hal_core.rest.app import body_bytes_max, build_app
-from hal_core.rest.connection import Limits
+from hal_core.rest.asgi import Limits
 from hal_core.rest.listener import Server
 from hal_core.rest.port import ConfigurationView, Context
-from hal_core.rest.rights import Role
 from hal_core.rest.unix_socket import identify_unix_peer, open_unix_socket
 from hal_core.rules.core import Core
 from hal_core.rules.state import State
@@ -60,8 +60,30 @@ def run_daemon(arguments: Namespace, announce: Announce) -> int:
         listen = attrs.evolve(configuration.listen, socket=arguments.socket)
         configuration = attrs.evolve(configuration, listen=listen)
     daemon = Daemon(configuration, plugins, arguments.config)
-    trio.run(partial(_serve, daemon, announce))
+    run_service(partial(_serve, daemon, announce))
     return 0
+
+
+def run_service(serve: Callable[[], Awaitable[None]]) -> None:
+    """Run until it ends. What was refused on purpose comes out as itself, not wrapped by the nurseries it passed."""
+    try:
+        trio.run(serve)
+    except BaseExceptionGroup as group:
+        refused = _first_refusal(group)
+        if refused is None:
+            raise
+        raise refused from None
+
+
+def _first_refusal(group: BaseExceptionGroup[BaseException]) -> HalError | None:
+    """The first HAL error in the group, if there is nothing else in it."""
+    refusals, rest = group.split(HalError)
+    if rest is not None or refusals is None:
+        return None
+    error: BaseException = refusals
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error if isinstance(error, HalError) else None
 
 
 @asynccontextmanager
@@ -109,7 +131,7 @@ class Daemon:
             server = Server(
                 app,
                 Limits(body_bytes_max=body_bytes_max, connections_max=self.configuration.limits.connections_max),
-                trio.current_time,
+                time.time,
             )
             async with trio.open_nursery() as nursery:
                 await nursery.start(kernel.run, self.configuration.cluster)
@@ -160,7 +182,7 @@ class Daemon:
             now_s=time.time,
             plugins=self._plugins.listing,
             configuration=lambda: ConfigurationView(attrs.asdict(self.configuration), self._path),
-            metrics=lambda: "".join(source.render() for source in sources),
+            metrics=lambda: "".join(source.render().decode() for source in sources),
             version=hal_core.__version__,
             started_time_s=time.time(),
             problem=lambda: port.problem,
@@ -168,7 +190,7 @@ class Daemon:
 
     def _role_of(self, user: str) -> Role:
         uid = pwd.getpwnam(user).pw_uid
-        return Role(self.configuration.role_of(user, uid, os.getuid()).value)
+        return self.configuration.role_of(user, uid, os.getuid())
 
     async def _keep_snapshots(self, kernel: Kernel) -> None:
         """A snapshot every so many events, by a process of its own, so that recovery stays quick."""
@@ -182,7 +204,9 @@ class Daemon:
 class MetricsSource(Protocol):
     """An observer that can answer `GET /metrics`."""
 
-    def render(self) -> str: ...
+    def render(self) -> bytes:
+        """All its metrics in the Prometheus text format."""
+        ...
 
 
 class Port:

@@ -25,7 +25,7 @@ from hal_core.client.address import default_socket
 from hal_core.config.machine import describe_machine, read_machine_facts
 from hal_core.config.reading import read_configuration
 from hal_core.config.schema import Configuration
-from hal_core.daemon import AGENT_SOCKET_NAME, Announce, Daemon, until_signalled
+from hal_core.daemon import AGENT_SOCKET_NAME, Announce, Daemon, run_service, until_signalled
 from hal_core.kernel.loop import Kernel
 from hal_core.models.node import Node, NodeStatus
 from hal_core.plugins import Plugins
@@ -41,7 +41,7 @@ def run_dev(arguments: Namespace, announce: Announce) -> int:
     socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _state_directory(arguments.state) as directory:
         configuration = _configuration(arguments, plugins, directory, socket)
-        trio.run(partial(_serve, Daemon(configuration, plugins, arguments.config), announce))
+        run_service(partial(_serve, Daemon(configuration, plugins, arguments.config), announce))
     return 0
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from enum import Enum
 from typing import Any, Final
 
 import attrs
@@ -17,6 +16,7 @@ import attrs
 from hal_core.config.kinds import ListOf, MapOf, Options, SectionOf, Text, choice, setting
 from hal_core.errors import InvalidInput, Problem
 from hal_core.models.node import Cluster
+from hal_core.models.role import Role
 from hal_core.parsing.durations import format_interval, format_time_limit, parse_interval, parse_time_limit
 from hal_core.parsing.hosts import format_hosts, parse_hosts
 from hal_core.parsing.memory import format_memory, parse_memory
@@ -29,14 +29,6 @@ GPUS_MAX: Final = 1024
 GPU_TYPE_DEFAULT: Final = "gpu"
 _MODE = re.compile("0?[0-7]{3}")
 _TEXT_OR_NUMBER: Final = {"type": ["string", "integer"]}
-
-
-class Role(Enum):
-    """What a caller may do. The table stands in the reference of the REST API."""
-
-    USER = "user"
-    OPERATOR = "operator"
-    ADMINISTRATOR = "administrator"
 
 
 def _parse_flag(text: str) -> bool:

@@ -14,11 +14,12 @@ import attrs
 import trio
 
 from hal_core import errors
+from hal_core.models.role import Role
 from hal_core.rest.answers import Answer, BadRequest, HttpError, error_answer
 from hal_core.rest.asgi import ClientGone, Receive, Scope, Send
 from hal_core.rest.port import Context
 from hal_core.rest.query import Parameter, read_query
-from hal_core.rest.rights import Caller, Role
+from hal_core.rest.rights import Caller
 from hal_core.rest.strict_json import read_body
 
 CALLER_KEPT_S = 60.0

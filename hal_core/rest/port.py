@@ -15,8 +15,8 @@ from hal_core.models.history import HistoryFilters, HistoryPage
 from hal_core.models.job import Owner
 from hal_core.models.message import Message
 from hal_core.models.plugin import PluginListing
+from hal_core.models.role import Role
 from hal_core.parsing.request import JobRequest, ParsedJob
-from hal_core.rest.rights import Role
 from hal_core.rules.state import State
 
 

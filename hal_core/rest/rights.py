@@ -11,14 +11,7 @@ import attrs
 
 from hal_core import errors
 from hal_core.models.job import Owner
-
-
-class Role(Enum):
-    """A user's role from the configuration."""
-
-    USER = "user"
-    OPERATOR = "operator"
-    ADMINISTRATOR = "administrator"
+from hal_core.models.role import Role
 
 
 class Verb(Enum):

@@ -13,9 +13,9 @@ import pytest
 import trio
 
 from hal_core.models.job import JobId
+from hal_core.models.role import Role
 from hal_core.rest.app import body_bytes_max, build_app
 from hal_core.rest.asgi import Limits
-from hal_core.rest.rights import Role
 from tests.support.http_client import Client, connect
 from tests.support.needs import need
 from tests.support.rest_api import context_of, serving

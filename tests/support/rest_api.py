@@ -12,11 +12,11 @@ import trio
 import trio.testing
 
 from hal_core.models.plugin import PluginListing, PluginStatus
+from hal_core.models.role import Role
 from hal_core.rest.app import body_bytes_max, build_app
 from hal_core.rest.asgi import AsgiApp, Limits, Peer
 from hal_core.rest.listener import Server
 from hal_core.rest.port import ConfigurationView, Context
-from hal_core.rest.rights import Role
 from hal_core.rest.unix_socket import identify_unix_peer, open_unix_socket
 from tests.support.http_client import Client, Response, connect
 from tests.support.rest_kernel import RestKernel

@@ -10,9 +10,10 @@ import yaml
 from hal_core.config.describe import default_yaml, describe_schema, json_schema
 from hal_core.config.machine import MachineFacts, describe_machine, read_machine_facts
 from hal_core.config.reading import parse_configuration, read_configuration
-from hal_core.config.schema import ConfigurationFile, Role
+from hal_core.config.schema import ConfigurationFile
 from hal_core.errors import InvalidInput, Problem
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
+from hal_core.models.role import Role
 from tests.support.small_configuration import SMALL
 
 GIB = 2**30

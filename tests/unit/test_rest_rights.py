@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from hal_core.models.job import Owner
+from hal_core.models.role import Role
 from hal_core.rest.app import all_routes
-from hal_core.rest.rights import Caller, Forbidden, Role, Verb
+from hal_core.rest.rights import Caller, Forbidden, Verb
 from tests.support.rest_api import ADA, ADMINISTRATOR, BOB, OPERATOR, serving_api
 
 OWN, OTHER = Owner("ada", 1, 1), Owner("bob", 2, 2)
