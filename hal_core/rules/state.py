@@ -194,12 +194,14 @@ class State:
 
     def _remember_client_id(self, record: JobRecord) -> None:
         self.client_ids[record.owner.uid, record.client_id] = (record.job_id, record.submit_time_s)
-        while True:
+        for _ in range(2):  # more than one comes in, so that they never pile up behind a job that lives long
             oldest = next(iter(self.client_ids))
             job_id, time_s = self.client_ids[oldest]
-            if job_id in self.jobs or time_s > record.submit_time_s - CLIENT_ID_KEPT_S:
+            if time_s > record.submit_time_s - CLIENT_ID_KEPT_S:
                 return
             del self.client_ids[oldest]
+            if job_id in self.jobs:
+                self.client_ids[oldest] = (job_id, record.submit_time_s)
 
     def _placed(self, event: JobPlaced) -> None:
         record = self.jobs[event.job_id]

@@ -1,0 +1,169 @@
+"""The form of events on disk. `data/events.txt` holds one event of each class as it was written when the class was
+made: if a test here fails, old journals have become unreadable. Then give the new form a new version and a reader for
+the old one; never change a line of that file, only add lines.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import pytest
+from hypothesis import given
+
+from hal_core.models.event import (
+    EVENT_CLASSES,
+    EVENT_VERSIONS,
+    ClusterDefined,
+    Event,
+    InputsStaged,
+    JobCancelRequested,
+    JobEnded,
+    JobHeld,
+    JobPlaced,
+    JobReleased,
+    JobRequeued,
+    JobSubmitted,
+    NodeDrained,
+    NodeJoined,
+    NodeResumed,
+    NodeSuspected,
+    NodeWentDown,
+    ObserverDisabled,
+    OrphanFound,
+    PartEnded,
+    PartStarted,
+    Planned,
+    PriorityChanged,
+    decode_event,
+    encode_event,
+)
+from hal_core.models.job import (
+    ArraySpec,
+    Dependency,
+    DependencyKind,
+    End,
+    EndKind,
+    JobId,
+    JobSpec,
+    Owner,
+    Spread,
+)
+from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
+from hal_core.models.placement import AttemptKey, Share
+from tests.support.journal_events import any_event
+
+CORPUS = Path(__file__).parent / "data" / "events.txt"
+
+JOB = JobId(7)
+NODE = NodeName("n1")
+KEY = AttemptKey(JOB, 3, 2)
+TIME_S = 1_700_000_000.25
+END = End(EndKind.OUT_OF_MEMORY, 137, 9, 1 << 40, 12.5, "ada", "peak ü")
+MACHINE = Node(NODE, 4, 1 << 34, ("a100", "h100"), (("licence", 2),), ("ib",), ("site", "rack"), "slurm")
+PARTITION = Partition(PartitionName("all"), (NODE,), True, 60.0, 30.0, 1 << 20, 5)
+SPEC = JobSpec(
+    name="name",
+    partition=PartitionName("all"),
+    script="#!/bin/sh\n",
+    command=("true",),
+    arguments=("a", "b"),
+    node_count=2,
+    task_count=4,
+    cpus_per_task=3,
+    memory_bytes_per_node=1 << 33,
+    gpus_per_node=1,
+    gpu_type="a100",
+    generic_per_node=(("licence", 1),),
+    features=("ib",),
+    is_exclusive=True,
+    walltime_s=60.0,
+    working_directory="/tmp",
+    environment=("A=1",),
+    input_path="in",
+    output_pattern="%j.out",
+    error_pattern="%j.err",
+    does_append=True,
+    array=ArraySpec(((0, 4), (7, 8)), 2),
+    dependencies=(Dependency(DependencyKind.AFTEROK, JobId(1)), Dependency(DependencyKind.SINGLETON)),
+    needs_all_dependencies=False,
+    priority=-3,
+    begin_time_s=5.5,
+    is_held=True,
+    spread=Spread.TASK,
+    kill_grace_s=9.0,
+    inputs=("data",),
+    account="physics",
+    comment="hello",
+)
+EXAMPLES: tuple[Event, ...] = (
+    ClusterDefined(TIME_S, Cluster("c", (MACHINE,), (PARTITION,), 33.0)),
+    JobSubmitted(TIME_S, JOB, "key", Owner("ada", 1000, 100), SPEC),
+    JobHeld(TIME_S, JOB, "ada"),
+    JobReleased(TIME_S, JOB, "ada"),
+    PriorityChanged(TIME_S, JOB, -5, "root"),
+    JobPlaced(TIME_S, JOB, 2, ((0, 2), (3, 4)), (Share(NODE, 2, "0-3,8", 1 << 33, "1", (("licence", 1),)),)),
+    InputsStaged(TIME_S, KEY, 12345),
+    PartStarted(TIME_S, KEY, NODE, TIME_S + 0.5),
+    PartEnded(TIME_S, KEY, NODE, END),
+    JobCancelRequested(TIME_S, JOB, ((0, 2),), "ada", True, "why"),
+    JobEnded(TIME_S, JOB, ((3, 4),), 2, END, None, TIME_S + 1.0),
+    JobRequeued(TIME_S, KEY, "ada", END),
+    NodeJoined(TIME_S, MACHINE, "boot", ("memory limits",)),
+    NodeSuspected(TIME_S, NODE),
+    NodeWentDown(TIME_S, NODE, "power"),
+    NodeDrained(TIME_S, NODE, "disk", "root"),
+    NodeResumed(TIME_S, NODE, "root"),
+    OrphanFound(TIME_S, NODE, KEY, True),
+    Planned(TIME_S, "easy", 9, 8, 7, 6, ((JOB, TIME_S + 60.0),)),
+    ObserverDisabled(TIME_S, "prometheus", "late"),
+)
+
+
+def corpus() -> dict[tuple[str, int], bytes]:
+    lines = CORPUS.read_text("ascii").splitlines()
+    parts = [line.split() for line in lines if not line.startswith("#")]
+    return {(kind, int(version)): bytes.fromhex(body) for kind, version, body in parts}
+
+
+def test_there_is_an_example_of_every_class():
+    assert [type(event).__name__ for event in EXAMPLES] == list(EVENT_CLASSES)
+    assert set(corpus()) >= set(EVENT_VERSIONS.items()), "a new event or version needs its line in data/events.txt"
+
+
+def test_examples_leave_no_field_at_its_default():
+    """A field that the corpus does not show could change its form unseen."""
+    for thing in (*EXAMPLES, SPEC, END, MACHINE, PARTITION, EXAMPLES[0].cluster, EXAMPLES[5].shares[0]):
+        for field in attrs.fields(type(thing)):
+            assert getattr(thing, field.name) != field.default, f"{type(thing).__name__}.{field.name}"
+
+
+@pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: type(event).__name__)
+def test_what_was_written_once_reads_the_same(event):
+    kind, version, body = encode_event(event)
+    assert decode_event(kind, version, body) == event
+    assert decode_event(kind, version, corpus()[kind, version]) == event
+
+
+@pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: type(event).__name__)
+def test_bytes_are_what_they_were(event):
+    """Hash chains and comparisons of journals need the same bytes for the same event."""
+    kind, version, body = encode_event(event)
+    assert body == corpus()[kind, version], f"the form of {kind} changed: give it a new version"
+
+
+@given(any_event())
+def test_every_event_survives(event):
+    assert decode_event(*encode_event(event)) == event
+
+
+@pytest.mark.parametrize(("kind", "version"), [("JobEnded", 99), ("JobEnded", 0), ("Nonsense", 1), ("", 1)])
+def test_the_unknown_is_never_skipped(kind, version):
+    with pytest.raises(ValueError, match="another version of HAL"):
+        decode_event(kind, version, b"\x80")
+
+
+@pytest.mark.parametrize("body", [b"", b"\xc1", b"\x80", b"\x90", b"\x81\xa7time_s\xa1x"])
+def test_a_body_that_is_no_event_is_an_error(body):
+    with pytest.raises(ValueError, match=r".+"):
+        decode_event("JobEnded", 1, body)
