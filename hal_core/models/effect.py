@@ -1,4 +1,4 @@
-"""Effects: what a plane is asked to do once the events that call for it are on disk. At least once; idempotent by key."""
+"""Effects: what a plane is asked to do once its events are on disk. At least once, and idempotent by key."""
 
 from __future__ import annotations
 
