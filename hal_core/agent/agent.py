@@ -20,6 +20,7 @@ from hal_core.agent.options import AgentOptions, inspect_machine
 from hal_core.agent.spawner_link import SpawnerLink
 from hal_core.agent.translation import translate
 from hal_core.errors import WireError
+from hal_core.failpoints import reach
 from hal_core.models.job import JobId
 from hal_core.models.message import PartStatus
 from hal_core.models.placement import AttemptKey
@@ -121,6 +122,7 @@ class Agent:
                 return
 
     async def _obey(self, message: object) -> None:
+        reach("agent.order_received")
         if isinstance(message, messages.Launch | messages.Cancel | messages.Forget):
             # 0 is "not stated": a daemon that has not launched anything since its start.
             if message.epoch < self._book.epoch and (message.epoch or isinstance(message, messages.Launch)):
@@ -134,10 +136,12 @@ class Agent:
                 for order in orders:
                     self._reported.pop(order.key, None)  # Ordered again: told again.
                 await self._spawner.launch(translate(orders, self._options, self._machine))
+                reach("agent.launch_ordered")
             case messages.Cancel():
                 for cancel in message.orders:
                     self._reported.pop(cancel.key, None)
                     await self._spawner.cancel(str(cancel.key), cancel.grace_s)
+                reach("agent.cancel_ordered")
             case messages.Forget():
                 for key in message.keys:
                     if self._book.forget(key):
@@ -149,8 +153,10 @@ class Agent:
         """Tell the daemon what is new about these attempts, in as few frames as they need."""
         parts = list(self._changed(keys))
         if parts and self._session is not None:
+            reach("agent.before_report")
             with suppress(WireError):  # The next Hello says it all again.
                 await self._session.send(*messages.report_frames(parts))
+            reach("agent.after_report")
 
     def _changed(self, keys: Iterable[AttemptKey]) -> Iterable[PartStatus]:
         for key in keys:

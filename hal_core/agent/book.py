@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 
 from hal_core.agent.launcher import records
+from hal_core.failpoints import reach
 from hal_core.models.job import End, EndKind, JobId
 from hal_core.models.message import PartStatus
 from hal_core.models.placement import AttemptKey
@@ -41,12 +42,14 @@ class Book:
             file.write(str(epoch))
             file.flush()
             os.fsync(file.fileno())
+        reach("agent.epoch_written")
         os.replace(new, self._epoch_path)
         directory = os.open(self._epoch_path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(directory)
         finally:
             os.close(directory)
+        reach("agent.epoch_durable")
         self.epoch = epoch
 
     def known(self) -> list[AttemptKey]:
@@ -70,7 +73,9 @@ class Book:
             return True
         if record.end is None:
             return False
+        reach("agent.before_forget")
         os.unlink(str(key), dir_fd=self._claims)
+        reach("agent.after_forget")
         return True
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import trio
 
+from hal_core import failpoints
 from hal_core.agent.launcher import records
 from hal_core.agent.launcher.fields import Order
 from hal_core.agent.orders import cancel_frame, launch_frame, stop_frame
@@ -110,7 +111,7 @@ class SpawnerLink:
                 stderr=errors.fileno(),
                 start_new_session=True,
                 cwd="/",
-                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **failpoints.environment()},
             )
         if code := await process.wait():
             log.error("the spawner ended with code %d; see %s", code, self._directory / "spawner.log")

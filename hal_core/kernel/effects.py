@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from hal_core.errors import HalError
+from hal_core.failpoints import reach
 from hal_core.models.effect import CancelOrder, CancelPart, Effect, Forget, Launch, LaunchOrder, Stage
 from hal_core.models.message import Message, StagingDone, StagingFailed
 from hal_core.models.node import NodeName
@@ -104,11 +105,17 @@ class Effects:
         while lane.launches or lane.cancels or lane.forgets:
             try:
                 if launches := lane.take(lane.launches):
+                    reach("order.before_launch")
                     await executor.launch(node, launches)
+                    reach("order.after_launch")
                 if cancels := lane.take(lane.cancels):
+                    reach("order.before_cancel")
                     await executor.cancel(node, cancels)
+                    reach("order.after_cancel")
                 if forgets := lane.take(lane.forgets):
+                    reach("order.before_forget")
                     await executor.forget(node, forgets)
+                    reach("order.after_forget")
             except Exception:  # the wall around a plugin: its failure is said, and what it lost is ordered again
                 logger.exception("executor of %s failed; its orders are repeated when the node reports", node)
         lane.is_busy = False

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from hal_core import errors
+from hal_core.failpoints import reach
 from hal_core.kernel.journal_files import Disk, FileLock, FileSystem, Mark, MarkFile, lock_directory, make_private
 from hal_core.kernel.journal_format import (
     DATABASE_ERRORS,
@@ -60,12 +61,15 @@ class Journal:
         self._failure: str | None = None
         self._commit_count = self._event_count = 0
         self._directory_lock: FileLock = lock_directory(directory)
+        reach("journal.locked")
         self._reader = JournalReader(directory)
         self._writer: sqlite3.Connection | None = None
         try:
             self._mark_file = MarkFile(directory, file_system)
             position = find_position(self._reader, self._mark_file)
+            reach("journal.position_found")
             self._mark = self._begin(position, connect)
+            reach("journal.opened")
         except BaseException:
             self.close()
             raise
@@ -112,11 +116,13 @@ class Journal:
             rows = event_rows(events, self._mark.sequence, self._mark.hash)
             self._checkpoint_if_due()
             self._commit(rows, events)
+            reach("journal.after_commit")
             mark = Mark(self._mark.epoch, rows[-1][0], rows[-1][5], FORMAT_VERSION)
             try:
                 self._mark_file.write(mark)
             except OSError as error:
                 raise self._failed(f"its mark cannot be written ({error})") from error
+            reach("journal.after_mark")
             self._mark = mark
             self._commit_count += 1
             self._event_count += len(rows)
@@ -156,6 +162,7 @@ class Journal:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))
         if self._mark_file.exists():
             self._mark_file.write(mark)
+        reach("journal.epoch_marked")
         self._writer = connect(path)
         self._writer.execute("BEGIN IMMEDIATE")
         for statement in SCHEMA if position is None else ():
@@ -163,6 +170,7 @@ class Journal:
         meta = [("format", FORMAT_VERSION), ("epoch", mark.epoch)]
         self._writer.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta)
         self._writer.execute("COMMIT")
+        reach("journal.tables_written")
         if not self._mark_file.exists():
             self._mark_file.create(mark)
         return mark
@@ -170,10 +178,12 @@ class Journal:
     def _commit(self, rows: list[EventRow], events: Sequence[Event]) -> None:
         writer = self._writer
         assert writer is not None
+        reach("journal.before_transaction")
         try:
             writer.execute("BEGIN IMMEDIATE")
             writer.executemany(INSERT_EVENT, rows)
             write_history(writer, rows[0][0], events)
+            reach("journal.before_commit")
             writer.execute("COMMIT")
         except BaseException as error:
             self._roll_back(writer)
@@ -193,10 +203,12 @@ class Journal:
         if self._commit_count < _CHECKPOINT_COMMIT_COUNT and self._event_count < _CHECKPOINT_EVENT_COUNT:
             return
         assert self._writer is not None
+        reach("journal.before_checkpoint")
         try:
             self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except sqlite3.Error as error:
             raise self._refusal(error) from error
+        reach("journal.after_checkpoint")
         self._commit_count = self._event_count = 0
 
     def _refusal(self, error: sqlite3.Error) -> errors.Unavailable:

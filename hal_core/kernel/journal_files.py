@@ -16,6 +16,7 @@ from typing import Final, Protocol
 import attrs
 
 from hal_core import errors
+from hal_core.failpoints import reach
 
 MARK_NAME: Final = "mark"
 LOCK_NAME: Final = "lock"
@@ -77,10 +78,13 @@ class Disk:
         try:
             with open(descriptor, "wb", closefd=False) as file:
                 file.write(content)
+            reach("file.written")
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        reach("file.synced")
         os.replace(temporary, path)
+        reach("file.renamed")
         _sync_directory(path.parent)
 
     def names(self, directory: Path) -> list[str]:

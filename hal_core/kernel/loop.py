@@ -18,6 +18,7 @@ import outcome
 import trio
 
 from hal_core.errors import HalError, Unavailable
+from hal_core.failpoints import reach
 from hal_core.kernel.effects import Effects
 from hal_core.kernel.observers import Observers
 from hal_core.models.effect import Effect
@@ -135,6 +136,7 @@ class Kernel:
         while len(self._inbox) >= self._shell.inbox_max:
             await self._room.wait()
         await self._send(message)
+        reach("kernel.report_journalled")
 
     async def _send(self, message: Message) -> Answer:
         if self.problem:
@@ -175,7 +177,9 @@ class Kernel:
 
     async def _begin(self, cluster: Cluster) -> None:
         """The configuration, and the fact that no node has reported to this daemon yet."""
+        reach("kernel.recovered")
         await self.report(DefineCluster(cluster))
+        reach("kernel.defined")
         table = self.state.table
         for number, node in enumerate(table.nodes):
             if table.status[number] is NodeStatus.UP:
@@ -248,17 +252,20 @@ class Kernel:
             self._batch_filled = trio.Event()
             batch, self._batch = self._batch, _Batch()
             first_sequence = self.durable_sequence + 1
+            reach("kernel.before_append")
             try:
                 if batch.events:
                     await trio.to_thread.run_sync(self._shell.journal.append, batch.events)
             except Unavailable as error:
                 await self._forget(batch, error)
                 continue
+            reach("kernel.after_append")
             self.durable_sequence += len(batch.events)
             self.problem = ""
             self._notify()
             for item, answer in batch.answers:
                 item.resolve(outcome.Value(answer))
+            reach("kernel.answered")
             if batch.events:
                 self._shell.observers.tell(first_sequence, batch.events)
             self._shell.effects.start(batch.effects)

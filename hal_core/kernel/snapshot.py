@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from hal_core import errors
+from hal_core.failpoints import reach
 from hal_core.kernel.journal_files import Disk, FileLock, FileSystem, MarkFile
 from hal_core.kernel.journal_reader import JournalReader
 from hal_core.kernel.journal_recovery import Foldable, plan_recovery, rebuild
@@ -29,6 +30,7 @@ def make_snapshot(directory: Path, state_class: type[Foldable], file_system: Fil
     """Fold the durable events into a new snapshot and return its sequence (0: the journal is empty)."""
     lock = FileLock(directory / _LOCK_NAME, "another process (pid {pid}) is writing a snapshot; wait for its end")
     reader = JournalReader(directory)
+    reach("snapshot.begun")
     try:
         mark = MarkFile(directory, file_system).read()
         if mark is None:
@@ -37,6 +39,7 @@ def make_snapshot(directory: Path, state_class: type[Foldable], file_system: Fil
         if recover(True).snapshot_sequence == mark.sequence:
             return mark.sequence
         state, _ = rebuild(recover, state_class)
+        reach("snapshot.folded")
         write_snapshot(directory, file_system, Snapshot(mark.sequence, mark.hash, state.dump()))
         return mark.sequence
     finally:

@@ -15,6 +15,7 @@ from typing import Final
 
 import attrs
 
+from hal_core.failpoints import reach
 from hal_core.kernel.journal_files import FileSystem
 
 KEPT_COUNT: Final = 2
@@ -44,6 +45,7 @@ def write_snapshot(directory: Path, file_system: FileSystem, snapshot: Snapshot)
     )
     content = b"".join((header, hashlib.sha256(header).digest(), snapshot.content))
     file_system.replace(directory / _file_name(snapshot.sequence), content)
+    reach("snapshot.written")
     for sequence in _sequences(directory, file_system)[KEPT_COUNT:]:
         file_system.remove(directory / _file_name(sequence))
 
