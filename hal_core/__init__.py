@@ -95,6 +95,7 @@ if TYPE_CHECKING:
         members as members,
         parse_ranges as parse_ranges,
     )
+    from hal_core.models.room import Ask as Ask, Packing as Packing, Room as Room
     from hal_core.options import structure_options as structure_options
     from hal_core.planes import (
         CloudProvider as CloudProvider,
@@ -111,9 +112,7 @@ if TYPE_CHECKING:
     )
     from hal_core.rules.timeline import (
         Promise as Promise,
-        Room as Room,
         earliest_start as earliest_start,
-        tightest as tightest,
     )
     from hal_core.wire.agents import AgentLink as AgentLink
 
@@ -138,11 +137,12 @@ _NAMES_BY_MODULE = {
     "models.plan": "NodeColumns PendingJob Plan Prediction Reserve RunningJob Snapshot Start",
     "models.plugin": "PluginInfo SDK_VERSION",
     "models.ranges": "RangeSet Ranges count_of format_ranges members parse_ranges",
+    "models.room": "Ask Packing Room",
     "options": "structure_options",
     "planes": (
         "CloudProvider Engine Executor Instance LocalityProvider Observer Offer Options Predictor Replica Report"
     ),
-    "rules.timeline": "Promise Room earliest_start tightest",
+    "rules.timeline": "Promise earliest_start",
     "wire.agents": "AgentLink",
 }
 _MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()}

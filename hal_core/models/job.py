@@ -83,7 +83,7 @@ class Spread(Enum):
     TASK = "task"
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Shape:
     """What the engine must find room for. Jobs of equal shape share one answer in a pass.
 

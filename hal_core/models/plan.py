@@ -6,13 +6,15 @@ after `plan` has returned. Node columns are lists indexed by node number (0 .. n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import attrs
 
 from hal_core.models.job import JobId, Shape
 from hal_core.models.node import Node, NodeName, Partition, PartitionName
+from hal_core.models.room import Room
 
 
 @attrs.frozen
@@ -26,6 +28,8 @@ class PendingJob:
     """The limit, or infinity."""
     priority: int
     submit_time_s: float
+    expected_s: float = attrs.field(default=attrs.Factory(lambda self: self.walltime_s, takes_self=True))
+    """How long it is expected to run, for planning only: jobs are killed at their limit. The limit if nobody knows."""
 
 
 @attrs.frozen
@@ -37,6 +41,8 @@ class RunningJob:
     shape: Shape
     node_numbers: tuple[int, ...]
     end_time_s: float
+    expected_end_s: float = attrs.field(default=attrs.Factory(lambda self: self.end_time_s, takes_self=True))
+    """When it is expected to end, never later than at its limit. Corrected when the job outlives it."""
 
 
 class NodeColumns(Protocol):
@@ -93,8 +99,22 @@ class Snapshot(Protocol):
         """Jobs that may start, highest priority first, then oldest. Lazy: stop early at no cost."""
         ...
 
-    def running(self) -> Iterator[RunningJob]:
-        """Allocations in force, in no particular order."""
+    def running(self) -> Iterable[RunningJob]:
+        """Allocations in force, in the order of their expected ends."""
+        ...
+
+    def room(self) -> Room:
+        """What is free now, to try placements on: a copy."""
+        ...
+
+    @property
+    def promises(self) -> Mapping[JobId, Reserve]:
+        """What the last plan promised, in its order, of jobs that still wait."""
+        ...
+
+    @property
+    def has_released(self) -> bool:
+        """Whether anything ended since the last plan, so that room may be where none was expected."""
         ...
 
 
@@ -127,6 +147,8 @@ class Plan:
     reserves: tuple[Reserve, ...] = ()
     depth: int = 0
     """How many pending jobs were looked at."""
+    wake_s: float = math.inf
+    """When to ask again although nothing happens until then: a promised start that no end brings about."""
 
 
 @attrs.frozen

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from hal_core.models.job import JobId
 from hal_core.models.node import Partition, PartitionName
-from hal_core.models.plan import PendingJob, RunningJob
+from hal_core.models.plan import PendingJob, Reserve, RunningJob
+from hal_core.models.room import Room
 
 if TYPE_CHECKING:
     from hal_core.rules.node_table import NodeTable
@@ -41,10 +43,29 @@ class StateSnapshot:
                 job_id, record.startable_count, record.shape, walltime_s, record.priority, record.submit_time_s
             )
 
-    def running(self) -> Iterator[RunningJob]:
+    def running(self) -> Iterable[RunningJob]:
+        return sorted(self._allocations(), key=_expected_end_order)
+
+    def _allocations(self) -> Iterator[RunningJob]:
         for (job_id, index), activity in self._state.allocations.items():
             record = activity.record
             start_s = activity.place_time_s if activity.start_time_s is None else activity.start_time_s
             walltime_s = record.spec.walltime_s
             end_s = math.inf if walltime_s is None else start_s + walltime_s
             yield RunningJob(job_id, index, record.shape, activity.node_numbers, max(end_s, self.now_s))
+
+    def room(self) -> Room:
+        return Room.of(self._state.packing, self.columns)
+
+    @property
+    def promises(self) -> Mapping[JobId, Reserve]:
+        jobs = self._state.jobs
+        return {job_id: Reserve(job_id, time_s, ()) for job_id, time_s in self._state.reserves if job_id in jobs}
+
+    @property
+    def has_released(self) -> bool:
+        return True
+
+
+def _expected_end_order(job: RunningJob) -> tuple[float, int, int]:
+    return job.expected_end_s, job.job_id, job.index

@@ -37,6 +37,7 @@ from hal_core.models.job import DependencyKind, JobId, JobSpec, JobState
 from hal_core.models.node import Cluster, Partition, PartitionName
 from hal_core.models.placement import AttemptKey
 from hal_core.models.ranges import RangeSet, count_of, members
+from hal_core.models.room import Packing
 from hal_core.rules import dependencies
 from hal_core.rules.job_record import ENDS_KEPT, Activity, ElementEnd, JobRecord
 from hal_core.rules.node_table import NodeTable, split_share
@@ -61,6 +62,7 @@ class State:
         self.table = NodeTable()
         self.partitions: dict[PartitionName, Partition] = {}
         self.partition_numbers: dict[PartitionName, list[int]] = {}
+        self.packing = Packing((), {})
         self.jobs: dict[JobId, JobRecord] = {}
         """Jobs that are not finished, by ascending id."""
         self.recent: dict[JobId, JobRecord] = {}
@@ -381,6 +383,7 @@ class State:
         self.partition_numbers = {
             partition.name: sorted(number_of[name] for name in partition.nodes) for partition in cluster.partitions
         }
+        self.packing = Packing(self.table.nodes, self.partition_numbers)
 
     # -- as bytes ----------------------------------------------------------------------------------------------------
 

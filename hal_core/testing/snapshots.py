@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 
-from hal_core.models.job import Shape
+from hal_core.models.job import JobId, Shape
 from hal_core.models.node import Node, Partition, PartitionName
-from hal_core.models.plan import NodeColumns, PendingJob, RunningJob
+from hal_core.models.plan import NodeColumns, PendingJob, Reserve, RunningJob
+from hal_core.models.room import Packing, Room
 
 
 @attrs.define
@@ -93,6 +94,8 @@ class FakeSnapshot:
     partitions: Mapping[PartitionName, Partition]
     pending_jobs: tuple[PendingJob, ...] = ()
     running_jobs: tuple[RunningJob, ...] = ()
+    promised: tuple[Reserve, ...] = ()
+    has_released: bool = True
 
     def copy(self) -> FakeSnapshot:
         """Equal, and independent: what can be changed is copied, what is frozen is shared."""
@@ -106,4 +109,12 @@ class FakeSnapshot:
         return iter(self.pending_jobs)
 
     def running(self) -> Iterator[RunningJob]:
-        return iter(self.running_jobs)
+        return iter(sorted(self.running_jobs, key=lambda job: (job.expected_end_s, job.job_id, job.index)))
+
+    def room(self) -> Room:
+        numbers = {name: self.partition_nodes(name) for name in self.partitions}
+        return Room.of(Packing(self.columns.nodes, numbers), self.columns)
+
+    @property
+    def promises(self) -> Mapping[JobId, Reserve]:
+        return {reserve.job_id: reserve for reserve in self.promised}

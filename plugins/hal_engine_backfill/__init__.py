@@ -1,20 +1,22 @@
-"""Default scheduling engines: `fifo` and `easy` (backfill with one promise for the first blocked job).
+"""Default scheduling engines: strict order, and backfill with promises for one, some or all blocked jobs.
 
-Both are pure functions of the snapshot; see each module for its guarantee.
+All are pure functions of the snapshot; see each module for its guarantee and its source.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 import attrs
 
-from hal_core import Options, PluginInfo, Register, hookimpl, structure_options
+from hal_core import Engine, Options, PluginInfo, Register, hookimpl, structure_options
 
-__hal_plugin__ = PluginInfo(sdk=1, summary="first in first out, and EASY backfill")
+__hal_plugin__ = PluginInfo(sdk=1, summary="first come first served, and backfill: EASY, shortest first, conservative")
 
 
 @attrs.frozen
 class EngineOptions:
-    """Options of both engines in the YAML."""
+    """Options of all engines in the YAML."""
 
     depth_max: int = attrs.field(default=1000, validator=attrs.validators.ge(1))
     """Different requests looked at in one pass; equal ones are decided together and count once."""
@@ -25,15 +27,17 @@ class EngineOptions:
 @hookimpl
 def hal_register_engines(register: Register) -> None:
     from hal_engine_backfill.easy import Easy
-    from hal_engine_backfill.fifo import Fifo
+    from hal_engine_backfill.fcfs import Fcfs
 
-    def fifo(options: Options) -> Fifo:
+    def fcfs(options: Options) -> Engine:
         structure_options(EngineOptions, options, "engine")
-        return Fifo()
+        return Fcfs()
 
-    def easy(options: Options) -> Easy:
+    def easy(options: Options, is_shortest_first: bool = False) -> Engine:
         checked = structure_options(EngineOptions, options, "engine")
-        return Easy(depth_max=checked.depth_max, scan_max=checked.scan_max)
+        return Easy(checked.depth_max, checked.scan_max, is_shortest_first)
 
-    register("fifo", fifo, "start jobs in order; stop at the first that does not fit")
+    register("fcfs", fcfs, "start jobs in order; a partition stops at its first job that does not fit")
+    register("fifo", fcfs, "another name for fcfs")
     register("easy", easy, "EASY backfill: later jobs may start if the first blocked one is not delayed")
+    register("easy-sjbf", partial(easy, is_shortest_first=True), "EASY backfill, shortest expected run time first")

@@ -1,17 +1,20 @@
-"""EASY backfill.
+"""EASY backfill, with the candidates in the order of the queue (`easy`) or the shortest first (`easy-sjbf`).
 
 The first blocked job gets a promise: the earliest time at which enough running jobs will have ended. A later job may
-start now if it ends before that time, or if it only takes what the promise leaves over.
-Guarantee: the promised job never starts later because of a backfilled one, if no job exceeds its limit.
+start now if it is expected to end before that time, or if it only takes what the promise leaves over.
+Guarantee: the promised job never starts later because of a backfilled one, if no job runs longer than expected.
 Partitions that share nodes, directly or through others, have one promise together; separate ones have one each.
-Jobs without a limit end at infinity: they are backfilled only into what the promise leaves over.
-Mu'alem and Feitelson, IEEE TPDS 12(6), 2001; Lifka, JSSPP 1995.
+Jobs without a limit, and of which nothing is known, end at infinity: they only get what the promise leaves over.
+Mu'alem and Feitelson, IEEE TPDS 12(6), 2001; Lifka, JSSPP 1995; shortest first: Tsafrir, Etsion and Feitelson,
+IEEE TPDS 18(6), 2007.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable, Iterator
+from operator import attrgetter
 
 from hal_core import (
     JobId,
@@ -22,28 +25,32 @@ from hal_core import (
     Reserve,
     Room,
     RunningJob,
-    Shape,
     Snapshot,
     Start,
     earliest_start,
-    tightest,
 )
-from hal_engine_backfill.fifo import start_elements
+from hal_engine_backfill.fcfs import start_elements
+
+_expected_s = attrgetter("expected_s")
+_expected_end_s = attrgetter("expected_end_s")
 
 
 class Easy:
     """Start in order; promise the first blocked job its time; fill the holes with later jobs that do not disturb it."""
 
-    def __init__(self, depth_max: int = 1000, scan_max: int = 20_000) -> None:
+    def __init__(self, depth_max: int = 1000, scan_max: int = 20_000, is_shortest_first: bool = False) -> None:
         self._depth_max = depth_max
         self._scan_max = scan_max
+        self._is_shortest_first = is_shortest_first
 
     def plan(self, snapshot: Snapshot) -> Plan:
         one_pass = _Pass(snapshot)
-        for job in itertools.islice(snapshot.pending(), self._scan_max):
-            if one_pass.depth >= self._depth_max or one_pass.is_full():
-                break
-            one_pass.consider(job)
+        queue = itertools.islice(snapshot.pending(), self._scan_max)
+        behind = one_pass.start_in_order(queue)
+        if behind:
+            if self._is_shortest_first:
+                behind.sort(key=_expected_s)
+            one_pass.backfill(behind, self._depth_max)
         reserves = tuple(
             Reserve(job_id, promise.time_s, promise.node_numbers)
             for job_id, promise in one_pass.promised
@@ -53,99 +60,110 @@ class Easy:
 
 
 class _Pass:
-    """One pass over the queue: what is still free, what was promised, which requests were found not to fit."""
+    """One pass over the queue: what is still free, what was promised, which shapes were found not to fit."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        self._room = Room(snapshot.columns)
-        self._group_of = _groups(snapshot)
-        self._numbers_of = {
-            group: sorted(
-                {n for name, its in self._group_of.items() if its == group for n in snapshot.partition_nodes(name)}
-            )
-            for group in set(self._group_of.values())
-        }
+        self._now_s = snapshot.now_s
+        self._room = room = snapshot.room()
+        self._packing = room.packing
         self._promise_of: dict[PartitionName, Promise] = {}
         """By group: what its first blocked job was promised. A job that can never start holds nobody up."""
-        self._started: list[RunningJob] = []
-        self._unfit: set[Shape] = set()
-        self._unfit_beside: set[Shape] = set()
-        self._full: set[PartitionName] = set()
         self.promised: list[tuple[JobId, Promise]] = []
         self.starts: list[Start] = []
+        self._in_order: list[tuple[PendingJob, int, int]] = []
+        """Jobs started in order, and which of the starts are theirs."""
         self.depth = 0
 
-    def is_full(self) -> bool:
-        """Every group has its blocked job and no free CPU is left: nothing more can come of this pass."""
-        return len(self._full) == len(self._numbers_of)
+    def start_in_order(self, queue: Iterator[PendingJob]) -> list[PendingJob]:
+        """Until each group has a job that does not fit. Returns the jobs that stand behind those."""
+        group_of, promise_of, starts = self._packing.group_of, self._promise_of, self.starts
+        group_count = len(self._packing.group_nodes)
+        behind: list[PendingJob] = []
+        never: set[int] = set()
+        for job in queue:
+            group = group_of.get(job.shape.partition)
+            if group is None or id(job.shape) in never:
+                continue
+            if group in promise_of:
+                behind.append(job)
+                continue
+            self.depth += 1
+            before = len(starts)
+            ask = self._packing.ask(job.shape)
+            left = start_elements(self._room, ask, job, starts)
+            self._in_order.append((job, before, len(starts)))
+            if left:
+                promise = earliest_start(self._room, self._running(), ask, self._now_s)
+                if promise is None:
+                    never.add(id(job.shape))
+                    continue
+                promise_of[group] = promise
+                self.promised.append((job.job_id, promise))
+                if len(promise_of) == group_count:
+                    behind += queue
+        return behind
 
-    def consider(self, job: PendingJob) -> None:
-        group = self._group_of.get(job.shape.partition)
-        if group is None or group in self._full or job.shape in self._unfit:
-            return
-        self.depth += 1
-        if group not in self._promise_of:
-            self._in_order(job, group)
-        else:
-            self._backfill(job, self._promise_of[group])
-        if group in self._promise_of and not self._room.has_any(self._numbers_of[group]):
-            self._full.add(group)
+    def _running(self) -> Iterable[RunningJob]:
+        """What runs, and what starts in this pass, in the order of expected ends."""
+        if not self.starts:
+            return self._snapshot.running()
+        started = [
+            RunningJob(job.job_id, 0, job.shape, start.node_numbers, self._now_s + job.expected_s)
+            for job, first, stop in self._in_order
+            for start in self.starts[first:stop]
+            for _ in range(start.element_count)
+        ]
+        return sorted([*self._snapshot.running(), *started], key=_expected_end_s)
 
-    def _in_order(self, job: PendingJob, group: PartitionName) -> None:
-        started = start_elements(self._snapshot, self._room, job)
-        self._note(job, started)
-        if sum(start.element_count for start in started) == job.element_count:
-            return
-        self._unfit.add(job.shape)
-        running = itertools.chain(self._snapshot.running(), self._started)
-        numbers = self._snapshot.partition_nodes(job.shape.partition)
-        promise = earliest_start(self._room, running, job.shape, numbers, self._snapshot.now_s)
-        if promise is not None:
-            self._promise_of[group] = promise
-            self.promised.append((job.job_id, promise))
-
-    def _backfill(self, job: PendingJob, promise: Promise) -> None:
-        end_s = self._snapshot.now_s + job.walltime_s
-        ends_before = end_s <= promise.time_s and end_s < math.inf
-        if not ends_before and job.shape in self._unfit_beside:
-            return
-        shape, left = job.shape, job.element_count
-        while left:
-            numbers = self._snapshot.partition_nodes(shape.partition)
-            if not ends_before:
-                numbers = [number for number in numbers if promise.spare.count(number, shape)]
-            chosen = tightest(self._room, shape, numbers)
-            if chosen is None:
-                (self._unfit if ends_before else self._unfit_beside).add(shape)
+    def backfill(self, jobs: Iterable[PendingJob], depth_max: int) -> None:
+        """Start what does not disturb the promises. Equal shapes are tried once, until one fits."""
+        now_s, room = self._now_s, self._room
+        unfit: set[int] = set()
+        unfit_beside: set[int] = set()
+        most = {group: room.most_cpus(nodes) for group, nodes in self._packing.group_nodes.items()}
+        most_beside = {group: promise.spare.most_cpus() for group, promise in self._promise_of.items()}
+        group_of = self._packing.group_of
+        for job in jobs:
+            shape = job.shape
+            group = group_of[shape.partition]
+            if shape.cpus > most[group] or id(shape) in unfit:
+                continue
+            promise = self._promise_of[group]
+            end_s = now_s + job.expected_s
+            ends_before = end_s <= promise.time_s and end_s < math.inf
+            if not ends_before and (shape.cpus > most_beside[group] or id(shape) in unfit_beside):
+                continue
+            if self.depth >= depth_max:
                 return
+            self.depth += 1
+            before = len(self.starts)
+            if not self._start_beside(job, None if ends_before else promise.spare):
+                (unfit if ends_before else unfit_beside).add(id(shape))
+            if len(self.starts) > before:
+                most[group] = room.most_cpus(self._packing.group_nodes[group])
+                most_beside[group] = promise.spare.most_cpus()
+                if not any(most.values()):
+                    return
+
+    def _start_beside(self, job: PendingJob, spare: Room | None) -> bool:
+        """Start the job's elements where there is room now and, unless it ends in time, in `spare` too.
+
+        False if some are left.
+        """
+        room, left = self._room, job.element_count
+        ask = self._packing.ask(job.shape)
+        while left:
+            chosen = room.choose(ask) if spare is None else room.choose(ask, spare.fitting(ask))
+            if not chosen:
+                return False
             count = 1
-            if len(chosen) == 1:
-                count = min(left, self._room.count(chosen[0], shape))
-                count = count if ends_before else min(count, promise.spare.count(chosen[0], shape))
-            for number in chosen:
-                self._room.take(number, shape, count)
-                if not ends_before:
-                    promise.spare.take(number, shape, count)
-            self._note(job, [Start(job.job_id, chosen, count)])
+            if left > 1 and len(chosen) == 1:
+                count = min(left, room.count(chosen[0], ask))
+                count = count if spare is None else min(count, spare.count(chosen[0], ask))
+            room.take(chosen, ask, count)
+            if spare is not None:
+                spare.take(chosen, ask, count)
+            self.starts.append(Start(job.job_id, chosen, count))
             left -= count
-
-    def _note(self, job: PendingJob, started: list[Start]) -> None:
-        """What starts in this pass runs from now on, as far as later promises are concerned."""
-        self.starts += started
-        end_s = self._snapshot.now_s + job.walltime_s
-        for start in started:
-            running = RunningJob(job.job_id, 0, job.shape, start.node_numbers, end_s)
-            self._started += [running] * start.element_count
-
-
-def _groups(snapshot: Snapshot) -> dict[PartitionName, PartitionName]:
-    """Partition -> name of its group: partitions that share nodes, directly or through others, are one group."""
-    group_of: dict[PartitionName, PartitionName] = {name: name for name in snapshot.partitions}
-    owner: dict[int, PartitionName] = {}
-    for name in snapshot.partitions:
-        for number in snapshot.partition_nodes(name):
-            first = group_of[owner.setdefault(number, name)]
-            if first != group_of[name]:
-                mine = group_of[name]
-                group_of = {key: first if group == mine else group for key, group in group_of.items()}
-    return group_of
+        return True

@@ -22,7 +22,7 @@ from hal_core.models.message import DefineCluster, Message, NodeReported, PartsC
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
 from hal_core.models.placement import AttemptKey
 from hal_core.rules.core import Core
-from hal_engine_backfill.fifo import Fifo
+from hal_engine_backfill.fcfs import Fcfs
 
 NODES = tuple(Node(NodeName(f"n{number:02d}"), 32, 128 << 30) for number in range(1, 65))
 PARTITION = Partition(PartitionName("main"), tuple(node.name for node in NODES), is_default=True)
@@ -37,7 +37,7 @@ class SimulatedHistory:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._core = Core(Fifo(), "fifo")
+        self._core = Core(Fcfs(), "fcfs")
         self._now_s = BEGIN_TIME_S
         self._events: list[Event] = []
         self._running: dict[NodeName, list[PartStatus]] = defaultdict(list)

@@ -43,7 +43,7 @@ from hal_core.planes import Engine
 from hal_core.rules.state import State
 from hal_core.testing import FakeEngine
 from hal_engine_backfill.easy import Easy
-from hal_engine_backfill.fifo import Fifo
+from hal_engine_backfill.fcfs import Fcfs
 from tests.support.core_world import ADA, BAD, GIB, OK, World
 from tests.support.invariants import check_dump
 
@@ -51,7 +51,7 @@ ENDS = st.sampled_from([OK, OK, BAD, End(EndKind.OUT_OF_MEMORY, exit_code=0), En
 OWNERS = st.sampled_from([Owner("ada", 1, 1), Owner("bob", 2, 2)])
 VERBS = (Cancel, Cancel, Requeue, Requeue, Hold, Release, Release, SetPriority)
 ALL, SOME = PartitionName("all"), PartitionName("some")
-ENGINES: tuple[Engine, ...] = (FakeEngine(), Fifo(), Easy())
+ENGINES: tuple[Engine, ...] = (FakeEngine(), Fcfs(), Easy())
 NUMBERS = st.integers(0, 10**6)
 """Which of many: taken modulo their number, so that examples shrink well."""
 

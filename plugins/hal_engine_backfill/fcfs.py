@@ -1,0 +1,45 @@
+"""First come, first served: start jobs in order; a partition stops at its first job that does not fit.
+
+Guarantee: within a partition, no job starts before one that stands ahead of it.
+"""
+
+from __future__ import annotations
+
+from hal_core import Ask, PartitionName, PendingJob, Plan, Room, Snapshot, Start
+
+
+class Fcfs:
+    """Start jobs in order; a partition stops at its first job that does not fit."""
+
+    def plan(self, snapshot: Snapshot) -> Plan:
+        room = snapshot.room()
+        starts: list[Start] = []
+        stopped: set[PartitionName] = set()
+        depth = 0
+        for job in snapshot.pending():
+            if job.shape.partition in stopped:
+                continue
+            depth += 1
+            left = start_elements(room, room.packing.ask(job.shape), job, starts)
+            if left:
+                stopped.add(job.shape.partition)
+                if len(stopped) == len(snapshot.partitions):
+                    break
+        return Plan(tuple(starts), depth=depth)
+
+
+def start_elements(room: Room, ask: Ask, job: PendingJob, starts: list[Start]) -> int:
+    """Start as many elements of the job as fit now, each where it fits best; takes them off `room`.
+
+    Returns how many are left.
+    """
+    left = job.element_count
+    while left:
+        chosen = room.choose(ask)
+        if not chosen:
+            break
+        count = min(left, room.count(chosen[0], ask)) if left > 1 and len(chosen) == 1 else 1
+        room.take(chosen, ask, count)
+        starts.append(Start(job.job_id, chosen, count))
+        left -= count
+    return left
