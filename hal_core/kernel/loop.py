@@ -195,8 +195,10 @@ class Kernel:
             taken = [self._inbox.popleft() for _ in range(min(len(self._inbox), CYCLE_MAX))]
             self._room.set()
             self._room = trio.Event()
-            for item in taken or [_Item(Tick())]:
+            for item in taken:
                 self._decide(item, now_s)
+            if self._core.is_tick_due(now_s):  # also when the inbox is never empty
+                self._decide(_Item(Tick()), now_s)
             if self._core.needs_plan and trio.current_time() >= self._next_plan_time_s:
                 self._plan(now_s)
             while len(self._batch.events) > BACKLOG_MAX:
@@ -208,7 +210,7 @@ class Kernel:
             await trio.lowlevel.checkpoint()
             return
         now_s = self._shell.now_s()
-        wake_s = self._core.next_wake_s(now_s)
+        wake_s = self._core.next_wake_s()
         wait_s = float("inf") if wake_s is None else max(0.0, wake_s - now_s)
         if self._core.needs_plan:
             wait_s = min(wait_s, max(0.0, self._next_plan_time_s - trio.current_time()))

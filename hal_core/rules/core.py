@@ -71,7 +71,7 @@ class Core:
         """Effects that were outstanding when the daemon stopped and that no node will ask for by itself."""
         return tuple(outstanding_staging(self.state))
 
-    def next_wake_s(self, now_s: float) -> float | None:
+    def next_wake_s(self) -> float | None:
         """When a Tick is due although nothing comes in, perhaps in the past; None if never."""
         state = self.state
         table, timeout_s = state.table, state.cluster.node_timeout_s
@@ -80,6 +80,11 @@ class Core:
         if begin_s is not None:
             times.append(begin_s)
         return min(times, default=None)
+
+    def is_tick_due(self, now_s: float) -> bool:
+        """Whether a shell must follow the messages of its cycle with a Tick, however many there are."""
+        wake_s = self.next_wake_s()
+        return wake_s is not None and wake_s <= now_s
 
     def _apply(self, events: list[Event], applied: list[Event], effects: list[Effect]) -> None:
         for event in events:

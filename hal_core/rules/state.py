@@ -6,6 +6,8 @@ the allocations) is kept beside them, incrementally. Time is not read here: it c
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
+from operator import itemgetter
 from typing import assert_never
 
 import attrs
@@ -87,7 +89,8 @@ class State:
         self.ended_counts: dict[JobState, int] = {}
         self.pending_count = 0
         """Elements that wait."""
-        self._with_begin: set[JobId] = set()
+        self._begins: list[tuple[float, JobId]] = []
+        """Unfinished jobs that were submitted with a begin time, by it."""
         self._singletons: dict[tuple[int, str], set[JobId]] = {}
         """Of the jobs in `unfinished_by_name`: those that wait for the others."""
         self._environments: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -108,10 +111,10 @@ class State:
         """The engine's view. Shares the columns: valid until the next `apply`."""
         return StateSnapshot(self, now_s)
 
-    def next_begin_time_s(self, now_s: float) -> float | None:
-        """The earliest begin time in the future among the jobs that were submitted with one."""
-        times = (self.jobs[job_id].spec.begin_time_s for job_id in self._with_begin)
-        return min((time_s for time_s in times if time_s > now_s), default=None)
+    def next_begin_time_s(self, after_s: float) -> float | None:
+        """The earliest begin time after that moment among the jobs that were submitted with one."""
+        at = bisect_right(self._begins, after_s, key=itemgetter(0))
+        return self._begins[at][0] if at < len(self._begins) else None
 
     # -- the fold ----------------------------------------------------------------------------------------------------
 
@@ -175,7 +178,7 @@ class State:
         self.pending_count += record.pending_count
         self.unfinished_by_name.setdefault((record.owner.uid, spec.name), set()).add(record.job_id)
         if spec.begin_time_s > record.submit_time_s:
-            self._with_begin.add(record.job_id)
+            insort(self._begins, (spec.begin_time_s, record.job_id))
         for dependency in spec.dependencies:
             if dependency.kind is DependencyKind.SINGLETON:
                 self._singletons.setdefault((record.owner.uid, spec.name), set()).add(record.job_id)
@@ -294,7 +297,8 @@ class State:
         (self.failed_ids if record.has_failed else self.completed_ids).add(record.job_id)
         if len(self.recent) > RECENT_MAX:
             del self.recent[next(iter(self.recent))]
-        self._with_begin.discard(record.job_id)
+        if record.spec.begin_time_s > record.submit_time_s:
+            del self._begins[bisect_left(self._begins, (record.spec.begin_time_s, record.job_id))]
         self.doomed.discard(record.job_id)
         name = (record.owner.uid, record.spec.name)
         self.unfinished_by_name[name].discard(record.job_id)

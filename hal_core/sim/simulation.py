@@ -13,15 +13,13 @@ from heapq import heappop, heappush
 import attrs
 
 from hal_core.errors import UserError
+from hal_core.models.effect import Effect
 from hal_core.models.event import Event
 from hal_core.models.message import DefineCluster, Message, Submit, Tick
 from hal_core.models.node import Cluster
-from hal_core.rules.core import Core, Decided
+from hal_core.rules.core import Core
 from hal_core.sim.executor_model import Delays, Due, ExecutorModel, Fault, FaultTurn, Part
 from hal_core.sim.workload import Workload, WorkloadJob
-
-IDLE_WAKES_MAX = 1000
-"""So many times in a row the core may ask to be woken while nothing at all is under way; then the run is over."""
 
 
 @attrs.frozen
@@ -64,53 +62,46 @@ class Simulation:
 
     def run(self, until_s: float = math.inf) -> None:
         """Go on until nothing is left to happen, or up to and including `until_s`."""
-        idle_count = 0
-        while (time_s := self.next_time_s()) is not None and time_s <= until_s and idle_count < IDLE_WAKES_MAX:
-            idle_count = 0 if self._heap else idle_count + 1
-            self.step()
+        while (time_s := self.next_time_s()) is not None and time_s <= until_s:
+            self._cycle(time_s)
 
     def next_time_s(self) -> float | None:
         """When something happens next; None if never."""
-        wake_s = self.core.next_wake_s(self.now_s)
-        head_s = self._heap[0][0] if self._heap else None
-        if wake_s is None or head_s is None:
-            return head_s if wake_s is None else wake_s
-        return min(wake_s, head_s)
+        wake_s = self.core.next_wake_s()
+        if wake_s is None:
+            return self._heap[0][0] if self._heap else None
+        wake_s = max(wake_s, self.now_s)
+        return min(wake_s, self._heap[0][0]) if self._heap else wake_s
 
-    def step(self) -> None:
-        """One cycle at the next instant: receive all that comes then, plan once, carry out the effects."""
-        time_s = self.next_time_s()
-        assert time_s is not None, "a step, but nothing is left to happen"
-        assert time_s >= self.now_s, f"time runs backwards: {self.now_s} to {time_s}"
-        core, heap = self.core, self._heap
-        wake_s = core.next_wake_s(self.now_s)
+    def _cycle(self, time_s: float) -> None:
+        """One cycle, in the order of the daemon: receive all that has come, plan once, journal; then the effects."""
         self.now_s = time_s
-        if wake_s is not None and wake_s <= time_s:
-            self._carry_out(core.receive(Tick(), time_s))
-            core.needs_plan = True
+        effects: list[Effect] = []
+        heap = self._heap
         while heap and heap[0][0] <= time_s:
             entry = heappop(heap)[2]
             message = self.executor.due(entry, time_s) if isinstance(entry, Part | FaultTurn) else entry
             if message is not None:
-                self._receive(message)
-        if core.needs_plan:
-            self._carry_out(core.plan(time_s))
+                self._receive(message, effects)
+        if self.core.is_tick_due(time_s):
+            self._receive(Tick(), effects)
+        if self.core.needs_plan:
+            decided = self.core.plan(time_s)
+            self.events += decided.events
+            effects += decided.effects
+        for effect in effects:
+            self.executor.act(effect, time_s)
 
-    def _receive(self, message: Message) -> None:
+    def _receive(self, message: Message, effects: list[Effect]) -> None:
         try:
             decided = self.core.receive(message, self.now_s)
         except UserError as error:
             self.refused.append(RefusedMessage(self.now_s, message, error))
             return
+        self.events += decided.events
+        effects += decided.effects
         if isinstance(message, Submit):
             assert isinstance(decided.answer, tuple)
             ids = zip(message.submissions, decided.answer, strict=True)
             known = self._workload
             self.executor.learn({job_id: known[s.client_id] for s, job_id in ids if s.client_id in known})
-        self._carry_out(decided)
-
-    def _carry_out(self, decided: Decided) -> None:
-        """The journal first, then the effects: the order of the daemon."""
-        self.events += decided.events
-        for effect in decided.effects:
-            self.executor.act(effect, self.now_s)

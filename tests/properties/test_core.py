@@ -284,12 +284,12 @@ class CoreMachine(RuleBasedStateMachine):
     @rule()
     def wake(self) -> None:
         """What is due at the time that the core asked for is done then: no shell is kept busy."""
-        wake_s = self.world.core.next_wake_s(self.world.now_s)
+        wake_s = self.world.core.next_wake_s()
         if wake_s is not None:
             self.world.now_s = max(self.world.now_s, wake_s)
             self.world.tell(Tick())
             self.world.plan()
-            later_s = self.world.core.next_wake_s(self.world.now_s)
+            later_s = self.world.core.next_wake_s()
             assert later_s is None or later_s > self.world.now_s, "woken for nothing, for ever"
 
     @rule(engine=st.sampled_from(ENGINES))

@@ -25,12 +25,12 @@ def test_a_job_does_not_start_before_its_begin_time(world):
     world.settle()
     assert not world.state.allocations
     for job_id, begin_s in ((early, 1500.0), (late, 2000.0)):
-        assert world.core.next_wake_s(world.now_s) == begin_s
+        assert world.core.next_wake_s() == begin_s
         world.now_s = begin_s
         world.tell(Tick())
         world.settle()
         assert world.job(job_id).state is JobState.RUNNING
-    assert world.core.next_wake_s(world.now_s) is None
+    assert world.core.next_wake_s() is None
 
 
 def test_a_begin_time_that_passes_in_a_cycle_without_a_plan_is_not_forgotten(world):
@@ -39,13 +39,13 @@ def test_a_begin_time_that_passes_in_a_cycle_without_a_plan_is_not_forgotten(wor
     world.now_s = 1500.5
     world.tell(NodeSilent(NodeName("unknown")))  # leads to no event, so to no plan
     assert not world.core.needs_plan
-    wake_s = world.core.next_wake_s(world.now_s)
+    wake_s = world.core.next_wake_s()
     assert wake_s is not None
     assert wake_s <= world.now_s
     world.tell(Tick())
     world.settle()
     assert world.job(job_id).state is JobState.RUNNING
-    assert world.core.next_wake_s(world.now_s) is None
+    assert world.core.next_wake_s() is None
 
 
 def test_a_begin_time_that_passed_while_the_daemon_was_down(world):
@@ -62,19 +62,19 @@ def test_nobody_is_woken_while_a_plan_is_due_anyway(world):
     world.submit(begin_time_s=1500.0)
     world.now_s = 1600.0
     assert world.core.needs_plan
-    assert world.core.next_wake_s(world.now_s) is None, "a shell that puts its plan off must not spin"
+    assert world.core.next_wake_s() is None, "a shell that puts its plan off must not spin"
 
 
 def test_silent_nodes_are_given_up_one_after_the_other(world):
     world.tell(NodeSilent(NodeName("n0")))
     world.now_s += 100
     world.tell(NodeSilent(NodeName("n1")))
-    assert world.core.next_wake_s(world.now_s) == 1300.0
+    assert world.core.next_wake_s() == 1300.0
     world.now_s = 1300.0
     world.tell(Tick())
-    assert world.core.next_wake_s(world.now_s) == 1400.0
+    assert world.core.next_wake_s() == 1400.0
     world.tell(NodeLost(NodeName("n1"), "gone"))
-    assert world.core.next_wake_s(world.now_s) is None
+    assert world.core.next_wake_s() is None
 
 
 def test_a_tick_when_nothing_is_due_changes_nothing(world):

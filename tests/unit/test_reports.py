@@ -253,7 +253,7 @@ def test_an_overdue_node_is_given_up_at_the_time_that_was_asked_for(since_s):
     world.now_s = since_s
     world.join()
     world.tell(NodeSilent(N0))
-    world.now_s = world.core.next_wake_s(world.now_s)
+    world.now_s = world.core.next_wake_s()
     world.tell(Tick())
     assert world.state.table.status[0] is NodeStatus.DOWN
 
