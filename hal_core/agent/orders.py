@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hal_core.agent.launcher.fields import FRAME_BYTES_MAX, Order, Program
+from hal_core.agent.launcher.fields import FRAME_BYTES_MAX, Order, Program, pack
 
 
 def launch_frame(orders: Sequence[Order]) -> bytes:
@@ -14,10 +14,10 @@ def launch_frame(orders: Sequence[Order]) -> bytes:
     for order in orders:
         if id(order.program) not in numbers:
             numbers[id(order.program)] = len(numbers)
-            programs += _program_fields(order.program)
+            programs += _flat(_program_fields(order.program))
     body = [b"launch", b"%d" % len(numbers), *programs, b"%d" % len(orders)]
     for order in orders:
-        body += _order_fields(order, numbers[id(order.program)])
+        body += [b"%d" % numbers[id(order.program)], *_flat(_order_fields(order))]
     return _pack(body)
 
 
@@ -32,12 +32,12 @@ def stop_frame() -> bytes:
 
 def _pack(fields: list[bytes]) -> bytes:
     """Raises ValueError if a field contains NUL or the frame grows too large."""
-    body = b"\0".join(fields)
-    if body.count(b"\0") != len(fields) - 1:
+    frame = pack(fields)
+    if frame.count(b"\0", 4) != len(fields) - 1:
         raise ValueError("a field contains a NUL byte")
-    if len(body) > FRAME_BYTES_MAX:
-        raise ValueError(f"a frame of {len(body)} bytes is larger than {FRAME_BYTES_MAX}")
-    return len(body).to_bytes(4, "big") + body
+    if len(frame) > FRAME_BYTES_MAX:
+        raise ValueError(f"a frame of {len(frame)} bytes is larger than {FRAME_BYTES_MAX}")
+    return frame
 
 
 def _flat(values: Sequence[bytes]) -> list[bytes]:
@@ -57,10 +57,9 @@ def _program_fields(program: Program) -> list[bytes]:
     ]
 
 
-def _order_fields(order: Order, program_number: int) -> list[bytes]:
+def _order_fields(order: Order) -> list[bytes]:
     return [
         order.key.encode(),
-        b"%d" % program_number,
         order.fault.encode("utf-8", "replace"),
         *_flat(order.environment),
         b"%d" % len(order.tasks),

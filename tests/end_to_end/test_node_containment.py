@@ -14,7 +14,6 @@ from pathlib import Path
 import attrs
 import pytest
 
-from hal_core.models.effect import CancelOrder
 from hal_core.models.job import ArraySpec, EndKind, Owner, Spread
 from hal_core.models.node import NodeName
 from hal_core.models.placement import Share
@@ -154,7 +153,9 @@ async def test_input_file_is_read_and_is_empty_by_default(node: RealNode) -> Non
 
 async def test_tasks_run_once_each_with_their_ranks(node: RealNode) -> None:
     fields = {"spread": Spread.TASK, "task_count": 5, "node_count": 2, "nodes": ((NodeName("n0"), 2), (N1, 3))}
-    await node.run(order(1, "echo $HAL_TASK_RANK $HAL_LOCAL_RANK", directory=node.directory, share=Share(N1, 3, "0"), **fields))
+    await node.run(
+        order(1, "echo $HAL_TASK_RANK $HAL_LOCAL_RANK", directory=node.directory, share=Share(N1, 3, "0"), **fields)
+    )
     assert sorted((node.directory / "hal-1.out").read_text().splitlines()) == ["2 0", "3 1", "4 2"]
 
 
@@ -168,7 +169,8 @@ async def test_first_task_that_fails_ends_the_others_and_is_the_end(node: RealNo
 
 
 async def test_script_gets_its_arguments_and_no_descriptors_or_signal_settings(node: RealNode) -> None:
-    script = f"#!{sys.executable}\nimport os, sys, signal\nprint(sys.argv[1:], sorted(map(int, os.listdir('/proc/self/fd')))[:-1])\n"
+    script = f"#!{sys.executable}\nimport os, sys, signal\n"
+    script += "print(sys.argv[1:], sorted(map(int, os.listdir('/proc/self/fd')))[:-1])\n"
     script += "print(signal.pthread_sigmask(signal.SIG_BLOCK, []), os.getsid(0) == os.getpid())\n"
     script += "print([l for l in open('/proc/self/status') if l.startswith('SigIgn')])\n"
     await node.run(order(1, script, directory=node.directory, arguments=("a b", "")))
@@ -263,7 +265,10 @@ async def test_groups_come_from_the_node_and_never_from_the_order(
         unknown = attrs.evolve(given, key=key_of(2), owner=Owner("ghost", 4_000_000, 4_000_000))
         stranger = await node.run(unknown)
     assert status.end is not None
-    assert (status.end.kind, status.end.detail) == (EndKind.LAUNCH_FAILED, "user halnode is not in group 0 on this node")
+    assert (status.end.kind, status.end.detail) == (
+        EndKind.LAUNCH_FAILED,
+        "user halnode is not in group 0 on this node",
+    )
     assert stranger.end is not None
     assert stranger.end.detail == "uid 4000000 is not known on this node"
 
@@ -280,7 +285,9 @@ async def test_agent_without_root_says_so_and_refuses_other_users(
         refused = await node.run(order(1, "id", directory="/", output_pattern="/dev/null"))
         own = Owner("halnode", user.pw_uid, user.pw_gid)
         limited = Share(N1, 1, "0", memory_bytes=64 * MIB)
-        accepted = await node.run(order(2, "setsid sleep 1000 & id -u", directory=open_directory, owner=own, share=limited))
+        accepted = await node.run(
+            order(2, "setsid sleep 1000 & id -u", directory=open_directory, owner=own, share=limited)
+        )
     assert refused.end is not None
     assert "only root could start a job of uid 0" in refused.end.detail
     assert accepted.end is not None

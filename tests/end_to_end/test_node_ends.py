@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 
 from hal_core.models.effect import CancelOrder
 from hal_core.models.job import End, EndKind
@@ -62,11 +61,11 @@ async def test_time_limit_kills_what_ignores_the_warning(node: RealNode) -> None
 
 
 async def test_cancel_ends_the_job_and_says_how_it_went(node: RealNode) -> None:
-    given = order(1, "trap 'echo saved; exit 0' TERM; echo ready; while :; do sleep 0.05; done", directory=node.directory)
+    given = order(
+        1, "trap 'echo saved; exit 0' TERM; echo ready; while :; do sleep 0.05; done", directory=node.directory
+    )
     await node.start(given)
-    with trio.fail_after(30):
-        while (node.directory / "hal-1.out").read_text() != "ready\n":
-            await trio.sleep(0.01)
+    node.tree.until("the job is ready", lambda: (node.directory / "hal-1.out").read_text() == "ready\n", 30)
     await node.executor.cancel(N1, [CancelOrder(given.key, 20.0)])
     status = await node.reports.end_of(given.key)
     assert status.end is not None

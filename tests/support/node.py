@@ -1,4 +1,4 @@
-"""One real node for tests: an agent process with its spawner and supervisors, below a keeper that leaves nothing behind.
+"""One real node for tests: an agent with its spawner and supervisors, below a keeper that leaves nothing behind.
 
 The daemon's side is the metal executor inside the test. `Reports` is what its kernel would have heard.
 """
@@ -16,7 +16,6 @@ from typing import Any
 
 import attrs
 import trio
-from hal_executor_metal.executor import MetalExecutor
 
 from hal_core.agent.launcher import records
 from hal_core.models.effect import LaunchOrder
@@ -24,6 +23,7 @@ from hal_core.models.job import JobId, JobSpec, Owner
 from hal_core.models.message import Message, NodeReported, NodeSilent, PartsChanged, PartStatus
 from hal_core.models.node import NodeName, PartitionName
 from hal_core.models.placement import AttemptKey, Share
+from hal_executor_metal.executor import MetalExecutor
 from tests.support.processes import ProcessTree
 
 PATIENCE_S = 60.0

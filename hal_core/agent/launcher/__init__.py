@@ -5,7 +5,8 @@
     cgroups.py     limits and the kill of a whole tree by cgroup (v2, v1, hybrid)
     tree.py        finding and killing every process of an attempt, with or without cgroups
     process.py     starting the job's processes: become the user, then chdir, open files, exec
-    supervisor.py  one forked process per attempt: start, wait, limit, end, record
+    supervisor.py  looks after one attempt at a time: start, wait, limit, end, record
+    failpoints.py  where tests let a process die
     spawner.py     the resident parent of the supervisors; claims attempts durably before it forks
 
 Run by path with `python -I -S .../launcher/__main__.py DIRECTORY`; imported as a package only for its formats and by

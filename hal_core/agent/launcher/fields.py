@@ -138,13 +138,10 @@ class Order:
     """Limits; 0 means none."""
 
     @classmethod
-    def read(cls, fields: Fields, programs: list[Program]) -> Order:
+    def read(cls, fields: Fields, program: Program) -> Order:
         order = cls()
+        order.program = program
         order.key = fields.text()
-        number = fields.integer()
-        if not 0 <= number < len(programs):
-            raise BadFrame("order without a program")
-        order.program = programs[number]
         order.fault = fields.text()
         order.environment = fields.items()
         order.tasks = [fields.items() for _ in range(fields.integer())]
@@ -159,7 +156,25 @@ class Order:
         return order
 
 
-def read_launch(fields: Fields) -> list[Order]:
-    """The orders of a frame whose verb has been read."""
-    programs = [Program.read(fields) for _ in range(fields.integer())]
-    return [Order.read(fields, programs) for _ in range(fields.integer())]
+def split_launch(fields: Fields) -> list[tuple[str, list[bytes]]]:
+    """(key, fields for the supervisor) of each order in a frame whose verb has been read. Looks at nothing else."""
+    programs = [fields.items() for _ in range(fields.integer())]
+    orders = []
+    for _ in range(fields.integer()):
+        number = fields.integer()
+        order = fields.items()
+        if not 0 <= number < len(programs) or not order:
+            raise BadFrame("order without a program, or empty")
+        orders.append((order[0].decode("ascii", "replace"), programs[number] + order))
+    return orders
+
+
+def read_order(fields: Fields) -> Order:
+    """What the supervisor is given: the fields of a program, then those of the order."""
+    return Order.read(fields, Program.read(fields))
+
+
+def pack(fields: list[bytes]) -> bytes:
+    """One frame of fields that contain no NUL byte."""
+    body = b"\0".join(fields)
+    return len(body).to_bytes(4, "big") + body

@@ -1,6 +1,6 @@
 """The spawner: the resident parent of the supervisors of one agent. Small, so that a fork of it is cheap.
 
-It claims attempts durably, a batch with one sync, and only then forks their supervisors; passes cancels on; notices
+It claims attempts durably, a batch with one sync, and only then gives each to a supervisor; passes cancels on; notices
 supervisors that died without an end record, kills what they left and writes the end for them. It survives the agent
 and is found again through its socket. What it is told and what it tells is otherwise in the records (records.py).
 """
@@ -23,7 +23,21 @@ from typing import NoReturn
 from . import cgroups, fields, records, supervisor, tree
 
 LISTEN_BACKLOG = 4
+IDLE_S = 30.0
+"""Supervisors that had nothing to do for so long are let go, but for one."""
+ORPHANS_S = 5.0
 READ_BYTES = 1 << 18
+
+
+class Child:
+    """A supervisor that we forked. `key` is empty while it waits for work."""
+
+    __slots__ = ("channel", "key", "pid")
+
+    def __init__(self, pid: int, channel: socket.socket) -> None:
+        self.pid = pid
+        self.channel = channel
+        self.key = ""
 
 
 class Spawner:
@@ -32,42 +46,42 @@ class Spawner:
     def __init__(self, directory: str, lock: int) -> None:
         self._lock = lock
         self._claims = os.open(f"{directory}/{records.CLAIMS}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._scripts = os.fsencode(f"{os.path.abspath(directory)}/{records.SCRIPTS}/")
+        scripts = os.fsencode(f"{os.path.abspath(directory)}/{records.SCRIPTS}/")
         # Opened for both, so that it never fails for want of a reader: hints wait in the pipe for the next agent.
         self._hints = os.open(f"{directory}/hints", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._cgroups = cgroups.this_machine(directory)
+        self._place = supervisor.Place(self._hints, cgroups.this_machine(directory), scripts)
         self._boot_id = records.boot_id()
-        self._supervisors: dict[int, str] = {}
-        """Our own children by process id."""
+        self._children: dict[int, Child] = {}
+        """By the descriptor of our end of the channel."""
+        self._idle: list[Child] = []
+        self._busy: dict[str, Child] = {}
         self._adopted: dict[int, str] = {}
-        """Supervisors of an earlier spawner by pidfd."""
-        self._pids: dict[str, int] = {}
-        """Process id (or pidfd) by key, for cancels."""
+        """Keys by pidfd: supervisors of an earlier spawner."""
         self._agent: socket.socket | None = None
         self._buffer = bytearray()
         self._is_stopping = False
         self._prctl = ctypes.CDLL(None).prctl
         self._poll = select.epoll()
-        self._wakeup, wakeup_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._wakeup_end = wakeup_end
 
     def serve(self, listener: socket.socket) -> None:
-        """Until told to stop and the last supervisor is gone."""
+        """Until told to stop and the last attempt is over."""
         self._listener = listener
-        signal.signal(signal.SIGCHLD, _ignore)
-        signal.set_wakeup_fd(self._wakeup_end, warn_on_full_buffer=False)
         self._prctl(tree.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._recover()
-        for descriptor in (self._wakeup, listener.fileno(), *self._adopted):
+        for descriptor in (listener.fileno(), *self._adopted):
             self._poll.register(descriptor, select.EPOLLIN)
         gc.collect()
         gc.freeze()
         gc.disable()
-        while not (self._is_stopping and not self._supervisors and not self._adopted):
-            for descriptor, _ in self._poll.poll():
-                if descriptor == self._wakeup:
-                    os.read(self._wakeup, 4096)
-                    self._reap()
+        while not (self._is_stopping and not self._busy and not self._adopted):
+            happened = self._poll.poll(IDLE_S if len(self._idle) > 1 else None)
+            if not happened:
+                for child in self._idle[1:]:
+                    child.channel.shutdown(socket.SHUT_WR)  # It ends, and we hear of it by the channel.
+                del self._idle[1:]
+            for descriptor, _ in happened:
+                if descriptor in self._children:
+                    self._hear(self._children[descriptor])
                 elif descriptor == listener.fileno():
                     self._accept(listener)
                 elif descriptor in self._adopted:
@@ -106,7 +120,7 @@ class Spawner:
             while (frame := fields.take_frame(self._buffer)) is not None:
                 verb = frame.raw()
                 if verb == b"launch":
-                    self._launch(fields.read_launch(frame))
+                    self._launch(fields.split_launch(frame))
                 elif verb == b"cancel":
                     self._cancel(frame.text(), frame.number())
                 elif verb == b"stop":
@@ -117,28 +131,29 @@ class Spawner:
             _log(f"closing the agent's connection: {error}")
             self._drop_agent()
 
-    def _launch(self, orders: list[fields.Order]) -> None:
-        """Claim all, make the claims durable, and only then fork."""
-        claimed: list[tuple[fields.Order, int]] = []
+    def _launch(self, orders: list[tuple[str, list[bytes]]]) -> None:
+        """Claim all, make the claims durable, and only then hand them to supervisors."""
+        claimed: list[tuple[str, list[bytes], int]] = []
         try:
-            for order in orders:
-                claim = self._claim(order.key)
+            for key, order in orders:
+                claim = self._claim(key)
                 if claim is None:
-                    supervisor.poke(self._hints, order.key)
+                    supervisor.poke(self._hints, key)
                 else:
-                    claimed.append((order, claim))
+                    claimed.append((key, order, claim))
             if claimed:
                 os.fsync(self._claims)
         except OSError as error:
             # Disk full, most likely. Nothing was started; the agent orders again what it sees no record of.
             _log(f"cannot claim: {error.strerror}")
-            for order, claim in claimed:
-                os.unlink(order.key, dir_fd=self._claims)
+            for key, _, claim in claimed:
+                os.unlink(key, dir_fd=self._claims)
                 os.close(claim)
             return
+        claimed.reverse()
         while claimed:
-            order, claim = claimed.pop(0)
-            self._fork(order, claim, [other for _, other in claimed])
+            key, order, claim = claimed.pop()
+            self._hand_over(key, order, claim, [other for _, _, other in claimed])
             os.close(claim)
 
     def _claim(self, key: str) -> int | None:
@@ -167,35 +182,74 @@ class Spawner:
         os.close(claim)
         return None
 
-    def _fork(self, order: fields.Order, claim: int, others: list[int]) -> None:
-        try:
-            pid = os.fork()
-        except OSError as error:
-            end = records.End("launch_failed", time.time(), f"cannot start a process on this node: {error.strerror}")
-            supervisor.write_durably(claim, records.end_line(end))
-            supervisor.poke(self._hints, order.key)
+    def _hand_over(self, key: str, order: list[bytes], claim: int, others: list[int]) -> None:
+        """Give the order and the locked claim to a supervisor. From then on the lock is its."""
+        frame = fields.pack(order)
+        while True:
+            try:
+                child = self._idle.pop() if self._idle else self._fork([claim, *others])
+            except OSError as error:
+                text = f"cannot start a process on this node: {error.strerror}"
+                end = records.End("launch_failed", time.time(), text)
+                supervisor.write_durably(claim, records.end_line(end))
+                supervisor.poke(self._hints, key)
+                return
+            try:
+                sent = socket.send_fds(child.channel, [frame], [claim])
+                child.channel.sendall(frame[sent:])
+            except OSError:
+                continue  # An idle supervisor was killed; its channel says so as well. Take another.
+            child.key = key
+            self._busy[key] = child
             return
-        if pid == 0:
-            self._become_supervisor(order, claim, others)
-        self._supervisors[pid] = order.key
-        self._pids[order.key] = pid
 
-    def _become_supervisor(self, order: fields.Order, claim: int, others: list[int]) -> NoReturn:
+    def _fork(self, claims: list[int]) -> Child:
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            self._become_supervisor(theirs, [*claims, ours.fileno()])
+        theirs.close()
+        child = Child(pid, ours)
+        self._children[ours.fileno()] = child
+        self._poll.register(ours.fileno(), select.EPOLLIN)
+        return child
+
+    def _become_supervisor(self, channel: socket.socket, others: list[int]) -> NoReturn:
         try:
-            signal.set_wakeup_fd(-1)
             self._prctl(tree.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-            for other in (*others, self._wakeup, self._wakeup_end, *self._adopted, self._claims, self._lock):
+            # Nothing of ours may stay open: a lock would stay locked, and a channel would not end with us.
+            for other in (*others, *self._children, *self._adopted, self._claims, self._lock):
                 os.close(other)
             self._poll.close()
             self._listener.close()
             if self._agent is not None:
                 self._agent.close()
-            group = self._cgroups.group(order.key)
-            supervisor.Supervisor(order, claim, self._hints, group, self._scripts + order.key.encode()).run()
+            supervisor.supervise(channel, self._place)
         except BaseException:  # noqa: BLE001 - it must not return into the loop of the spawner, whatever happened
             _log(traceback.format_exc())
         finally:
             os._exit(70)
+
+    def _hear(self, child: Child) -> None:
+        """A supervisor is free again, or gone."""
+        try:
+            is_done = child.channel.recv(16) == supervisor.DONE
+        except OSError:
+            is_done = False
+        if is_done:
+            self._busy.pop(child.key, None)
+            child.key = ""
+            self._idle.append(child)
+            return
+        self._poll.unregister(child.channel.fileno())
+        del self._children[child.channel.fileno()]
+        child.channel.close()
+        status = os.waitpid(child.pid, 0)[1]
+        if child.key:
+            self._busy.pop(child.key, None)
+            self._lose(child.key, "its supervisor was killed" if os.WIFSIGNALED(status) else "its supervisor failed")
+        elif child in self._idle:
+            self._idle.remove(child)
 
     def _cancel(self, key: str, grace_s: float) -> None:
         """Write the grace into the record, then signal the supervisor; what was never launched, never will be."""
@@ -211,39 +265,23 @@ class Spawner:
         except OSError as error:
             _log(f"cannot record the cancel of {key}: {error.strerror}")
             return
-        number = self._pids.get(key)
-        if number is None:
-            supervisor.poke(self._hints, key)
-            return
-        claim = os.open(key, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._claims)
-        os.write(claim, records.cancel_line(grace_s))
-        os.close(claim)
-        if number in self._adopted:
-            signal.pidfd_send_signal(number, signal.SIGTERM)
-        else:
-            os.kill(number, signal.SIGTERM)  # Our own child that we have not reaped: the id is still its own.
-
-    def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            key = self._supervisors.pop(pid, None)
-            if key is None:
-                continue  # An orphan of a supervisor that was killed.
-            self._pids.pop(key, None)
-            if status != 0:
-                self._lose(key, "its supervisor was killed" if os.WIFSIGNALED(status) else "its supervisor failed")
+        try:
+            claim = os.open(key, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._claims)
+            os.write(claim, records.cancel_line(grace_s))
+            os.close(claim)
+        except OSError as error:
+            _log(f"cannot write the cancel of {key}: {error.strerror}")
+        if key in self._busy:
+            os.kill(self._busy[key].pid, signal.SIGTERM)  # Our own child that we have not reaped: the id is its own.
+        for pidfd, adopted_key in self._adopted.items():
+            if adopted_key == key:
+                signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+        supervisor.poke(self._hints, key)
 
     def _lose_adopted(self, pidfd: int) -> None:
         self._poll.unregister(pidfd)
         os.close(pidfd)
-        key = self._adopted.pop(pidfd)
-        self._pids.pop(key, None)
-        self._lose(key, "its supervisor was killed")
+        self._lose(self._adopted.pop(pidfd), "its supervisor was killed")
 
     def _lose(self, key: str, detail: str) -> None:
         """A supervisor is gone: if it wrote no end, kill what it left and write the end for it."""
@@ -258,12 +296,13 @@ class Spawner:
         os.close(claim)
 
     def _kill_left(self, key: str, record: records.Record) -> None:
-        group = self._cgroups.group(key)
+        group = self._place.cgroups.group(key)
         if group.exists():
             group.kill()
             group.remove()
         # What a dead supervisor of ours leaves becomes our child.
-        tree.signal_tree(signal.SIGKILL, spared=frozenset(self._supervisors))
+        supervisors = frozenset(child.pid for child in self._children.values())
+        tree.kill_children(supervisors, time.monotonic() + ORPHANS_S)
         if record.marks and record.boot_id == self._boot_id:
             tree.kill_marked(record.marks)
 
@@ -295,7 +334,6 @@ class Spawner:
             self._lose(key, "its supervisor was killed")
             return
         self._adopted[pidfd] = key
-        self._pids[key] = pidfd
 
 
 def main(directory: str) -> None:
@@ -319,10 +357,6 @@ def main(directory: str) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     spawner.serve(listener)
     os.unlink(path)
-
-
-def _ignore(_number: int, _frame: object) -> None:
-    """A handler must exist, or the kernel would not write to the wake-up pipe."""
 
 
 def _log(text: str) -> None:

@@ -1,8 +1,10 @@
-"""The supervisor of one attempt: starts its processes, enforces the limit, ends the tree, writes the record.
+"""The supervisor of an attempt: starts its processes, enforces the limit, ends the tree, writes the record.
 
 It is forked from the spawner, has its own session, and lives as long as the attempt does, whatever happens to the
 agent, the daemon or the spawner. It stays root (if the spawner is), so that the job cannot kill it or forge its record.
-Signals are taken one by one from the kernel's queue; no handler runs, so nothing here is concurrent.
+It looks after one attempt at a time; when that is over, with nothing of it left, it may be given another, because a
+fresh fork costs more than all else here together. Signals are taken one by one from the kernel's queue; no handler
+runs, so nothing here is concurrent.
 """
 
 from __future__ import annotations
@@ -10,33 +12,91 @@ from __future__ import annotations
 import math
 import os
 import signal
+import socket
+import sys
 import time
 from contextlib import suppress
 from resource import struct_rusage
 from typing import NoReturn
 
-from . import process, records, tree
-from .cgroups import Group
-from .fields import Order
+from . import fields, process, records, tree
+from .cgroups import Cgroups
 from .process import LaunchFailed
 
 SIGNALS = frozenset({signal.SIGCHLD, signal.SIGTERM})
+READ_BYTES = 1 << 18
+DESCRIPTOR_SPACE = socket.CMSG_LEN(4)
+ATTEMPTS_MAX = 1000
+"""A bound on whatever may grow in a process that looks after one attempt after the other."""
+DONE = b"."
+"""What the spawner is told when an attempt is over and the supervisor is free."""
 MARKS = (b"HAL_JOB_ID=", b"HAL_ARRAY_INDEX=", b"HAL_ATTEMPT=", b"HAL_NODE_NAME=")
 UNKILLABLE_S = 60.0
 """How long to wait for killed processes to go. Some hang in the kernel (a dead file server); the end says so."""
 FULL_DISK_PAUSE_S = 1.0
 
 
-class Supervisor:
-    """What one supervisor knows. `claim` is the locked record; `hints` the pipe by which the agent is poked."""
+class Place:
+    """What all attempts of one supervisor have in common. `hints` is the pipe by which the agent is poked."""
 
-    def __init__(self, order: Order, claim: int, hints: int, group: Group, script_path: bytes) -> None:
+    def __init__(self, hints: int, cgroups: Cgroups, scripts: bytes) -> None:
+        self.hints = hints
+        self.cgroups = cgroups
+        self.scripts = scripts
+        self.all_cpus = os.sched_getaffinity(0)
+        self.cpus: set[int] = self.all_cpus
+
+    def bind(self, cpus: list[int]) -> None:
+        """Bind to these CPUs, or to all of them if there are none."""
+        wanted = set(cpus) or self.all_cpus
+        if wanted != self.cpus:
+            try:
+                os.sched_setaffinity(0, wanted)
+            except OSError as error:
+                raise LaunchFailed(f"cannot bind to the CPUs {sorted(wanted)}: {error.strerror}") from None
+            self.cpus = wanted
+
+
+def supervise(channel: socket.socket, place: Place) -> NoReturn:
+    """The life of a supervisor process: one attempt after the other, until the spawner is gone or wants no more."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    os.setsid()
+    buffer = bytearray()
+    claims: list[int] = []
+    attempts_left = ATTEMPTS_MAX
+    while attempts_left:
+        # Close-on-exec from the beginning: a job that inherited the claim would hold its lock after we are gone.
+        # (socket.recv_fds ignores its flags.)
+        data, ancillary, _, _ = channel.recvmsg(READ_BYTES, DESCRIPTOR_SPACE, socket.MSG_CMSG_CLOEXEC)
+        if not data:
+            os._exit(0)
+        buffer += data
+        claims += [int.from_bytes(descriptor, sys.byteorder) for _, _, descriptor in ancillary]
+        if (frame := fields.take_frame(buffer)) is None:
+            continue
+        attempts_left -= 1
+        claim = claims.pop()
+        if not Supervisor(fields.read_order(frame), claim, place).run():
+            break
+        os.close(claim)
+        os.chdir("/")  # Idle, we must not keep a file system of users busy.
+        try:
+            channel.send(DONE)
+        except OSError:
+            break  # The spawner is gone. Nobody would give us work.
+    os._exit(0)
+
+
+class Supervisor:
+    """What is known of one attempt. `claim` is the locked record."""
+
+    def __init__(self, order: fields.Order, claim: int, place: Place) -> None:
         self._order = order
         self._claim = claim
-        self._hints = hints
-        self._group = group
+        self._place = place
+        self._group = place.cgroups.group(order.key)
         self._has_group = False
-        self._script_path = script_path
+        self._script_path = place.scripts + order.key.encode()
         self._leaders: set[int] = set()
         self._first_failure: int | None = None
         self._reason = ""
@@ -44,10 +104,8 @@ class Supervisor:
         self._cpu_s = 0.0
         self._peak_bytes = 0
 
-    def run(self) -> NoReturn:
-        """From claim to end record. Never returns; exit status 0 means that the end is on disk."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        os.setsid()
+    def run(self) -> bool:
+        """From the claim to the durable end record. False if this process should not be given another attempt."""
         marks = [string for string in self._order.environment if string.startswith(MARKS)]
         os.write(self._claim, records.run_line(os.getpid(), marks))
         try:
@@ -55,6 +113,8 @@ class Supervisor:
         except LaunchFailed as failure:
             end = records.End("launch_failed", time.time(), str(failure))
             end.exit_code = failure.exit_code
+            self._finish(end)
+            return False  # Descriptors may be open.
         else:
             os.write(self._claim, records.start_line(time.time()))
             deadline_s = time.monotonic() + self._order.program.walltime_s
@@ -62,8 +122,7 @@ class Supervisor:
                 self._poke()
                 self._wait(deadline_s)
             end = records.End("", time.time())
-        self._finish(end)
-        os._exit(0)
+        return self._finish(end)
 
     def _start(self) -> None:
         order = self._order
@@ -71,8 +130,7 @@ class Supervisor:
             raise LaunchFailed(order.fault)
         if order.program.script:
             write_script(self._script_path, order)
-        if order.cpus:
-            os.sched_setaffinity(0, order.cpus)
+        self._place.bind(order.cpus)
         is_other_user = process.needs_other_user(order)
         if not (is_other_user or order.memory_bytes or order.cpu_quota or order.pids_max):
             self._leaders.update(process.start_plain(order, self._script_path))
@@ -93,23 +151,22 @@ class Supervisor:
             if not self._leaders:
                 return
             if self._first_failure is not None and not self._reason:
-                self._terminate("failure")
+                self._terminate("failure", self._order.program.grace_s)
             now_s = time.monotonic()
             if now_s >= self._kill_time_s:
                 return  # _finish kills what is left.
             if now_s >= deadline_s and not self._reason:
-                self._terminate("time_limit")
+                self._terminate("time_limit", self._order.program.grace_s)
             until_s = self._kill_time_s if self._reason else deadline_s
             taken = _next_signal(until_s - now_s)
             if taken == signal.SIGTERM:
-                self._terminate("cancelled")
+                # Only a hint, perhaps a late one for the attempt before this: the record says whether to end.
+                ordered_s = records.read(self._claim).cancel_grace_s
+                if ordered_s is not None:
+                    self._terminate("cancelled", ordered_s)
 
-    def _terminate(self, reason: str) -> None:
+    def _terminate(self, reason: str, grace_s: float) -> None:
         """SIGTERM to the whole tree; SIGKILL follows after the grace."""
-        grace_s = self._order.program.grace_s
-        if reason == "cancelled":
-            ordered_s = records.read(self._claim).cancel_grace_s
-            grace_s = grace_s if ordered_s is None else ordered_s
         self._reason = self._reason or reason
         self._kill_time_s = min(self._kill_time_s, time.monotonic() + grace_s)
         if grace_s > 0:
@@ -134,7 +191,7 @@ class Supervisor:
             if status != 0 and self._first_failure is None:
                 self._first_failure = status
 
-    def _finish(self, end: records.End) -> None:
+    def _finish(self, end: records.End) -> bool:
         """Nothing of the attempt runs any more when the end is written."""
         if self._has_group:
             self._group.kill()
@@ -149,6 +206,7 @@ class Supervisor:
             _unlink(self._script_path)
         write_durably(self._claim, records.end_line(end))
         self._poke()
+        return is_empty
 
     def _describe(self, end: records.End) -> None:
         status = self._first_failure or 0
@@ -167,7 +225,7 @@ class Supervisor:
             end.kind = "exited" if code >= 0 else "signalled"
 
     def _poke(self) -> None:
-        poke(self._hints, self._order.key)
+        poke(self._place.hints, self._order.key)
 
 
 def poke(hints: int, key: str) -> None:
@@ -188,7 +246,7 @@ def write_durably(claim: int, line: bytes) -> None:
             time.sleep(FULL_DISK_PAUSE_S)
 
 
-def write_script(path: bytes, order: Order) -> None:
+def write_script(path: bytes, order: fields.Order) -> None:
     """The script's text as a file that only its owner can read, in a directory that only we can write."""
     try:
         _unlink(path)

@@ -71,6 +71,17 @@ def kill_marked(marks: list[bytes]) -> int:
     return count
 
 
+def kill_children(spared: frozenset[int], deadline_s: float) -> None:
+    """SIGKILL to all our descendants but the spared children and theirs, until they are reaped or time is up."""
+    while found := [pid for pid in children(os.getpid()) if pid not in spared]:
+        signal_tree(signal.SIGKILL, spared)
+        for pid in found:
+            os.waitpid(pid, os.WNOHANG)
+        if time.monotonic() >= deadline_s:
+            return
+        time.sleep(0.001)
+
+
 def reap_and_kill(deadline_s: float, on_reaped: Callable[[int, int, struct_rusage], None]) -> bool:
     """SIGKILL until no child is left. False if some could not be killed by then (monotonic time)."""
     while True:
