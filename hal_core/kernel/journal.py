@@ -27,6 +27,7 @@ from hal_core.kernel.journal_format import (
     RETRYABLE,
     SCHEMA,
     EventRow,
+    clear_first_start,
     connect_writer,
     error_name,
     event_rows,
@@ -66,6 +67,8 @@ class Journal:
         self._writer: sqlite3.Connection | None = None
         try:
             self._mark_file = MarkFile(directory, file_system)
+            if not self._mark_file.exists():
+                clear_first_start(directory / DATABASE_NAME)
             position = find_position(self._reader, self._mark_file)
             reach("journal.position_found")
             self._mark = self._begin(position, connect)

@@ -11,6 +11,7 @@ import hashlib
 import sqlite3
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -113,6 +114,16 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("PRAGMA cache_size = -16000")
     return connection
+
+
+def clear_first_start(path: Path) -> None:
+    """Undo what a power cut left of the very first start: a rollback journal, which no reader can clear away.
+
+    Only for a journal that was never open, and so has no mark: later there is none but the write-ahead log.
+    """
+    if path.with_name(f"{path.name}-journal").exists():
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA schema_version").fetchone()
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:

@@ -7,6 +7,7 @@ import os
 import random
 import resource
 import sqlite3
+import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -207,6 +208,17 @@ def test_opening_with_a_failing_disk_gives_the_lock_back(tmp_path: Path) -> None
     with pytest.raises(errors.Unavailable, match="No space left"):
         Journal.open(tmp_path / "state", disk)
     assert recovered(tmp_path / "state")[0] == 0
+
+
+def test_a_first_start_that_lost_power_is_begun_again(tmp_path: Path) -> None:
+    """SQLite's own rollback journal of the switch to a write-ahead log, which only a writer can clear away."""
+    directory = tmp_path / "state"
+    directory.mkdir(mode=0o700)
+    connect_writer(directory / "journal.sqlite").close()
+    header = struct.pack(">8sIIIII", bytes.fromhex("d9d505f920a163d7"), 0, 4711, 0, 512, 4096)
+    (directory / "journal.sqlite-journal").write_bytes(header.ljust(512, b"\0"))
+    with opened(directory) as journal:
+        assert journal.append(events_between(1, 4)) == 4
 
 
 def append_for_ever(directory: Path, acknowledgements: int, seed: int) -> None:
