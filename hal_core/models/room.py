@@ -48,8 +48,8 @@ class Packing:
         names = sorted({name for node in nodes for name, _ in node.generic})
         fields = ["cpus", "memory", *(["gpus"] if kinds else ()), *(f"gpu:{kind}" for kind in kinds)]
         fields += [f"generic:{name}" for name in names]
-        self._shift = {field: FIELD_BITS * place for place, field in enumerate(fields)}
-        self.guards = sum(1 << shift + FIELD_BITS - 1 for shift in self._shift.values())
+        self.shift_of = {field: FIELD_BITS * place for place, field in enumerate(fields)}
+        self.guards = sum(1 << shift + FIELD_BITS - 1 for shift in self.shift_of.values())
         self.class_shift = FIELD_BITS * len(fields)
         self.partition_nodes = {name: mask_of(numbers) for name, numbers in partitions.items()}
         self.group_of = partition_groups(self.partition_nodes)
@@ -74,10 +74,10 @@ class Packing:
         packed = self._amounts(columns.free_cpus[number], columns.free_memory_bytes[number])
         for kind, count in columns.free_gpus[number].items():
             for field in ("gpus", f"gpu:{kind}") if count > 0 else ():
-                packed += count << self._shift[field]
+                packed += count << self.shift_of[field]
         for name, count in columns.free_generic[number].items():
-            if count > 0 and f"generic:{name}" in self._shift:
-                packed += count << self._shift[f"generic:{name}"]
+            if count > 0 and f"generic:{name}" in self.shift_of:
+                packed += count << self.shift_of[f"generic:{name}"]
         return packed | self.class_of[number] << self.class_shift
 
     def idle_row(self, number: int) -> int:
@@ -117,9 +117,9 @@ class Packing:
     def _capacity(self, node: Node) -> int:
         packed = self._amounts(node.cpu_count, node.memory_bytes)
         for kind in node.gpus:
-            packed += (1 << self._shift["gpus"]) + (1 << self._shift[f"gpu:{kind}"])
+            packed += (1 << self.shift_of["gpus"]) + (1 << self.shift_of[f"gpu:{kind}"])
         for name, count in node.generic:
-            packed += count << self._shift[f"generic:{name}"]
+            packed += count << self.shift_of[f"generic:{name}"]
         return packed
 
     def _need(self, shape: Shape, node: Node) -> int:
@@ -128,13 +128,13 @@ class Packing:
         kinds = set(node.gpus)
         kind = shape.gpu_type or (next(iter(kinds)) if len(kinds) == 1 else "")
         for field, count in (("gpus", shape.gpus), (f"gpu:{kind}", shape.gpus if kind else 0)):
-            if count and field not in self._shift:
+            if count and field not in self.shift_of:
                 return -1
-            packed += count << self._shift[field] if count else 0
+            packed += count << self.shift_of[field] if count else 0
         for name, count in shape.generic:
-            if f"generic:{name}" not in self._shift:
+            if f"generic:{name}" not in self.shift_of:
                 return -1
-            packed += count << self._shift[f"generic:{name}"]
+            packed += count << self.shift_of[f"generic:{name}"]
         return packed
 
     def _fits_capacity(self, shape: Shape, node: Node) -> bool:
@@ -147,7 +147,7 @@ class Packing:
         packed, left = 0, abs(gpus)
         node = self.classes[row >> self.class_shift]
         for kind in dict.fromkeys(node.gpus):
-            shift = self._shift[f"gpu:{kind}"]
+            shift = self.shift_of[f"gpu:{kind}"]
             free = row >> shift & FIELD_MASK
             moved = min(left, free if gpus > 0 else node.gpus.count(kind) - free)
             packed += moved << shift
@@ -247,6 +247,20 @@ class Room:
             if wanted:
                 count = min(count, (row >> shift & FIELD_MASK) // wanted)
         return count
+
+    def free_amounts(self, number: int) -> dict[str, int]:
+        """What is free on an available node, by field: "cpus", "memory", "gpus", "gpu:a100", "generic:licence"."""
+        row = self._row(number)
+        return {field: row >> shift & FIELD_MASK for field, shift in self._packing.shift_of.items()}
+
+    def is_idle(self, number: int) -> bool:
+        return self._row(number) == self._packing.idle_row(number)
+
+    def settle(self) -> None:
+        """Make this room the one that later copies start from. What was copied before is void from now on."""
+        for number, row in self._moved.items():
+            self._base[number] = row
+        self._moved.clear()
 
     def take(self, numbers: Iterable[int], ask: Ask, count: int = 1) -> None:
         """Allocate so many elements on each of the nodes, as commit will."""

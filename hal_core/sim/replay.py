@@ -1,0 +1,267 @@
+"""The quick replay: the production engine over the rigid jobs of a trace, a million of them in minutes.
+
+The engine sees a snapshot as the daemon makes it; instead of a state with a journal, rows that say just what rigid jobs
+need. That it starts the same jobs at the same times as the whole core is tested (tests/simulation). Faults, arrays,
+dependencies and everything else that is more than a rigid job are for sim/simulation.py. Nothing here reads a clock.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+from heapq import heappop, heappush
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+import attrs
+
+from hal_core.errors import PluginError
+from hal_core.models.job import JobId, Shape
+from hal_core.models.node import Partition, PartitionName
+from hal_core.models.plan import NodeColumns, PendingJob, Plan, Reserve, RunningJob, Start
+from hal_core.models.room import Room
+from hal_core.sim.expectations import Correct, Expectations
+from hal_core.sim.machine import Machine
+from hal_core.sim.trace import TraceJob
+
+if TYPE_CHECKING:
+    from hal_core.planes import Engine
+
+
+class EventOrder(Enum):
+    """What is planned at one instant: everything that comes then together, or after each event."""
+
+    TOGETHER = "together"
+    ONE_BY_ONE = "one-by-one"
+
+
+@attrs.frozen
+class Foresight:
+    """What is expected of jobs, and what when they outlive it."""
+
+    expectations: Expectations
+    correct: Correct
+
+
+class _Running:
+    """One job that runs: the truth, and what the engine is told."""
+
+    __slots__ = ("first_s", "has_released", "job", "job_id", "outlived_count", "row", "sequence", "start_s")
+
+    def __init__(self, job: TraceJob, row: RunningJob, sequence: int, start_s: float, expected_s: float) -> None:
+        self.job = job
+        self.row = row
+        self.sequence = sequence
+        self.start_s = start_s
+        self.first_s = expected_s
+        self.outlived_count = 0
+        self.has_released = False
+
+
+class _View:
+    """Implements models.plan.Snapshot over the replay's rows. Valid during one pass."""
+
+    __slots__ = ("_ends", "_machine", "_pending", "_room", "has_released", "now_s", "promises", "sequence")
+
+    def __init__(self, machine: Machine, room: Room) -> None:
+        self._machine = machine
+        self._room = room
+        self._pending: dict[JobId, PendingJob] = {}
+        self._ends: list[tuple[float, int, RunningJob]] = []
+        self.now_s = 0.0
+        self.sequence = 0
+        self.promises: Mapping[JobId, Reserve] = {}
+        self.has_released = False
+
+    @property
+    def columns(self) -> NodeColumns:
+        return self._machine.columns(self._room)
+
+    @property
+    def partitions(self) -> Mapping[PartitionName, Partition]:
+        return self._machine.partitions
+
+    def partition_nodes(self, name: PartitionName) -> Sequence[int]:
+        return self._machine.partition_numbers.get(name, ())
+
+    def pending(self) -> Iterator[PendingJob]:
+        return iter(self._pending.values())
+
+    def running(self) -> Iterable[RunningJob]:
+        return map(_row, self._ends)
+
+    def room(self) -> Room:
+        return self._room.copy()
+
+
+_row = itemgetter(2)
+
+
+class Replay:
+    """One run over one trace. `start_s` has the start of each job, in the order of the trace; NaN if it never could."""
+
+    def __init__(self, engine: Engine, machine: Machine, jobs: Sequence[TraceJob], foresight: Foresight) -> None:
+        self._engine = engine
+        self._machine = machine
+        self._jobs = jobs
+        self._expectations, self._correct = foresight.expectations, foresight.correct
+        self._room = machine.idle_room()
+        self._view = _View(machine, self._room)
+        self._pending, self._ends = self._view._pending, self._view._ends
+        self._next = 0
+        self._end_heap: list[tuple[float, int, _Running]] = []
+        self._outlived_heap: list[tuple[float, int, _Running]] = []
+        self._sequence = 0
+        self._wake_s = math.inf
+        self._can_start: dict[Shape, bool] = {}
+        self.start_s = [math.nan] * len(jobs)
+        self.pass_count = 0
+
+    def run(self, order: EventOrder) -> Iterator[int]:
+        """Yields now and then how many jobs were submitted, for a progress bar, until all has happened."""
+        cycle = self._together if order is EventOrder.TOGETHER else self._one_by_one
+        for cycle_count in range(1, 1 << 62):
+            now_s = self._next_time_s()
+            if now_s == math.inf:
+                return
+            self._view.now_s = now_s
+            cycle(now_s)
+            if not cycle_count & 0xFFF:
+                yield self._next
+
+    def _next_time_s(self) -> float:
+        time_s = self._wake_s
+        if self._next < len(self._jobs):
+            time_s = min(time_s, self._jobs[self._next].submit_s)
+        if self._end_heap:
+            time_s = min(time_s, self._end_heap[0][0])
+        if self._outlived_heap:
+            time_s = min(time_s, self._outlived_heap[0][0])
+        return time_s
+
+    # -- the two orders ------------------------------------------------------------------------------------------------
+
+    def _together(self, now_s: float) -> None:
+        """All that comes at this instant, then one pass, as the daemon's cycles coalesce."""
+        heap = self._end_heap
+        while heap and heap[0][0] <= now_s:
+            running = heappop(heap)[2]
+            self._release(running)
+            self._expectations.learn(running.job)
+        for running in self._outlived(now_s):
+            self._expect_longer(running)
+        jobs = self._jobs
+        while self._next < len(jobs) and jobs[self._next].submit_s <= now_s:
+            self._submit()
+        self._plan(now_s)
+
+    def _one_by_one(self, now_s: float) -> None:
+        """A pass after each submission, then after each end, as the simulator of the SC'15 study has them.
+
+        A job that ends just when it was expected to has no room any more in any of these passes. What is expected of
+        jobs that outlived it is corrected before all of them.
+        """
+        ended: list[_Running] = []
+        while self._end_heap and self._end_heap[0][0] <= now_s:
+            running = heappop(self._end_heap)[2]
+            ended.append(running)
+            if running.row.expected_end_s <= now_s:
+                self._release(running)
+        if self._wake_s <= now_s:
+            self._plan(now_s)
+        for running in self._outlived(now_s):
+            self._expect_longer(running)
+        while self._next < len(self._jobs) and self._jobs[self._next].submit_s <= now_s:
+            self._submit()
+            self._plan(now_s)
+        for running in ended:
+            self._release(running)
+            self._expectations.learn(running.job)
+            self._plan(now_s)
+
+    # -- what happens --------------------------------------------------------------------------------------------------
+
+    def _submit(self) -> None:
+        at = self._next
+        job = self._jobs[at]
+        self._next = at + 1
+        shape = self._machine.shape_of(job)
+        can_start = self._can_start.get(shape)
+        if can_start is None:
+            can_start = bool(self._machine.idle_room().choose(self._machine.packing.ask(shape)))
+            self._can_start[shape] = can_start
+        if can_start:
+            expected_s = self._expectations.expect_s(job)
+            job_id = JobId(at)
+            self._pending[job_id] = PendingJob(job_id, 1, shape, job.limit_s, 0, job.submit_s, expected_s)
+
+    def _plan(self, now_s: float) -> None:
+        if not self._pending:
+            self._view.has_released = False
+            self._wake_s = math.inf
+            return
+        view = self._view
+        view.sequence += 1
+        self._room.settle()
+        plan = self._engine.plan(view)
+        self.pass_count += 1
+        for start in plan.starts:
+            self._start(start, now_s)
+        self._keep_promises(plan)
+
+    def _keep_promises(self, plan: Plan) -> None:
+        view = self._view
+        view.has_released = False
+        view.promises = {reserve.job_id: reserve for reserve in plan.reserves}
+        self._wake_s = plan.wake_s if plan.wake_s > view.now_s else math.inf
+
+    def _start(self, start: Start, now_s: float) -> None:
+        pending = self._pending.pop(start.job_id, None)
+        ask = self._machine.packing.ask(pending.shape) if pending is not None else None
+        if pending is None or ask is None or len(start.node_numbers) != ask.node_count:
+            raise PluginError(f"the engine started job {start.job_id}, which does not wait, or not as a whole")
+        if not all(self._room.count(number, ask) for number in start.node_numbers):
+            raise PluginError(f"the engine started job {start.job_id} where there is no room for it")
+        self._room.take(start.node_numbers, ask)
+        at = int(start.job_id)
+        job = self._jobs[at]
+        self.start_s[at] = now_s
+        self._sequence = sequence = self._sequence + 1
+        expected_end_s = now_s + pending.expected_s
+        row = RunningJob(start.job_id, 0, pending.shape, start.node_numbers, now_s + job.limit_s, expected_end_s)
+        running = _Running(job, row, sequence, now_s, pending.expected_s)
+        insort(self._ends, (expected_end_s, sequence, row))
+        heappush(self._end_heap, (now_s + job.run_s, sequence, running))
+        if pending.expected_s < job.run_s:
+            heappush(self._outlived_heap, (expected_end_s, sequence, running))
+
+    def _release(self, running: _Running) -> None:
+        if running.has_released:
+            return
+        running.has_released = self._view.has_released = True
+        self._forget_row(running)
+        row = running.row
+        self._room.give(row.node_numbers, self._machine.packing.ask(row.shape))
+
+    def _forget_row(self, running: _Running) -> None:
+        at = bisect_left(self._ends, (running.row.expected_end_s, running.sequence))
+        del self._ends[at]
+
+    def _outlived(self, now_s: float) -> Iterator[_Running]:
+        heap = self._outlived_heap
+        while heap and heap[0][0] <= now_s:
+            running = heappop(heap)[2]
+            if not running.has_released:
+                yield running
+
+    def _expect_longer(self, running: _Running) -> None:
+        job = running.job
+        expected_s = self._correct(running.first_s, running.outlived_count, job.limit_s)
+        running.outlived_count += 1
+        self._forget_row(running)
+        running.row = attrs.evolve(running.row, expected_end_s=running.start_s + expected_s)
+        insort(self._ends, (running.row.expected_end_s, running.sequence, running.row))
+        if expected_s < job.run_s:
+            heappush(self._outlived_heap, (running.row.expected_end_s, running.sequence, running))

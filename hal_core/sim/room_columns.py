@@ -1,0 +1,27 @@
+"""A room as node columns, computed as they are asked for. For engines that read columns instead of packed room."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hal_core.models.node import Node
+from hal_core.models.room import Room
+
+
+class RoomColumns:
+    """Implements models.plan.NodeColumns. Every node is available."""
+
+    def __init__(self, nodes: Sequence[Node], room: Room) -> None:
+        self.nodes = nodes
+        self.is_available: Sequence[bool] = [True] * len(nodes)
+        free = [room.free_amounts(number) for number in range(len(nodes))]
+        self.free_cpus: Sequence[int] = [each["cpus"] for each in free]
+        self.free_memory_bytes: Sequence[int] = [each["memory"] for each in free]
+        self.free_gpus: Sequence[Mapping[str, int]] = [_of_kind(each, "gpu:") for each in free]
+        self.free_generic: Sequence[Mapping[str, int]] = [_of_kind(each, "generic:") for each in free]
+        is_idle = [room.is_idle(number) for number in range(len(nodes))]
+        self.allocation_count: Sequence[int] = [0 if idle else 1 for idle in is_idle]
+
+
+def _of_kind(amounts: Mapping[str, int], prefix: str) -> dict[str, int]:
+    return {field.removeprefix(prefix): count for field, count in amounts.items() if field.startswith(prefix)}
