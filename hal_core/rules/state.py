@@ -10,8 +10,6 @@ from bisect import bisect_left, bisect_right, insort
 from operator import itemgetter
 from typing import assert_never
 
-import attrs
-
 from hal_core.models.event import (
     ClusterDefined,
     Event,
@@ -35,7 +33,7 @@ from hal_core.models.event import (
     Planned,
     PriorityChanged,
 )
-from hal_core.models.job import DependencyKind, JobId, JobSpec, JobState
+from hal_core.models.job import DependencyKind, JobId, JobState
 from hal_core.models.node import Cluster, Partition, PartitionName
 from hal_core.models.placement import AttemptKey
 from hal_core.models.ranges import RangeSet, count_of, members
@@ -44,13 +42,13 @@ from hal_core.rules import dependencies
 from hal_core.rules.job_record import ENDS_KEPT, Activity, ElementEnd, JobRecord
 from hal_core.rules.node_table import NodeTable, split_share
 from hal_core.rules.pending_queue import PendingQueue
+from hal_core.rules.shared_parts import SharedParts
 from hal_core.rules.snapshot import StateSnapshot
 
 RECENT_MAX = 10_000
 """Ended jobs whose records stay in memory; older ones are in the journal's history."""
 CLIENT_ID_KEPT_S = 3600.0
 """How long a client id makes a repeated submission the same job, at least."""
-INTERNED_MAX = 10_000
 
 
 class State:
@@ -93,8 +91,7 @@ class State:
         """Unfinished jobs that were submitted with a begin time, by it."""
         self._singletons: dict[tuple[int, str], set[JobId]] = {}
         """Of the jobs in `unfinished_by_name`: those that wait for the others."""
-        self._environments: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._scripts: dict[str, str] = {}
+        self._shared_parts = SharedParts()
 
     # -- questions ---------------------------------------------------------------------------------------------------
 
@@ -161,7 +158,7 @@ class State:
     # -- jobs --------------------------------------------------------------------------------------------------------
 
     def _submitted(self, event: JobSubmitted) -> None:
-        spec = self._share_bulk(event.spec)
+        spec = self._shared_parts.share(event.spec)
         record = JobRecord(event.job_id, event.client_id, event.owner, spec, event.time_s)
         self.next_job_id = record.job_id + 1
         self.link(record)
@@ -185,17 +182,6 @@ class State:
             if dependency.job_id in self.jobs:
                 self.children.setdefault(dependency.job_id, set()).add(record.job_id)
         self._prioritise(record, record.priority)
-
-    def _share_bulk(self, spec: JobSpec) -> JobSpec:
-        """Large equal parts of specs (environment, script) are kept once however many jobs have them."""
-        if len(self._environments) + len(self._scripts) > INTERNED_MAX:
-            self._environments.clear()
-            self._scripts.clear()
-        environment = self._environments.setdefault(spec.environment, spec.environment)
-        script = self._scripts.setdefault(spec.script, spec.script)
-        if environment is spec.environment and script is spec.script:
-            return spec
-        return attrs.evolve(spec, environment=environment, script=script)
 
     def _remember_client_id(self, record: JobRecord) -> None:
         self.client_ids[record.owner.uid, record.client_id] = (record.job_id, record.submit_time_s)

@@ -6,12 +6,11 @@ the events (tests/support/witness.py) must agree. In the end everything is put r
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from typing import Any
 
 import attrs
-from hypothesis import HealthCheck, Phase, settings, strategies as st
+from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from hal_core.errors import UserError
@@ -390,8 +389,7 @@ class CoreMachine(RuleBasedStateMachine):
 
 TestCore = CoreMachine.TestCase
 TestCore.settings = settings(
-    max_examples=int(os.environ.get("EX", "60")),
-    phases=[Phase.generate] if os.environ.get("EX") else list(Phase),
+    max_examples=60,
     stateful_step_count=40,
     deadline=timedelta(seconds=60),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],

@@ -81,3 +81,10 @@ def test_a_tick_when_nothing_is_due_changes_nothing(world):
     before = world.state.dump()
     world.tell(Tick())
     assert world.state.dump() == before
+
+
+def test_a_shell_is_told_when_a_tick_is_due(world):
+    assert not world.core.is_tick_due(world.now_s)
+    world.tell(NodeSilent(NodeName("n0")))
+    assert not world.core.is_tick_due(world.now_s + 299.0)
+    assert world.core.is_tick_due(world.now_s + 300.0)

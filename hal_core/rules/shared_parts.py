@@ -1,0 +1,30 @@
+"""Large equal parts of job specs (environment, script) are kept once, however many jobs have them. Memory only."""
+
+from __future__ import annotations
+
+import attrs
+
+from hal_core.models.job import JobSpec
+
+KEPT_MAX = 10_000
+
+
+class SharedParts:
+    """Remembers what it has seen; forgets everything once that is too much."""
+
+    __slots__ = ("_environments", "_scripts")
+
+    def __init__(self) -> None:
+        self._environments: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._scripts: dict[str, str] = {}
+
+    def share(self, spec: JobSpec) -> JobSpec:
+        """An equal spec whose large parts are those of an earlier one, if there was one with the same."""
+        if len(self._environments) + len(self._scripts) > KEPT_MAX:
+            self._environments.clear()
+            self._scripts.clear()
+        environment = self._environments.setdefault(spec.environment, spec.environment)
+        script = self._scripts.setdefault(spec.script, spec.script)
+        if environment is spec.environment and script is spec.script:
+            return spec
+        return attrs.evolve(spec, environment=environment, script=script)
