@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import pwd
 import signal
@@ -25,11 +26,14 @@ import trio
 import hal_core
 from hal_core.config.reading import read_configuration
 from hal_core.config.schema import Configuration
-from hal_core.errors import HalError
+from hal_core.errors import HalError, JournalDamaged
 from hal_core.kernel.effects import Effects
 from hal_core.kernel.journal import SNAPSHOT_EVENT_COUNT, Journal
+from hal_core.kernel.journal_files import Disk
+from hal_core.kernel.journal_recovery import rebuild
 from hal_core.kernel.loop import Kernel, Shell
 from hal_core.kernel.observers import Observers
+from hal_core.kernel.snapshot_files import newest_sequence
 from hal_core.models.job import Owner
 from hal_core.models.message import Answer, Message
 from hal_core.models.node import NodeName
@@ -44,6 +48,8 @@ from hal_core.rest.port import ConfigurationView, Context
 from hal_core.rest.unix_socket import identify_unix_peer, open_unix_socket
 from hal_core.rules.core import Core
 from hal_core.rules.state import State
+
+logger = logging.getLogger("hal.daemon")
 
 Announce = Callable[[str], None]
 """Says a line to the person who started the service."""
@@ -195,8 +201,10 @@ class Daemon:
     async def _keep_snapshots(self, kernel: Kernel) -> None:
         """A snapshot every so many events, by a process of its own, so that recovery stays quick."""
         command = [sys.executable, "-m", "hal_core.kernel.snapshot", str(self.state_directory)]
+        last_sequence = newest_sequence(self.state_directory, Disk())
         while True:
-            await kernel.wait_beyond(kernel.durable_sequence + SNAPSHOT_EVENT_COUNT)
+            await kernel.wait_beyond(last_sequence + SNAPSHOT_EVENT_COUNT)
+            last_sequence = kernel.durable_sequence
             await trio.run_process(command, check=False, stdin=subprocess.DEVNULL)
 
 
@@ -243,23 +251,12 @@ class Port:
 
 
 def recover_state(journal: Journal) -> State:
-    """The state as the journal has it: the newest snapshot that this version can load, and the events after it."""
-    recovery = journal.recover()
-    try:
-        state = State() if recovery.snapshot is None else State.load(recovery.snapshot)
-    except ValueError:
-        recovery = journal.recover(uses_snapshots=False)
-        state = State()
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        for event in recovery.events:
-            state.apply(event)
-    finally:
-        if was_enabled:
-            gc.enable()
+    """The state as the journal has it. What was odd on the way is logged."""
+    state, warnings = rebuild(journal.recover, State)
+    for warning in warnings:
+        logger.warning("%s", warning)
     if state.sequence != journal.sequence:
-        raise HalError(f"the journal ends at event {journal.sequence}, but its replay at {state.sequence}")
+        raise JournalDamaged(f"the journal ends at event {journal.sequence}, its replay at {state.sequence}", 0)
     return state
 
 

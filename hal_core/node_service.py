@@ -32,9 +32,10 @@ def run_agent(arguments: Namespace, announce: Callable[[str], None]) -> int:
     state_directory = Path(configuration.state_directory)
     options = AgentOptions(
         node=node,
-        state_directory=Path(arguments.state).absolute() if arguments.state else state_directory / "nodes" / name,
+        state_directory=Path(arguments.state or f"{state_directory}-nodes/{name}").absolute(),
         daemon_socket=Path(arguments.server) if arguments.server else state_directory / AGENT_SOCKET_NAME,
     )
+    # Beside the daemon's directory, not below it: that one is private, and jobs of all users must reach their scripts.
     options.state_directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     announce(f"agent of {name} dials {options.daemon_socket}")

@@ -80,6 +80,11 @@ def _file_name(sequence: int) -> str:
     return f"snapshot-{sequence}.hal"
 
 
+def newest_sequence(directory: Path, file_system: FileSystem) -> int:
+    """The event up to which the newest snapshot goes, by its name alone; 0 if there is none."""
+    return max(_sequences(directory, file_system), default=0)
+
+
 def _sequences(directory: Path, file_system: FileSystem) -> list[int]:
     """Newest first."""
     matches = [_NAME.fullmatch(name) for name in file_system.names(directory)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import attrs
-
 from hal_core.models.job import JobSpec
 
 KEPT_MAX = 10_000
@@ -19,12 +17,14 @@ class SharedParts:
         self._scripts: dict[str, str] = {}
 
     def share(self, spec: JobSpec) -> JobSpec:
-        """An equal spec whose large parts are those of an earlier one, if there was one with the same."""
+        """The spec; its large parts are those of an earlier one from now on, if there was one with the same."""
         if len(self._environments) + len(self._scripts) > KEPT_MAX:
             self._environments.clear()
             self._scripts.clear()
         environment = self._environments.setdefault(spec.environment, spec.environment)
         script = self._scripts.setdefault(spec.script, spec.script)
-        if environment is spec.environment and script is spec.script:
-            return spec
-        return attrs.evolve(spec, environment=environment, script=script)
+        # An equal value takes another's place, so the frozen spec stays what it was. attrs.evolve would copy it whole,
+        # which was a fifth of the time of a replay.
+        object.__setattr__(spec, "environment", environment)
+        object.__setattr__(spec, "script", script)
+        return spec
