@@ -66,7 +66,7 @@ SPAWNER: Final = (
     "spawner.claim_created",
     "spawner.claim_written",
     "spawner.claims_durable",
-    "spawner.forked",
+    "spawner.handed_over",
     "spawner.cancel_received",
     "spawner.cancel_recorded",
     "spawner.lost_noticed",

@@ -7,6 +7,7 @@
     process.py     starting the job's processes: become the user, then chdir, open files, exec
     supervisor.py  looks after one attempt at a time: start, wait, limit, end, record
     failpoints.py  where tests let a process die
+    failpoints.py  where tests let a process die
     spawner.py     the resident parent of the supervisors; claims attempts durably before it forks
 
 Run by path with `python -I -S .../launcher/__main__.py DIRECTORY`; imported as a package only for its formats and by

@@ -11,6 +11,7 @@ journal of the daemon has the end.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import zlib
@@ -103,6 +104,12 @@ def parse(data: bytes) -> Record:
         elif kind == "end" and record.end is None:
             record.end = _parse_end(values)
     return record
+
+
+def append(descriptor: int, line: bytes) -> None:
+    """Add a line, whole or with an OSError."""
+    if os.write(descriptor, line) != len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def read(descriptor: int) -> Record:

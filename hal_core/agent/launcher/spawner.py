@@ -21,6 +21,7 @@ import traceback
 from typing import NoReturn
 
 from . import cgroups, fields, records, supervisor, tree
+from .failpoints import reach
 
 LISTEN_BACKLOG = 4
 IDLE_S = 30.0
@@ -68,6 +69,7 @@ class Spawner:
         self._listener = listener
         self._prctl(tree.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._recover()
+        reach("spawner.recovered")
         for descriptor in (listener.fileno(), *self._adopted):
             self._poll.register(descriptor, select.EPOLLIN)
         gc.collect()
@@ -133,6 +135,7 @@ class Spawner:
 
     def _launch(self, orders: list[tuple[str, list[bytes]]]) -> None:
         """Claim all, make the claims durable, and only then hand them to supervisors."""
+        reach("spawner.launch_received")
         claimed: list[tuple[str, list[bytes], int]] = []
         try:
             for key, order in orders:
@@ -143,6 +146,7 @@ class Spawner:
                     claimed.append((key, order, claim))
             if claimed:
                 os.fsync(self._claims)
+                reach("spawner.claims_durable")
         except OSError as error:
             # Disk full, most likely. Nothing was started; the agent orders again what it sees no record of.
             _log(f"cannot claim: {error.strerror}")
@@ -163,12 +167,14 @@ class Spawner:
         claim = records.claim(self._claims, key)
         if claim is None:
             return self._take_over(key)
+        reach("spawner.claim_created")
         try:
-            os.write(claim, records.claim_line(self._boot_id))
+            records.append(claim, records.claim_line(self._boot_id))
         except OSError:
             os.unlink(key, dir_fd=self._claims)
             os.close(claim)
             raise
+        reach("spawner.claim_written")
         return claim
 
     def _take_over(self, key: str) -> int | None:
@@ -201,6 +207,7 @@ class Spawner:
                 continue  # An idle supervisor was killed; its channel says so as well. Take another.
             child.key = key
             self._busy[key] = child
+            reach("spawner.handed_over")
             return
 
     def _fork(self, claims: list[int]) -> Child:
@@ -253,6 +260,7 @@ class Spawner:
 
     def _cancel(self, key: str, grace_s: float) -> None:
         """Write the grace into the record, then signal the supervisor; what was never launched, never will be."""
+        reach("spawner.cancel_received")
         try:
             claim = self._claim(key)
             if claim is not None:
@@ -267,8 +275,9 @@ class Spawner:
             return
         try:
             claim = os.open(key, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._claims)
-            os.write(claim, records.cancel_line(grace_s))
+            records.append(claim, records.cancel_line(grace_s))
             os.close(claim)
+            reach("spawner.cancel_recorded")
         except OSError as error:
             _log(f"cannot write the cancel of {key}: {error.strerror}")
         if key in self._busy:
@@ -290,8 +299,10 @@ class Spawner:
             return
         record = records.read(claim)
         if record.end is None:
+            reach("spawner.lost_noticed")
             self._kill_left(key, record)
             supervisor.write_durably(claim, records.end_line(records.End("supervisor_lost", time.time(), detail)))
+            reach("spawner.lost_recorded")
             supervisor.poke(self._hints, key)
         os.close(claim)
 

@@ -21,6 +21,7 @@ from typing import NoReturn
 
 from . import fields, process, records, tree
 from .cgroups import Cgroups
+from .failpoints import reach
 from .process import LaunchFailed
 
 SIGNALS = frozenset({signal.SIGCHLD, signal.SIGTERM})
@@ -106,8 +107,10 @@ class Supervisor:
 
     def run(self) -> bool:
         """From the claim to the durable end record. False if this process should not be given another attempt."""
+        reach("supervisor.begun")
         marks = [string for string in self._order.environment if string.startswith(MARKS)]
         os.write(self._claim, records.run_line(os.getpid(), marks))
+        reach("supervisor.run_recorded")
         try:
             self._start()
         except LaunchFailed as failure:
@@ -116,7 +119,9 @@ class Supervisor:
             self._finish(end)
             return False  # Descriptors may be open.
         else:
+            reach("supervisor.executed")
             os.write(self._claim, records.start_line(time.time()))
+            reach("supervisor.start_recorded")
             deadline_s = time.monotonic() + self._order.program.walltime_s
             if self._leaders:
                 self._poke()
@@ -204,8 +209,11 @@ class Supervisor:
             end.detail = (end.detail + "; some of its processes could not be killed").lstrip("; ")
         if self._order.program.script:
             _unlink(self._script_path)
+        reach("supervisor.tree_ended")
         write_durably(self._claim, records.end_line(end))
+        reach("supervisor.end_durable")
         self._poke()
+        reach("supervisor.poked")
         return is_empty
 
     def _describe(self, end: records.End) -> None:
@@ -239,6 +247,7 @@ def write_durably(claim: int, line: bytes) -> None:
     while True:
         try:
             os.write(claim, line)
+            reach("supervisor.end_written")
             os.fdatasync(claim)
             return
         except OSError as error:
