@@ -62,7 +62,8 @@ class Book:
             return None
         if record.end is not None:
             return PartStatus(key, record.start_time_s, record.end.end_time_s, _end(record.end))
-        if record.start_time_s is None and not record.supervisor_pid and record.boot_id == self._boot_id:
+        is_untouched = record.start_time_s is None and not record.supervisor_pid and not record.is_damaged
+        if is_untouched and record.boot_id == self._boot_id:
             return None
         return PartStatus(key, record.start_time_s)
 

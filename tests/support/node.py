@@ -101,11 +101,13 @@ class RealNode:
         self.executor = MetalExecutor.from_options({"socket": str(directory / "agents.sock")})
         self._arguments = arguments
         self.agent_pid = 0
+        self.environment: dict[str, str] = {}
+        """For agents that are started from now on."""
 
     def start_agent(self, user: tuple[int, int] | None = None) -> int:
         words = [sys.executable, "-m", "hal_core.agent", "--name", "n1", "--cpus", "2", "--memory-bytes", str(1 << 30)]
         words += ["--directory", str(self.state), "--socket", str(self.directory / "agents.sock"), *self._arguments]
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY)}
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), **self.environment}
         self.agent_pid = self.tree.start(words, self.directory / "agent.log", environment, user=user)
         return self.agent_pid
 

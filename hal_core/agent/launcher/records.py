@@ -3,10 +3,10 @@
     <directory>/claims/<job>.<index>.<attempt>
 
 Its existence is the claim: made with O_EXCL and made durable (fsync of the directory) before anything is executed. Its
-lines say what followed: `claim`, `start`, `cancel`, `end`, each with a checksum, so that a torn or damaged line is not
-believed. An flock on the file is held by the supervisor for life: whether an attempt is looked after is a question to
-the kernel, never a guess by process id. The `end` line is synced before anybody is told. Files go only when the
-journal of the daemon has the end.
+lines say what followed: `claim`, `run`, `start`, `cancel`, `end`, each with a checksum, so that a torn or damaged line
+is not believed, and each after a newline of its own, so that a torn one does not spoil the next. An flock on the file
+is held by the supervisor for life: whether an attempt is looked after is a question to the kernel, never a guess by
+process id. The `end` line is synced before anybody is told. Files go only when the journal of the daemon has the end.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class End:
 class Record:
     """What the lines of one file say."""
 
-    __slots__ = ("boot_id", "cancel_grace_s", "end", "marks", "start_time_s", "supervisor_pid")
+    __slots__ = ("boot_id", "cancel_grace_s", "end", "is_damaged", "marks", "start_time_s", "supervisor_pid")
 
     def __init__(self) -> None:
         self.boot_id = ""
@@ -50,6 +50,8 @@ class Record:
         """Environment strings that only processes of this attempt have."""
         self.cancel_grace_s: float | None = None
         self.end: End | None = None
+        self.is_damaged = False
+        """Some line cannot be believed: it was torn by a full disk or a power cut, or changed by a bad disk."""
 
 
 def claim_line(boot_id: str) -> bytes:
@@ -90,6 +92,7 @@ def parse(data: bytes) -> Record:
     for line in data.split(b"\n"):
         body = line[9:]
         if len(line) < 10 or line[:8] != b"%08x" % zlib.crc32(body):
+            record.is_damaged = record.is_damaged or bool(line)
             continue
         kind, *values = body.decode("ascii").split("\t")
         if kind == "claim":
@@ -166,7 +169,7 @@ def boot_id() -> str:
 
 def _line(*values: str) -> bytes:
     data = b"\t".join(value.encode("unicode_escape") for value in values)
-    return b"%08x %s\n" % (zlib.crc32(data), data)
+    return b"\n%08x %s\n" % (zlib.crc32(data), data)
 
 
 def _optional(value: float | None) -> str:

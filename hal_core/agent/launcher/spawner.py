@@ -27,7 +27,9 @@ LISTEN_BACKLOG = 4
 IDLE_S = 30.0
 """Supervisors that had nothing to do for so long are let go, but for one."""
 ORPHANS_S = 5.0
+UNCLEAR_S = 0.2
 READ_BYTES = 1 << 18
+DAMAGED = "its record is damaged, so nobody can tell whether it ran"
 
 
 class Child:
@@ -58,6 +60,8 @@ class Spawner:
         self._busy: dict[str, Child] = {}
         self._adopted: dict[int, str] = {}
         """Keys by pidfd: supervisors of an earlier spawner."""
+        self._unclear: set[str] = set()
+        """What an earlier spawner handed over to a supervisor that has not yet said who it is."""
         self._agent: socket.socket | None = None
         self._buffer = bytearray()
         self._is_stopping = False
@@ -70,14 +74,16 @@ class Spawner:
         self._prctl(tree.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._recover()
         reach("spawner.recovered")
-        for descriptor in (listener.fileno(), *self._adopted):
-            self._poll.register(descriptor, select.EPOLLIN)
+        self._poll.register(listener.fileno(), select.EPOLLIN)
         gc.collect()
         gc.freeze()
         gc.disable()
         while not (self._is_stopping and not self._busy and not self._adopted):
-            happened = self._poll.poll(IDLE_S if len(self._idle) > 1 else None)
-            if not happened:
+            pause_s = UNCLEAR_S if self._unclear else IDLE_S if len(self._idle) > 1 else None
+            happened = self._poll.poll(pause_s)
+            for key in tuple(self._unclear):
+                self._take_up(key)
+            if not happened and pause_s == IDLE_S:
                 for child in self._idle[1:]:
                     child.channel.shutdown(socket.SHUT_WR)  # It ends, and we hear of it by the channel.
                 del self._idle[1:]
@@ -184,7 +190,11 @@ class Spawner:
             return None
         record = records.read(claim)
         if record.end is None and not record.supervisor_pid and record.boot_id == self._boot_id:
-            return claim
+            if not record.is_damaged:
+                return claim
+            os.close(claim)
+            self._lose(key, DAMAGED)
+            return None
         os.close(claim)
         return None
 
@@ -320,15 +330,27 @@ class Spawner:
     def _recover(self) -> None:
         """Adopt the supervisors of an earlier spawner, and end what nobody looks after any more."""
         for key in os.listdir(self._claims):
-            if not records.is_key(key):
-                continue
-            record = records.read_named(self._claims, key)
-            if record is None or record.end is not None:
-                continue
-            if record.boot_id != self._boot_id:
-                self._lose(key, "the node was restarted")
-            elif record.supervisor_pid:
-                self._adopt(key, record.supervisor_pid)
+            if records.is_key(key):
+                self._take_up(key)
+
+    def _take_up(self, key: str) -> None:
+        self._unclear.discard(key)
+        record = records.read_named(self._claims, key)
+        if record is None or record.end is not None:
+            return
+        is_of_this_boot = record.boot_id == self._boot_id
+        if record.supervisor_pid and (is_of_this_boot or record.is_damaged):
+            self._adopt(key, record.supervisor_pid)
+            return
+        claim = records.take_lock(self._claims, key)
+        if claim is None:
+            self._unclear.add(key)
+            return
+        os.close(claim)
+        if record.is_damaged:
+            self._lose(key, DAMAGED)
+        elif not is_of_this_boot:
+            self._lose(key, "the node was restarted")
 
     def _adopt(self, key: str, pid: int) -> None:
         """Pin the supervisor by pidfd; that the lock is still held afterwards proves that it is the right process."""
@@ -345,6 +367,7 @@ class Spawner:
             self._lose(key, "its supervisor was killed")
             return
         self._adopted[pidfd] = key
+        self._poll.register(pidfd, select.EPOLLIN)
 
 
 def main(directory: str) -> None:

@@ -104,14 +104,16 @@ class Supervisor:
         self._kill_time_s = math.inf
         self._cpu_s = 0.0
         self._peak_bytes = 0
+        self._unwritten = b""
+        """A line for which the disk had no space; it goes with the end."""
 
     def run(self) -> bool:
         """From the claim to the durable end record. False if this process should not be given another attempt."""
         reach("supervisor.begun")
         marks = [string for string in self._order.environment if string.startswith(MARKS)]
-        os.write(self._claim, records.run_line(os.getpid(), marks))
-        reach("supervisor.run_recorded")
         try:
+            self._record(records.run_line(os.getpid(), marks))
+            reach("supervisor.run_recorded")
             self._start()
         except LaunchFailed as failure:
             end = records.End("launch_failed", time.time(), str(failure))
@@ -120,7 +122,11 @@ class Supervisor:
             return False  # Descriptors may be open.
         else:
             reach("supervisor.executed")
-            os.write(self._claim, records.start_line(time.time()))
+            line = records.start_line(time.time())
+            try:
+                records.append(self._claim, line)
+            except OSError:
+                self._unwritten = line  # The job runs: a full disk is no reason to end it.
             reach("supervisor.start_recorded")
             deadline_s = time.monotonic() + self._order.program.walltime_s
             if self._leaders:
@@ -129,14 +135,21 @@ class Supervisor:
             end = records.End("", time.time())
         return self._finish(end)
 
+    def _record(self, line: bytes) -> None:
+        """A line without which nothing may be started."""
+        try:
+            records.append(self._claim, line)
+        except OSError as error:
+            raise LaunchFailed(f"cannot write the record on this node: {error.strerror}") from None
+
     def _start(self) -> None:
         order = self._order
         if order.fault:
             raise LaunchFailed(order.fault)
+        is_other_user = process.needs_other_user(order)
         if order.program.script:
             write_script(self._script_path, order)
         self._place.bind(order.cpus)
-        is_other_user = process.needs_other_user(order)
         if not (is_other_user or order.memory_bytes or order.cpu_quota or order.pids_max):
             self._leaders.update(process.start_plain(order, self._script_path))
             return
@@ -210,7 +223,7 @@ class Supervisor:
         if self._order.program.script:
             _unlink(self._script_path)
         reach("supervisor.tree_ended")
-        write_durably(self._claim, records.end_line(end))
+        write_durably(self._claim, self._unwritten + records.end_line(end))
         reach("supervisor.end_durable")
         self._poke()
         reach("supervisor.poked")
@@ -246,7 +259,7 @@ def write_durably(claim: int, line: bytes) -> None:
     """Append and sync; on a full disk wait for space, because an end must not get lost."""
     while True:
         try:
-            os.write(claim, line)
+            records.append(claim, line)
             reach("supervisor.end_written")
             os.fdatasync(claim)
             return

@@ -1,0 +1,79 @@
+"""Processes of a node that stop or die at a named place: what the campaign found once stays found."""
+
+from __future__ import annotations
+
+import os
+import signal
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from hal_core.models.effect import CancelOrder
+from hal_core.models.job import EndKind
+from hal_core.models.node import NodeName
+from tests.support.node import RealNode, order, real_node
+
+N1 = NodeName("n1")
+
+
+def arm(node: RealNode, name: str, number: str = "KILL") -> Path:
+    """The file tells that the place was reached, and by whom."""
+    hit = node.directory / "hit"
+    node.environment = {"HAL_FAILPOINT": name, "HAL_FAILPOINT_ONCE": str(hit), "HAL_FAILPOINT_SIGNAL": number}
+    return hit
+
+
+async def restart(node: RealNode) -> None:
+    """Agent and spawner, so that the failpoint is theirs."""
+    known = len(node.reports.nodes)
+    node.kill(node.agent_pid)
+    node.kill(node.spawner_pid())
+    node.start_agent()
+    await node.connected(known + 1)
+
+
+async def reached(node: RealNode, hit: Path) -> int:
+    """The id of the process that came there."""
+    is_there = partial(_has_content, hit)
+    await trio.to_thread.run_sync(partial(node.tree.until, "the failpoint is reached", is_there, 30, interval_s=0.005))
+    return int(await trio.Path(hit).read_text())
+
+
+def _has_content(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+async def test_an_attempt_whose_supervisor_begins_after_a_change_of_spawners_can_be_cancelled(tmp_path: Path) -> None:
+    async with real_node(tmp_path) as node:
+        hit = arm(node, "supervisor.begun", "STOP")
+        await restart(node)
+        await node.executor.launch(N1, [given := order(1, "exec sleep 1000", directory=tmp_path)])
+        supervisor = await reached(node, hit)
+        node.kill(node.spawner_pid())
+        await node.run(order(2, "exit 0", directory=tmp_path))  # There is another spawner.
+        os.kill(supervisor, signal.SIGCONT)
+        await node.reports.start_of(given.key)
+        await node.executor.cancel(N1, [CancelOrder(given.key, 5.0)])
+        with trio.fail_after(20):
+            status = await node.reports.end_of(given.key)
+        assert status.end is not None
+        assert status.end.kind is EndKind.CANCELLED
+
+
+async def test_an_attempt_whose_supervisor_dies_after_a_change_of_spawners_ends(tmp_path: Path) -> None:
+    async with real_node(tmp_path) as node:
+        hit = arm(node, "supervisor.begun", "STOP")
+        await restart(node)
+        await node.executor.launch(N1, [given := order(1, "exec sleep 1000", directory=tmp_path)])
+        supervisor = await reached(node, hit)
+        node.kill(node.spawner_pid())
+        await node.run(order(2, "exit 0", directory=tmp_path))
+        os.kill(supervisor, signal.SIGCONT)
+        await node.reports.start_of(given.key)
+        node.kill(supervisor)
+        with trio.fail_after(20):
+            status = await node.reports.end_of(given.key)
+        assert status.end is not None
+        assert status.end.kind is EndKind.SUPERVISOR_LOST
+        assert node.jobs_left() == []
