@@ -132,10 +132,18 @@ class Kernel:
         return await self._send(message)
 
     async def report(self, message: Message) -> None:
-        """The planes' way in: like `ask`, but waits while the inbox is full."""
-        while len(self._inbox) >= self._shell.inbox_max:
-            await self._room.wait()
-        await self._send(message)
+        """The planes' way in: like `ask`, but waits while the inbox is full or the journal takes nothing.
+
+        An observation is a fact and must not get lost. Saying it twice is harmless.
+        """
+        while True:
+            while len(self._inbox) >= self._shell.inbox_max:
+                await self._room.wait()
+            try:
+                await self._send(message)
+                break
+            except Unavailable as error:
+                await trio.sleep(error.retry_after_s)
         reach("kernel.report_journalled")
 
     async def _send(self, message: Message) -> Answer:
