@@ -131,6 +131,8 @@ class Agent:
             if message.epoch > self._book.epoch:
                 self._book.raise_epoch(message.epoch)
         match message:
+            case messages.Refusal(text=text):
+                raise WireError(f"the daemon does not take this node: {text}")
             case messages.Launch():
                 orders = list(message.orders())
                 for order in orders:

@@ -30,6 +30,7 @@ from hal_core import (
     PartsChanged,
     Report,
     Unavailable,
+    UserError,
     WireError,
     structure_options,
 )
@@ -108,7 +109,12 @@ class MetalExecutor:
         self._links[name] = link
         try:
             await link.welcome(self._epoch)
-            await report(NodeReported(hello.node, hello.boot_id, hello.parts, hello.missing))
+            try:
+                await report(NodeReported(hello.node, hello.boot_id, hello.parts, hello.missing))
+            except UserError as error:
+                log.warning("refused the agent of node %s: %s", name, error)
+                await link.refuse(str(error))
+                return
             log.info("node %s is here with %d records", name, len(hello.parts))
             while True:
                 if parts := await link.receive():

@@ -165,6 +165,21 @@ async def test_a_failed_append_forgets_what_was_not_on_disk_and_recovers(
         assert rig.journal.rebuild().dump() == rig.kernel.state.dump()
 
 
+async def test_what_the_planes_report_while_the_disk_is_full_arrives_later(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A job ends while nothing can be written: its end is neither lost, nor does it bring the kernel down."""
+    executor = FakeExecutor(NODES, lambda order: (30.0, End(EndKind.EXITED, exit_code=0)))
+    async with running(executor=executor) as rig:
+        (job_id,) = await rig.submit()
+        await trio.sleep(1)
+        rig.journal.refuses = "the disk is full"
+        await trio.sleep(60)
+        assert rig.kernel.state.jobs[job_id].active
+        rig.journal.refuses = None
+        assert await rig.ended(job_id) is JobState.COMPLETED
+
+
 async def test_a_reader_of_a_state_that_never_reached_the_disk_is_told() -> None:
     async with running() as rig:
         rig.journal.refuses = "input/output error"
