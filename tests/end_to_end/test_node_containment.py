@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import pwd
+import signal
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+import tempfile
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import attrs
 import pytest
+import trio
 
+from hal_core.agent.__main__ import main as agent_main
+from hal_core.agent.book import Book
+from hal_core.agent.launcher.spawner import main as spawner_main
 from hal_core.models.job import ArraySpec, EndKind, Owner, Spread
+from hal_core.models.message import PartStatus
 from hal_core.models.node import NodeName
 from hal_core.models.placement import Share
+from hal_executor_metal.executor import MetalExecutor
 from tests.support.needs import need
-from tests.support.node import RealNode, key_of, order, real_node
+from tests.support.node import RealNode, Reports, key_of, order, real_node
 
 N1 = NodeName("n1")
 MIB = 1 << 20
@@ -193,8 +203,6 @@ def user() -> Iterator[pwd.struct_passwd]:
 @pytest.fixture
 def open_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A directory below which another user can be given one; pytest's own are closed to them."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o711)
         yield Path(name)
@@ -273,31 +281,77 @@ async def test_groups_come_from_the_node_and_never_from_the_order(
     assert stranger.end.detail == "uid 4000000 is not known on this node"
 
 
-async def test_agent_without_root_says_so_and_refuses_other_users(
-    open_directory: Path, user: pwd.struct_passwd
-) -> None:
+async def _serve_as_user(directory: Path) -> dict[str, PartStatus]:
+    """The daemon's side of the next test: what became of a job of root and of one of the user."""
+    reports = Reports()
+    executor = MetalExecutor.from_options({"socket": str(directory / "agents.sock")})
+    async with trio.open_nursery() as nursery:
+        await nursery.start(executor.run, reports.report)
+        await reports.until(lambda: bool(reports.nodes))
+        missing = reports.nodes[-1].missing
+        assert any("jobs of other users" in line for line in missing)
+        assert any("memory limits" in line for line in missing)
+        of_root = order(1, "id", directory="/", output_pattern="/dev/null", owner=Owner("root", 0, 0))
+        share = Share(N1, 1, "0", memory_bytes=64 * MIB)
+        me = Owner("halnode", os.geteuid(), os.getegid())
+        own = order(2, "setsid sleep 1000 & exit 3", directory=directory, share=share, owner=me)
+        await executor.launch(N1, [of_root, own])
+        ends = {"root": await reports.end_of(of_root.key), "own": await reports.end_of(own.key)}
+        nursery.cancel_scope.cancel()
+    return ends
+
+
+def test_agent_without_root_says_so_and_refuses_other_users(open_directory: Path, user: pwd.struct_passwd) -> None:
+    """All of it in forks of this process that became the user: the interpreter's files may be closed to that user."""
     os.chown(open_directory, user.pw_uid, user.pw_gid)
-    # The socket of the executor is root's here: given to the agent's user, as its own daemon would have it.
-    async with real_node(open_directory, user=(user.pw_uid, user.pw_gid)) as node:
-        hello = node.reports.nodes[-1]
-        assert any("jobs of other users" in line for line in hello.missing)
-        assert any("memory limits" in line for line in hello.missing)
-        refused = await node.run(order(1, "id", directory="/", output_pattern="/dev/null"))
-        own = Owner("halnode", user.pw_uid, user.pw_gid)
-        limited = Share(N1, 1, "0", memory_bytes=64 * MIB)
-        accepted = await node.run(
-            order(2, "setsid sleep 1000 & id -u", directory=open_directory, owner=own, share=limited)
-        )
-    assert refused.end is not None
-    assert "only root could start a job of uid 0" in refused.end.detail
-    assert accepted.end is not None
-    assert accepted.end.exit_code == 0
+    state = open_directory / "n1"
+    words = ["--name", "n1", "--cpus", "1", "--memory-bytes", str(MIB), "--directory", str(state)]
+    children: list[int] = []
+    for name in ("ascii", "unicode_escape"):
+        codecs.lookup(name)  # Loaded now, while we can read the files of the standard library.
+
+    def as_user(act: Callable[[], object]) -> int:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.setgroups([])
+                os.setgid(user.pw_gid)
+                os.setuid(user.pw_uid)
+                act()
+                os._exit(0)
+            except BaseException:  # noqa: BLE001 - a fork must not return into pytest
+                traceback.print_exc()
+            finally:
+                os._exit(1)
+        children.append(pid)
+        return pid
+
+    def daemon() -> None:
+        ends = trio.run(_serve_as_user, open_directory)
+        refused, accepted = ends["root"].end, ends["own"].end
+        assert refused is not None
+        assert "only root could start a job of uid 0" in refused.detail
+        assert accepted is not None
+        assert accepted.exit_code == 3
+
+    as_user(lambda: Book(state, "boot"))
+    assert os.waitpid(children.pop(), 0)[1] == 0
+    try:
+        spawner = as_user(lambda: spawner_main(str(state)))
+        as_user(lambda: agent_main([*words, "--socket", str(open_directory / "agents.sock")]))
+        asked = as_user(daemon)
+        status = os.waitpid(asked, 0)[1]
+        children.remove(asked)
+        assert status == 0, "see the traceback of the forked daemon above"
+        assert spawner in children
+    finally:
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 def test_state_of_the_agent_is_closed_to_others(tmp_path: Path) -> None:
     """Modes of everything below the state directory, without a running agent."""
-    from hal_core.agent.book import Book
-
     Book(tmp_path / "n1", "boot")
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "n1").iterdir()}
     assert modes == {"claims": 0o700, "scripts": 0o711, "hints": 0o600}

@@ -30,7 +30,11 @@ class LaunchFailed(Exception):
 
 
 def needs_other_user(order: Order) -> bool:
-    return order.program.uid != os.geteuid()
+    """Whether the job's owner is somebody else. Raises LaunchFailed if we could not become that user anyway."""
+    uid = order.program.uid
+    if uid != os.geteuid() != 0:
+        raise LaunchFailed(f"the agent runs as uid {os.geteuid()} and only root could start a job of uid {uid}")
+    return uid != os.geteuid()
 
 
 def start_plain(order: Order, script_path: bytes) -> list[int]:
@@ -109,8 +113,6 @@ def _become_job(order: Order, script_path: bytes, group: list[int], number: int)
 
 def become_user(uid: int, gid: int) -> None:
     """Take on the user for good, with the groups that this node knows. Verified; any doubt is a LaunchFailed."""
-    if os.geteuid() != 0:
-        raise LaunchFailed(f"the agent runs as uid {os.geteuid()} and only root could start a job of uid {uid}")
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:
