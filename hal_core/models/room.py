@@ -191,8 +191,18 @@ class Room:
     def copy(self) -> Room:
         return Room(self._packing, self._base, self._rows.copy(), self._moved.copy())
 
+    @property
     def row_count(self) -> int:
+        """How many different rows there are: what a question costs."""
         return len(self._rows)
+
+    @property
+    def node_count(self) -> int:
+        return len(self._base)
+
+    def row_of(self, number: int) -> int:
+        """The row of a node; -1 if it is not available."""
+        return self._row(number)
 
     def most_cpus(self, nodes: int = -1) -> int:
         """The free CPUs of the emptiest of the nodes: a quick no for whatever asks for more."""

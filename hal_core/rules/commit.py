@@ -43,6 +43,8 @@ def commit(state: State, plan: Plan, engine: str, now_s: float) -> tuple[list[Ev
         for event in _placements(state, start, now_s):
             state.apply(event)
             events.append(event)
+    state.has_released = False
+    state.promises = {reserve.job_id: reserve for reserve in plan.reserves}
     reserves = tuple((reserve.job_id, reserve.start_time_s) for reserve in plan.reserves)
     if events or refused or reserves != state.reserves:
         planned = Planned(now_s, engine, sequence, plan.depth, len(events), len(refused), reserves)

@@ -6,6 +6,7 @@ a list. Nothing here waits, reads a clock or touches the world.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import attrs
@@ -46,6 +47,8 @@ class Core:
         self.needs_plan = True
         self._planned_time_s = 0.0
         """When the engine planned last: a begin time after that is still to be looked at, even if it has passed."""
+        self._plan_wake_s = math.inf
+        """When the engine wants to be asked again, whatever happens."""
 
     def receive(self, message: Message, now_s: float) -> Decided:
         """Decide one message and apply its events. Raises errors.UserError; then nothing has changed."""
@@ -63,6 +66,7 @@ class Core:
         self.needs_plan = False
         self._planned_time_s = now_s
         plan = self.engine.plan(self.state.snapshot(now_s))
+        self._plan_wake_s = plan.wake_s if plan.wake_s > now_s else math.inf
         events, refused = commit(self.state, plan, self.engine_name, now_s)
         effects = [effect for event in events for effect in effects_of(self.state, event)]
         return Decided(tuple(events), tuple(effects), refused=tuple(refused))
@@ -79,6 +83,8 @@ class Core:
         begin_s = None if self.needs_plan else state.next_begin_time_s(self._planned_time_s)
         if begin_s is not None:
             times.append(begin_s)
+        if self._plan_wake_s < math.inf and not self.needs_plan:
+            times.append(self._plan_wake_s)
         return min(times, default=None)
 
     def is_tick_due(self, now_s: float) -> bool:

@@ -59,12 +59,11 @@ class StateSnapshot:
 
     @property
     def promises(self) -> Mapping[JobId, Reserve]:
-        jobs = self._state.jobs
-        return {job_id: Reserve(job_id, time_s, ()) for job_id, time_s in self._state.reserves if job_id in jobs}
+        return self._state.promises
 
     @property
     def has_released(self) -> bool:
-        return True
+        return self._state.has_released
 
 
 def _expected_end_order(job: RunningJob) -> tuple[float, int, int]:

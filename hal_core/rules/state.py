@@ -36,6 +36,7 @@ from hal_core.models.event import (
 from hal_core.models.job import DependencyKind, JobId, JobState
 from hal_core.models.node import Cluster, Partition, PartitionName
 from hal_core.models.placement import AttemptKey
+from hal_core.models.plan import Reserve
 from hal_core.models.ranges import RangeSet, count_of, members
 from hal_core.models.room import Packing
 from hal_core.rules import dependencies
@@ -83,6 +84,10 @@ class State:
         self.client_ids: dict[tuple[int, str], tuple[JobId, float]] = {}
         self.reserves: tuple[tuple[JobId, float], ...] = ()
         """The latest plan's promises."""
+        self.promises: dict[JobId, Reserve] = {}
+        """The same with their nodes, as the engine gave them; not in the dump: after a restart they are made anew."""
+        self.has_released = True
+        """Whether an allocation ended since the last plan."""
         self.disabled_observers: dict[str, str] = {}
         self.ended_counts: dict[JobState, int] = {}
         self.pending_count = 0
@@ -242,6 +247,7 @@ class State:
 
     def _release(self, activity: Activity) -> None:
         record = activity.record
+        self.has_released = True
         del record.active[activity.index]
         del self.allocations[record.job_id, activity.index]
         for share in activity.shares:

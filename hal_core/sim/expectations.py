@@ -1,8 +1,8 @@
 """How long jobs are expected to run: at submission, and again when they outlive it. For planning, never for killing.
 
-`requested`: their limit. `perfect`: what the trace says they will take; nothing else in the simulator may know that. Any
-other name is a predictor's (planes.Predictor), which learns from the jobs that ended. What is expected never exceeds
-the limit.
+`requested`: their limit. `perfect`: what the trace says they will take; nothing else in the simulator may know that.
+Any other name is a predictor's (planes.Predictor), which learns from the jobs that ended. What is expected never
+exceeds the limit.
 """
 
 from __future__ import annotations

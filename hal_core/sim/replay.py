@@ -240,9 +240,10 @@ class Replay:
     def _release(self, running: _Running) -> None:
         if running.has_released:
             return
-        running.has_released = self._view.has_released = True
+        running.has_released = True
         self._forget_row(running)
         row = running.row
+        self._view.has_released = True
         self._room.give(row.node_numbers, self._machine.packing.ask(row.shape))
 
     def _forget_row(self, running: _Running) -> None:

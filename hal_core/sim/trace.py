@@ -1,7 +1,7 @@
 """What a trace says of rigid jobs, as plain rows: the input of the quick replay (sim/replay.py).
 
-Reads the Standard Workload Format, plain or gzipped, with the clean-up of the SC'15 study: processors as requested, or as
-allocated where that is unknown; jobs without processors, run time, limit or submit time are left out, as are those
+Reads the Standard Workload Format, plain or gzipped, with the clean-up of the SC'15 study: processors as requested, or
+as allocated where that is unknown; jobs without processors, run time, limit or submit time are left out, as are those
 wider than the machine; a run time beyond the limit is cut at the limit, where the job is killed; the status is not
 looked at. If no job of the trace states a limit, its run time is taken for it. Lines that make no sense are counted and
 named, and never end the reading.

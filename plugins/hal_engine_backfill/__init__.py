@@ -24,8 +24,41 @@ class EngineOptions:
     """Pending jobs looked at in one pass."""
 
 
+@attrs.frozen
+class NoOptions:
+    """The predictor has none."""
+
+
+RESERVE_COUNT = 4
+"""Promises of the engine `reserve`, unless its options say otherwise."""
+
+
+@attrs.frozen
+class PromiseOptions:
+    """Options of the engines that promise many jobs their starts."""
+
+    promise_max: int = attrs.field(default=5000, validator=attrs.validators.ge(1))
+    """So many jobs are promised a start; later ones start only where they fit at once."""
+    scan_max: int = attrs.field(default=20_000, validator=attrs.validators.ge(1))
+    """Pending jobs looked at in one pass."""
+    budget_steps: int = attrs.field(default=2_000_000, validator=attrs.validators.ge(1))
+    """Steps of work in one pass (a million take about a quarter of a second)."""
+
+
+@hookimpl
+def hal_register_predictors(register: Register) -> None:
+    from hal_engine_backfill.last_two import LastTwo
+
+    def last_two(options: Options) -> LastTwo:
+        structure_options(NoOptions, options, "predictor")
+        return LastTwo()
+
+    register("last-two", last_two, "the mean of the last two jobs of the same user (EASY++)")
+
+
 @hookimpl
 def hal_register_engines(register: Register) -> None:
+    from hal_engine_backfill.conservative import Conservative
     from hal_engine_backfill.easy import Easy
     from hal_engine_backfill.fcfs import Fcfs
 
@@ -37,7 +70,15 @@ def hal_register_engines(register: Register) -> None:
         checked = structure_options(EngineOptions, options, "engine")
         return Easy(checked.depth_max, checked.scan_max, is_shortest_first)
 
+    def conservative(options: Options, promise_max: int | None = None) -> Engine:
+        checked = structure_options(PromiseOptions, options, "engine")
+        if promise_max is not None and "promise_max" not in options:
+            checked = attrs.evolve(checked, promise_max=promise_max)
+        return Conservative(checked.promise_max, checked.scan_max, checked.budget_steps)
+
     register("fcfs", fcfs, "start jobs in order; a partition stops at its first job that does not fit")
     register("fifo", fcfs, "another name for fcfs")
     register("easy", easy, "EASY backfill: later jobs may start if the first blocked one is not delayed")
     register("easy-sjbf", partial(easy, is_shortest_first=True), "EASY backfill, shortest expected run time first")
+    register("conservative", conservative, "every job is promised a start, and none is ever moved to a later one")
+    register("reserve", partial(conservative, promise_max=RESERVE_COUNT), "the first few jobs are promised a start")

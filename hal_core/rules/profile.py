@@ -1,0 +1,209 @@
+"""What is free from now on: room over time, for engines that promise many jobs their starts.
+
+A profile is a row of steps; between two steps nothing is expected to change. One node is a row of integers; many nodes
+are a row of rooms. Pure. Conservative backfill: Mu'alem and Feitelson, IEEE TPDS 12(6), 2001.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from typing import Protocol
+
+from hal_core.models.plan import RunningJob
+from hal_core.models.room import Ask, Room
+
+OVERDUE_S = 1.0
+"""What has outlived everything that was expected of it is expected to end so soon."""
+
+
+class Profile(Protocol):
+    """Room over time. `step_count` grows with the work done, so that an engine can stop in bounded time."""
+
+    step_count: int
+
+    def earliest(self, ask: Ask, duration_s: float) -> tuple[float, tuple[int, ...]] | None:
+        """When, and on which nodes, the ask fits for so long without a break. None: never."""
+        ...
+
+    def take(self, start_s: float, duration_s: float, ask: Ask, numbers: tuple[int, ...]) -> None: ...
+
+    def give(self, start_s: float, duration_s: float, ask: Ask, numbers: tuple[int, ...]) -> None:
+        """Undo `take`."""
+        ...
+
+    def can_improve(self, start_s: float, ask: Ask) -> bool:
+        """False if a promise at that time certainly cannot be moved to an earlier one."""
+        ...
+
+    def can_take(self, start_s: float, duration_s: float, ask: Ask, numbers: tuple[int, ...]) -> bool:
+        """Whether `take` would leave room everywhere."""
+        ...
+
+
+def profile_of(room: Room, running: Iterable[RunningJob], now_s: float) -> Profile:
+    """`room` is what is free now; `running` is in the order of expected ends."""
+    ends = ((max(job.expected_end_s, now_s + OVERDUE_S), job) for job in running)
+    if room.node_count == 1:
+        return PoolProfile(room, ends, now_s)
+    return NodesProfile(room, ends, now_s)
+
+
+class PoolProfile:
+    """The profile of a single node: at each step one row, with its guard bits set."""
+
+    def __init__(self, room: Room, ends: Iterable[tuple[float, RunningJob]], now_s: float) -> None:
+        packing = room.packing
+        self._guards = guards = packing.guards
+        self._class = packing.class_of[0]
+        self.step_count = 0
+        free = room.row_of(0)
+        is_available = free >= 0
+        free = free | guards if is_available else guards
+        self._times, self._free = times, values = [now_s], [free]
+        for end_s, job in ends if is_available else ():
+            if end_s == math.inf:
+                break
+            free += packing.ask(job.shape).need_of.get(self._class, 0)
+            if end_s == times[-1]:
+                values[-1] = free
+            else:
+                times.append(end_s)
+                values.append(free)
+
+    def earliest(self, ask: Ask, duration_s: float) -> tuple[float, tuple[int, ...]] | None:
+        need = self._need(ask)
+        if need is None:
+            return None
+        guards, times, free = self._guards, self._times, self._free
+        count, at = len(times), 0
+        while at < count:
+            if (free[at] - need) & guards != guards:
+                at += 1
+                continue
+            end_s = times[at] + duration_s
+            ahead = at + 1
+            while ahead < count and times[ahead] < end_s and (free[ahead] - need) & guards == guards:
+                ahead += 1
+            if ahead == count or times[ahead] >= end_s:
+                self.step_count += ahead
+                return times[at], (0,)
+            at = ahead + 1
+        self.step_count += count
+        return None
+
+    def take(self, start_s: float, duration_s: float, ask: Ask, numbers: tuple[int, ...]) -> None:
+        self._move(start_s, duration_s, -self._known_need(ask))
+
+    def give(self, start_s: float, duration_s: float, ask: Ask, numbers: tuple[int, ...]) -> None:
+        self._move(start_s, duration_s, self._known_need(ask))
+
+    def can_improve(self, start_s: float, ask: Ask) -> bool:
+        need, guards = self._known_need(ask), self._guards
+        for time_s, free in zip(self._times, self._free, strict=True):
+            if time_s >= start_s:
+                return False
+            if (free - need) & guards == guards:
+                return True
+        return False
+
+    def can_take(self, start_s: float, duration_s: float, ask: Ask, numbers: tuple[int, ...]) -> bool:
+        need, guards = self._need(ask), self._guards
+        if need is None:
+            return False
+        end_s = start_s + duration_s
+        first = bisect_right(self._times, start_s) - 1
+        stop = bisect_left(self._times, end_s)
+        self.step_count += stop - first
+        return all((self._free[at] - need) & guards == guards for at in range(first, max(stop, first + 1)))
+
+    def _need(self, ask: Ask) -> int | None:
+        return ask.need_of.get(self._class) if ask.nodes & 1 and ask.node_count == 1 else None
+
+    def _known_need(self, ask: Ask) -> int:
+        return ask.need_of[self._class]
+
+    def _move(self, start_s: float, duration_s: float, change: int) -> None:
+        first = self._split(start_s)
+        end_s = start_s + duration_s
+        stop = self._split(end_s) if end_s < math.inf else len(self._times)
+        free = self._free
+        for at in range(first, stop):
+            free[at] += change
+        self.step_count += stop - first
+
+    def _split(self, time_s: float) -> int:
+        """The position of the step that begins at that time; made if there is none."""
+        times = self._times
+        at = bisect_left(times, time_s)
+        if at == len(times) or times[at] != time_s:
+            times.insert(at, time_s)
+            self._free.insert(at, self._free[at - 1])
+        return at
+
+
+class NodesProfile:
+    """The profile of many nodes: at each step a room."""
+
+    def __init__(self, room: Room, ends: Iterable[tuple[float, RunningJob]], now_s: float) -> None:
+        packing = room.packing
+        self.step_count = 0
+        self._times, self._rooms = times, rooms = [now_s], [room.copy()]
+        for end_s, job in ends:
+            if end_s == math.inf:
+                break
+            if end_s != times[-1]:
+                times.append(end_s)
+                rooms.append(rooms[-1].copy())
+            rooms[-1].give(job.node_numbers, packing.ask(job.shape))
+
+    def earliest(self, ask: Ask, duration_s: float) -> tuple[float, tuple[int, ...]] | None:
+        times, wanted = self._times, ask.node_count
+        fitting: list[int] = []
+        for at, time_s in enumerate(times):
+            common = self._fitting(fitting, at, ask)
+            ahead = at + 1
+            end_s = time_s + duration_s
+            while common.bit_count() >= wanted and ahead < len(times) and times[ahead] < end_s:
+                common &= self._fitting(fitting, ahead, ask)
+                ahead += 1
+            if common.bit_count() >= wanted:
+                return time_s, self._rooms[at].choose(ask, common)
+        return None
+
+    def _fitting(self, known: list[int], at: int, ask: Ask) -> int:
+        while len(known) <= at:
+            self.step_count += self._rooms[len(known)].row_count
+            known.append(self._rooms[len(known)].fitting(ask))
+        return known[at]
+
+    def take(self, start_s: float, duration_s: float, ask: Ask, numbers: tuple[int, ...]) -> None:
+        for room in self._between(start_s, duration_s):
+            room.take(numbers, ask)
+
+    def give(self, start_s: float, duration_s: float, ask: Ask, numbers: tuple[int, ...]) -> None:
+        for room in self._between(start_s, duration_s):
+            room.give(numbers, ask)
+
+    def can_improve(self, start_s: float, ask: Ask) -> bool:
+        return self._times[0] < start_s
+
+    def can_take(self, start_s: float, duration_s: float, ask: Ask, numbers: tuple[int, ...]) -> bool:
+        if len(numbers) != ask.node_count:
+            return False
+        return all(room.count(number, ask) for room in self._between(start_s, duration_s) for number in numbers)
+
+    def _between(self, start_s: float, duration_s: float) -> list[Room]:
+        first = self._split(start_s)
+        end_s = start_s + duration_s
+        stop = self._split(end_s) if end_s < math.inf else len(self._times)
+        self.step_count += stop - first
+        return self._rooms[first:stop]
+
+    def _split(self, time_s: float) -> int:
+        at = bisect_left(self._times, time_s)
+        if at == len(self._times) or self._times[at] != time_s:
+            self._times.insert(at, time_s)
+            self._rooms.insert(at, self._rooms[at - 1].copy())
+        return at

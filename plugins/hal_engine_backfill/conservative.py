@@ -1,0 +1,125 @@
+"""Backfill with many promises: every examined job is promised a start (`conservative`), or the first N (`reserve`).
+
+A job is promised the earliest time at which it fits without disturbing any promise made before. When something ended,
+each job in the order of the queue gives its promise back and takes the earliest one, which is never later.
+Guarantee: no job starts later than it was ever promised, if no job runs longer than expected and no node is lost.
+A job beyond the promises (depth, or the budget of a pass) starts only where it fits at once beside all of them.
+Mu'alem and Feitelson, IEEE TPDS 12(6), 2001; several promises: Talby and Feitelson, IPPS 1999.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+
+from hal_core import Ask, JobId, PendingJob, Plan, Profile, Reserve, Snapshot, Start, profile_of
+
+
+class Conservative:
+    """Promises kept from plan to plan by the snapshot; the engine itself remembers nothing."""
+
+    def __init__(self, promise_max: int = 5000, scan_max: int = 20_000, budget_steps: int = 2_000_000) -> None:
+        self._promise_max = promise_max
+        self._scan_max = scan_max
+        self._budget_steps = budget_steps
+
+    def plan(self, snapshot: Snapshot) -> Plan:
+        one_pass = _Pass(snapshot, self._promise_max, self._budget_steps)
+        one_pass.run(itertools.islice(snapshot.pending(), self._scan_max))
+        reserves = tuple(one_pass.reserves)
+        wake_s = min((reserve.start_time_s for reserve in reserves), default=math.inf)
+        return Plan(tuple(one_pass.starts), reserves, one_pass.depth, wake_s)
+
+
+class _Pass:
+    """One pass: the profile with all promises in it, and what is decided so far."""
+
+    def __init__(self, snapshot: Snapshot, promise_max: int, budget_steps: int) -> None:
+        self._snapshot = snapshot
+        self._now_s = snapshot.now_s
+        room = snapshot.room()
+        self._packing = room.packing
+        self._profile: Profile = profile_of(room, snapshot.running(), self._now_s)
+        self._promised = snapshot.promises
+        self._promise_max = promise_max
+        self._budget_steps = budget_steps
+        self.starts: list[Start] = []
+        self.reserves: list[Reserve] = []
+        self.depth = 0
+
+    def run(self, queue: Iterator[PendingJob]) -> None:
+        jobs = list(queue)
+        kept = self._take_promises(jobs)
+        for job in jobs:
+            if self._profile.step_count > self._budget_steps:
+                self._keep_rest(kept)
+                return
+            self.depth += 1
+            ask = self._packing.ask(job.shape)
+            reserve = kept.pop(job.job_id, None)
+            if reserve is not None:
+                self._improve(job, ask, reserve)
+            else:
+                self._place(job, ask, job.element_count)
+
+    def _take_promises(self, jobs: list[PendingJob]) -> dict[JobId, Reserve]:
+        """Put into the profile what was promised and still holds: earlier promises first, as they were made to fit."""
+        kept: dict[JobId, Reserve] = {}
+        promised, profile = self._promised, self._profile
+        found = [(promised[job.job_id], job) for job in jobs if job.job_id in promised] if promised else []
+        for reserve, job in found:
+            ask = self._packing.ask(job.shape)
+            start_s = reserve.start_time_s
+            is_due = start_s >= self._now_s
+            if is_due and profile.can_take(start_s, job.expected_s, ask, reserve.node_numbers):
+                profile.take(start_s, job.expected_s, ask, reserve.node_numbers)
+                kept[job.job_id] = reserve
+        return kept
+
+    def _improve(self, job: PendingJob, ask: Ask, reserve: Reserve) -> None:
+        """Keep the promise, or exchange it for an earlier one."""
+        profile, start_s = self._profile, reserve.start_time_s
+        if start_s > self._now_s:
+            if not (self._snapshot.has_released and profile.can_improve(start_s, ask)):
+                self.reserves.append(reserve)
+                return
+            profile.give(start_s, job.expected_s, ask, reserve.node_numbers)
+            found = profile.earliest(ask, job.expected_s)
+            if found is None or found[0] >= start_s:
+                profile.take(start_s, job.expected_s, ask, reserve.node_numbers)
+                self.reserves.append(reserve)
+                return
+            profile.take(found[0], job.expected_s, ask, found[1])
+            if found[0] > self._now_s:
+                self.reserves.append(Reserve(job.job_id, *found))
+                return
+            reserve = Reserve(job.job_id, *found)
+        self.starts.append(Start(job.job_id, reserve.node_numbers))
+        if job.element_count > 1:
+            self._place(job, ask, job.element_count - 1)
+
+    def _place(self, job: PendingJob, ask: Ask, left: int) -> None:
+        """Start what can start; promise the first element that cannot, if promises are left."""
+        profile = self._profile
+        while left:
+            found = profile.earliest(ask, job.expected_s)
+            if found is None:
+                return
+            start_s, numbers = found
+            if start_s > self._now_s:
+                if len(self.reserves) < self._promise_max:
+                    profile.take(start_s, job.expected_s, ask, numbers)
+                    self.reserves.append(Reserve(job.job_id, start_s, numbers))
+                return
+            profile.take(start_s, job.expected_s, ask, numbers)
+            self.starts.append(Start(job.job_id, numbers))
+            left -= 1
+
+    def _keep_rest(self, kept: dict[JobId, Reserve]) -> None:
+        """The budget is used up: promises that were not looked at again stay as they are; those due now are kept."""
+        for job_id, reserve in kept.items():
+            if reserve.start_time_s > self._now_s:
+                self.reserves.append(reserve)
+            else:
+                self.starts.append(Start(job_id, reserve.node_numbers))
