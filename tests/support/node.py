@@ -9,8 +9,8 @@ import os
 import select
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from hal_core.agent.launcher import records
+from hal_core.agent.launcher.cgroups import this_machine
 from hal_core.models.effect import LaunchOrder
 from hal_core.models.job import JobId, JobSpec, Owner
 from hal_core.models.message import Message, NodeReported, NodeSilent, PartsChanged, PartStatus
@@ -149,7 +150,7 @@ class RealNode:
 @asynccontextmanager
 async def real_node(directory: Path, *arguments: str, user: tuple[int, int] | None = None) -> AsyncIterator[RealNode]:
     """A node whose agent is connected to a running executor."""
-    with ProcessTree() as tree:
+    with _swept(directory), ProcessTree() as tree:
         node = RealNode(tree, directory, arguments)
         async with trio.open_nursery() as nursery:
             await nursery.start(node.executor.run, node.reports.report)
@@ -162,10 +163,22 @@ async def real_node(directory: Path, *arguments: str, user: tuple[int, int] | No
 @asynccontextmanager
 async def lone_agent(directory: Path) -> AsyncIterator[RealNode]:
     """A node whose agent looks for an executor that the test will run itself."""
-    with ProcessTree() as tree:
+    with _swept(directory), ProcessTree() as tree:
         node = RealNode(tree, directory)
         node.start_agent()
         yield node
+
+
+@contextmanager
+def _swept(directory: Path) -> Iterator[None]:
+    """Afterwards, when all processes are dead, remove the cgroups that a killed spawner could not."""
+    try:
+        yield
+    finally:
+        base = this_machine(str(directory / "n1"))
+        for name in {path.name for top in base.directories.values() for path in Path(top).iterdir() if path.is_dir()}:
+            base.group(name).remove()
+        base.remove()
 
 
 def _is_spawner(pid: int, parent: int) -> bool:

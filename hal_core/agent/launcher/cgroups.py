@@ -51,6 +51,12 @@ class Cgroups:
     def group(self, key: str) -> Group:
         return Group(self, key)
 
+    def remove(self) -> None:
+        """Remove the base groups, when the last attempt is over for good."""
+        for directory in self.directories.values():
+            with suppress(OSError):
+                os.rmdir(directory)
+
     def _offer(self, controller: str, directory: str) -> None:
         try:
             os.makedirs(directory, 0o755, exist_ok=True)
@@ -109,7 +115,7 @@ class Group:
         for controller, settings in needed.items():
             if (path := self._path(controller)) is None:
                 continue
-            os.mkdir(path, 0o755)
+            os.makedirs(path, 0o755)
             for file, value in settings:
                 _write(f"{path}/{file.lstrip('?')}", value, is_optional=file.startswith("?"))
             descriptors.append(os.open(path + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))

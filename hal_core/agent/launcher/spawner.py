@@ -52,7 +52,7 @@ class Spawner:
         scripts = os.fsencode(f"{os.path.abspath(directory)}/{records.SCRIPTS}/")
         # Opened for both, so that it never fails for want of a reader: hints wait in the pipe for the next agent.
         self._hints = os.open(f"{directory}/hints", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._place = supervisor.Place(self._hints, cgroups.this_machine(directory), scripts)
+        self.place = supervisor.Place(self._hints, cgroups.this_machine(directory), scripts)
         self._boot_id = records.boot_id()
         self._children: dict[int, Child] = {}
         """By the descriptor of our end of the channel."""
@@ -241,7 +241,7 @@ class Spawner:
             self._listener.close()
             if self._agent is not None:
                 self._agent.close()
-            supervisor.supervise(channel, self._place)
+            supervisor.supervise(channel, self.place)
         except BaseException:  # noqa: BLE001 - it must not return into the loop of the spawner, whatever happened
             _log(traceback.format_exc())
         finally:
@@ -317,7 +317,7 @@ class Spawner:
         os.close(claim)
 
     def _kill_left(self, key: str, record: records.Record) -> None:
-        group = self._place.cgroups.group(key)
+        group = self.place.cgroups.group(key)
         if group.exists():
             group.kill()
             group.remove()
@@ -390,6 +390,7 @@ def main(directory: str) -> None:
     # Supervisors inherit the mask; it keeps a cancel that comes right after the fork for them.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     spawner.serve(listener)
+    spawner.place.cgroups.remove()
     os.unlink(path)
 
 
