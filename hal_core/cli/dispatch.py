@@ -47,6 +47,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "daemon": ("services", "Start the controller of a cluster"),
         "agent": ("services", "Start a node's agent"),
     },
+    "What if": {
+        "simulate": ("simulate", "Replay a trace: what would another policy have done?"),
+    },
     "Shell": {
         "completion": ("completion", "Print the completion script for bash, zsh or fish"),
     },
