@@ -5,9 +5,12 @@ An array is one record: its pending elements are ranges, and only elements that 
 
 from __future__ import annotations
 
+import math
+
 from hal_core.models.job import FINAL, DependencyKind, End, JobId, JobSpec, JobState, Owner, Shape
 from hal_core.models.node import NodeName
 from hal_core.models.placement import AttemptKey, Share
+from hal_core.models.plan import PendingJob
 from hal_core.models.ranges import Ranges, RangeSet, count_of
 
 ENDS_KEPT = 1000
@@ -105,6 +108,7 @@ class JobRecord:
         "priority",
         "queue_priority",
         "ready",
+        "row",
         "shape",
         "spec",
         "submit_time_s",
@@ -125,6 +129,8 @@ class JobRecord:
         self.is_met = not spec.dependencies
         """Dependencies were satisfied once (but for the elements in `blocked`); then they stay so."""
         self.is_queued = False
+        self.row: PendingJob | None = None
+        """The engine's view of it, made once and used pass after pass."""
         self.ready = RangeSet() if self.does_follow_elements else RangeSet(self.elements)
         self.blocked = RangeSet(self.elements) if self.does_follow_elements else RangeSet()
         """Elements that wait for the same element of another array (aftercorr)."""
@@ -184,6 +190,17 @@ class JobRecord:
             return JobState.PENDING
         worst = (JobState.FAILED, JobState.TIMEOUT, JobState.CANCELLED, JobState.COMPLETED)
         return next(state for state in worst if self.ended.get(state))
+
+    def pending_row(self) -> PendingJob:
+        """The engine's view of a queued job. Made anew only if an array's count or the priority changed."""
+        row = self.row
+        if row is None or (self.is_array and row.element_count != self.startable_count):
+            spec = self.spec
+            walltime_s = math.inf if spec.walltime_s is None else spec.walltime_s
+            row = self.row = PendingJob(
+                self.job_id, self.startable_count, self.shape, walltime_s, self.priority, self.submit_time_s
+            )
+        return row
 
     def attempt_of(self, index: int) -> int:
         """The number of the element's latest (or coming) attempt."""

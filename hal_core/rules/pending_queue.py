@@ -57,6 +57,6 @@ class PendingQueue:
     def set_priority(self, record: JobRecord, partition: Partition | None, priority: int) -> None:
         """Move the record to where its (new) priority puts it."""
         self.remove(record)
-        record.priority = priority
+        record.priority, record.row = priority, None
         record.queue_priority = (partition.priority if partition else 0) * _PARTITION_WEIGHT + priority
         self.update(record)

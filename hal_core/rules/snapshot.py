@@ -35,13 +35,8 @@ class StateSnapshot:
         jobs = self._state.jobs
         for _, job_id in self._state.queue:
             record = jobs[job_id]
-            spec = record.spec
-            if spec.begin_time_s > self.now_s:
-                continue
-            walltime_s = math.inf if spec.walltime_s is None else spec.walltime_s
-            yield PendingJob(
-                job_id, record.startable_count, record.shape, walltime_s, record.priority, record.submit_time_s
-            )
+            if record.spec.begin_time_s <= self.now_s:
+                yield record.pending_row()
 
     def running(self) -> Iterable[RunningJob]:
         return sorted(self._allocations(), key=_expected_end_order)

@@ -101,8 +101,14 @@ class _Pass:
                 promise_of[group] = promise
                 self.promised.append((job.job_id, promise))
                 if len(promise_of) == group_count:
-                    behind += queue
+                    if not self._is_full():
+                        behind += queue
+                    break
         return behind
+
+    def _is_full(self) -> bool:
+        """Nothing can start behind the promises, however long the queue is."""
+        return not any(self._room.most_cpus(nodes) for nodes in self._packing.group_nodes.values())
 
     def _running(self) -> Iterable[RunningJob]:
         """What runs, and what starts in this pass, in the order of expected ends."""
