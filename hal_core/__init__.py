@@ -110,7 +110,7 @@ if TYPE_CHECKING:
         Replica as Replica,
         Report as Report,
     )
-    from hal_core.rules.profile import Profile as Profile, profile_of as profile_of
+    from hal_core.rules.profile import Hold as Hold, Profile as Profile, profile_of as profile_of
     from hal_core.rules.timeline import (
         Promise as Promise,
         earliest_start as earliest_start,
@@ -143,7 +143,7 @@ _NAMES_BY_MODULE = {
     "planes": (
         "CloudProvider Engine Executor Instance LocalityProvider Observer Offer Options Predictor Replica Report"
     ),
-    "rules.profile": "Profile profile_of",
+    "rules.profile": "Hold Profile profile_of",
     "rules.timeline": "Promise earliest_start",
     "wire.agents": "AgentLink",
 }

@@ -15,19 +15,21 @@ from hal_core.models.job import Shape
 from hal_core.models.node import Node, PartitionName
 
 if TYPE_CHECKING:
-    from hal_core.models.plan import NodeColumns
+    from hal_core.models.plan import NodeColumns, RunningJob
 
 FIELD_BITS = 64
 FIELD_MASK = (1 << FIELD_BITS) - 1
 AMOUNT_MAX = (1 << FIELD_BITS - 2) - 1
 """Larger amounts are taken for this one; nothing has so much, and nothing can be given it."""
+NEVER = AMOUNT_MAX
+"""More CPUs than there are: a need that never fits."""
 ASKS_KEPT = 100_000
 
 
 class Ask:
     """A shape in packed form: what one node's part of it takes, by the class of the node, and which nodes may serve."""
 
-    __slots__ = ("mixed", "need_of", "node_count", "nodes", "shape")
+    __slots__ = ("mixed", "need_of", "node_count", "nodes", "pool_need", "shape")
 
     def __init__(self, shape: Shape, nodes: int, need_of: dict[int, int], mixed: frozenset[int]) -> None:
         self.shape = shape
@@ -36,6 +38,8 @@ class Ask:
         """The nodes of the partition, as bits."""
         self.need_of = need_of
         """By class of node; without those that can never serve."""
+        self.pool_need = need_of.get(0, NEVER) if nodes & 1 and shape.node_count == 1 else NEVER
+        """Of the one node, if the cluster has no other."""
         self.mixed = mixed
         """Classes of nodes where it depends on the row which types of GPU are taken."""
 
@@ -62,6 +66,8 @@ class Packing:
         """One node of each class: nodes of a class differ in nothing that a shape could ask for."""
         self.class_of: list[int] = []
         numbers_of: dict[tuple[object, ...], int] = {}
+        self.has_mixed = any(len(set(node.gpus)) > 1 for node in nodes)
+        """Whether any node has GPUs of several types."""
         for node in nodes:
             key = (node.cpu_count, node.memory_bytes, node.gpus, node.generic, node.features)
             number = numbers_of.setdefault(key, len(self.classes))
@@ -178,6 +184,9 @@ class Room:
 
     @classmethod
     def of_rows(cls, packing: Packing, base: list[int]) -> Room:
+        """From the rows of all nodes; -1 for one that is not available. Keeps the list."""
+        if len(base) == 1 and base[0] >= 0 and not packing.has_mixed:
+            return Pool(packing, base)
         numbers_of: dict[int, list[int]] = {}
         for number, row in enumerate(base):
             if row >= 0:
@@ -285,6 +294,24 @@ class Room:
             if row >= 0:
                 self._set(number, row, row + self._need(row, ask, -1))
 
+    def wait_for(self, ask: Ask, running: Iterable[RunningJob], now_s: float) -> float | None:
+        """Let what runs end, in the order given, until the ask fits: then. None: it never will.
+
+        What has ended by then is given back to this room.
+        """
+        packing, allowed, wanted = self._packing, ask.nodes, ask.node_count
+        fitting = self.fitting(ask)
+        time_s = now_s
+        for job in running:
+            if fitting.bit_count() >= wanted and job.expected_end_s > time_s:
+                break
+            time_s = max(time_s, job.expected_end_s)
+            self.give(job.node_numbers, packing.ask(job.shape))
+            for number in job.node_numbers:
+                if allowed >> number & 1 and not fitting >> number & 1 and self.count(number, ask):
+                    fitting |= 1 << number
+        return time_s if fitting.bit_count() >= wanted else None
+
     def _need(self, row: int, ask: Ask, count: int) -> int:
         """What so many elements take of the row, or, if the count is negative, give back to it."""
         node_class = row >> self._packing.class_shift
@@ -306,6 +333,63 @@ class Room:
             del rows[old]
         rows[new] = rows.get(new, 0) | bit
         self._moved[number] = new
+
+
+
+class Pool(Room):
+    """The room of a cluster that is a single node: one row, and no choice."""
+
+    __slots__ = ("_row_now",)
+
+    def __init__(self, packing: Packing, base: list[int]) -> None:
+        super().__init__(packing, base, {}, {})
+        self._row_now = base[0]
+
+    def copy(self) -> Room:
+        twin = Pool.__new__(Pool)
+        twin._packing, twin._base, twin._row_now = self._packing, self._base, self._row_now
+        return twin
+
+    @property
+    def row_count(self) -> int:
+        return 1
+
+    def most_cpus(self, nodes: int = -1) -> int:
+        return self._row_now & FIELD_MASK if nodes & 1 else 0
+
+    def fitting(self, ask: Ask, nodes: int = -1) -> int:
+        need, guards = ask.pool_need, self._packing.guards
+        return 1 if nodes & 1 and (self._row_now | guards) - need & guards == guards else 0
+
+    def choose(self, ask: Ask, nodes: int = -1) -> tuple[int, ...]:
+        return (0,) if self.fitting(ask, nodes) else ()
+
+    def take(self, numbers: Iterable[int], ask: Ask, count: int = 1) -> None:
+        self._row_now -= ask.pool_need * count
+
+    def give(self, numbers: Iterable[int], ask: Ask) -> None:
+        self._row_now += ask.pool_need
+
+    def settle(self) -> None:
+        self._base[0] = self._row_now
+
+    def wait_for(self, ask: Ask, running: Iterable[RunningJob], now_s: float) -> float | None:
+        ask_of, guards, need = self._packing.ask, self._packing.guards, ask.pool_need
+        row = self._row_now
+        time_s = now_s
+        fits = (row | guards) - need & guards == guards
+        for job in running:
+            if fits and job.expected_end_s > time_s:
+                break
+            if job.expected_end_s > time_s:
+                time_s = job.expected_end_s
+            row += ask_of(job.shape).pool_need
+            fits = (row | guards) - need & guards == guards
+        self._row_now = row
+        return time_s if fits else None
+
+    def _row(self, number: int) -> int:
+        return self._row_now
 
 
 def mask_of(numbers: Iterable[int]) -> int:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
 
 from hal_core.models.plan import RunningJob
-from hal_core.models.room import Ask, Room
+from hal_core.models.room import Ask, Pool, Room
 
 OVERDUE_S = 1.0
 """What has outlived everything that was expected of it is expected to end so soon."""
@@ -37,15 +37,24 @@ class Profile(Protocol):
         """False if a promise at that time certainly cannot be moved to an earlier one."""
         ...
 
-    def can_take(self, start_s: float, duration_s: float, ask: Ask, numbers: tuple[int, ...]) -> bool:
-        """Whether `take` would leave room everywhere."""
+    def take_if_possible(self, holds: Sequence[Hold]) -> list[bool]:
+        """Take them one after the other, each if there is room for it all the time. Says which were taken."""
         ...
+
+
+class Hold(NamedTuple):
+    """Nodes that are promised for a while."""
+
+    start_s: float
+    duration_s: float
+    ask: Ask
+    node_numbers: tuple[int, ...]
 
 
 def profile_of(room: Room, running: Iterable[RunningJob], now_s: float) -> Profile:
     """`room` is what is free now; `running` is in the order of expected ends."""
     ends = ((max(job.expected_end_s, now_s + OVERDUE_S), job) for job in running)
-    if room.node_count == 1:
+    if isinstance(room, Pool):
         return PoolProfile(room, ends, now_s)
     return NodesProfile(room, ends, now_s)
 
@@ -53,19 +62,17 @@ def profile_of(room: Room, running: Iterable[RunningJob], now_s: float) -> Profi
 class PoolProfile:
     """The profile of a single node: at each step one row, with its guard bits set."""
 
-    def __init__(self, room: Room, ends: Iterable[tuple[float, RunningJob]], now_s: float) -> None:
+    def __init__(self, room: Pool, ends: Iterable[tuple[float, RunningJob]], now_s: float) -> None:
         packing = room.packing
         self._guards = guards = packing.guards
-        self._class = packing.class_of[0]
+        ask_of = packing.ask
         self.step_count = 0
-        free = room.row_of(0)
-        is_available = free >= 0
-        free = free | guards if is_available else guards
+        free = room.row_of(0) | guards
         self._times, self._free = times, values = [now_s], [free]
-        for end_s, job in ends if is_available else ():
+        for end_s, job in ends:
             if end_s == math.inf:
                 break
-            free += packing.ask(job.shape).need_of.get(self._class, 0)
+            free += ask_of(job.shape).pool_need
             if end_s == times[-1]:
                 values[-1] = free
             else:
@@ -73,9 +80,7 @@ class PoolProfile:
                 values.append(free)
 
     def earliest(self, ask: Ask, duration_s: float) -> tuple[float, tuple[int, ...]] | None:
-        need = self._need(ask)
-        if need is None:
-            return None
+        need = ask.pool_need
         guards, times, free = self._guards, self._times, self._free
         count, at = len(times), 0
         while at < count:
@@ -94,13 +99,13 @@ class PoolProfile:
         return None
 
     def take(self, start_s: float, duration_s: float, ask: Ask, numbers: tuple[int, ...]) -> None:
-        self._move(start_s, duration_s, -self._known_need(ask))
+        self._move(start_s, duration_s, -ask.pool_need)
 
     def give(self, start_s: float, duration_s: float, ask: Ask, numbers: tuple[int, ...]) -> None:
-        self._move(start_s, duration_s, self._known_need(ask))
+        self._move(start_s, duration_s, ask.pool_need)
 
     def can_improve(self, start_s: float, ask: Ask) -> bool:
-        need, guards = self._known_need(ask), self._guards
+        need, guards = ask.pool_need, self._guards
         for time_s, free in zip(self._times, self._free, strict=True):
             if time_s >= start_s:
                 return False
@@ -108,21 +113,46 @@ class PoolProfile:
                 return True
         return False
 
-    def can_take(self, start_s: float, duration_s: float, ask: Ask, numbers: tuple[int, ...]) -> bool:
-        need, guards = self._need(ask), self._guards
-        if need is None:
-            return False
-        end_s = start_s + duration_s
-        first = bisect_right(self._times, start_s) - 1
-        stop = bisect_left(self._times, end_s)
+    def take_if_possible(self, holds: Sequence[Hold]) -> list[bool]:
+        if self._take_all(holds):
+            return [True] * len(holds)
+        answers = []
+        for hold in holds:
+            answers.append(self._can_take(hold))
+            if answers[-1]:
+                self.take(hold.start_s, hold.duration_s, hold.ask, hold.node_numbers)
+        return answers
+
+    def _take_all(self, holds: Sequence[Hold]) -> bool:
+        """All at once, by one merge of times; nothing is changed if there is not room for all."""
+        changes: dict[float, int] = {}
+        for hold in holds:
+            start_s, end_s = hold.start_s, hold.start_s + hold.duration_s
+            need = hold.ask.pool_need
+            changes[start_s] = changes.get(start_s, 0) - need
+            if end_s < math.inf:
+                changes[end_s] = changes.get(end_s, 0) + need
+        guards, old = self._guards, dict(zip(self._times, self._free, strict=True))
+        times = sorted({*old, *changes})
+        values: list[int] = []
+        free = shift = 0
+        for time_s in times:
+            free = old.get(time_s, free)
+            shift += changes.get(time_s, 0)
+            value = free + shift
+            if value & guards != guards:
+                return False
+            values.append(value)
+        self.step_count += len(times)
+        self._times, self._free = times, values
+        return True
+
+    def _can_take(self, hold: Hold) -> bool:
+        need, guards = hold.ask.pool_need, self._guards
+        first = bisect_right(self._times, hold.start_s) - 1
+        stop = bisect_left(self._times, hold.start_s + hold.duration_s)
         self.step_count += stop - first
         return all((self._free[at] - need) & guards == guards for at in range(first, max(stop, first + 1)))
-
-    def _need(self, ask: Ask) -> int | None:
-        return ask.need_of.get(self._class) if ask.nodes & 1 and ask.node_count == 1 else None
-
-    def _known_need(self, ask: Ask) -> int:
-        return ask.need_of[self._class]
 
     def _move(self, start_s: float, duration_s: float, change: int) -> None:
         first = self._split(start_s)
@@ -189,10 +219,16 @@ class NodesProfile:
     def can_improve(self, start_s: float, ask: Ask) -> bool:
         return self._times[0] < start_s
 
-    def can_take(self, start_s: float, duration_s: float, ask: Ask, numbers: tuple[int, ...]) -> bool:
-        if len(numbers) != ask.node_count:
-            return False
-        return all(room.count(number, ask) for room in self._between(start_s, duration_s) for number in numbers)
+    def take_if_possible(self, holds: Sequence[Hold]) -> list[bool]:
+        answers = []
+        for hold in holds:
+            rooms = self._between(hold.start_s, hold.duration_s)
+            numbers, ask = hold.node_numbers, hold.ask
+            is_whole = len(numbers) == ask.node_count
+            answers.append(is_whole and all(room.count(number, ask) for room in rooms for number in numbers))
+            for room in rooms if answers[-1] else ():
+                room.take(numbers, ask)
+        return answers
 
     def _between(self, start_s: float, duration_s: float) -> list[Room]:
         first = self._split(start_s)

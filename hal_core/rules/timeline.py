@@ -31,18 +31,8 @@ def earliest_start(room: Room, running: Iterable[RunningJob], ask: Ask, now_s: f
     pass has started already.
     """
     later = room.copy()
-    packing, allowed, wanted = room.packing, ask.nodes, ask.node_count
-    fitting = later.fitting(ask)
-    time_s = now_s
-    for job in running:
-        if fitting.bit_count() >= wanted and job.expected_end_s > time_s:
-            break
-        time_s = max(time_s, job.expected_end_s)
-        later.give(job.node_numbers, packing.ask(job.shape))
-        for number in job.node_numbers:
-            if allowed >> number & 1 and not fitting >> number & 1 and later.count(number, ask):
-                fitting |= 1 << number
-    if fitting.bit_count() < wanted:
+    time_s = later.wait_for(ask, running, now_s)
+    if time_s is None:
         return None
     chosen = later.choose(ask)
     later.take(chosen, ask)

@@ -13,7 +13,7 @@ import itertools
 import math
 from collections.abc import Iterator
 
-from hal_core import Ask, JobId, PendingJob, Plan, Profile, Reserve, Snapshot, Start, profile_of
+from hal_core import Ask, Hold, JobId, PendingJob, Plan, Profile, Reserve, Snapshot, Start, profile_of
 
 
 class Conservative:
@@ -51,37 +51,42 @@ class _Pass:
     def run(self, queue: Iterator[PendingJob]) -> None:
         jobs = list(queue)
         kept = self._take_promises(jobs)
+        now_s, has_released = self._now_s, self._snapshot.has_released
         for job in jobs:
             if self._profile.step_count > self._budget_steps:
                 self._keep_rest(kept)
                 return
             self.depth += 1
-            ask = self._packing.ask(job.shape)
             reserve = kept.pop(job.job_id, None)
+            if reserve is not None and not has_released and reserve.start_time_s > now_s:
+                self.reserves.append(reserve)
+                continue
+            ask = self._packing.ask(job.shape)
             if reserve is not None:
                 self._improve(job, ask, reserve)
             else:
                 self._place(job, ask, job.element_count)
 
     def _take_promises(self, jobs: list[PendingJob]) -> dict[JobId, Reserve]:
-        """Put into the profile what was promised and still holds: earlier promises first, as they were made to fit."""
-        kept: dict[JobId, Reserve] = {}
-        promised, profile = self._promised, self._profile
-        found = [(promised[job.job_id], job) for job in jobs if job.job_id in promised] if promised else []
-        for reserve, job in found:
-            ask = self._packing.ask(job.shape)
-            start_s = reserve.start_time_s
-            is_due = start_s >= self._now_s
-            if is_due and profile.can_take(start_s, job.expected_s, ask, reserve.node_numbers):
-                profile.take(start_s, job.expected_s, ask, reserve.node_numbers)
-                kept[job.job_id] = reserve
-        return kept
+        """Put into the profile what was promised and still holds."""
+        promised, ask_of, now_s = self._promised, self._packing.ask, self._now_s
+        if not promised:
+            return {}
+        kept: list[Reserve] = []
+        holds: list[Hold] = []
+        for job in jobs:
+            reserve = promised.get(job.job_id)
+            if reserve is not None and reserve.start_time_s >= now_s:
+                kept.append(reserve)
+                holds.append(Hold(reserve.start_time_s, job.expected_s, ask_of(job.shape), reserve.node_numbers))
+        taken = self._profile.take_if_possible(holds)
+        return {reserve.job_id: reserve for reserve, is_taken in zip(kept, taken, strict=True) if is_taken}
 
     def _improve(self, job: PendingJob, ask: Ask, reserve: Reserve) -> None:
         """Keep the promise, or exchange it for an earlier one."""
         profile, start_s = self._profile, reserve.start_time_s
         if start_s > self._now_s:
-            if not (self._snapshot.has_released and profile.can_improve(start_s, ask)):
+            if not profile.can_improve(start_s, ask):
                 self.reserves.append(reserve)
                 return
             profile.give(start_s, job.expected_s, ask, reserve.node_numbers)
