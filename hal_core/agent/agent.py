@@ -50,7 +50,7 @@ class Agent:
         options.state_directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         self._lock = _lock(str(options.state_directory / "agent.lock"))
         self._machine = inspect_machine(options)
-        self._book = Book(options.state_directory, self._machine.boot_id)
+        self._book = Book(options.state_directory)
         self._spawner = SpawnerLink(options.state_directory)
         self._session: FrameStream | None = None
         self._reported: dict[AttemptKey, PartStatus] = {}
@@ -167,7 +167,8 @@ class Agent:
                 continue
             if self._spawner.pending or self._spawner.cancels:
                 name = str(key)
-                self._spawner.pending.pop(name, None)
+                if status.start_time_s or status.end:  # Until then it may still need to be ordered.
+                    self._spawner.pending.pop(name, None)
                 if status.end is not None:
                     self._spawner.cancels.pop(name, None)
             # Without a start there is nothing to tell yet but that it is known, which is told at the Hello.

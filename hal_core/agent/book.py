@@ -19,7 +19,7 @@ from hal_core.models.placement import AttemptKey
 class Book:
     """The records below one state directory, which is created as needed."""
 
-    def __init__(self, directory: Path, boot_id: str) -> None:
+    def __init__(self, directory: Path) -> None:
         # Jobs of other users pass through to read their own script: searchable, but not readable.
         modes = {directory: 0o711, directory / records.CLAIMS: 0o700, directory / records.SCRIPTS: 0o711}
         for path, mode in modes.items():
@@ -31,7 +31,6 @@ class Book:
         if not stat.S_ISFIFO(self.hints.lstat().st_mode):
             raise FileExistsError(f"{self.hints} is not a FIFO; remove it")
         self._claims = os.open(directory / records.CLAIMS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._boot_id = boot_id
         self._epoch_path = directory / "epoch"
         self.epoch = int(self._epoch_path.read_text(encoding="ascii")) if self._epoch_path.exists() else 0
 
@@ -56,15 +55,12 @@ class Book:
         return [_key(name) for name in os.listdir(self._claims) if records.is_key(name)]
 
     def status(self, key: AttemptKey) -> PartStatus | None:
-        """What the record says; None if there is none, or if the attempt was claimed but certainly never started."""
+        """What the record says, also of an attempt that was claimed and may yet begin; None if there is no record."""
         record = records.read_named(self._claims, str(key))
         if record is None:
             return None
         if record.end is not None:
             return PartStatus(key, record.start_time_s, record.end.end_time_s, _end(record.end))
-        is_untouched = record.start_time_s is None and not record.supervisor_pid and not record.is_damaged
-        if is_untouched and record.boot_id == self._boot_id:
-            return None
         return PartStatus(key, record.start_time_s)
 
     def forget(self, key: AttemptKey) -> bool:

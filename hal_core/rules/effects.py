@@ -19,7 +19,7 @@ from hal_core.models.event import (
     OrphanFound,
     PartEnded,
 )
-from hal_core.models.job import JobState, Spread
+from hal_core.models.job import Spread
 from hal_core.models.placement import AttemptKey
 from hal_core.models.ranges import members
 
@@ -42,8 +42,7 @@ def effects_of(state: State, event: Event) -> list[Effect]:
             return [effect for index in members(elements) for effect in _cancels(active[index], f"cancelled by {by}")]
         case PartEnded(key=key, node=node):
             activity = state.activity(key)
-            is_bad = activity and activity.end and activity.end.state is not JobState.COMPLETED
-            rest = _cancels(activity, "another part of the gang failed") if activity and is_bad else []
+            rest = _cancels(activity, "another part of the gang failed") if activity and activity.has_failed else []
             return [Forget(node, key), *rest]
         case OrphanFound(node=node, key=key, is_ended=is_ended):
             return [Forget(node, key)] if is_ended else [CancelPart(node, CancelOrder(key, 0.0, "not wanted here"))]
@@ -70,7 +69,7 @@ def outstanding_on(state: State, node: str) -> list[Effect]:
     """What a node that (re)joins must be told: launches that it may not have got, and ends that were asked for."""
     effects: list[Effect] = []
     for activity in list(state.on_node.get(node, {}).values()):
-        if activity.cancel is not None or activity.end is not None:
+        if activity.cancel is not None or activity.has_failed:
             effects += [effect for effect in _cancels(activity, "its end was asked for") if effect.node == node]
         elif activity.is_launched and node not in activity.parts_started and node in activity.parts_left:
             effects += [effect for effect in _launches(activity) if effect.node == node]

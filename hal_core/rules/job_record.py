@@ -51,7 +51,7 @@ class Activity:
         self.parts_started: set[NodeName] = set()
         self.parts_left: set[NodeName] = {share.node for share in shares if self.has_part(share.node)}
         self.end: End | None = None
-        """The first bad end among the gang's parts."""
+        """The first bad end among the gang's parts, or a good one while there is none."""
         self.cancel: tuple[str, bool, str] | None = None
         """(by whom, whether to requeue, detail) once its end was asked for."""
 
@@ -62,6 +62,11 @@ class Activity:
     def has_part(self, node: NodeName) -> bool:
         """Whether the attempt has, or had, processes on that node: a command run once per job has them on the first."""
         return self.record.spec.spread.value != "job" or node == self.shares[0].node
+
+    @property
+    def has_failed(self) -> bool:
+        """A part ended badly, so the others are to end as well."""
+        return self.end is not None and self.end.state is not JobState.COMPLETED
 
     @property
     def is_cancelled(self) -> bool:

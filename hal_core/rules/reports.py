@@ -24,7 +24,7 @@ from hal_core.models.event import (
     PartEnded,
     PartStarted,
 )
-from hal_core.models.job import End, EndKind, JobState
+from hal_core.models.job import End, EndKind
 from hal_core.models.message import NodeLost, NodeReported, NodeSilent, PartsChanged, PartStatus, StagingFailed
 from hal_core.models.node import Node, NodeName, NodeStatus
 from hal_core.models.placement import AttemptKey
@@ -81,7 +81,7 @@ def _end_part(activity: Activity, part: _PartEnd, now_s: float, gone: Set[NodeNa
     """A part is over: the whole attempt is, if it was the last one but for those in `gone`, or if none was launched."""
     if activity.is_launched and activity.parts_left - {part.node} - gone:
         return PartEnded(now_s, activity.key, part.node, part.end)
-    whole = activity.end if activity.end is not None and activity.end.state is not JobState.COMPLETED else part.end
+    whole = activity.end if activity.end is not None and activity.has_failed else part.end
     if activity.cancel is not None:
         by, does_requeue, detail = activity.cancel
         if does_requeue:
@@ -129,7 +129,7 @@ def _silent_end(activity: Activity, node: NodeName) -> End | None:
         return End(EndKind.NODE_LOST, detail="the node has no record of it any more")
     if activity.cancel is not None:
         return End(EndKind.CANCELLED)
-    return None if activity.end is None else End(EndKind.GANG_FAILED)
+    return End(EndKind.GANG_FAILED) if activity.has_failed else None
 
 
 def _missing(declared: Node, offered: Node) -> str:
@@ -190,7 +190,7 @@ def _is_hit(activity: Activity, node: NodeName, gone: Set[NodeName]) -> bool:
     part of its own may hold processes that the command started there."""
     if node in activity.parts_left:
         return True
-    is_ending = bool(gone) or (activity.end is not None and activity.end.state is not JobState.COMPLETED)
+    is_ending = bool(gone) or activity.has_failed
     return not is_ending and not activity.has_part(node)
 
 

@@ -1,4 +1,1 @@
-"""Long searches for trouble: `.venv/bin/python -m tests.campaigns.NAME [--json]`.
-
-Each has a short version for every day, as a test.
-"""
+"""Long checks, started by hand: they take minutes and data that is not part of the project."""

@@ -24,7 +24,7 @@ SERVICES = ("launcher/__main__.py", "keeper.py", "/hal ", "hal_core")
 """What may be running when no job is."""
 
 PAGE = 5000
-EXPECTED = {EndKind.EXITED, EndKind.CANCELLED, EndKind.SUPERVISOR_LOST, EndKind.GANG_FAILED}
+EXPECTED = {EndKind.EXITED, EndKind.CANCELLED, EndKind.SUPERVISOR_LOST}
 """How jobs of this load may end: the script itself exits with 0."""
 
 

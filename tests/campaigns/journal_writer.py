@@ -1,7 +1,8 @@
 """The program whose power is cut: appends events to a journal and says on standard output what was acknowledged.
 
 `python -m tests.campaigns.journal_writer DIRECTORY SEED APPENDS [VARIANT]`. `epoch N` and `sequence N` are lines of
-its own, written when HAL would answer. VARIANT breaks a promise on purpose, so that a test can show that it would see.
+its own, written when HAL would answer. VARIANT is `never_reopened`, or breaks a promise on purpose, so that a test
+can show that it would see.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tests.support.journal_events import Digest, events_between
 
 CHECKPOINT_COMMITS = 25
 """Far more often than the journal does it, to see what it does in a short time."""
-VARIANTS = ("as_it_is", "commits_not_synced", "nothing_synced", "answered_early")
+VARIANTS = ("as_it_is", "commits_not_synced", "nothing_synced", "answered_early", "never_reopened")
 
 
 class OftenCheckpointed(sqlite3.Connection):
@@ -75,7 +76,7 @@ def write(directory: Path, dice: random.Random, append_count: int, variant: str)
     while left > 0:
         journal = Journal.open(directory, file_system, connecting)
         say(f"epoch {journal.epoch}")
-        for _ in range(dice.randint(1, left)):
+        for _ in range(left if variant == "never_reopened" else dice.randint(1, left)):
             left -= 1
             first = journal.sequence + 1
             events = events_between(first, first + dice.choice((1, 1, 2, 5, 40)) - 1)

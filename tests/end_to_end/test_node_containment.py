@@ -334,7 +334,7 @@ def test_agent_without_root_says_so_and_refuses_other_users(open_directory: Path
         assert accepted is not None
         assert accepted.exit_code == 3
 
-    as_user(lambda: Book(state, "boot"))
+    as_user(lambda: Book(state))
     assert os.waitpid(children.pop(), 0)[1] == 0
     try:
         spawner = as_user(lambda: spawner_main(str(state)))
@@ -352,6 +352,6 @@ def test_agent_without_root_says_so_and_refuses_other_users(open_directory: Path
 
 def test_state_of_the_agent_is_closed_to_others(tmp_path: Path) -> None:
     """Modes of everything below the state directory, without a running agent."""
-    Book(tmp_path / "n1", "boot")
+    Book(tmp_path / "n1")
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "n1").iterdir()}
     assert modes == {"claims": 0o700, "scripts": 0o711, "hints": 0o600}

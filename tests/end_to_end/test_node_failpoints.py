@@ -61,6 +61,26 @@ async def test_an_attempt_whose_supervisor_begins_after_a_change_of_spawners_can
         assert status.end.kind is EndKind.CANCELLED
 
 
+async def test_an_attempt_that_was_claimed_and_not_begun_is_told_of_and_can_be_cancelled(tmp_path: Path) -> None:
+    """Otherwise the daemon ends it as never launched, and the claim stays for ever, or is begun after all."""
+    async with real_node(tmp_path) as node:
+        hit = arm(node, "spawner.claims_durable", "STOP")
+        await restart(node)
+        await node.executor.launch(N1, [given := order(1, "exit 0", directory=tmp_path)])
+        spawner = await reached(node, hit)
+        known = len(node.reports.nodes)
+        node.kill(node.agent_pid)
+        node.kill(spawner)
+        node.start_agent()
+        await node.connected(known + 1)
+        assert [part.key for part in node.reports.nodes[-1].parts] == [given.key]
+        await node.executor.cancel(N1, [CancelOrder(given.key, 5.0)])
+        status = await node.reports.end_of(given.key)
+        assert status.start_time_s is None
+        assert status.end is not None
+        assert status.end.kind is EndKind.CANCELLED
+
+
 async def test_an_attempt_whose_supervisor_dies_after_a_change_of_spawners_ends(tmp_path: Path) -> None:
     async with real_node(tmp_path) as node:
         hit = arm(node, "supervisor.begun", "STOP")

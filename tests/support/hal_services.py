@@ -26,6 +26,8 @@ class HalServices(HalCluster):
     services: dict[str, int] = attrs.field(factory=dict, init=False)
     memory: str = "8G"
     """Of each node."""
+    extra_environment: dict[str, str] = attrs.field(factory=dict, init=False)
+    """For services that are started from now on."""
 
     def start_processes(self) -> None:
         self.configuration.write_text(self._configuration_text())
@@ -40,7 +42,8 @@ class HalServices(HalCluster):
             words = ["daemon", str(self.configuration)]
         else:
             words = ["agent", str(self.configuration), "--node", name]
-        pid = self.tree.start([*hal_command(), *words], self.log_of(name), self.environment, directory=self.directory)
+        environment = {**self.environment, **self.extra_environment}
+        pid = self.tree.start([*hal_command(), *words], self.log_of(name), environment, directory=self.directory)
         self.services[name] = pid
         if name == DAEMON:
             self.service = pid

@@ -179,6 +179,22 @@ def test_a_bad_end_after_a_good_one_counts(world):
     assert world.ended(key.job_id) == BAD
 
 
+def test_a_part_whose_order_was_lost_is_launched_again_although_the_other_ended_well(world):
+    """Found by killing an agent at the moment that it got the order."""
+    job_id = world.submit(**GANG)
+    world.plan()
+    key = world.activity(job_id).key
+    world.nodes[N1].orders.clear()
+    world.deliver("n0")
+    world.finish("n0", key, OK)
+    world.report("n0", key)
+    world.join("n1")
+    world.settle()
+    world.end(key)
+    assert world.ended(job_id) == OK
+    assert world.launch_count == {(N0, key): 1, (N1, key): 1}
+
+
 def test_a_command_that_runs_once_has_one_part(world):
     job_id = world.submit(node_count=2, task_count=2)
     world.plan()
