@@ -53,23 +53,24 @@ class Hold(NamedTuple):
 
 def profile_of(room: Room, running: Iterable[RunningJob], now_s: float) -> Profile:
     """`room` is what is free now; `running` is in the order of expected ends."""
-    ends = ((max(job.expected_end_s, now_s + OVERDUE_S), job) for job in running)
     if isinstance(room, Pool):
-        return PoolProfile(room, ends, now_s)
-    return NodesProfile(room, ends, now_s)
+        return PoolProfile(room, running, now_s)
+    return NodesProfile(room, running, now_s)
 
 
 class PoolProfile:
     """The profile of a single node: at each step one row, with its guard bits set."""
 
-    def __init__(self, room: Pool, ends: Iterable[tuple[float, RunningJob]], now_s: float) -> None:
+    def __init__(self, room: Pool, running: Iterable[RunningJob], now_s: float) -> None:
         packing = room.packing
         self._guards = guards = packing.guards
         ask_of = packing.ask
         self.step_count = 0
         free = room.row_of(0) | guards
         self._times, self._free = times, values = [now_s], [free]
-        for end_s, job in ends:
+        soonest_s = now_s + OVERDUE_S
+        for job in running:
+            end_s = job.expected_end_s if job.expected_end_s > soonest_s else soonest_s
             if end_s == math.inf:
                 break
             free += ask_of(job.shape).pool_need
@@ -176,11 +177,13 @@ class PoolProfile:
 class NodesProfile:
     """The profile of many nodes: at each step a room."""
 
-    def __init__(self, room: Room, ends: Iterable[tuple[float, RunningJob]], now_s: float) -> None:
+    def __init__(self, room: Room, running: Iterable[RunningJob], now_s: float) -> None:
         packing = room.packing
         self.step_count = 0
         self._times, self._rooms = times, rooms = [now_s], [room.copy()]
-        for end_s, job in ends:
+        soonest_s = now_s + OVERDUE_S
+        for job in running:
+            end_s = job.expected_end_s if job.expected_end_s > soonest_s else soonest_s
             if end_s == math.inf:
                 break
             if end_s != times[-1]:

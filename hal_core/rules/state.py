@@ -176,6 +176,7 @@ class State:
     def link(self, record: JobRecord) -> None:
         """Make an unfinished job known to everything that looks jobs up. Also used when a dump is loaded."""
         spec = record.spec
+        record.shape = self._shared_parts.share_shape(record.shape)
         self.jobs[record.job_id] = record
         self.pending_count += record.pending_count
         self.unfinished_by_name.setdefault((record.owner.uid, spec.name), set()).add(record.job_id)

@@ -1,0 +1,57 @@
+"""Why a job waits, as data: what holds it, what stands before it, when it would start, and what would help."""
+
+from __future__ import annotations
+
+import attrs
+
+from hal_core.models.job import JobId
+from hal_core.models.node import NodeName
+
+
+@attrs.frozen
+class PriorityTerm:
+    """One part of the number that orders the queue. The terms add up to it."""
+
+    name: str
+    value: int
+
+
+@attrs.frozen
+class Constraint:
+    """What is short, by name and amount: `fitting` of the partition's nodes have enough of it now, `needed` must."""
+
+    resource: str
+    asked: str
+    fitting: int
+    needed: int
+    text: str
+
+
+@attrs.frozen
+class Suggestion:
+    """A change that starts the job sooner. Not a guess: the engine was run on a copy of the state with it."""
+
+    option: str
+    """As it would be given to `hal submit`: `--time=30m`."""
+    text: str
+    start_time_s: float
+
+
+@attrs.frozen
+class Explanation:
+    """The answer to `hal explain`. Times hold if nothing else comes in and jobs run to their limits."""
+
+    job_id: JobId
+    state: str
+    reason: str
+    text: str
+    priority: tuple[PriorityTerm, ...]
+    ahead_count: int
+    ahead: tuple[JobId, ...]
+    """The first few that stand before it in the queue."""
+    constraint: Constraint | None = None
+    start_time_s: float | None = None
+    nodes: tuple[NodeName, ...] = ()
+    why_not: str = ""
+    """Why no start time can be given."""
+    suggestions: tuple[Suggestion, ...] = ()

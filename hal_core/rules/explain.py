@@ -1,0 +1,154 @@
+"""Why a job waits: the binding constraint by name and amount, what stands before it, and changes that would help.
+
+Each suggestion is verified: the engine plans forward on a copy of the state in which the job asks for the changed
+thing, and only what then starts sooner is told. The looking (`explain`) is quick and needs the live state; the
+verifying (`verified`) works on an excerpt and may run elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+import attrs
+
+from hal_core.models.explanation import Constraint, Explanation, PriorityTerm, Suggestion
+from hal_core.models.job import JobId, JobSpec, Shape
+from hal_core.models.node import Node, PartitionName
+from hal_core.rules.forecast import Engine, Excerpt, forecast
+from hal_core.rules.state import State
+from hal_core.rules.waiting import Waiting
+
+if TYPE_CHECKING:
+    from hal_core.rules.job_record import JobRecord
+
+AHEAD_SHOWN = 5
+SUGGESTIONS_MAX = 3
+GAIN_S_MIN = 1.0
+"""A change that gains less is not worth telling."""
+
+
+def explain(state: State, record: JobRecord, now_s: float) -> Explanation:
+    """All but the times, from the live state."""
+    reason = Waiting(state, now_s).reason(record)
+    partition = state.partitions.get(record.spec.partition)
+    base = partition.priority if partition else 0
+    ahead = list(_ahead(state, record)) if record.is_queued else []
+    return Explanation(
+        job_id=record.job_id,
+        state=record.state.value,
+        reason=reason.kind if reason else "",
+        text=reason.text if reason else "nothing of it waits",
+        priority=(PriorityTerm(f"partition {record.spec.partition}", base), PriorityTerm("job", record.priority)),
+        ahead_count=len(ahead),
+        ahead=tuple(ahead[:AHEAD_SHOWN]),
+        constraint=constraint(state, record) if record.is_queued else None,
+    )
+
+
+def _ahead(state: State, record: JobRecord) -> Iterator[JobId]:
+    for _, job_id in state.queue:
+        if job_id == record.job_id:
+            return
+        yield job_id
+
+
+def constraint(state: State, record: JobRecord) -> Constraint | None:
+    """The resource that the fewest nodes have enough of; None if enough nodes have room for everything."""
+    shape, table = record.shape, state.table
+    numbers = state.partition_numbers.get(shape.partition, [])
+    if sum(table.room_count(number, shape) > 0 for number in numbers) >= shape.node_count:
+        return None
+    resource, asked, fitting = min(_fitting(state, shape, numbers), key=itemgetter(2))
+    if fitting >= shape.node_count:
+        text = f"no {shape.node_count} of {len(numbers)} nodes have all that it asks for at the same time"
+        return Constraint("combination", "all of it together", 0, shape.node_count, text)
+    where = f"on {shape.node_count} nodes" if shape.node_count > 1 else "on a node"
+    text = (
+        f"it asks for {asked} {where}; {fitting} of {len(numbers)} nodes of partition {shape.partition} have that now"
+    )
+    return Constraint(resource, asked, fitting, shape.node_count, text)
+
+
+def _fitting(state: State, shape: Shape, numbers: Sequence[int]) -> Iterator[tuple[str, str, int]]:
+    """(resource, what is asked of it, how many nodes have that now), each looked at alone."""
+    table = state.table
+    up = [number for number in numbers if table.is_available[number]]
+    yield "nodes", "a place", len(up)
+    yield "cpus", f"{shape.cpus} free CPUs", sum(table.free_cpus[n] >= shape.cpus for n in up)
+    if shape.memory_bytes:
+        asked = f"{shape.memory_bytes / 2**30:.3g} GiB of free memory"
+        yield "memory", asked, sum(table.free_memory_bytes[n] >= shape.memory_bytes for n in up)
+    if shape.gpus:
+        asked = f"{shape.gpus} free {shape.gpu_type} GPUs".replace("  ", " ")
+        yield "gpus", asked, sum(_free_gpus(state, n, shape) >= shape.gpus for n in up)
+    for name, count in shape.generic:
+        yield name, f"{count} free {name}", sum(table.free_generic[n].get(name, 0) >= count for n in up)
+    if shape.is_exclusive:
+        yield "exclusive", "nothing else", sum(not table.allocation_count[n] for n in up)
+    for feature in shape.features:
+        yield "feature", f"the feature {feature}", sum(feature in table.nodes[n].features for n in up)
+
+
+def _free_gpus(state: State, number: int, shape: Shape) -> int:
+    free = state.table.free_gpus[number]
+    return free.get(shape.gpu_type, 0) if shape.gpu_type else sum(free.values())
+
+
+def verified(explanation: Explanation, part: Excerpt, engine: Engine, now_s: float) -> Explanation:
+    """With the start that the engine foresees, and the changes that it would start sooner with."""
+    found = forecast(part, engine, now_s)
+    explanation = attrs.evolve(explanation, start_time_s=found.start_time_s, nodes=found.nodes, why_not=found.why_not)
+    if explanation.reason not in ("resources", "priority"):
+        return explanation
+    latest_s = float("inf") if found.start_time_s is None else found.start_time_s - GAIN_S_MIN
+    better: list[Suggestion] = []
+    for option, text, spec in _changes(State.load(part.content), part.job_id, now_s):
+        start_s = forecast(part, engine, now_s, spec).start_time_s
+        if start_s is not None and start_s <= latest_s:
+            better.append(Suggestion(option, text, start_s))
+    better.sort(key=lambda suggestion: suggestion.start_time_s)
+    return attrs.evolve(explanation, suggestions=tuple(better[:SUGGESTIONS_MAX]))
+
+
+def _changes(state: State, job_id: JobId, now_s: float) -> Iterator[tuple[str, str, JobSpec]]:
+    """Small changes worth trying, one for each thing that the job asks for."""
+    record = state.jobs[job_id]
+    spec, shape, table = record.spec, record.shape, state.table
+    here = [n for n in state.partition_numbers.get(shape.partition, []) if table.is_available[n]]
+    if spec.node_count > 1:
+        count = spec.node_count - 1
+        tasks = max(1, spec.task_count * count // spec.node_count)
+        yield f"--nodes={count}", "one node less", attrs.evolve(spec, node_count=count, task_count=tasks)
+    most_cpus = max((table.free_cpus[n] for n in here), default=0)
+    each = most_cpus * spec.cpus_per_task // shape.cpus
+    if 0 < each < spec.cpus_per_task:
+        yield f"--cpus-per-task={each}", "fewer CPUs for each task", attrs.evolve(spec, cpus_per_task=each)
+    most_bytes = max((table.free_memory_bytes[n] for n in here), default=0) >> 20 << 20
+    if 0 < most_bytes < shape.memory_bytes:
+        changed = attrs.evolve(spec, memory_bytes_per_node=most_bytes)
+        yield f"--mem={most_bytes >> 20}M", "no more memory than is free now", changed
+    for hole_s in sorted({int(time_s - now_s) for _, time_s in state.reserves if time_s - now_s >= 60})[:2]:
+        if spec.walltime_s is None or hole_s < spec.walltime_s:
+            text = "a time limit that ends before the next promised start"
+            yield f"--time={hole_s // 60}", text, attrs.evolve(spec, walltime_s=float(hole_s // 60 * 60))
+    if spec.is_exclusive:
+        yield "without --exclusive", "nodes shared with other jobs", attrs.evolve(spec, is_exclusive=False)
+    if spec.features:
+        text = f"nodes without {', '.join(spec.features)}"
+        yield "without --constraint", text, attrs.evolve(spec, features=())
+    for name, partition in state.partitions.items():
+        limit_s = partition.walltime_s_max
+        too_long = limit_s is not None and (spec.walltime_s is None or spec.walltime_s > limit_s)
+        if name != spec.partition and not too_long and _could_hold(state, name, shape):
+            yield f"--partition={name}", "another partition", attrs.evolve(spec, partition=name)
+
+
+def _could_hold(state: State, partition: PartitionName, shape: Shape) -> bool:
+    def holds(node: Node) -> bool:
+        gpus = node.gpus.count(shape.gpu_type) if shape.gpu_type else len(node.gpus)
+        return node.cpu_count >= shape.cpus and node.memory_bytes >= shape.memory_bytes and gpus >= shape.gpus
+
+    numbers = state.partition_numbers[partition]
+    return sum(holds(state.table.nodes[number]) for number in numbers) >= shape.node_count

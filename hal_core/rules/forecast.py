@@ -1,0 +1,131 @@
+"""Run the engine forward on a copy of the state: when would this job start if nothing else came in?
+
+Running jobs are taken to end at their limits. The copy holds the nodes, all that runs, the job asked about and what
+stands before it in the queue (up to AHEAD_MAX jobs), so it costs little however long the queue is. Pure: the copy is
+made while the state stands still (`excerpt`); the rest can run anywhere, for as long as it needs.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+from hal_core.models.event import JobEnded, JobSubmitted
+from hal_core.models.job import End, EndKind, JobId, JobSpec, Owner
+from hal_core.models.node import NodeName
+from hal_core.rules.commit import commit
+from hal_core.rules.dump import dump_state
+from hal_core.rules.state import State
+
+if TYPE_CHECKING:
+    from hal_core.models.plan import Plan, Snapshot
+
+AHEAD_MAX = 500
+PASSES_MAX = 2_000
+
+
+class Engine(Protocol):
+    """planes.Engine, as far as rules may know it."""
+
+    def plan(self, snapshot: Snapshot) -> Plan: ...
+
+
+@attrs.frozen
+class Forecast:
+    """When and where the job would start; None and the reason if that cannot be said."""
+
+    start_time_s: float | None
+    nodes: tuple[NodeName, ...] = ()
+    why_not: str = ""
+
+
+@attrs.frozen
+class Excerpt:
+    """A part of the state, as bytes, with one job to ask about."""
+
+    content: bytes
+    job_id: JobId
+    is_whole: bool
+    """Nothing that stands before the job was left out."""
+
+
+def excerpt(state: State, job_id: JobId) -> Excerpt:
+    """The part of the state that decides when the job starts."""
+    ahead: list[JobId] = []
+    for _, other in state.queue:
+        if other == job_id or len(ahead) == AHEAD_MAX:
+            break
+        ahead.append(other)
+    is_whole = len(ahead) < AHEAD_MAX
+    kept = {*ahead, *(running for running, _ in state.allocations), *({job_id} & state.jobs.keys())}
+    return Excerpt(dump_state(state, kept), job_id, is_whole)
+
+
+def with_submission(state: State, owner: Owner, spec: JobSpec, now_s: float) -> Excerpt:
+    """As if the job had just been submitted: for a dry run. The live state is not touched."""
+    job_id = JobId(state.next_job_id)
+    copy = State.load(excerpt(state, job_id).content)
+    copy.apply(JobSubmitted(now_s, job_id, "", owner, spec))
+    return Excerpt(copy.dump(), job_id, len(state.queue) < AHEAD_MAX)
+
+
+def forecast(part: Excerpt, engine: Engine, now_s: float, spec: JobSpec | None = None) -> Forecast:
+    """Plan, let the next job end, plan again, until the job starts. `spec` replaces what the job asks for."""
+    state = State.load(part.content)
+    if spec is not None:
+        _replace(state, part.job_id, spec)
+    record = state.jobs.get(part.job_id)
+    if record is None:
+        return Forecast(None, why_not="it has ended")
+    if record.held_by:
+        return Forecast(None, why_not=f"it is held by {record.held_by}")
+    if not record.is_met:
+        return Forecast(None, why_not="it waits for other jobs")
+    return _run(state, part.job_id, engine, max(now_s, record.spec.begin_time_s))
+
+
+def _run(state: State, job_id: JobId, engine: Engine, now_s: float) -> Forecast:
+    record = state.jobs[job_id]
+    had = set(record.active)
+    ends: list[tuple[float, JobId, int]] = []
+    seen: set[tuple[JobId, int, int]] = set()
+    for _ in range(PASSES_MAX):
+        commit(state, engine.plan(state.snapshot(now_s)), "forecast", now_s)
+        new = [activity for index, activity in record.active.items() if index not in had]
+        if new:
+            return Forecast(now_s, tuple(share.node for share in new[0].shares))
+        for (other, index), activity in state.allocations.items():
+            walltime_s = activity.record.spec.walltime_s
+            if activity.key not in seen and walltime_s is not None:
+                seen.add(activity.key)
+                start_s = activity.place_time_s if activity.start_time_s is None else activity.start_time_s
+                heapq.heappush(ends, (max(start_s + walltime_s, now_s), other, index))
+        if not ends:
+            return Forecast(None, why_not=_never(state))
+        now_s = ends[0][0]
+        while ends and ends[0][0] <= now_s:
+            _end(state, *heapq.heappop(ends))
+    return Forecast(None, why_not=f"it is more than {PASSES_MAX} ends of other jobs away")
+
+
+def _never(state: State) -> str:
+    if any(activity.record.spec.walltime_s is None for activity in state.allocations.values()):
+        return "it waits for jobs that have no time limit"
+    return "no set of the nodes that are up has what it asks for"
+
+
+def _end(state: State, time_s: float, job_id: JobId, index: int) -> None:
+    activity = state.allocations[job_id, index]
+    end = End(EndKind.EXITED, exit_code=0)
+    start_s = activity.place_time_s if activity.start_time_s is None else activity.start_time_s
+    state.apply(JobEnded(time_s, job_id, ((index, index + 1),), activity.attempt, end, start_s, time_s))
+
+
+def _replace(state: State, job_id: JobId, spec: JobSpec) -> None:
+    """Let the job ask for something else. Only ever done to a copy."""
+    record = state.jobs[job_id]
+    state.queue.remove(record)
+    record.spec, record.shape, record.row = spec, spec.shape(), None
+    state.queue.update(record)
