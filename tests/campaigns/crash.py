@@ -43,6 +43,8 @@ class Struck:
     missed: Counter[str] = attrs.Factory(Counter)
     """There was nothing of the kind to be struck."""
     longest_recovery_s: float = 0.0
+    by_others: int = 0
+    """Services that somebody else on this machine killed, for instance a test beside us."""
 
 
 class Striker:
@@ -77,21 +79,21 @@ class Striker:
     def _daemon(self) -> bool:
         if self._dice.random() < 0.01:
             for _ in range(IN_A_ROW):  # It has not even recovered.
-                self._hal.kill(DAEMON)
+                kill_service(self._hal, DAEMON)
                 self._hal.start_service(DAEMON)
                 pause(self._dice.random() * 0.9)
         else:
-            self._hal.kill(DAEMON)
+            kill_service(self._hal, DAEMON)
             self._hal.start_service(DAEMON)
         if self._dice.random() < 0.8:
             begin_s = time.monotonic()
-            self._hal.wait_until_ready()
+            wait_until_ready(self._hal, self.struck)
             self.struck.longest_recovery_s = max(self.struck.longest_recovery_s, time.monotonic() - begin_s)
         return True
 
     def _agent(self) -> bool:
         name = self._dice.choice(self._hal.nodes)
-        self._hal.kill(name)
+        kill_service(self._hal, name)
         self._hal.start_service(name)
         return True
 
@@ -133,6 +135,29 @@ def open_files(pid: int) -> list[str]:
     return found
 
 
+def wait_until_ready(hal: HalServices, struck: Struck) -> None:
+    """Wait until the cluster is whole. A service may have been killed by others, but must not end by itself."""
+    while True:
+        for name, pid in list(hal.services.items()):
+            if pid in hal.tree.exited:
+                assert hal.tree.exited[pid] == -signal.SIGKILL, f"{name} ended with {hal.tree.exited[pid]}"
+                del hal.services[name]
+                hal.start_service(name)
+                struck.by_others += 1
+        with suppress(SupportError):
+            hal.wait_until_ready()
+            return
+        assert any(pid in hal.tree.exited for pid in hal.services.values()), f"not ready in time; see {hal.log}"
+
+
+def kill_service(hal: HalServices, name: str) -> None:
+    """SIGKILL, also if somebody else was quicker."""
+    if hal.services[name] in hal.tree.exited:
+        del hal.services[name]
+    else:
+        hal.kill(name)
+
+
 def pause(seconds: float) -> None:
     threading.Event().wait(seconds)
 
@@ -151,7 +176,7 @@ def drained(hal: HalServices, load: Load, log: ClientLog) -> Checked:
     for name in (DAEMON, *hal.nodes):
         if name not in hal.services:
             hal.start_service(name)
-    hal.wait_until_ready()
+    wait_until_ready(hal, Struck())
     load.stop()
     hal.wait_until_done(DRAIN_S)
     claims = [hal.directory / "state-nodes" / name / "claims" for name in hal.nodes]
@@ -181,6 +206,7 @@ def measure(campaign: Campaign) -> Figures:
     campaign.problems += found.problems[:50]
     return {
         "struck": dict(striker.struck.counts),
+        "killed_by_others": striker.struck.by_others,
         "longest_recovery_s": round(striker.struck.longest_recovery_s, 2),
         "acknowledged_jobs": found.acknowledged,
         "attempts_run": found.attempts_run,

@@ -20,7 +20,7 @@ from hal_core import failpoints
 from hal_core.kernel.journal_check import check_journal
 from hal_core.kernel.journal_files import Disk
 from tests.campaigns.common import Campaign, Figures, progress
-from tests.campaigns.crash import drained, keep_evidence, launchers, pause, under_load
+from tests.campaigns.crash import Struck, drained, keep_evidence, launchers, pause, under_load, wait_until_ready
 from tests.campaigns.power_cut import environment
 from tests.support.hal_services import DAEMON, HalServices
 from tests.support.journal_events import digest_of, events_between, recovered
@@ -82,7 +82,7 @@ def visit_services(hal: HalServices, name: str, count: int) -> Iterator[str]:
         if pid in hal.tree.exited:
             del hal.services[victim]
             hal.start_service(victim)
-    hal.wait_until_ready()
+    wait_until_ready(hal, Struck())
 
 
 def is_hit(hal: HalServices, hit: Path, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Every trace, whole, against the published waits job by job and against the reference figures of an independent simulator.
+"""Every trace, whole: published waits job by job, and the reference figures of an independent simulator.
 
 HAL_TRACES=/path/to/traces python -m tests.campaigns.replay [TRACE...]
 """
