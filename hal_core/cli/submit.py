@@ -8,7 +8,7 @@ from hal_core.cli.console import Console
 from hal_core.cli.submission import request_of, send
 from hal_core.cli.words import split_words
 
-OWN = {"wait": False, "json": False, "parsable": False, "client-id": True, "help": False}
+OWN = {"wait": False, "dry-run": False, "json": False, "parsable": False, "client-id": True, "help": False}
 OWN_SHORT = {"W": "wait", "h": "help"}
 HELP = """\
 Usage: hal submit [OPTIONS] SCRIPT [ARGUMENTS...]
@@ -18,6 +18,7 @@ Usage: hal submit [OPTIONS] SCRIPT [ARGUMENTS...]
 Submit a script or a command and print the job's id. When it is printed, the job is on disk.
 
   -W, --wait        wait for the end; the exit code is the job's
+  --dry-run         submit nothing; tell when and where it would start
   --json            print the daemon's answer as it came
   --parsable        print the id and nothing else
   --client-id ID    submitted twice with the same ID it is one job (default: random)
@@ -31,7 +32,12 @@ def run_words(console: Console, words: Sequence[str]) -> int:
         console.line(HELP)
         print_job_options(console)
         return 0
-    answer = send(console, request_of(console, split))
+    request = request_of(console, split)
+    if "dry-run" in split.own:
+        from hal_core.cli.explain import tell_forecast
+
+        return tell_forecast(console, request, is_json="json" in split.own)
+    answer = send(console, request)
     job_id = int(answer.json()["job_id"])
     if "json" in split.own:
         console.body(answer)

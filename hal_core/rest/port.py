@@ -17,6 +17,7 @@ from hal_core.models.message import Message
 from hal_core.models.plugin import PluginListing
 from hal_core.models.role import Role
 from hal_core.parsing.request import JobRequest, ParsedJob
+from hal_core.planes import Engine
 from hal_core.rules.state import State
 
 
@@ -82,6 +83,8 @@ class Context:
     plugins: Callable[[], Sequence[PluginListing]]
     configuration: Callable[[], ConfigurationView]
     metrics: Callable[[], str]
+    new_engine: Callable[[], Engine]
+    """An engine like the one that decides, for trying things out beside it."""
     version: str
     started_time_s: float
     problem: Callable[[], str] = lambda: ""

@@ -51,24 +51,25 @@ class Excerpt:
     """Nothing that stands before the job was left out."""
 
 
-def excerpt(state: State, job_id: JobId) -> Excerpt:
-    """The part of the state that decides when the job starts."""
+def excerpt(state: State, job_id: JobId | None = None) -> Excerpt:
+    """The part of the state that decides when the job starts; without a job, when one that comes next would."""
     ahead: list[JobId] = []
     for _, other in state.queue:
         if other == job_id or len(ahead) == AHEAD_MAX:
             break
         ahead.append(other)
-    is_whole = len(ahead) < AHEAD_MAX
-    kept = {*ahead, *(running for running, _ in state.allocations), *({job_id} & state.jobs.keys())}
-    return Excerpt(dump_state(state, kept), job_id, is_whole)
+    kept = {*ahead, *(running for running, _ in state.allocations)}
+    if job_id is not None:
+        kept.add(job_id)
+    asked = JobId(state.next_job_id) if job_id is None else job_id
+    return Excerpt(dump_state(state, kept), asked, is_whole=len(ahead) < AHEAD_MAX)
 
 
-def with_submission(state: State, owner: Owner, spec: JobSpec, now_s: float) -> Excerpt:
-    """As if the job had just been submitted: for a dry run. The live state is not touched."""
-    job_id = JobId(state.next_job_id)
-    copy = State.load(excerpt(state, job_id).content)
-    copy.apply(JobSubmitted(now_s, job_id, "", owner, spec))
-    return Excerpt(copy.dump(), job_id, len(state.queue) < AHEAD_MAX)
+def with_submission(part: Excerpt, owner: Owner, spec: JobSpec, now_s: float) -> Excerpt:
+    """As if the job had just been submitted: for a dry run."""
+    state = State.load(part.content)
+    state.apply(JobSubmitted(now_s, part.job_id, "", owner, spec))
+    return attrs.evolve(part, content=state.dump())
 
 
 def forecast(part: Excerpt, engine: Engine, now_s: float, spec: JobSpec | None = None) -> Forecast:

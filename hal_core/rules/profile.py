@@ -29,12 +29,8 @@ class Profile(Protocol):
 
     def take(self, start_s: float, duration_s: float, ask: Ask, numbers: tuple[int, ...]) -> None: ...
 
-    def give(self, start_s: float, duration_s: float, ask: Ask, numbers: tuple[int, ...]) -> None:
-        """Undo `take`."""
-        ...
-
-    def can_improve(self, start_s: float, ask: Ask) -> bool:
-        """False if a promise at that time certainly cannot be moved to an earlier one."""
+    def improve(self, hold: Hold) -> tuple[float, tuple[int, ...]] | None:
+        """Exchange what is held for the earliest that fits. None, and nothing is changed, if that is not earlier."""
         ...
 
     def take_if_possible(self, holds: Sequence[Hold]) -> list[bool]:
@@ -102,17 +98,27 @@ class PoolProfile:
     def take(self, start_s: float, duration_s: float, ask: Ask, numbers: tuple[int, ...]) -> None:
         self._move(start_s, duration_s, -ask.pool_need)
 
-    def give(self, start_s: float, duration_s: float, ask: Ask, numbers: tuple[int, ...]) -> None:
-        self._move(start_s, duration_s, ask.pool_need)
-
-    def can_improve(self, start_s: float, ask: Ask) -> bool:
-        need, guards = ask.pool_need, self._guards
-        for time_s, free in zip(self._times, self._free, strict=True):
-            if time_s >= start_s:
-                return False
-            if (free - need) & guards == guards:
-                return True
-        return False
+    def improve(self, hold: Hold) -> tuple[float, tuple[int, ...]] | None:
+        """Where the hold itself is, it fits: only what comes before that is searched."""
+        held_s, duration_s, need = hold.start_s, hold.duration_s, hold.ask.pool_need
+        guards, times, free = self._guards, self._times, self._free
+        at = 0
+        while times[at] < held_s:
+            if (free[at] - need) & guards != guards:
+                at += 1
+                continue
+            start_s = times[at]
+            end_s = min(start_s + duration_s, held_s)
+            ahead = at + 1
+            while times[ahead] < end_s and (free[ahead] - need) & guards == guards:
+                ahead += 1
+            if times[ahead] >= end_s:
+                self._move(held_s, duration_s, need)
+                self._move(start_s, duration_s, -need)
+                return start_s, hold.node_numbers
+            at = ahead + 1
+        self.step_count += at
+        return None
 
     def take_if_possible(self, holds: Sequence[Hold]) -> list[bool]:
         if self._take_all(holds):
@@ -215,12 +221,16 @@ class NodesProfile:
         for room in self._between(start_s, duration_s):
             room.take(numbers, ask)
 
-    def give(self, start_s: float, duration_s: float, ask: Ask, numbers: tuple[int, ...]) -> None:
-        for room in self._between(start_s, duration_s):
-            room.give(numbers, ask)
-
-    def can_improve(self, start_s: float, ask: Ask) -> bool:
-        return self._times[0] < start_s
+    def improve(self, hold: Hold) -> tuple[float, tuple[int, ...]] | None:
+        if hold.start_s <= self._times[0]:
+            return None
+        for room in self._between(hold.start_s, hold.duration_s):
+            room.give(hold.node_numbers, hold.ask)
+        found = self.earliest(hold.ask, hold.duration_s)
+        is_earlier = found is not None and found[0] < hold.start_s
+        start_s, numbers = found if found is not None and is_earlier else (hold.start_s, hold.node_numbers)
+        self.take(start_s, hold.duration_s, hold.ask, numbers)
+        return found if is_earlier else None
 
     def take_if_possible(self, holds: Sequence[Hold]) -> list[bool]:
         answers = []

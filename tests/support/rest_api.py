@@ -18,6 +18,7 @@ from hal_core.rest.asgi import AsgiApp, Limits, Peer
 from hal_core.rest.listener import Server
 from hal_core.rest.port import ConfigurationView, Context
 from hal_core.rest.unix_socket import identify_unix_peer, open_unix_socket
+from hal_core.testing import FakeEngine
 from tests.support.http_client import Client, Response, connect
 from tests.support.rest_kernel import RestKernel
 
@@ -86,6 +87,7 @@ def context_of(kernel: RestKernel, **changes: Any) -> Context:
             plugins=lambda: (listing,),
             configuration=lambda: ConfigurationView({"cluster": {"name": "test"}}, "/etc/hal.yaml"),
             metrics=lambda: "hal_jobs 1\n",
+            new_engine=FakeEngine,
             version="0.0.1",
             started_time_s=900.0,
         ),

@@ -103,7 +103,7 @@ def test_the_priority_is_a_sum_of_named_terms() -> None:
 def test_a_dry_run_tells_the_start_and_leaves_the_state_alone() -> None:
     core = core_with(make_cluster(1), make_spec(cpus_per_task=4, walltime_s=300.0))
     before = core.state.dump()
-    part = with_submission(core.state, ADA, make_spec(cpus_per_task=2, walltime_s=60.0), NOW_S)
+    part = with_submission(excerpt(core.state), ADA, make_spec(cpus_per_task=2, walltime_s=60.0), NOW_S)
     found = forecast(part, Easy(), NOW_S)
     assert (found.start_time_s, found.nodes) == (NOW_S + 300.0, ("n0",))
     assert core.state.dump() == before

@@ -1,0 +1,76 @@
+"""`hal explain`: why a job waits, when it would start, and which small changes would start it sooner.
+
+`hal submit --dry-run` tells the same of a job that is not submitted.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from hal_core.cli.arguments import Parser, checked, one_index, selector
+from hal_core.cli.console import Console
+from hal_core.cli.formats import instant, pairs, table
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("job", metavar="JOB", type=checked(selector), help="a job that waits, such as 17")
+    parser.add_json()
+
+
+def run(console: Console, arguments: Namespace) -> int:
+    job_id, _ = one_index(arguments.job, "explain")
+    answer = console.get(f"/v1/jobs/{job_id}/explanation")
+    if arguments.json:
+        console.body(answer)
+    else:
+        print_explanation(console, answer.json())
+    return 0
+
+
+def print_explanation(console: Console, found: dict[str, Any]) -> None:
+    rows = [("Job", f"{found['job_id']} is {found['state']}"), ("Reason", found["text"])]
+    if found["constraint"]:
+        rows.append(("Short of", f"{found['constraint']['resource']}: {found['constraint']['text']}"))
+    total = sum(term["value"] for term in found["priority"])
+    terms = " + ".join(f"{term['value']} ({term['name']})" for term in found["priority"])
+    rows.append(("Priority", f"{total} = {terms}"))
+    if found["ahead_count"]:
+        shown = ", ".join(str(job_id) for job_id in found["ahead"])
+        more = ", ..." if found["ahead_count"] > len(found["ahead"]) else ""
+        rows.append(("Before it", f"{found['ahead_count']} jobs: {shown}{more}"))
+    rows.append(("Start", _start(found)))
+    for line in pairs(rows):
+        console.line(line)
+    if found["suggestions"]:
+        console.line()
+        console.line("It would start sooner, as the engine has tried on a copy of the cluster, with")
+        suggestions = found["suggestions"]
+        for line in table(
+            ("OPTION", "WHAT", "START"),
+            [(each["option"], each["text"], instant(each["start_time_s"])) for each in suggestions],
+        ):
+            console.line(f"  {line}")
+
+
+def tell_forecast(console: Console, request: dict[str, Any], is_json: bool) -> int:
+    """When and where the request would start. Exit code 0 also if that cannot be said."""
+    answer = console.post("/v1/forecasts", request)
+    if is_json:
+        console.body(answer)
+        return 0
+    found = answer.json()
+    for warning in found["warnings"]:
+        console.note(f"warning: {warning['place']}: {warning['text']}" if warning["place"] else warning["text"])
+    console.line(f"Would start: {_start(found)}")
+    return 0
+
+
+def _start(found: dict[str, Any]) -> str:
+    if found["start_time_s"] is None:
+        return f"cannot be said: {found['why_not']}"
+    where = f" on {', '.join(found['nodes'])}" if found["nodes"] else ""
+    return f"{instant(found['start_time_s'])}{where}, if nothing else comes in and jobs run to their limits"
