@@ -39,7 +39,7 @@ from hal_core.models.message import Answer, Message
 from hal_core.models.node import NodeName
 from hal_core.models.role import Role
 from hal_core.parsing.request import JobRequest, ParseContext, ParsedJob, parse_job
-from hal_core.planes import Executor, LocalityProvider, Observer
+from hal_core.planes import Engine, Executor, LocalityProvider, Observer
 from hal_core.plugins import Plugins
 from hal_core.rest.app import body_bytes_max, build_app
 from hal_core.rest.asgi import Limits
@@ -149,8 +149,7 @@ class Daemon:
 
     def _kernel(self, journal: Journal, observers: Mapping[str, Observer]) -> Kernel:
         settings = self.configuration
-        engine = self._plugins.engine(settings.engine.name, settings.engine.options)
-        core = Core(engine, settings.engine.name, recover_state(journal))
+        core = Core(self._new_engine(), settings.engine.name, recover_state(journal))
 
         def executor_name_of(node: NodeName) -> str:
             table = core.state.table
@@ -165,6 +164,10 @@ class Daemon:
             inbox_max=settings.limits.inbox_max,
         )
         return Kernel(core, shell)
+
+    def _new_engine(self) -> Engine:
+        chosen = self.configuration.engine
+        return self._plugins.engine(chosen.name, chosen.options)
 
     def _executors(self) -> dict[str, Executor]:
         defaults = {"metal": {"socket": str(self.state_directory / AGENT_SOCKET_NAME)}}
@@ -189,6 +192,7 @@ class Daemon:
             plugins=self._plugins.listing,
             configuration=lambda: ConfigurationView(attrs.asdict(self.configuration), self._path),
             metrics=lambda: "".join(source.render().decode() for source in sources),
+            new_engine=self._new_engine,
             version=hal_core.__version__,
             started_time_s=time.time(),
             problem=lambda: port.problem,
