@@ -97,3 +97,18 @@ async def test_an_attempt_whose_supervisor_dies_after_a_change_of_spawners_ends(
         assert status.end is not None
         assert status.end.kind is EndKind.SUPERVISOR_LOST
         assert node.jobs_left() == []
+
+
+async def test_a_lost_supervisor_costs_nobody_else_on_the_machine(tmp_path: Path) -> None:
+    """Two clusters have a node and a job of the same name here; what is looked for by its environment is ours alone."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    async with real_node(tmp_path / "a") as node, real_node(tmp_path / "b") as other:
+        await node.start(given := order(1, "exec sleep 1000", directory=tmp_path / "a"))
+        await other.start(order(1, "exec sleep 1000", directory=tmp_path / "b"))
+        node.kill(node.record(given.key).supervisor_pid)
+        status = await node.reports.end_of(given.key)
+        assert status.end is not None
+        assert status.end.kind is EndKind.SUPERVISOR_LOST
+        assert node.jobs_left() == []
+        assert len(other.jobs_left()) == 1

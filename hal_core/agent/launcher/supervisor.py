@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import time
+import zlib
 from contextlib import suppress
 from resource import struct_rusage
 from typing import NoReturn
@@ -31,7 +32,7 @@ ATTEMPTS_MAX = 1000
 """A bound on whatever may grow in a process that looks after one attempt after the other."""
 DONE = b"."
 """What the spawner is told when an attempt is over and the supervisor is free."""
-MARKS = (b"HAL_JOB_ID=", b"HAL_ARRAY_INDEX=", b"HAL_ATTEMPT=", b"HAL_NODE_NAME=")
+MARKS = (b"HAL_JOB_ID=", b"HAL_ARRAY_INDEX=", b"HAL_ATTEMPT=", b"HAL_NODE_NAME=", b"HAL_NODE_ID=")
 UNKILLABLE_S = 60.0
 """How long to wait for killed processes to go. Some hang in the kernel (a dead file server); the end says so."""
 FULL_DISK_PAUSE_S = 1.0
@@ -44,6 +45,8 @@ class Place:
         self.hints = hints
         self.cgroups = cgroups
         self.scripts = scripts
+        self.mark = b"HAL_NODE_ID=%08x" % zlib.crc32(os.path.abspath(scripts))
+        """In the environment of every job here, because other clusters on this machine may have the same job ids."""
         self.all_cpus = os.sched_getaffinity(0)
         self.cpus: set[int] = self.all_cpus
 
@@ -110,6 +113,7 @@ class Supervisor:
     def run(self) -> bool:
         """From the claim to the durable end record. False if this process should not be given another attempt."""
         reach("supervisor.begun")
+        self._order.environment.append(self._place.mark)
         marks = [string for string in self._order.environment if string.startswith(MARKS)]
         try:
             self._record(records.run_line(os.getpid(), marks))
