@@ -114,7 +114,8 @@ class Snapshot(Protocol):
 
     @property
     def has_released(self) -> bool:
-        """Whether anything ended since the last plan, so that room may be where none was expected."""
+        """Whether room may be where none was expected: since the last plan something ended before it was expected to,
+        or anything at all if that plan was not settled."""
         ...
 
 
@@ -149,6 +150,8 @@ class Plan:
     """How many pending jobs were looked at."""
     wake_s: float = math.inf
     """When to ask again although nothing happens until then: a promised start that no end brings about."""
+    is_settled: bool = True
+    """False: another pass over the same promises may improve them, though nothing ends before it was expected to."""
 
 
 @attrs.frozen

@@ -115,6 +115,7 @@ class Replay:
         self._outlived_heap: list[tuple[float, int, _Running]] = []
         self._sequence = 0
         self._wake_s = math.inf
+        self._is_settled = True
         self._can_start: dict[Shape, bool] = {}
         self.start_s = [math.nan] * len(jobs)
         self.pass_count = 0
@@ -215,6 +216,7 @@ class Replay:
         view = self._view
         view.has_released = False
         view.promises = {reserve.job_id: reserve for reserve in plan.reserves}
+        self._is_settled = plan.is_settled
         self._wake_s = plan.wake_s if plan.wake_s > view.now_s else math.inf
 
     def _start(self, start: Start, now_s: float) -> None:
@@ -243,7 +245,8 @@ class Replay:
         running.has_released = True
         self._forget_row(running)
         row = running.row
-        self._view.has_released = True
+        if not self._is_settled or row.expected_end_s > self._view.now_s:
+            self._view.has_released = True
         self._room.give(row.node_numbers, self._machine.packing.ask(row.shape))
 
     def _forget_row(self, running: _Running) -> None:

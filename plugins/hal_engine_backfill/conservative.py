@@ -1,6 +1,6 @@
 """Backfill with many promises: every examined job is promised a start (`conservative`), or the first N (`reserve`).
 
-A job is promised the earliest time at which it fits without disturbing any promise made before. When something ended,
+A job is promised the earliest time at which it fits without disturbing any promise made before. When room came free,
 each job in the order of the queue gives its promise back and takes the earliest one, which is never later.
 Guarantee: no job starts later than it was ever promised, if no job runs longer than expected and no node is lost.
 A job beyond the promises (depth, or the budget of a pass) starts only where it fits at once beside all of them.
@@ -29,7 +29,7 @@ class Conservative:
         one_pass.run(itertools.islice(snapshot.pending(), self._scan_max))
         reserves = tuple(one_pass.reserves)
         wake_s = min((reserve.start_time_s for reserve in reserves), default=math.inf)
-        return Plan(tuple(one_pass.starts), reserves, one_pass.depth, wake_s)
+        return Plan(tuple(one_pass.starts), reserves, one_pass.depth, wake_s, one_pass.is_settled)
 
 
 class _Pass:
@@ -47,27 +47,27 @@ class _Pass:
         self.starts: list[Start] = []
         self.reserves: list[Reserve] = []
         self.depth = 0
+        self.is_settled = True
+        """No promise was made earlier, so that trying again finds nothing until something ends early."""
 
     def run(self, queue: Iterator[PendingJob]) -> None:
         jobs = list(queue)
         kept = self._take_promises(jobs)
-        now_s, has_released = self._now_s, self._snapshot.has_released
+        self.depth = len(jobs)
+        if not self._snapshot.has_released:
+            jobs = self._keep_those_not_due(jobs, kept)
         for job in jobs:
             if self._profile.step_count > self._budget_steps:
                 self._keep_rest(kept)
+                self.is_settled = False
                 return
-            self.depth += 1
-            reserve = kept.pop(job.job_id, None)
-            if reserve is not None and not has_released and reserve.start_time_s > now_s:
-                self.reserves.append(reserve)
-                continue
-            ask = self._packing.ask(job.shape)
-            if reserve is not None:
-                self._improve(job, ask, reserve)
+            promise = kept.pop(job.job_id, None)
+            if promise is not None:
+                self._improve(job, *promise)
             else:
-                self._place(job, ask, job.element_count)
+                self._place(job, self._packing.ask(job.shape), job.element_count)
 
-    def _take_promises(self, jobs: list[PendingJob]) -> dict[JobId, Reserve]:
+    def _take_promises(self, jobs: list[PendingJob]) -> dict[JobId, tuple[Hold, Reserve]]:
         """Put into the profile what was promised and still holds."""
         promised, ask_of, now_s = self._promised, self._packing.ask, self._now_s
         if not promised:
@@ -80,29 +80,31 @@ class _Pass:
                 kept.append(reserve)
                 holds.append(Hold(reserve.start_time_s, job.expected_s, ask_of(job.shape), reserve.node_numbers))
         taken = self._profile.take_if_possible(holds)
-        return {reserve.job_id: reserve for reserve, is_taken in zip(kept, taken, strict=True) if is_taken}
+        rows = zip(kept, holds, taken, strict=True)
+        return {reserve.job_id: (hold, reserve) for reserve, hold, is_taken in rows if is_taken}
 
-    def _improve(self, job: PendingJob, ask: Ask, reserve: Reserve) -> None:
-        """Keep the promise, or exchange it for an earlier one."""
-        profile, start_s = self._profile, reserve.start_time_s
-        if start_s > self._now_s:
-            if not profile.can_improve(start_s, ask):
-                self.reserves.append(reserve)
-                return
-            profile.give(start_s, job.expected_s, ask, reserve.node_numbers)
-            found = profile.earliest(ask, job.expected_s)
-            if found is None or found[0] >= start_s:
-                profile.take(start_s, job.expected_s, ask, reserve.node_numbers)
-                self.reserves.append(reserve)
-                return
-            profile.take(found[0], job.expected_s, ask, found[1])
-            if found[0] > self._now_s:
-                self.reserves.append(Reserve(job.job_id, *found))
-                return
-            reserve = Reserve(job.job_id, *found)
+    def _keep_those_not_due(self, jobs: list[PendingJob], kept: dict[JobId, tuple[Hold, Reserve]]) -> list[PendingJob]:
+        """Where nothing ended, no promise can be made earlier. Returns the jobs that are still to be looked at."""
+        now_s = self._now_s
+        not_due = {job_id: reserve for job_id, (_, reserve) in kept.items() if reserve.start_time_s > now_s}
+        self.reserves += not_due.values()
+        for job_id in not_due:
+            del kept[job_id]
+        return [job for job in jobs if job.job_id not in not_due]
+
+    def _improve(self, job: PendingJob, hold: Hold, reserve: Reserve) -> None:
+        """Keep the promise, or exchange it for an earlier one; start the job if that is now."""
+        if hold.start_s > self._now_s:
+            found = self._profile.improve(hold)
+            if found is not None:
+                self.is_settled = False
+                reserve = Reserve(job.job_id, *found)
+        if reserve.start_time_s > self._now_s:
+            self.reserves.append(reserve)
+            return
         self.starts.append(Start(job.job_id, reserve.node_numbers))
         if job.element_count > 1:
-            self._place(job, ask, job.element_count - 1)
+            self._place(job, hold.ask, job.element_count - 1)
 
     def _place(self, job: PendingJob, ask: Ask, left: int) -> None:
         """Start what can start; promise the first element that cannot, if promises are left."""
@@ -121,9 +123,9 @@ class _Pass:
             self.starts.append(Start(job.job_id, numbers))
             left -= 1
 
-    def _keep_rest(self, kept: dict[JobId, Reserve]) -> None:
+    def _keep_rest(self, kept: dict[JobId, tuple[Hold, Reserve]]) -> None:
         """The budget is used up: promises that were not looked at again stay as they are; those due now are kept."""
-        for job_id, reserve in kept.items():
+        for job_id, (_, reserve) in kept.items():
             if reserve.start_time_s > self._now_s:
                 self.reserves.append(reserve)
             else:
