@@ -71,7 +71,8 @@ async def test_every_change_asks_for_the_right(tmp_path: Path, path: str, body: 
 
 def test_no_route_that_changes_something_is_left_out() -> None:
     changing = {route.path for route in all_routes("0") if route.method != "GET"}
-    assert changing == {path for path, _ in CHANGES} | {"/v1/jobs", "/v1/jobs/bulk"}
+    submitting = {"/v1/jobs", "/v1/jobs/bulk", "/v1/forecasts"}
+    assert changing == {path for path, _ in CHANGES} | submitting
 
 
 async def test_raising_the_priority_at_submission_needs_the_right_too(tmp_path: Path) -> None:

@@ -1,0 +1,40 @@
+"""Explanations and dry runs over HTTP: told to everybody who may see the job, and nothing is changed by asking."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.rest_api import ADA, BOB, serving_api
+
+
+async def test_a_waiting_job_is_explained(tmp_path: Path) -> None:
+    async with serving_api(tmp_path / "s") as api:
+        job_id = await api.submit(uid=ADA, options=[["hold", ""]])
+        answer = await api.get(f"/v1/jobs/{job_id}/explanation", uid=BOB)
+        assert answer.status == 200
+        found = answer.json()
+        assert (found["reason"], found["why_not"]) == ("held", "it is held by ada")
+        assert [term["name"] for term in found["priority"]][-1] == "job"
+
+
+async def test_a_dry_run_tells_the_start_and_submits_nothing(tmp_path: Path) -> None:
+    async with serving_api(tmp_path / "s") as api:
+        sequence = api.kernel.durable_sequence
+        answer = await api.post("/v1/forecasts", {"command": ["true"], "options": [["time", "10"]]})
+        assert answer.status == 200
+        assert answer.json()["start_time_s"] is not None
+        assert answer.json()["nodes"] == ["n1"]
+        assert api.kernel.durable_sequence == sequence
+        assert not api.kernel.state.jobs
+
+
+async def test_a_dry_run_refuses_what_a_submission_would_refuse(tmp_path: Path) -> None:
+    async with serving_api(tmp_path / "s") as api:
+        answer = await api.post("/v1/forecasts", {"command": ["true"], "options": [["tiem", "10"]]})
+        assert answer.status == 422
+        assert "time" in answer.json()["error"]["problems"][0]["text"]
+
+
+async def test_an_unknown_job_has_no_explanation(tmp_path: Path) -> None:
+    async with serving_api(tmp_path / "s") as api:
+        assert (await api.get("/v1/jobs/99/explanation")).kind == "not_found"
