@@ -32,8 +32,8 @@ from hal_core.kernel.journal_format import (
     error_name,
     event_rows,
 )
-from hal_core.kernel.journal_history import write_history
-from hal_core.kernel.journal_reader import JournalReader
+from hal_core.kernel.journal_history import clear_history, write_history
+from hal_core.kernel.journal_reader import PAGE_EVENT_COUNT, JournalReader
 from hal_core.kernel.journal_recovery import Recovery, find_position, plan_recovery
 from hal_core.models.event import Event
 from hal_core.models.history import HistoryFilters, HistoryPage
@@ -146,6 +146,24 @@ class Journal:
     def history(self, filters: HistoryFilters, limit: int, cursor: int | None = None) -> HistoryPage:
         """A page of ended jobs."""
         return self._reader.history(filters, limit, cursor, self.sequence)
+
+    def rebuild_history(self) -> None:
+        """Project the history again from all events, which are verified on the way."""
+        writer = self._writer
+        assert writer is not None
+        with self._lock:
+            try:
+                writer.execute("BEGIN IMMEDIATE")
+                clear_history(writer)
+                for first in range(0, self.sequence, PAGE_EVENT_COUNT):
+                    page = self._reader.read(first, PAGE_EVENT_COUNT, self.sequence)
+                    write_history(writer, first + 1, [event for _, event in page])
+                writer.execute("COMMIT")
+            except BaseException as error:
+                self._roll_back(writer)
+                if isinstance(error, sqlite3.Error):
+                    raise self._refusal(error) from error
+                raise
 
     def close(self) -> None:
         """Give the directory back. The journal is complete on disk at any time, so this is only tidiness."""

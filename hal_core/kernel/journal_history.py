@@ -9,7 +9,8 @@ user gives is ever part of an SQL statement.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Any, Final
 
 from hal_core import errors
@@ -30,6 +31,9 @@ HISTORY_SCHEMA: Final = (
     "CREATE INDEX history_by_job ON history (job_id, end_time_s)",
     "CREATE INDEX history_by_user ON history (user, end_time_s)",
 )
+
+_TABLES: Final = {"jobs": "job_id", "placements": "job_id, attempt, start", "history": "sequence"}
+"""With their primary keys."""
 
 _INTEGER_MAX: Final = (1 << 63) - 1
 """Of SQLite. The models allow no single amount beyond it, but a product may be."""
@@ -82,6 +86,36 @@ def write_history(connection: sqlite3.Connection, first_sequence: int, events: S
     for statement, rows in ((_INSERT_JOB, jobs), (_INSERT_PLACEMENT, placements), (_INSERT_END, ends)):
         if rows:
             connection.executemany(statement, rows)
+
+
+class HistoryCopy:
+    """The history as it must be: projected again from the events, in memory."""
+
+    def __init__(self) -> None:
+        self._connection = sqlite3.connect(":memory:", isolation_level=None)
+        for statement in HISTORY_SCHEMA:
+            self._connection.execute(statement)
+
+    def add(self, first_sequence: int, events: Sequence[Event]) -> None:
+        write_history(self._connection, first_sequence, events)
+
+    def differences(self, connection: sqlite3.Connection) -> Iterator[str]:
+        """The first row of each table that is not as it must be."""
+        for table, key in _TABLES.items():
+            statement = f"SELECT * FROM {table} ORDER BY {key}"  # noqa: S608 - fixed names
+            pairs = zip_longest(self._connection.execute(statement), connection.execute(statement))
+            # By their texts, because a flipped bit may change the type of a value and not how it compares.
+            different = next((pair for pair in pairs if repr(pair[0]) != repr(pair[1])), None)
+            if different is not None:
+                yield f"table {table} has {different[1]} instead of {different[0]}"
+
+
+def clear_history(connection: sqlite3.Connection) -> None:
+    """Empty the tables, also damaged ones. Inside the caller's transaction."""
+    for table in _TABLES:
+        connection.execute(f"DROP TABLE {table}")
+    for statement in HISTORY_SCHEMA:
+        connection.execute(statement)
 
 
 def read_history(

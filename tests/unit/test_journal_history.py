@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from hal_core import errors
 from hal_core.kernel.journal import Journal
+from hal_core.kernel.journal_check import check_journal
+from hal_core.kernel.journal_files import Disk
 from hal_core.kernel.journal_history import SELECT_HISTORY
 from hal_core.kernel.journal_reader import JournalReader
 from hal_core.models.event import JobEnded, JobPlaced, JobRequeued, JobSubmitted
@@ -146,3 +150,31 @@ def test_no_query_sorts(journal: Journal, tmp_path: Path) -> None:
             plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", {"limit": 5})]
         assert not [step for step in plan if "TEMP B-TREE" in step]
     reader.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE jobs SET user = 'mallory' WHERE job_id = 3",
+        "UPDATE history SET exit_code = 0 WHERE sequence = 8",
+        "UPDATE history SET attempt = 1.5 WHERE sequence = 8",
+        "DELETE FROM placements WHERE job_id = 2",
+        "INSERT INTO history SELECT 9, job_id, 0, elements, 7, state, kind, 0, 0, '', '', 1.0, 2.0, 0, 0, '', '', '' "
+        "FROM history WHERE sequence = 4",
+    ],
+)
+def test_a_changed_history_is_told_and_can_be_rebuilt(tmp_path: Path, damage: str) -> None:
+    directory = tmp_path / "state"
+    with opened(directory) as journal:
+        journal.append(events_between(1, 40))
+        intact = journal.history(ALL, 100)
+    assert check_journal(directory, Disk()).problems == ()
+    with closing(sqlite3.connect(directory / "journal.sqlite")) as connection:
+        connection.execute(damage)
+        connection.commit()
+    (problem,) = check_journal(directory, Disk()).problems
+    assert "the history must be rebuilt" in problem
+    with opened(directory) as journal:
+        journal.rebuild_history()
+        assert journal.history(ALL, 100) == intact
+    assert check_journal(directory, Disk()).problems == ()
