@@ -9,6 +9,7 @@ code 1 if a promise was broken.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -62,10 +63,11 @@ class Striker:
             "stop": self._stop,
         }
 
-    def strike(self, wanted: dict[str, int]) -> None:
-        """Until each was struck as often as is wanted."""
+    def strike(self, wanted: dict[str, int], time_s: float = math.inf) -> None:
+        """Until each was struck as often as is wanted, or the time is over."""
         left = Counter(wanted)
-        while left := +left:
+        end_s = time.monotonic() + time_s
+        while (left := +left) and time.monotonic() < end_s:
             target = self._dice.choices(list(left), list(left.values()))[0]
             if self._actions[target]():
                 self.struck.counts[target] += 1
@@ -199,7 +201,7 @@ def measure(campaign: Campaign) -> Figures:
     }
     with under_load(campaign.seed) as (hal, load, log):
         striker = Striker(hal, random.Random(campaign.seed))
-        striker.strike(wanted)
+        striker.strike(wanted, given.minutes * 60)
         found = drained(hal, load, log)
         if found.problems:
             keep_evidence(hal)
@@ -231,4 +233,5 @@ if __name__ == "__main__":
     for target, default in (("daemon", 1000), ("agent", 1000), ("spawner", 300), ("supervisor", 300)):
         mine.parser.add_argument(f"--kills-{target}", type=int, default=default, help=f"default: {default}")
     mine.parser.add_argument("--stops", type=int, default=50, help="SIGSTOP of daemon and agents (default: 50)")
+    mine.parser.add_argument("--minutes", type=float, default=math.inf, help="strike no longer than that")
     mine.main(measure)
