@@ -1,10 +1,11 @@
 """`hal doctor`: one line for each thing that HAL needs, OK, WARN or FAIL, and for what is not OK the way out.
 
-It changes nothing. It works without a daemon, as that is when it is needed most.
+It changes nothing, unless a history is to be rebuilt. It works without a daemon, as that is when it is needed most.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import stat
@@ -37,10 +38,15 @@ class Finding(NamedTuple):
 
 def configure(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="a list of {status, check, text} as JSON")
+    parser.add_argument("--journal", metavar="DIR", help="check every event of the journal in this state directory")
+    parser.add_argument("--rebuild-history", action="store_true", help="with --journal, while no daemon runs on it")
 
 
 def run(console: Console, arguments: Namespace) -> int:
-    findings = list(examine(console))
+    if arguments.journal:
+        findings = list(check_journal(arguments.journal, arguments.rebuild_history))
+    else:
+        findings = list(examine(console))
     if arguments.json:
         console.line(json.dumps({"findings": [finding._asdict() for finding in findings]}))
     else:
@@ -195,6 +201,12 @@ def check_sqlite() -> Iterator[Finding]:
     else:
         text = "can lose commits if two programs write; HAL writes from one, so never open its journal with another"
         yield Finding(WARN, "sqlite", f"{sqlite3.sqlite_version} {text} (fixed in 3.51.3)")
+
+
+def check_journal(directory: str, does_rebuild: bool) -> Iterator[Finding]:
+    examine_journal = importlib.import_module("hal_core.journal_service").examine_journal
+    for is_well, text in examine_journal(directory, does_rebuild):
+        yield Finding(OK if is_well else FAIL, "journal", text)
 
 
 def check_plugins() -> Iterator[Finding]:

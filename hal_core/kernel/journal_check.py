@@ -45,8 +45,11 @@ def check_journal(directory: Path, file_system: FileSystem) -> CheckReport:
             raise errors.NotFound(f"there is no journal in {directory}")
         history = HistoryCopy()
         for page in _pages(reader.all_rows(0, GENESIS_HASH, position.sequence)):
-            history.add(page[0][0], [decode_row(row) for row in page])
-            event_count += len(page)
+            events = []
+            for row in page:
+                events.append(decode_row(row))
+                event_count += 1
+            history.add(page[0][0], events)
         snapshots = [_snapshot_problem(reader, found) for found in read_snapshots(directory, file_system)]
         problems = [problem for problem in snapshots if problem]
         problems += _structure_problems(reader)

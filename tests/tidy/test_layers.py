@@ -34,13 +34,14 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "daemon": ANYTHING,
     "dev": ANYTHING,
     "node_service": ANYTHING,
+    "journal_service": {"kernel", "errors"},
     "demo": {"client", "models", "errors"},
     "testing": ANYTHING,
 }
 FOR_TYPES_ONLY = {"rules": {"planes"}, "hookspecs": {"planes"}}
 """Imports that a type checker sees and a running program does not."""
 
-NEVER_IMPORTED = {"cli", "testing", "daemon", "dev", "demo", "node_service"}
+NEVER_IMPORTED = {"cli", "testing", "daemon", "dev", "demo", "node_service", "journal_service"}
 """Nobody below builds on these; a composition root may start another one."""
 
 

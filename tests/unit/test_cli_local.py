@@ -2,13 +2,16 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
 from hal_core.cli.doctor import FAIL, OK, WARN, check_cgroups, check_disk, check_socket
 from tests.support.cli import ROOT, environment, hal
+from tests.support.journal_events import events_between, opened
 from tests.support.rest_bodies import NODE, STATUS, job
 from tests.support.scripted_server import Reply, ScriptedServer
 
@@ -176,3 +179,20 @@ def test_bash_completes_with_the_script_it_is_given(server, tmp_path):
     for shell in ("zsh", "fish"):
         assert "hal _complete" in hal(ROOT, "completion", shell).out
     assert hal(ROOT, "completion", "tcsh").code == 2
+
+
+def test_doctor_checks_a_journal_and_rebuilds_its_history(tmp_path):
+    directory = tmp_path / "state"
+    with opened(directory) as journal:
+        journal.append(events_between(1, 12))
+    result = hal(tmp_path / "none", "doctor", "--journal", str(directory))
+    assert (result.code, result.out) == (0, "OK    journal     12 events and 0 snapshots are as they were written\n")
+    with closing(sqlite3.connect(directory / "journal.sqlite")) as connection:
+        connection.execute("UPDATE history SET exit_code = 0")
+        connection.commit()
+    result = hal(tmp_path / "none", "doctor", "--journal", str(directory))
+    assert result.code == 1
+    assert "the history must be rebuilt from the events" in result.out
+    assert hal(tmp_path / "none", "doctor", "--journal", str(directory), "--rebuild-history").code == 0
+    result = hal(tmp_path / "none", "doctor", "--journal", str(tmp_path))
+    assert (result.code, "there is no journal" in result.out) == (1, True)

@@ -159,8 +159,10 @@ def test_no_query_sorts(journal: Journal, tmp_path: Path) -> None:
         "UPDATE history SET exit_code = 0 WHERE sequence = 8",
         "UPDATE history SET attempt = 1.5 WHERE sequence = 8",
         "DELETE FROM placements WHERE job_id = 2",
-        "INSERT INTO history SELECT 9, job_id, 0, elements, 7, state, kind, 0, 0, '', '', 1.0, 2.0, 0, 0, '', '', '' "
-        "FROM history WHERE sequence = 4",
+        (
+            "INSERT INTO history SELECT 9, job_id, 0, elements, 7, state, kind, 0, 0, '', '', 1.0, 2.0, 0, 0, '', '', '' "
+            "FROM history WHERE sequence = 4"
+        ),
     ],
 )
 def test_a_changed_history_is_told_and_can_be_rebuilt(tmp_path: Path, damage: str) -> None:
