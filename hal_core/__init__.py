@@ -115,7 +115,10 @@ if TYPE_CHECKING:
         Promise as Promise,
         earliest_start as earliest_start,
     )
-    from hal_core.wire.agents import AgentLink as AgentLink
+    from hal_core.wire.agents import AgentLink as AgentLink, Introduction as Introduction
+    from hal_core.wire.door import Door as Door, Guest as Guest
+    from hal_core.wire.frames import LinkLost as LinkLost
+    from hal_core.wire.tls import parse_address as parse_address
 
 __version__ = "0.1.0"
 
@@ -145,7 +148,10 @@ _NAMES_BY_MODULE = {
     ),
     "rules.profile": "Hold Profile profile_of",
     "rules.timeline": "Promise earliest_start",
-    "wire.agents": "AgentLink",
+    "wire.agents": "AgentLink Introduction",
+    "wire.door": "Door Guest",
+    "wire.frames": "LinkLost",
+    "wire.tls": "parse_address",
 }
 _MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()}
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -56,6 +56,8 @@ Announce = Callable[[str], None]
 
 AGENT_SOCKET_NAME: Final = "agents.sock"
 """In the state directory: where this daemon's agents dial in."""
+AUTHORITY_NAME: Final = "ca"
+"""In the state directory: the certificate authority for agents on other machines."""
 
 
 def run_daemon(arguments: Namespace, announce: Announce) -> int:
@@ -129,11 +131,13 @@ class Daemon:
             journal = Journal.open(self.state_directory)
             stack.callback(journal.close)
             observers = self._observers()
-            kernel = self._kernel(journal, observers)
+            executors = self._executors()
+            kernel = self._kernel(journal, observers, executors)
             gc.freeze()
             listener = open_unix_socket(self.socket, self.configuration.listen.mode)
             stack.callback(listener.remove)
-            app = build_app(self._context(Port(kernel, journal, self._parse_context), observers))
+            sources = [each for each in (*observers.values(), *executors.values()) if isinstance(each, MetricsSource)]
+            app = build_app(self._context(Port(kernel, journal, self._parse_context), sources))
             server = Server(
                 app,
                 Limits(body_bytes_max=body_bytes_max, connections_max=self.configuration.limits.connections_max),
@@ -147,7 +151,7 @@ class Daemon:
 
     # -- the parts -----------------------------------------------------------------------------------------------------
 
-    def _kernel(self, journal: Journal, observers: Mapping[str, Observer]) -> Kernel:
+    def _kernel(self, journal: Journal, observers: Mapping[str, Observer], executors: Mapping[str, Executor]) -> Kernel:
         settings = self.configuration
         core = Core(self._new_engine(), settings.engine.name, recover_state(journal))
 
@@ -157,7 +161,7 @@ class Daemon:
 
         shell = Shell(
             journal=journal,
-            effects=Effects(self._executors(), executor_name_of, self._localities()),
+            effects=Effects(executors, executor_name_of, self._localities()),
             observers=Observers(observers),
             now_s=time.time,
             rebuild=partial(recover_state, journal),
@@ -170,7 +174,12 @@ class Daemon:
         return self._plugins.engine(chosen.name, chosen.options)
 
     def _executors(self) -> dict[str, Executor]:
-        defaults = {"metal": {"socket": str(self.state_directory / AGENT_SOCKET_NAME)}}
+        metal = {
+            "socket": str(self.state_directory / AGENT_SOCKET_NAME),
+            "authority": str(self.state_directory / AUTHORITY_NAME),
+            "lease_s": self.configuration.cluster.node_timeout_s,
+        }
+        defaults = {"metal": metal}
         return {
             name: self._plugins.executor(name, {**defaults.get(name, {}), **options})
             for name, options in self.configuration.executors.items()
@@ -182,8 +191,7 @@ class Daemon:
     def _observers(self) -> dict[str, Observer]:
         return {name: self._plugins.observer(name, options) for name, options in self.configuration.observers.items()}
 
-    def _context(self, port: Port, observers: Mapping[str, Observer]) -> Context:
-        sources = [observer for observer in observers.values() if isinstance(observer, MetricsSource)]
+    def _context(self, port: Port, sources: Sequence[MetricsSource]) -> Context:
         return Context(
             kernel=port,
             user_of=_user_of,
@@ -214,7 +222,7 @@ class Daemon:
 
 @runtime_checkable
 class MetricsSource(Protocol):
-    """An observer that can answer `GET /metrics`."""
+    """A part of the daemon that has something for `GET /metrics`."""
 
     def render(self) -> bytes:
         """All its metrics in the Prometheus text format."""

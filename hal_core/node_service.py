@@ -8,15 +8,19 @@ from __future__ import annotations
 import logging
 import socket
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
+import attrs
 import trio
 
 from hal_core.agent.__main__ import serve
+from hal_core.agent.identity import Identity, enrol
 from hal_core.agent.options import AgentOptions
 from hal_core.config.reading import read_configuration
-from hal_core.errors import NotFound, did_you_mean
+from hal_core.errors import HalError, InvalidInput, NotFound, Problem, Unavailable, did_you_mean
+from hal_core.wire.tls import parse_address
 
 AGENT_SOCKET_NAME = "agents.sock"
 
@@ -30,14 +34,54 @@ def run_agent(arguments: Namespace, announce: Callable[[str], None]) -> int:
     if node is None:
         raise NotFound(f"--node: {arguments.config} has no node named {name!r}{did_you_mean(name, nodes)}")
     state_directory = Path(configuration.state_directory)
-    options = AgentOptions(
-        node=node,
-        state_directory=Path(arguments.state or f"{state_directory}-nodes/{name}").absolute(),
-        daemon_socket=Path(arguments.server) if arguments.server else state_directory / AGENT_SOCKET_NAME,
-    )
+    own_directory = Path(arguments.state or f"{state_directory}-nodes/{name}").absolute()
+    options = AgentOptions(node, own_directory, state_directory / AGENT_SOCKET_NAME)
+    if "/" in (arguments.server or ""):
+        options = attrs.evolve(options, daemon_socket=Path(arguments.server))
+    elif arguments.server:
+        checked_address(arguments.server)
+        options = attrs.evolve(options, server=arguments.server)
+    elif (identity := Identity.find(own_directory)) is not None:
+        options = attrs.evolve(options, server=identity.server)
     # Beside the daemon's directory, not below it: that one is private, and jobs of all users must reach their scripts.
     options.state_directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    announce(f"agent of {name} dials {options.daemon_socket}")
-    trio.run(serve, options)
+    announce(f"agent of {name} dials {options.server or options.daemon_socket}")
+    run_to_its_end(partial(serve, options))
     return 0
+
+
+def run_enroll(arguments: Namespace, announce: Callable[[str], None]) -> int:
+    """`hal agent enroll`: a key and a certificate for this machine."""
+    checked_address(arguments.server)
+    state_directory = Path(arguments.state or f"/var/lib/hal-nodes/{arguments.node}").absolute()
+    state_directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+    try:
+        trio.run(enrol, arguments.server, arguments.node, arguments.token, state_directory)
+    except trio.TooSlowError:
+        raise Unavailable(f"{arguments.server} does not answer") from None
+    except OSError as error:
+        raise Unavailable(f"{arguments.server}: {error.strerror or error}") from None
+    announce(f"this machine is node {arguments.node} of the daemon at {arguments.server} ({state_directory})")
+    return 0
+
+
+def checked_address(text: str) -> None:
+    try:
+        parse_address(text)
+    except ValueError as error:
+        raise InvalidInput([Problem("--server", str(error))]) from None
+
+
+def run_to_its_end(serve: Callable[[], Awaitable[None]]) -> None:
+    """What is refused on purpose comes out as itself."""
+    try:
+        trio.run(serve)
+    except BaseExceptionGroup as group:
+        refused, rest = group.split(HalError)
+        if refused is None or rest is not None:
+            raise
+        error: BaseException = refused
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None

@@ -12,7 +12,9 @@ from pathlib import Path
 import trio
 
 from hal_core.agent.agent import Agent
+from hal_core.agent.identity import Identity
 from hal_core.agent.options import AgentOptions
+from hal_core.errors import Refused
 from hal_core.models.node import Node, NodeName
 
 
@@ -27,7 +29,12 @@ async def serve(options: AgentOptions) -> None:
     async def dial() -> trio.abc.Stream:
         return await trio.open_unix_socket(str(options.daemon_socket))
 
-    agent = Agent(options, dial, random.SystemRandom())
+    identity = Identity.find(options.state_directory, options.server) if options.server else None
+    if options.server and identity is None:
+        raise Refused(
+            f"{options.state_directory} has no certificate for {options.server}: run `hal agent enroll` first"
+        )
+    agent = Agent(options, dial if identity is None else identity.dial, random.SystemRandom(), identity)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(agent.run)
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:

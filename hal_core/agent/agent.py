@@ -10,17 +10,21 @@ import fcntl
 import logging
 import os
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 
 import trio
 
 from hal_core.agent.book import Book
+from hal_core.agent.guarding import keep_guarded
+from hal_core.agent.identity import Dial, Identity
+from hal_core.agent.lease import Lease, boot_time_s
 from hal_core.agent.options import AgentOptions, inspect_machine
 from hal_core.agent.spawner_link import SpawnerLink
 from hal_core.agent.translation import translate
 from hal_core.errors import WireError
 from hal_core.failpoints import reach
+from hal_core.models.effect import LaunchOrder
 from hal_core.models.job import JobId
 from hal_core.models.message import PartStatus
 from hal_core.models.placement import AttemptKey
@@ -35,15 +39,19 @@ SILENCE_HEARTBEATS = 3
 WELCOME_TIMEOUT_S = 30.0
 EPHEMERAL_END_S = 10.0
 
-Dial = Callable[[], Awaitable[trio.abc.Stream]]
-
 log = logging.getLogger(__name__)
 
 
 class Agent:
-    """`dial` opens a connection to the daemon; `chance` spreads reconnections of many agents."""
+    """`dial` opens a connection to the daemon; `chance` spreads reconnections of many agents.
 
-    def __init__(self, options: AgentOptions, dial: Dial, chance: random.Random) -> None:
+    With an `identity` its certificate is renewed in time.
+    """
+
+    def __init__(
+        self, options: AgentOptions, dial: Dial, chance: random.Random, identity: Identity | None = None
+    ) -> None:
+        self._identity = identity
         self._options = options
         self._dial = dial
         self._chance = chance
@@ -52,6 +60,7 @@ class Agent:
         self._machine = inspect_machine(options)
         self._book = Book(options.state_directory)
         self._spawner = SpawnerLink(options.state_directory)
+        self._lease = Lease(options.state_directory, self._machine.boot_id)
         self._session: FrameStream | None = None
         self._reported: dict[AttemptKey, PartStatus] = {}
         """What this session's daemon has been told last."""
@@ -63,6 +72,7 @@ class Agent:
                 await nursery.start(self._spawner.run)
                 nursery.start_soon(self._follow_hints)
                 nursery.start_soon(self._rescan)
+                nursery.start_soon(keep_guarded, self._options.state_directory, self._lease)
                 task_status.started()
                 await self._stay_connected()
             finally:
@@ -92,6 +102,7 @@ class Agent:
         hello = messages.Hello(
             messages.PROTOCOL_VERSION, self._options.node, self._machine.boot_id, len(parts), self._machine.missing
         )
+        said_s = boot_time_s()
         await frames.send(hello, *messages.report_frames(parts))
         with trio.fail_after(WELCOME_TIMEOUT_S):
             received = await frames.receive()
@@ -100,9 +111,12 @@ class Agent:
             raise WireError(f"the daemon does not take this agent: {text}")
         welcome = received.pop(0)
         log.info("connected to the daemon, epoch %d", welcome.epoch)
+        self._lease.begin(welcome.lease_s, said_s)
         self._session = frames
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_send_heartbeats, frames, welcome.heartbeat_s)
+            if self._identity is not None:
+                nursery.start_soon(self._identity.keep_fresh, frames, self._options.node.name)
             # Changes since the scan for the Hello, whose hints came before there was a session.
             await self._report(self._book.known())
             try:
@@ -134,7 +148,7 @@ class Agent:
             case messages.Refusal(text=text):
                 raise WireError(f"the daemon does not take this node: {text}")
             case messages.Launch():
-                orders = list(message.orders())
+                orders = self._leased(message.orders())
                 for order in orders:
                     self._reported.pop(order.key, None)  # Ordered again: told again.
                 await self._spawner.launch(translate(orders, self._options, self._machine))
@@ -147,9 +161,31 @@ class Agent:
             case messages.Forget():
                 for key in message.keys:
                     if self._book.forget(key):
+                        self._lease.release(str(key))
                         self._reported.pop(key, None)
                     else:
                         log.warning("not forgotten, because it has not ended: %s", key)
+
+            case messages.Heartbeat(sent_s=sent_s) if sent_s:
+                self._lease.extend(sent_s)
+            case messages.Certificate(pem=pem) if self._identity is not None:
+                self._identity.store(pem)
+                log.info("this node has a new certificate")
+
+    def _leased(self, orders: Iterable[LaunchOrder]) -> list[LaunchOrder]:
+        """The orders that may be carried out: under the lease what may be queued again, as long as there is one.
+
+        An order that was on its way for too long may have been given to another node meanwhile.
+        """
+        taken = []
+        for order in orders:
+            if order.spec.can_requeue:
+                self._lease.put_under(str(order.key), order.spec.kill_grace_s)
+                if self._lease.is_over:
+                    log.warning("not launched, because the lease is over: %s", order.key)
+                    continue
+            taken.append(order)
+        return taken
 
     async def _report(self, keys: Iterable[AttemptKey]) -> None:
         """Tell the daemon what is new about these attempts, in as few frames as they need."""
@@ -216,7 +252,7 @@ async def _send_heartbeats(frames: FrameStream, period_s: float) -> None:
     while True:
         await trio.sleep(period_s)
         try:
-            await frames.send(messages.Heartbeat())
+            await frames.send(messages.Heartbeat(boot_time_s()))
         except WireError:
             return  # The receiving side notices as well.
 

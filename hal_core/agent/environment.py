@@ -1,17 +1,21 @@
 """The environment of a job's processes: exactly the user's, plus what HAL says about the job. Pure.
 
 `HAL_*` is HAL's own; the `SLURM_*` names are those that scripts commonly read, with the same meaning. HAL's values win
-over variables of the same name that the user sent.
+over variables of the same name that the user sent; only of the names that belong to nobody (MASTER_ADDR, WORLD_SIZE and
+their like) the user's do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from hal_core.models.effect import LaunchOrder
 from hal_core.models.job import Spread
 from hal_core.models.node import Node
 from hal_core.models.ranges import members, parse_ranges
+
+PORT_FIRST, PORT_COUNT, PORT_STEP = 20_000, 12_000, 7
+"""Below the ports that Linux gives to outgoing connections."""
 
 
 def part_environment(order: LaunchOrder, node: Node) -> list[bytes]:
@@ -63,6 +67,8 @@ def part_environment(order: LaunchOrder, node: Node) -> list[bytes]:
         values["SLURM_MEM_PER_NODE"] = str(share.memory_bytes >> 20)
     if spec.account:
         values["SLURM_JOB_ACCOUNT"] = spec.account
+    if len(names) > 1 or task_count > 1:
+        values |= _rendezvous(order, names)
     if node.gpus:
         # Empty hides the devices from a job that was given none.
         values["CUDA_VISIBLE_DEVICES"] = gpus
@@ -82,18 +88,39 @@ def task_environments(order: LaunchOrder, node: Node) -> list[list[bytes]]:
         case Spread.TASK:
             before = sum(count for _, count in order.nodes[:rank])
             ranks = list(range(before, before + order.share.task_count))
-    return [_task_variables(task_rank, local_rank) for local_rank, task_rank in enumerate(ranks)]
+    is_gang = order.spec.spread is not Spread.JOB and (len(names) > 1 or sum(count for _, count in order.nodes) > 1)
+    return [_task_variables(task_rank, local_rank, is_gang) for local_rank, task_rank in enumerate(ranks)]
 
 
-def _task_variables(task_rank: int, local_rank: int) -> list[bytes]:
-    return _strings(
-        (
-            ("HAL_TASK_RANK", str(task_rank)),
-            ("HAL_LOCAL_RANK", str(local_rank)),
-            ("SLURM_PROCID", str(task_rank)),
-            ("SLURM_LOCALID", str(local_rank)),
-        )
-    )
+def _task_variables(task_rank: int, local_rank: int, is_gang: bool) -> list[bytes]:
+    values = [
+        ("HAL_TASK_RANK", str(task_rank)),
+        ("HAL_LOCAL_RANK", str(local_rank)),
+        ("SLURM_PROCID", str(task_rank)),
+        ("SLURM_LOCALID", str(local_rank)),
+    ]
+    if is_gang:
+        values += [("RANK", str(task_rank)), ("LOCAL_RANK", str(local_rank))]
+    return _strings(values)
+
+
+def _rendezvous(order: LaunchOrder, names: Sequence[str]) -> dict[str, str]:
+    """How the processes of a gang find one another: addresses, and what `torchrun` and its like want to know.
+
+    The port is the same on all nodes and differs between jobs that run at the same time, as far as 12,000 allow.
+    """
+    addresses = order.addresses or tuple(names)
+    values = {
+        "HAL_NODE_ADDRESSES": ",".join(addresses),
+        "MASTER_ADDR": addresses[0],
+        "MASTER_PORT": str(PORT_FIRST + (order.key.job_id * PORT_STEP + order.key.index) % PORT_COUNT),
+    }
+    if order.spec.spread is not Spread.JOB:
+        ranks = len(names) if order.spec.spread is Spread.NODE else sum(count for _, count in order.nodes)
+        values["WORLD_SIZE"] = str(ranks)
+        values["LOCAL_WORLD_SIZE"] = "1" if order.spec.spread is Spread.NODE else str(order.share.task_count)
+    own = {text.partition("=")[0] for text in order.spec.environment}
+    return {name: value for name, value in values.items() if name.startswith("HAL_") or name not in own}
 
 
 def _array_variables(order: LaunchOrder) -> dict[str, str]:

@@ -18,10 +18,13 @@ class AgentOptions:
     node: Node
     state_directory: Path
     daemon_socket: Path
+    """Where a daemon on this machine listens; not used if `server` is given."""
     pids_max: int = 0
     """Processes per job; 0 means no limit."""
     does_limit_cpus: bool | None = None
     """CPU quota by cgroup beside the binding. None: for jobs of other users, who could undo the binding."""
+    server: str = ""
+    """host:port of a daemon that this node was enrolled with."""
     is_ephemeral: bool = False
     """At the end of the agent everything ends: jobs are killed and the spawner stops."""
 

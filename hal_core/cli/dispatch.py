@@ -46,7 +46,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "dev": ("services", "Start a whole cluster on this machine, for trying things out"),
         "demo": ("services", "Start a cluster, run jobs of every kind on it, and sum up"),
         "daemon": ("services", "Start the controller of a cluster"),
-        "agent": ("services", "Start a node's agent"),
+        "agent": ("agents", "Start a node's agent; let a node join (token, enroll), or no more (revoke)"),
+        "ca": ("authority", "Make the certificate authority for agents on other machines"),
     },
     "What if": {
         "simulate": ("simulate", "Replay a trace: what would another policy have done?"),

@@ -41,7 +41,7 @@ VALUE_NAMES = frozenset(
         "wrap",
     }
 )
-FLAG_NAMES = frozenset({"exclusive", "hold", "nice"})
+FLAG_NAMES = frozenset({"exclusive", "hold", "nice", "no-requeue", "requeue"})
 SHORT_NAMES = {
     "A": "account",
     "C": "constraint",

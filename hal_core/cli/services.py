@@ -36,7 +36,7 @@ def configure(parser: Parser) -> None:
     elif parser.command == "agent":
         parser.add_argument("config", metavar="CONFIG", help="the cluster's configuration file")
         parser.add_argument("--node", metavar="NAME", help="the node's name (default: this machine's host name)")
-        parser.add_argument("--server", metavar="ADDRESS", help="where the daemon listens for agents")
+        parser.add_argument("--server", metavar="ADDRESS", help="the daemon: path of its agent socket, or host:port")
         parser.add_argument("--state", metavar="DIR", help="where records of running jobs are kept")
     else:
         parser.add_argument("--keep", action="store_true", help="leave the cluster running at the end, until Ctrl-C")

@@ -20,17 +20,17 @@ def build_cluster(file: ConfigurationFile, notes: Notes) -> Cluster:
     """Nodes and partitions in the order of the file. What is wrong is noted; the result is good only if nothing was."""
     nodes = _build_nodes(file, notes)
     if not file.nodes:
-        _note(notes, "nodes", "there are no nodes; describe at least one")
+        note(notes, "nodes", "there are no nodes; describe at least one")
     if not file.partitions:
-        _note(notes, "partitions", "there are no partitions; name at least one")
+        note(notes, "partitions", "there are no partitions; name at least one")
     names = [partition.name for partition in file.partitions]
     defaults = [index for index, partition in enumerate(file.partitions) if partition.default]
     for index in defaults[1:]:
-        _note(notes, f"partitions[{index}].default", f"partition {names[defaults[0]]!r} is the default already")
+        note(notes, f"partitions[{index}].default", f"partition {names[defaults[0]]!r} is the default already")
     partitions = []
     for index, section in enumerate(file.partitions):
         if section.name in names[:index]:
-            _note(notes, f"partitions[{index}].name", f"partition {section.name!r} is named twice")
+            note(notes, f"partitions[{index}].name", f"partition {section.name!r} is named twice")
         partitions.append(_build_partition(section, f"partitions[{index}]", nodes, notes))
     if len(partitions) == 1 and not defaults:
         partitions = [_as_default(partitions[0])]
@@ -48,7 +48,7 @@ def check_plugins(sections: Mapping[str, Any], installed: Mapping[str, Collectio
         known = sorted(installed.get(plane, ()))
         if name not in known:
             hint = did_you_mean(name, known)
-            _note(notes, path, f"no {plane} named {shown(name)}; installed: {', '.join(known) or 'none'}{hint}")
+            note(notes, path, f"no {plane} named {shown(name)}; installed: {', '.join(known) or 'none'}{hint}")
 
 
 def _build_nodes(file: ConfigurationFile, notes: Notes) -> dict[str, Node]:
@@ -57,18 +57,22 @@ def _build_nodes(file: ConfigurationFile, notes: Notes) -> dict[str, Node]:
         path = f"nodes[{index}]"
         gpus = tuple(gpu.type for gpu in group.gpus for _ in range(gpu.count))
         if len(gpus) > GPUS_MAX:
-            _note(notes, f"{path}.gpus", f"{len(gpus)} GPUs on one node; at most {GPUS_MAX} are allowed")
+            note(notes, f"{path}.gpus", f"{len(gpus)} GPUs on one node; at most {GPUS_MAX} are allowed")
         if group.executor not in file.executors:
             known = f"; there are: {', '.join(file.executors) or 'none'}{did_you_mean(group.executor, file.executors)}"
-            _note(notes, f"{path}.executor", f"no executor {group.executor!r} under `executors`{known}")
+            note(notes, f"{path}.executor", f"no executor {group.executor!r} under `executors`{known}")
         names = [name for part in group.names for name in part]
+        addresses = [address for part in group.address for address in part] or [""] * len(names)
+        if len(addresses) != len(names):
+            note(notes, f"{path}.address", f"{len(addresses)} addresses for {len(names)} nodes; give one for each")
+            return nodes
         if len(nodes) + len(names) > HOSTS_MAX:
-            _note(notes, f"{path}.names", f"there are more than {HOSTS_MAX} nodes")
+            note(notes, f"{path}.names", f"there are more than {HOSTS_MAX} nodes")
             return nodes
         twice = [name for name in names if name in nodes] or ([] if len(set(names)) == len(names) else names[:1])
         if twice:
-            _note(notes, f"{path}.names", f"named twice: {format_hosts(twice)}; describe every node once")
-        for name in names:
+            note(notes, f"{path}.names", f"named twice: {format_hosts(twice)}; describe every node once")
+        for name, address in zip(names, addresses, strict=True):
             nodes[name] = Node(
                 name=NodeName(name),
                 cpu_count=group.cpus,
@@ -78,6 +82,7 @@ def _build_nodes(file: ConfigurationFile, notes: Notes) -> dict[str, Node]:
                 features=group.features,
                 location=group.location,
                 executor=group.executor,
+                address=address,
             )
     return nodes
 
@@ -88,13 +93,13 @@ def _build_partition(section: PartitionSection, path: str, nodes: Mapping[str, N
     if unknown:
         hint = did_you_mean(unknown[0], list(nodes)[:1000])
         text = f"no such node: {shown(format_hosts(unknown))}{hint}; there are: {shown(format_hosts(nodes))}"
-        _note(notes, f"{path}.nodes", text)
+        note(notes, f"{path}.nodes", text)
     if len(set(names)) < len(names):
-        _note(notes, f"{path}.nodes", "a node is named twice; name every node once")
+        note(notes, f"{path}.nodes", "a node is named twice; name every node once")
     most, default = section.walltime_max, section.walltime_default
     if most is not None and default is not None and default > most:
         text = f"{format_time_limit(default)} is more than walltime_max, {format_time_limit(most)}"
-        _note(notes, f"{path}.walltime_default", text)
+        note(notes, f"{path}.walltime_default", text)
     return Partition(
         name=PartitionName(section.name),
         nodes=tuple(NodeName(name) for name in names),
@@ -110,7 +115,7 @@ def _as_default(partition: Partition) -> Partition:
     return attrs.evolve(partition, is_default=True)
 
 
-def _note(notes: Notes, path: str, text: str) -> None:
+def note(notes: Notes, path: str, text: str) -> None:
     """At the line of `path`, or of the nearest section around it."""
     around = path
     while around and around not in notes.places:

@@ -101,6 +101,9 @@ class Nodes:
     features: tuple[str, ...] = setting(ListOf(NAME), "words that jobs can ask for with --constraint", ())
     location: tuple[str, ...] = setting(ListOf(NAME), "place in the topology, widest first: [site1, rack3]", ())
     executor: str = setting(NAME, "which of the executors runs jobs there", "metal")
+    address: tuple[tuple[str, ...], ...] = setting(
+        ListOf(HOSTS), "where other nodes reach them, in the order of the names: 10.0.0.[1-128]; else their names", ()
+    )
 
 
 @attrs.frozen

@@ -183,6 +183,8 @@ class JobSpec:
     """Datasets (names, paths, URLs) that must be there before the start."""
     account: str = ""
     comment: str = ""
+    can_requeue: bool = False
+    """When a node is lost, the whole job is queued again as its next attempt, once nothing of it can run any more."""
 
     def shape(self) -> Shape:
         """What the engine must find room for, for one element."""

@@ -28,6 +28,8 @@ class Node:
     location: tuple[str, ...] = ()
     """Path in the topology from the widest to the narrowest domain: ("site1", "rack3", "switch7")."""
     executor: str = "metal"
+    address: str = ""
+    """Where other nodes reach it, for the programs of a gang. Empty: its name is its address."""
 
 
 @attrs.frozen

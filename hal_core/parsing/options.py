@@ -50,6 +50,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("array", "a", "value", "INDICES[%COUNT]", "array", "a job array: 0-99, 1,3,5-7, 0-99:2, 0-999%10"),
     Option("dependency", "d", "value", "KIND:JOB,...", "dependencies needs_all_dependencies",
            "wait for other jobs: afterok:12, afterany:12:13, afterok:12?afterok:13, singleton"),
+    Option("requeue", "", "flag", "", "can_requeue", "queue the job again if it loses a node; it must bear a restart"),
+    Option("no-requeue", "", "flag", "", "can_requeue", "end with the node if one is lost (the default)"),
     Option("hold", "H", "flag", "", "is_held", "wait until `hal release`"),
     Option("begin", "b", "value", "TIME", "begin_time_s", "not before: now+1hour, 16:30, tomorrow, 2030-01-31T16:30"),
     Option("priority", "", "value", "NUMBER", "priority", "larger is earlier; above 0 for operators only"),

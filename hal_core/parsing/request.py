@@ -33,6 +33,7 @@ _RIVALS: Final = (
     ("mem", "mem-per-cpu", "mem-per-gpu"),
     ("gpus", "gpus-per-node", "gpus-per-task"),
     ("priority", "nice"),
+    ("requeue", "no-requeue"),
 )
 """Options that exclude each other: on one level both are refused, and the command line's displaces the script's."""
 _AMOUNT_FIELDS = frozenset(
@@ -290,4 +291,5 @@ class _Reading:
             inputs=wishes.inputs,
             account=wishes.account or "",
             comment=wishes.comment or "",
+            can_requeue=wishes.requeue,
         )

@@ -16,7 +16,6 @@ _STEP = "HAL starts all tasks of a job together, without steps; use --spread"
 _MAIL = "HAL sends no mail; wait with `hal run`, or watch with `hal queue`"
 _FOREIGN = "there is no such thing in HAL; remove it"
 _CLUSTER = "one HAL manages one cluster; submit to the HAL of the other one"
-_REQUEUE = "HAL requeues a job when asked: `hal requeue JOB`; remove it"
 _CONTAINER = "start the container from the script instead"
 _SHARING = "nodes are shared unless --exclusive is given, CPUs never; remove it"
 _TIME = "give one limit with --time"
@@ -41,7 +40,6 @@ _GROUPS: Final[tuple[tuple[str, str], ...]] = (
     ("HAL has no quality of service; use --partition or --nice", "qos q"),
     ("HAL has no workload characterization keys; use --account or --comment", "wckey mcs-label extra"),
     (_CLUSTER, "clusters cluster M"),
-    (_REQUEUE, "requeue no-requeue"),
     ("HAL ends all of a job when one of its nodes is lost; remove it", "no-kill k"),
     ("HAL sends SIGTERM, and SIGKILL after --kill-grace; catch SIGTERM", "signal"),
     (_TIME, "time-min deadline delay-boot"),

@@ -58,6 +58,8 @@ class Wishes:
     open_mode: str | None = None
     array: ArraySpec | None = None
     dependency: tuple[tuple[Dependency, ...], bool] | None = None
+    requeue: bool = False
+    no_requeue: bool = False
     hold: bool = False
     begin: str | None = None
     priority: int | None = None
@@ -153,6 +155,8 @@ PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "open-mode": lambda text: parse_choice(text, ("append", "truncate")),
     "array": parse_array,
     "dependency": parse_dependencies,
+    "requeue": lambda _: True,
+    "no-requeue": lambda _: True,
     "hold": lambda _: True,
     "begin": parse_line,
     "priority": _priority,

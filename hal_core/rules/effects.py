@@ -33,10 +33,10 @@ def effects_of(state: State, event: Event) -> list[Effect]:
     match event:
         case JobPlaced(job_id=job_id, elements=elements):
             active = state.jobs[job_id].active
-            return [effect for index in members(elements) for effect in _bring_up(active[index])]
+            return [effect for index in members(elements) for effect in _bring_up(state, active[index])]
         case InputsStaged(key=key):
             activity = state.activity(key)
-            return list(_launches(activity)) if activity else []
+            return list(_launches(state, activity)) if activity else []
         case JobCancelRequested(job_id=job_id, elements=elements, by=by):
             active = state.jobs[job_id].active
             return [effect for index in members(elements) for effect in _cancels(active[index], f"cancelled by {by}")]
@@ -72,7 +72,7 @@ def outstanding_on(state: State, node: str) -> list[Effect]:
         if activity.cancel is not None or activity.has_failed:
             effects += [effect for effect in _cancels(activity, "its end was asked for") if effect.node == node]
         elif activity.is_launched and node not in activity.parts_started and node in activity.parts_left:
-            effects += [effect for effect in _launches(activity) if effect.node == node]
+            effects += [effect for effect in _launches(state, activity) if effect.node == node]
     return effects
 
 
@@ -82,23 +82,27 @@ def outstanding_staging(state: State) -> list[Effect]:
         effect
         for activity in state.allocations.values()
         if not activity.is_launched and activity.cancel is None
-        for effect in _bring_up(activity)
+        for effect in _bring_up(state, activity)
     ]
 
 
-def _bring_up(activity: Activity) -> list[Effect]:
+def _bring_up(state: State, activity: Activity) -> list[Effect]:
     spec = activity.record.spec
     if not spec.inputs or activity.is_launched:
-        return list(_launches(activity))
+        return list(_launches(state, activity))
     nodes = tuple(share.node for share in activity.shares)
     return [Stage(activity.key, spec.inputs, spec.working_directory, nodes)]
 
 
-def _launches(activity: Activity) -> list[Launch]:
-    record = activity.record
+def _launches(state: State, activity: Activity) -> list[Launch]:
+    record, table = activity.record, state.table
     nodes = tuple((share.node, share.task_count) for share in activity.shares)
+    addresses = tuple(table.nodes[number].address or table.nodes[number].name for number in activity.node_numbers)
     shares = activity.shares[:1] if record.spec.spread is Spread.JOB else activity.shares
-    return [Launch(share.node, LaunchOrder(activity.key, record.owner, record.spec, share, nodes)) for share in shares]
+    return [
+        Launch(share.node, LaunchOrder(activity.key, record.owner, record.spec, share, nodes, addresses=addresses))
+        for share in shares
+    ]
 
 
 def _cancels(activity: Activity, why: str) -> list[CancelPart]:

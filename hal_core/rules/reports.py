@@ -34,6 +34,11 @@ if TYPE_CHECKING:
     from hal_core.rules.state import State
 
 
+ATTEMPTS_MAX = 10
+"""A job that has lost its nodes so often is not queued again by itself: it may be what they die of."""
+REQUEUED_BY = "hal"
+
+
 @attrs.frozen
 class _PartEnd:
     """One part of an attempt is over."""
@@ -71,10 +76,21 @@ def _part(state: State, node: NodeName, part: PartStatus, now_s: float) -> list[
     if part.start_time_s is not None and node not in activity.parts_started:
         events.append(PartStarted(now_s, part.key, node, part.start_time_s))
     if part.end is not None:
+        part = attrs.evolve(part, end=_at_lease_end(activity, part.end))
+        assert part.end is not None
         start_s = part.start_time_s if activity.start_time_s is None else activity.start_time_s
         end_s = now_s if part.end_time_s is None else part.end_time_s
         events.append(_end_part(activity, _PartEnd(node, part.end, start_s, end_s), now_s))
     return events
+
+
+def _at_lease_end(activity: Activity, end: End) -> End:
+    """A cancel that nobody asked for is a node's own: it had lost the daemon, and what can be requeued it ends then."""
+    if end.kind is not EndKind.CANCELLED or activity.cancel is not None or activity.end is not None:
+        return end
+    if not activity.record.spec.can_requeue:
+        return end
+    return attrs.evolve(end, kind=EndKind.NODE_LOST, detail="the node had lost the daemon and ended it")
 
 
 def _end_part(activity: Activity, part: _PartEnd, now_s: float, gone: Set[NodeName] = frozenset()) -> Event:
@@ -88,6 +104,8 @@ def _end_part(activity: Activity, part: _PartEnd, now_s: float, gone: Set[NodeNa
             return JobRequeued(now_s, activity.key, by, whole)
         if whole.kind is not EndKind.NODE_LOST:
             whole = attrs.evolve(whole, kind=EndKind.CANCELLED, by=by, detail=detail or whole.detail)
+    elif whole.kind is EndKind.NODE_LOST and activity.record.spec.can_requeue and activity.attempt < ATTEMPTS_MAX:
+        return JobRequeued(now_s, activity.key, REQUEUED_BY, whole)
     job_id, index, attempt = activity.key
     start_s = part.start_time_s
     end_s = part.end_time_s if start_s is None else max(part.end_time_s, start_s)
@@ -111,7 +129,7 @@ def node_reported(state: State, message: NodeReported, now_s: float) -> list[Eve
         events += _part(state, message.node.name, part, now_s)
     reported = {part.key for part in message.parts}
     for activity in state.on_node.get(declared.name, {}).values():
-        end = None if activity.key in reported else _silent_end(activity, declared.name)
+        end = None if activity.key in reported else _silent_end(activity, declared.name, did_reboot)
         if end is not None:
             events.append(_end_part(activity, _PartEnd(declared.name, end, activity.start_time_s, now_s), now_s))
     missing = _missing(declared, message.node)
@@ -121,12 +139,15 @@ def node_reported(state: State, message: NodeReported, now_s: float) -> list[Eve
     return events
 
 
-def _silent_end(activity: Activity, node: NodeName) -> End | None:
+def _silent_end(activity: Activity, node: NodeName, did_reboot: bool) -> End | None:
     """How a part ended of which the node has no record; None if it will be launched there (again)."""
     if node not in activity.parts_left:
         return None
     if node in activity.parts_started:
-        return End(EndKind.NODE_LOST, detail="the node has no record of it any more")
+        if did_reboot:
+            return End(EndKind.NODE_LOST, detail="the node was rebooted and has no record of it")
+        # Its processes may still be there: never to be started again by itself.
+        return End(EndKind.SUPERVISOR_LOST, detail="the node has no record of it any more")
     if activity.cancel is not None:
         return End(EndKind.CANCELLED)
     return End(EndKind.GANG_FAILED) if activity.has_failed else None

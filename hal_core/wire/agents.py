@@ -6,7 +6,7 @@ executor's business.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 import trio
@@ -17,12 +17,18 @@ from hal_core.models.message import PartStatus
 from hal_core.models.node import Node
 from hal_core.models.placement import AttemptKey
 from hal_core.wire import messages
-from hal_core.wire.frames import FrameStream
+from hal_core.wire.frames import FrameStream, LinkLost
 
 HELLO_TIMEOUT_S = 10.0
 PART_COUNT_MAX = 1_000_000
+EARLY_COUNT_MAX = 1_000
+"""Messages that may come between the parts of the introduction."""
 SILENCE_HEARTBEATS = 3
 """A peer that misses so many heartbeats is gone."""
+RATE_PER_S, BURST_COUNT = 2_000.0, 10_000.0
+"""What one agent may say: beyond it, it is read more slowly, so that it is the one who waits."""
+PARTS_PER_UNIT = 16
+"""Of a report, so many parts count as one message."""
 
 
 @attrs.frozen
@@ -38,10 +44,20 @@ class Introduction:
 class AgentLink:
     """One connection. Use: `introduce`, then `welcome` or `refuse`, then `receive` in a loop while others send."""
 
-    def __init__(self, stream: trio.abc.Stream, heartbeat_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        heartbeat_s: float = 5.0,
+        lease_s: float = 0.0,
+        renew: Callable[[bytes], bytes] | None = None,
+    ) -> None:
         self._frames = FrameStream(stream, messages.FROM_AGENT)
         self._heartbeat_s = heartbeat_s
+        self._lease_s = lease_s
+        self._renew = renew
         self._early: list[object] = []
+        self._allowance = BURST_COUNT
+        self._allowance_time_s = trio.current_time()
 
     async def introduce(self) -> Introduction:
         """Wait for the agent's Hello and all its parts. Raises WireError if it does not introduce itself properly."""
@@ -51,7 +67,7 @@ class AgentLink:
             while hello is None or len(parts) < hello.part_count:
                 received = await self._frames.receive()
                 if not received:
-                    raise WireError("the agent went away before it had introduced itself")
+                    raise LinkLost("the agent went away before it had introduced itself")
                 for message in received:
                     if hello is None:
                         hello = self._checked(message)
@@ -60,12 +76,14 @@ class AgentLink:
                         timeout.deadline = trio.current_time() + HELLO_TIMEOUT_S
                     else:
                         self._early.append(message)
+                        if len(self._early) > EARLY_COUNT_MAX:
+                            raise WireError("much talk and no introduction")
         if hello is None or len(parts) < hello.part_count:
             raise WireError(f"the agent did not introduce itself within {HELLO_TIMEOUT_S:g} s")
         return Introduction(hello.node, hello.boot_id, hello.missing, tuple(parts))
 
     async def welcome(self, epoch: int) -> None:
-        await self._frames.send(messages.Welcome(messages.PROTOCOL_VERSION, epoch, self._heartbeat_s))
+        await self._frames.send(messages.Welcome(messages.PROTOCOL_VERSION, epoch, self._heartbeat_s, self._lease_s))
 
     async def refuse(self, text: str) -> None:
         await self._frames.send(messages.Refusal(text))
@@ -78,19 +96,33 @@ class AgentLink:
             with trio.move_on_after(self._heartbeat_s * SILENCE_HEARTBEATS) as timeout:
                 received = await self._frames.receive()
             if timeout.cancelled_caught:
-                raise WireError(f"no heartbeat for {self._heartbeat_s * SILENCE_HEARTBEATS:g} s")
+                raise LinkLost(f"no heartbeat for {self._heartbeat_s * SILENCE_HEARTBEATS:g} s")
             if not received:
-                raise WireError("the agent closed the connection")
+                raise LinkLost("the agent closed the connection")
         parts: list[PartStatus] = []
+        heartbeat: messages.Heartbeat | None = None
         for message in received:
             match message:
                 case messages.Report():
                     parts += message.parts
                 case messages.Heartbeat():
-                    await self._frames.send(message)
+                    heartbeat = message  # The latest is answered for all.
+                case messages.Renew(request=request) if self._renew is not None:
+                    await self._frames.send(messages.Certificate(self._renew(request)))
                 case _:
                     raise WireError(f"unexpected {type(message).__name__}")
+        if heartbeat is not None:
+            await self._frames.send(heartbeat)
+        await self._spend(len(received) + len(parts) / PARTS_PER_UNIT)
         return parts
+
+    async def _spend(self, count: float) -> None:
+        """Wait if more was said than may be."""
+        now_s = trio.current_time()
+        self._allowance = min(BURST_COUNT, self._allowance + (now_s - self._allowance_time_s) * RATE_PER_S) - count
+        self._allowance_time_s = now_s
+        if self._allowance < 0:
+            await trio.sleep(-self._allowance / RATE_PER_S)
 
     async def launch(self, orders: Sequence[LaunchOrder]) -> None:
         """All orders of one epoch. Raises WireError if the agent is gone."""

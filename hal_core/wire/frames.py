@@ -26,6 +26,10 @@ _ENCODER = msgspec.msgpack.Encoder()
 _ENVELOPE = msgspec.msgpack.Decoder(tuple[str, msgspec.Raw])
 
 
+class LinkLost(WireError):
+    """The peer is gone, or silent. Nobody did anything wrong."""
+
+
 class FrameStream:
     """Sends and receives messages of the given classes. Closes the stream itself when it is used as a context."""
 
@@ -51,9 +55,9 @@ class FrameStream:
         except trio.TooSlowError:
             # Part of a frame may be out: nothing more can be sent on this stream.
             await trio.aclose_forcefully(self.stream)
-            raise WireError(f"the peer took nothing for {SEND_TIMEOUT_S:g} s") from None
+            raise LinkLost(f"the peer took nothing for {SEND_TIMEOUT_S:g} s") from None
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise WireError("the connection is gone") from error
+            raise LinkLost("the connection is gone") from error
 
     async def receive(self) -> list[Any]:
         """At least one message, and all others that are already here; an empty list at the end of the stream."""
@@ -65,12 +69,12 @@ class FrameStream:
                 with trio.fail_after(limit_s):
                     data = await self.stream.receive_some(READ_BYTES)
             except trio.TooSlowError:
-                raise WireError(f"half a frame, then nothing for {limit_s:g} s") from None
+                raise LinkLost(f"half a frame, then nothing for {limit_s:g} s") from None
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return []
             if not data:
                 if self._buffer:
-                    raise WireError("the stream ended within a frame")
+                    raise LinkLost("the stream ended within a frame")
                 return []
             self._buffer += data
 

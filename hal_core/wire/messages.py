@@ -47,6 +47,8 @@ class Welcome:
     protocol: int
     epoch: int
     heartbeat_s: float
+    lease_s: float = 0.0
+    """So long after the daemon last heard of it the node ends what may be queued again; 0: never."""
 
 
 @attrs.frozen
@@ -63,6 +65,7 @@ class JobPart:
     owner: Owner
     spec: JobSpec
     nodes: tuple[tuple[NodeName, int], ...]
+    addresses: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -78,7 +81,7 @@ class Launch:
             if not 0 <= number < len(self.jobs):
                 raise WireError(f"order {key} names job {number} of {len(self.jobs)}")
             job = self.jobs[number]
-            yield LaunchOrder(key, job.owner, job.spec, share, job.nodes, self.epoch)
+            yield LaunchOrder(key, job.owner, job.spec, share, job.nodes, self.epoch, job.addresses)
 
 
 @attrs.frozen
@@ -102,11 +105,40 @@ class Report:
 
 @attrs.frozen
 class Heartbeat:
-    """Said by both sides when they have said nothing else for a while."""
+    """Said by the agent when it has said nothing else for a while, and answered by the same.
+
+    `sent_s` is the agent's own clock and comes back unread: what comes back proves that the daemon was there after it.
+    """
+
+    sent_s: float = 0.0
 
 
-FROM_AGENT: Final = (Hello, Report, Heartbeat)
-FROM_DAEMON: Final = (Welcome, Refusal, Launch, Cancel, Forget, Heartbeat)
+@attrs.frozen
+class Enrol:
+    """All that a peer without a certificate may say: it asks for one. Answer: Certificate or Refusal."""
+
+    protocol: int
+    secret: str
+    request: bytes
+
+
+@attrs.frozen
+class Renew:
+    """An agent asks for its next certificate."""
+
+    request: bytes
+
+
+@attrs.frozen
+class Certificate:
+    """A certificate for the key of the request, as PEM."""
+
+    pem: bytes
+
+
+FROM_STRANGER: Final = (Enrol,)
+FROM_AGENT: Final = (Hello, Report, Heartbeat, Renew)
+FROM_DAEMON: Final = (Welcome, Refusal, Launch, Cancel, Forget, Heartbeat, Certificate)
 
 
 def launch_frames(orders: Sequence[LaunchOrder]) -> Iterator[Launch]:
@@ -120,7 +152,7 @@ def launch_frames(orders: Sequence[LaunchOrder]) -> Iterator[Launch]:
             at = jobs.get(id(order.spec))
             if at is None or common[at].nodes != order.nodes or common[at].owner != order.owner:
                 at = jobs[id(order.spec)] = len(common)
-                common.append(JobPart(order.owner, order.spec, order.nodes))
+                common.append(JobPart(order.owner, order.spec, order.nodes, order.addresses))
             parts.append((order.key, at, order.share))
         message = Launch(batch[0].epoch, tuple(common), tuple(parts))
         if len(batch) == 1 or fits(message):

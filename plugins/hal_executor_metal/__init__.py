@@ -2,11 +2,7 @@
 
 from hal_core import Options, PluginInfo, Register, hookimpl
 
-__hal_plugin__ = PluginInfo(
-    sdk=1,
-    summary="runs jobs on machines that run `hal agent`",
-    not_yet=("agents on other machines: this version listens on a Unix socket only",),
-)
+__hal_plugin__ = PluginInfo(sdk=1, summary="runs jobs on machines that run `hal agent`")
 
 
 @hookimpl

@@ -2,7 +2,8 @@
 
 It keeps connections and nothing else. What runs where is the core's knowledge; what really happened is in the nodes'
 records, and every (re)connection tells all of them. When a silent node is given up is the cluster's rule, not ours.
-Transport: a Unix socket for agents on this machine. Others will come over TLS; all below `_converse` is the same then.
+Two ways in: a Unix socket for agents on this machine, and one TCP port with mutual TLS, where an agent may only be the
+node that its certificate names. All below `_converse` is the same.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ import os
 import socket
 import stat
 import struct
+import time
 from collections.abc import Awaitable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
@@ -22,7 +26,9 @@ from hal_core import (
     AgentLink,
     AttemptKey,
     CancelOrder,
+    Introduction,
     LaunchOrder,
+    LinkLost,
     NodeName,
     NodeReported,
     NodeSilent,
@@ -32,20 +38,37 @@ from hal_core import (
     Unavailable,
     UserError,
     WireError,
+    parse_address,
     structure_options,
 )
+from hal_executor_metal.alarms import Alarms
 
 LISTEN_BACKLOG = 512
+
+if TYPE_CHECKING:
+    from hal_core import Door, Guest  # loaded only where agents come over TCP: it brings cryptography
 
 log = logging.getLogger("hal.metal")
 
 
+def _is_address(_: object, field: attrs.Attribute[str], value: str) -> None:
+    if value:
+        parse_address(value)
+
+
 @attrs.frozen
 class MetalOptions:
-    """`socket` is where local agents connect. `heartbeat_s`: three of them missed means that contact is lost."""
+    """`socket` is where agents on this machine connect, `listen` (host:port) where all others do, if it is given.
+
+    `heartbeat_s`: three of them missed means that contact is lost. The daemon fills in `authority` (the directory of
+    the certificate authority) and `lease_s` (how long a node without contact may keep jobs that can be requeued).
+    """
 
     socket: str
+    listen: str = attrs.field(default="", validator=_is_address)
+    authority: str = ""
     heartbeat_s: float = attrs.field(default=5.0, validator=attrs.validators.gt(0.0))
+    lease_s: float = attrs.field(default=0.0, validator=attrs.validators.ge(0.0))
 
 
 class MetalExecutor:
@@ -56,23 +79,53 @@ class MetalExecutor:
         self._links: dict[NodeName, AgentLink] = {}
         self._epoch = 0
         """The newest that the kernel has ordered with; 0: none yet, which agents take as "not stated"."""
+        self.alarms = Alarms(time.monotonic)
+        self._door = _door(options, self.alarms) if options.listen else None
+        self.port = 0
+        """The TCP port in use, once `run` has started."""
 
     @classmethod
     def from_options(cls, options: Options) -> MetalExecutor:
         return cls(structure_options(MetalOptions, options))
 
+    def render(self) -> bytes:
+        """For /metrics."""
+        return self.alarms.render(len(self._links))
+
     async def run(self, report: Report, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Listen until cancelled. The socket is there when `started` is called."""
-        with _listen(Path(self._options.socket)) as listening:
-            listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
-
-            async def serve(stream: trio.SocketStream) -> None:
-                await self._serve(stream, report)
-
+        """Listen until cancelled. The socket is there, and the port open, when `started` is called."""
+        path = Path(self._options.socket)
+        with _listen(path) as listening:
+            ports = await self._open_port()
+            local = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
             try:
-                await trio.serve_listeners(serve, [listener], task_status=_Without(task_status))
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(trio.serve_listeners, partial(self._serve, report=report), [local])
+                    if self._door is not None:
+                        nursery.start_soon(self._door.review)
+                        admit = partial(self._admit, self._door, report)
+                        await nursery.start(trio.serve_listeners, admit, ports)
+                    task_status.started()
             finally:
-                Path(self._options.socket).unlink(missing_ok=True)  # noqa: ASYNC240 - a moment, and we are cancelled
+                path.unlink(missing_ok=True)  # noqa: ASYNC240 - a moment, and we are cancelled
+
+    async def _open_port(self) -> list[trio.SocketListener]:
+        if self._door is None:
+            return []
+        host, port = parse_address(self._options.listen)
+        try:
+            listeners = await trio.open_tcp_listeners(port, host=host, backlog=LISTEN_BACKLOG)
+        except OSError as error:
+            raise Unavailable(f"cannot listen on {self._options.listen}: {error.strerror or error}") from None
+        self.port = listeners[0].socket.getsockname()[1]
+        return listeners
+
+    async def _admit(self, door: Door, report: Report, tcp: trio.SocketStream) -> None:
+        async def serve(guest: Guest) -> None:
+            link = AgentLink(guest.stream, self._options.heartbeat_s, self._options.lease_s, guest.renew)
+            await self._attend(link, report, guest.node)
+
+        await door.admit(tcp, serve)
 
     async def launch(self, node: NodeName, orders: Sequence[LaunchOrder]) -> None:
         self._epoch = max((order.epoch for order in orders), default=self._epoch)
@@ -88,24 +141,49 @@ class MetalExecutor:
             await _to_agent(link, link.forget(self._epoch, keys))
 
     async def _serve(self, stream: trio.SocketStream, report: Report) -> None:
-        """One connection: only root and the daemon's own user may be an agent."""
+        """One connection to the socket: only root and the daemon's own user may be an agent."""
         async with stream:
             uid = struct.unpack("3i", stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
             if uid not in (0, os.geteuid()):
+                self.alarms.count("uid")
                 log.warning("refused an agent of uid %d: only root or uid %d may be one", uid, os.geteuid())
                 return
-            try:
-                await self._converse(AgentLink(stream, self._options.heartbeat_s), report)
-            except WireError as error:
-                log.warning("closing the connection of an agent: %s", error)
+            await self._attend(AgentLink(stream, self._options.heartbeat_s, self._options.lease_s), report, None)
 
-    async def _converse(self, link: AgentLink, report: Report) -> None:
-        hello = await link.introduce()
-        name = hello.node.name
+    async def _attend(self, link: AgentLink, report: Report, bound: str | None) -> None:
+        """One connection, whose agent may be only the node `bound`, if that is given."""
+        name = bound
+        try:
+            hello = await link.introduce()
+            name = hello.node.name
+            if refusal := self._objection(name, bound):
+                log.warning("refused an agent: %s", refusal)
+                await link.refuse(refusal)
+                return
+            await self._converse(link, hello, report)
+        except LinkLost as error:
+            log.info("node %s: %s", name or "(not introduced)", error)
+        except WireError as error:
+            log.warning("closing the connection of the agent of node %s: %s", name or "(not introduced)", error)
+            if name is None:
+                self.alarms.count("protocol")
+            else:
+                self.alarms.offend(name)
+
+    def _objection(self, name: NodeName, bound: str | None) -> str:
+        """Why this agent is not taken; empty if it is."""
+        if bound not in (None, name):
+            self.alarms.count("wrong_node")
+            return f"the key of node {bound} was used to speak for node {name}"
         if name in self._links:
-            await link.refuse(f"another agent is connected as node {name}")
-            log.warning("refused a second agent as node %s", name)
-            return
+            self.alarms.count("second_agent")
+            return f"another agent is connected as node {name}"
+        if penalty_s := self.alarms.penalty_s(name):
+            return f"node {name} broke the protocol too often; it may come again in {penalty_s:.0f} s"
+        return ""
+
+    async def _converse(self, link: AgentLink, hello: Introduction, report: Report) -> None:
+        name = hello.node.name
         self._links[name] = link
         try:
             await link.welcome(self._epoch)
@@ -126,14 +204,10 @@ class MetalExecutor:
                 await report(NodeSilent(name))
 
 
-class _Without:
-    """serve_listeners tells its listeners when it starts; the kernel only wants to know that it did."""
+def _door(options: MetalOptions, alarms: Alarms) -> Door:
+    from hal_core import Door
 
-    def __init__(self, task_status: trio.TaskStatus[None]) -> None:
-        self._task_status = task_status
-
-    def started(self, value: object = None) -> None:
-        self._task_status.started()
+    return Door(Path(options.authority), alarms.count)
 
 
 async def _to_agent(link: AgentLink, sending: Awaitable[None]) -> None:

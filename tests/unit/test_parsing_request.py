@@ -80,7 +80,7 @@ def test_every_field_is_filled():
         "job-name=a name", "partition=gpu", "time=1:30", "nodes=2", "ntasks=4", "c=2", "mem=8G",
         "gpus-per-node=a100:2", "gres=licence_x:1", "constraint=ib&ssd", "exclusive", "chdir=/data", "export=ALL,B=2",
         "input=in.txt", "output=%x.out", "error=%x.err", "open-mode=append", "array=0-9%2",
-        "dependency=afterok:1?afterok:2", "hold", "begin=now+1hour", "nice", "spread=task", "kill-grace=1m",
+        "dependency=afterok:1?afterok:2", "hold", "requeue", "begin=now+1hour", "nice", "spread=task", "kill-grace=1m",
         "inputs=a,s3://b/c", "account=physics", "comment=for the paper",
         environment=("A=1", "B=1"), working_directory="/home/ada", client_id="x",
     )  # fmt: skip
@@ -119,7 +119,9 @@ def test_every_field_is_filled():
         "kill_grace_s": 60.0,
         "inputs": ("a", "s3://b/c"),
         "account": "physics",
+        "can_requeue": False,
         "comment": "for the paper",
+        "can_requeue": True,
     }
 
 
