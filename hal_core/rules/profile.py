@@ -62,6 +62,8 @@ class PoolProfile:
         self._guards = guards = packing.guards
         ask_of = packing.ask
         self.step_count = 0
+        self._barren: dict[tuple[int, float], float] = {}
+        """(need, duration) -> no start before that is possible. Equal jobs do not search the same steps again."""
         free = room.row_of(0) | guards
         self._times, self._free = times, values = [now_s], [free]
         soonest_s = now_s + OVERDUE_S
@@ -79,7 +81,8 @@ class PoolProfile:
     def earliest(self, ask: Ask, duration_s: float) -> tuple[float, tuple[int, ...]] | None:
         need = ask.pool_need
         guards, times, free = self._guards, self._times, self._free
-        count, at = len(times), 0
+        count, key = len(times), (need, duration_s)
+        first = at = bisect_left(times, self._barren.get(key, times[0]))
         while at < count:
             if (free[at] - need) & guards != guards:
                 at += 1
@@ -89,20 +92,22 @@ class PoolProfile:
             while ahead < count and times[ahead] < end_s and (free[ahead] - need) & guards == guards:
                 ahead += 1
             if ahead == count or times[ahead] >= end_s:
-                self.step_count += ahead
+                self.step_count += ahead - first
+                self._barren[key] = times[at]
                 return times[at], (0,)
             at = ahead + 1
-        self.step_count += count
+        self.step_count += count - first
         return None
 
     def take(self, start_s: float, duration_s: float, ask: Ask, numbers: tuple[int, ...]) -> None:
         self._move(start_s, duration_s, -ask.pool_need)
 
     def improve(self, hold: Hold) -> tuple[float, tuple[int, ...]] | None:
-        """Where the hold itself is, it fits: only what comes before that is searched."""
+        """Where the hold itself is, it fits: what comes before that is searched, and what reaches into it again."""
         held_s, duration_s, need = hold.start_s, hold.duration_s, hold.ask.pool_need
         guards, times, free = self._guards, self._times, self._free
-        at = 0
+        key = (need, duration_s)
+        first = at = bisect_left(times, min(self._barren.get(key, times[0]), held_s - duration_s))
         while times[at] < held_s:
             if (free[at] - need) & guards != guards:
                 at += 1
@@ -115,10 +120,19 @@ class PoolProfile:
             if times[ahead] >= end_s:
                 self._move(held_s, duration_s, need)
                 self._move(start_s, duration_s, -need)
+                self._barren[key] = start_s
+                self._forget_barren_from(held_s)
                 return start_s, hold.node_numbers
             at = ahead + 1
-        self.step_count += at
+        self._barren[key] = held_s
+        self.step_count += at - first
         return None
+
+    def _forget_barren_from(self, time_s: float) -> None:
+        """There is more room from then on: whatever reaches into it may start earlier than it was found to."""
+        for key, barren_s in self._barren.items():
+            if barren_s + key[1] > time_s:
+                self._barren[key] = time_s - key[1]
 
     def take_if_possible(self, holds: Sequence[Hold]) -> list[bool]:
         if self._take_all(holds):

@@ -1,10 +1,10 @@
 """What a trace says of rigid jobs, as plain rows: the input of the quick replay (sim/replay.py).
 
 Reads the Standard Workload Format, plain or gzipped, with the clean-up of the SC'15 study: processors as requested, or
-as allocated where that is unknown; jobs without processors, run time, limit or submit time are left out, as are those
-wider than the machine; a run time beyond the limit is cut at the limit, where the job is killed; the status is not
-looked at. If no job of the trace states a limit, its run time is taken for it. Lines that make no sense are counted and
-named, and never end the reading.
+as allocated where that is unknown; jobs without processors, run time or submit time are left out, as are those wider
+than the machine; a run time beyond the limit is cut at the limit, where the job is killed; the status is not looked at.
+Where a job states no limit, its run time is taken for it. Lines that make no sense are counted and named, and never end
+the reading.
 Feitelson et al., JPDC 74(10), 2014; Gaussier et al., SC'15.
 """
 
@@ -112,12 +112,12 @@ class _Reader:
     def trace(self, processors: int | None) -> Trace:
         notes: list[str] = []
         width = self._width(processors, notes)
-        has_limits = any(row[8] > 0 for row in self._rows)
-        if self._rows and not has_limits:
-            notes.append("no job states a time limit: the run time is taken for it")
+        unlimited_count = sum(row[8] <= 0 < row[3] for row in self._rows)
+        if unlimited_count:
+            notes.append(f"{unlimited_count} jobs state no time limit: their run time is taken for it")
         jobs: list[TraceJob] = []
         for row in self._rows:
-            run_s, limit_s = row[3], row[8] if has_limits else row[3]
+            run_s, limit_s = row[3], row[8] if row[8] > 0 else row[3]
             allocated, requested = int(row[4]), int(row[7])
             wanted = requested if requested > 0 else allocated
             reason = ""
@@ -127,8 +127,6 @@ class _Reader:
                 reason = "wider than the machine"
             elif run_s <= 0:
                 reason = "no run time"
-            elif limit_s <= 0:
-                reason = "no time limit"
             elif row[1] < 0:
                 reason = "no submit time"
             if reason:
