@@ -39,8 +39,6 @@ def trace(tmp_path: Path) -> Path:
         width = random.choice((1, 2, 4, 8, 16))
         swf = f"{number} {number * 20} -1 {run_s} {width} -1 -1 {width} {limit_s} -1 1 {number % 3} 1 1 1 1 -1 -1"
         lines.append(swf)
-            f"{number} {number * 20} -1 {run_s} {width} -1 -1 {width} {limit_s} -1 1 {number % 3} 1 1 1 1 -1 -1"
-        )
     path = tmp_path / "some.swf"
     path.write_text("\n".join(lines) + "\n")
     return path
