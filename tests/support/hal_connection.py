@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,8 +20,9 @@ Json = dict[str, Any]
 class HalRefused(Exception):
     """An answer with an error status. `error` is the object that docs/reference/rest.md describes."""
 
-    def __init__(self, status: int, body: bytes) -> None:
+    def __init__(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         self.status = status
+        self.headers = headers or {}
         try:
             self.error: Json = json.loads(body)["error"]
         except (ValueError, KeyError, TypeError):
@@ -75,7 +76,7 @@ class HalConnection:
             self._http.close()  # the next request connects again
             raise
         if response.status >= 400:
-            raise HalRefused(response.status, received)
+            raise HalRefused(response.status, received, response.headers)
         answer: Json = json.loads(received)
         return answer
 

@@ -12,8 +12,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
@@ -97,6 +99,25 @@ def traced(argv: Sequence[str], environment: dict[str, str], log: Path) -> Itera
     """Run a program to its end under strace and return what it did. Its output goes where ours does, or is piped."""
     subprocess.run([*strace(log), *argv], env=environment, stdin=subprocess.DEVNULL, check=True, capture_output=True)
     return calls(log)
+
+
+@contextmanager
+def attached(pid: int, log: Path, *injected: str) -> Iterator[None]:
+    """Trace a running program with all its threads, and spoil its calls: `fdatasync:error=EIO:when=3`, for instance."""
+    need_strace()
+    words = ["strace", "-f", "-y", "-xx", "-s", str(STRING_BYTES_MAX), "-e", "signal=none", "-e", f"trace={TRACED}"]
+    words += [word for each in injected for word in ("-e", f"inject={each}")]
+    with subprocess.Popen(
+        [*words, "-o", str(log), "-p", str(pid)], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as tracer:
+        assert tracer.stderr is not None
+        said = tracer.stderr.readline()
+        assert b"attached" in said, said.decode()
+        try:
+            yield
+        finally:
+            tracer.send_signal(signal.SIGINT)
+            tracer.communicate(timeout=30)
 
 
 def strace(log: Path) -> list[str]:

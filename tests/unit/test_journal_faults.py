@@ -8,9 +8,7 @@ import random
 import resource
 import sqlite3
 import struct
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,8 +19,8 @@ from hal_core.kernel.journal_check import check_journal
 from hal_core.kernel.journal_files import Disk, FileSystem
 from hal_core.kernel.journal_format import connect_writer
 from hal_core.kernel.snapshot import make_snapshot
+from tests.support.disks import small_disk
 from tests.support.journal_events import Digest, digest_of, event_at, events_between, kill, opened, recovered
-from tests.support.needs import need
 
 KILL_COUNT = 50
 
@@ -76,19 +74,6 @@ def failing(failures: dict[str, str]) -> Callable[[Path], sqlite3.Connection]:
         return connection
 
     return connect
-
-
-@contextmanager
-def small_disk(directory: Path, byte_count: int) -> Iterator[Path]:
-    """A real file system of that size."""
-    need("" if os.geteuid() == 0 else "needs root: mounts a small tmpfs to fill it up")
-    directory.mkdir()
-    options = f"size={byte_count},mode=0700"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)], check=True)
-    try:
-        yield directory
-    finally:
-        subprocess.run(["umount", str(directory)], check=True)
 
 
 def append_jobs(journal: Journal) -> None:
