@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import stat
+import zlib
 from pathlib import Path
 
 from hal_core.agent.launcher import records
+from hal_core.errors import Refused
 from hal_core.failpoints import reach
 from hal_core.models.job import End, EndKind, JobId
 from hal_core.models.message import PartStatus
@@ -32,13 +34,13 @@ class Book:
             raise FileExistsError(f"{self.hints} is not a FIFO; remove it")
         self._claims = os.open(directory / records.CLAIMS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._epoch_path = directory / "epoch"
-        self.epoch = int(self._epoch_path.read_text(encoding="ascii")) if self._epoch_path.exists() else 0
+        self.epoch = _read_epoch(self._epoch_path)
 
     def raise_epoch(self, epoch: int) -> None:
         """Keep the newest epoch seen, durably, before anything is done for it."""
         new = self._epoch_path.with_suffix(".new")
-        with open(new, "w", encoding="ascii") as file:
-            file.write(str(epoch))
+        with open(new, "wb") as file:
+            file.write(_epoch_line(epoch))
             file.flush()
             os.fsync(file.fileno())
         reach("agent.epoch_written")
@@ -74,6 +76,22 @@ class Book:
         os.unlink(str(key), dir_fd=self._claims)
         reach("agent.after_forget")
         return True
+
+
+def _epoch_line(epoch: int) -> bytes:
+    number = b"%d" % epoch
+    return b"%s %08x\n" % (number, zlib.crc32(number))
+
+
+def _read_epoch(path: Path) -> int:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return 0
+    number = content.split(b" ")[0]
+    if not number.isdigit() or content != _epoch_line(int(number)):
+        raise Refused(f"{path} is damaged; remove it once only one daemon gives orders to this node")
+    return int(number)
 
 
 def _key(name: str) -> AttemptKey:
