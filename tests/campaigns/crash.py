@@ -170,7 +170,11 @@ def under_load(seed: int, base: Path | None = None) -> Iterator[tuple[HalService
         log = ClientLog(hal.directory / "client.log")
         load = Load(hal, log, seed)
         load.start()
-        yield hal, load, log
+        try:
+            yield hal, load, log
+        except BaseException:
+            keep_evidence(hal)
+            raise
 
 
 def drained(hal: HalServices, load: Load, log: ClientLog) -> Checked:
