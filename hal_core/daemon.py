@@ -27,6 +27,7 @@ import hal_core
 from hal_core.config.reading import read_configuration
 from hal_core.config.schema import Configuration
 from hal_core.errors import HalError, JournalDamaged
+from hal_core.front import Front
 from hal_core.kernel.effects import Effects
 from hal_core.kernel.journal import SNAPSHOT_EVENT_COUNT, Journal
 from hal_core.kernel.journal_files import Disk
@@ -34,6 +35,7 @@ from hal_core.kernel.journal_recovery import rebuild
 from hal_core.kernel.loop import Kernel, Shell
 from hal_core.kernel.observers import Observers
 from hal_core.kernel.snapshot_files import newest_sequence
+from hal_core.kernel.stalls import StallMeter
 from hal_core.models.job import Owner
 from hal_core.models.message import Answer, Message
 from hal_core.models.node import NodeName
@@ -41,11 +43,7 @@ from hal_core.models.role import Role
 from hal_core.parsing.request import JobRequest, ParseContext, ParsedJob, parse_job
 from hal_core.planes import Engine, Executor, LocalityProvider, Observer
 from hal_core.plugins import Plugins
-from hal_core.rest.app import body_bytes_max, build_app
-from hal_core.rest.asgi import Limits
-from hal_core.rest.listener import Server
 from hal_core.rest.port import ConfigurationView, Context
-from hal_core.rest.unix_socket import identify_unix_peer, open_unix_socket
 from hal_core.rules.core import Core
 from hal_core.rules.state import State
 
@@ -134,19 +132,16 @@ class Daemon:
             executors = self._executors()
             kernel = self._kernel(journal, observers, executors)
             gc.freeze()
-            listener = open_unix_socket(self.socket, self.configuration.listen.mode)
-            stack.callback(listener.remove)
-            sources = [each for each in (*observers.values(), *executors.values()) if isinstance(each, MetricsSource)]
-            app = build_app(self._context(Port(kernel, journal, self._parse_context), sources))
-            server = Server(
-                app,
-                Limits(body_bytes_max=body_bytes_max, connections_max=self.configuration.limits.connections_max),
-                time.time,
-            )
+            stalls = StallMeter()
+            parts = (*observers.values(), *executors.values(), stalls)
+            sources = [each for each in parts if isinstance(each, MetricsSource)]
+            front = Front(self.configuration, self._context(Port(kernel, journal, self._parse_context), sources))
+            await front.open(stack)
             async with trio.open_nursery() as nursery:
                 await nursery.start(kernel.run, self.configuration.cluster)
                 nursery.start_soon(self._keep_snapshots, kernel)
-                await nursery.start(server.serve, [listener.listener], identify_unix_peer)
+                nursery.start_soon(stalls.run)
+                await nursery.start(front.serve)
                 task_status.started(kernel)
 
     # -- the parts -----------------------------------------------------------------------------------------------------

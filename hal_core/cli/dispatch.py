@@ -40,6 +40,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "events": ("events", "Print the event log; --follow keeps watching"),
         "plugins": ("about", "List what is installed and which plane it serves"),
         "config": ("config", "Check or show a configuration; print its JSON Schema"),
+        "token": ("token", "Make a token for using HAL from another machine"),
         "doctor": ("doctor", "Check this machine and the daemon; say what to repair and how"),
     },
     "Services": {

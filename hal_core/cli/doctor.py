@@ -58,7 +58,9 @@ def run(console: Console, arguments: Namespace) -> int:
 def examine(console: Console) -> Iterator[Finding]:
     yield from check_python()
     yield from check_bytecode()
-    yield from check_socket(find_socket(console.environ))
+    server = find_socket(console.environ)
+    if "://" not in server:
+        yield from check_socket(server)
     status = None
     try:
         status = console.connection.request("GET", "/v1/status").json()

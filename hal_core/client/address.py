@@ -24,26 +24,32 @@ def candidates(environ: Mapping[str, str]) -> list[str]:
 
 def default_socket(environ: Mapping[str, str]) -> str:
     """Where a daemon listens that was not told where: HAL_SERVER, else the first candidate."""
-    return given_socket(environ) or candidates(environ)[0]
+    given = given_socket(environ)
+    return given if given and "://" not in given else candidates(environ)[0]
 
 
 def find_socket(environ: Mapping[str, str]) -> str:
-    """Where a client looks: HAL_SERVER, else the first candidate that exists, else the first of all."""
+    """Where a client looks, a path or URL: HAL_SERVER, else the first candidate that exists, else the first of all."""
     known = candidates(environ)
     return given_socket(environ) or next((path for path in known if os.path.exists(path)), known[0])
 
 
 def given_socket(environ: Mapping[str, str]) -> str:
-    """The path in HAL_SERVER (`/path`, `unix:/path` or `unix:///path`), or the empty string if it is not set.
+    """What HAL_SERVER says: a path (`/path`, `unix:/path` or `unix:///path`), a URL of a daemon on another machine, or
+    the empty string if it is not set.
 
     Raises ValueError for any other kind of address.
     """
     given = environ.get("HAL_SERVER", "")
+    if given.startswith(("https://", "http://")):
+        from hal_core.client.remote import Remote
+
+        return Remote(given).name
     path = given.removeprefix("unix:")
     if given.startswith("unix://"):
         path = given.removeprefix("unix://")
     if given and not path.startswith("/"):
         raise ValueError(
-            f"HAL_SERVER is {given!r}; this version reaches the daemon by an absolute path, such as {SYSTEM_SOCKET}"
+            f"HAL_SERVER is {given!r}; give an absolute path, such as {SYSTEM_SOCKET}, or https://host:port"
         )
     return path

@@ -14,7 +14,8 @@ import trio
 from hal_core.client import calls
 from hal_core.client.address import find_socket, given_socket
 from hal_core.client.calls import Call, Page
-from hal_core.client.http import ResponseReader, request_bytes
+from hal_core.client.http import LOCAL_IDENTITY, ResponseReader, request_bytes
+from hal_core.client.remote import Remote, tls_context
 from hal_core.client.sse import EventParser
 from hal_core.client.transport import (
     ANSWER_TIMEOUT_S,
@@ -30,6 +31,7 @@ from hal_core.client.views import EventRecord, HistoryEntry, JobRequest, JobView
 from hal_core.models.job import JobId
 
 T = TypeVar("T")
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
 class AsyncClient:
@@ -37,7 +39,9 @@ class AsyncClient:
 
     def __init__(self, server: str | None = None) -> None:
         self._path = find_socket(os.environ) if server is None else given_socket({"HAL_SERVER": server})
-        self._idle: list[trio.SocketStream] = []
+        self._remote = Remote(self._path) if "://" in self._path else None
+        self._identity = LOCAL_IDENTITY
+        self._idle: list[Stream] = []
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -112,7 +116,7 @@ class AsyncClient:
         try:
             async with await self._connect() as stream:
                 await stream.send_all(
-                    request_bytes("GET", calls.events_target(after, job_id), None, "text/event-stream")
+                    request_bytes("GET", calls.events_target(after, job_id), None, "text/event-stream", self._identity)
                 )
                 while not reader.is_complete:
                     with trio.move_on_after(STREAM_SILENCE_S_MAX) as silence:
@@ -157,7 +161,8 @@ class AsyncClient:
         try:
             # The daemon may refuse a body before it has read all of it: its answer can still be read.
             with contextlib.suppress(trio.BrokenResourceError):
-                await stream.send_all(request_bytes(call.method, call.target, content))
+                head_and_body = request_bytes(call.method, call.target, content, identity=self._identity)
+                await stream.send_all(head_and_body)
             while not reader.is_complete:
                 pieces.append(await _receive(stream, reader))
         except BaseException:
@@ -169,22 +174,38 @@ class AsyncClient:
             await trio.aclose_forcefully(stream)
         return checked_answer(reader, b"".join(pieces)).body
 
-    async def _take(self) -> trio.SocketStream:
+    async def _take(self) -> Stream:
         """A connection that nobody uses: a kept one that the daemon has not closed, or a new one."""
         while self._idle:
             stream = self._idle.pop()
-            if not stream.socket.is_readable():
+            tcp = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+            if not tcp.socket.is_readable():
                 return stream
             await trio.aclose_forcefully(stream)
         return await self._connect()
 
-    async def _connect(self) -> trio.SocketStream:
+    async def _connect(self) -> Stream:
         try:
             with trio.fail_after(ANSWER_TIMEOUT_S):
-                return await trio.open_unix_socket(self._path)
+                if self._remote is None:
+                    return await trio.open_unix_socket(self._path)
+                return await self._connect_remote(self._remote)
         except (OSError, trio.TooSlowError) as error:
             reason = error if isinstance(error, OSError) else TimeoutError()
             raise NoAnswer(why_unreachable(self._path, reason)) from error
+        except trio.BrokenResourceError as error:
+            assert self._remote is not None, "only a TLS handshake ends so"
+            raise NoAnswer(self._remote.why_unreachable(error.__cause__ or error)) from error
+
+    async def _connect_remote(self, remote: Remote) -> Stream:
+        self._identity = remote.headers(os.environ)
+        tcp = await trio.open_tcp_stream(remote.host, remote.port)
+        if not remote.has_tls:
+            return tcp
+        context = tls_context(os.environ)
+        stream = trio.SSLStream(tcp, context, server_hostname=remote.host, https_compatible=True)
+        await stream.do_handshake()
+        return stream
 
     async def _pages(
         self, of: Callable[[str | None, dict[str, object]], Call[Page[T]]], filters: dict[str, object]
@@ -199,12 +220,12 @@ class AsyncClient:
                 return
 
 
-async def _receive(stream: trio.SocketStream, reader: ResponseReader) -> bytes:
+async def _receive(stream: Stream, reader: ResponseReader) -> bytes:
     """Body bytes that arrived. Raises NoAnswer if the connection breaks, or carries nonsense."""
     try:
         data = await stream.receive_some(RECEIVE_BYTES)
         if data:
-            return reader.feed(data)
+            return reader.feed(bytes(data))
         reader.end()
         return b""
     except (trio.BrokenResourceError, ValueError) as error:

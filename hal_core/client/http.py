@@ -7,6 +7,8 @@ Both transports (sockets, trio streams) share it. It uses no HTTP library becaus
 from __future__ import annotations
 
 HEAD_BYTES_MAX = 64 * 1024
+LOCAL_IDENTITY = "host: hal\r\n"
+"""A Unix socket has no host name, and its peer is known to the daemon."""
 
 
 def query(path: str, **parameters: object) -> str:
@@ -22,9 +24,15 @@ def quoted(text: str) -> str:
     return "".join(chr(b) if chr(b).isascii() and (chr(b).isalnum() or chr(b) in safe) else f"%{b:02X}" for b in plain)
 
 
-def request_bytes(method: str, target: str, body: bytes | None = None, accept: str = "application/json") -> bytes:
-    """One request. The host name is fixed: a Unix socket has none."""
-    head = f"{method} {target} HTTP/1.1\r\nhost: hal\r\naccept: {accept}\r\n"
+def request_bytes(
+    method: str,
+    target: str,
+    body: bytes | None = None,
+    accept: str = "application/json",
+    identity: str = LOCAL_IDENTITY,
+) -> bytes:
+    """One request. `identity`: the header lines that say who is called, and by whom."""
+    head = f"{method} {target} HTTP/1.1\r\n{identity}accept: {accept}\r\n"
     if body is not None:
         head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
     elif method != "GET":

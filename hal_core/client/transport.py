@@ -1,4 +1,4 @@
-"""Requests to the daemon over its Unix socket, blocking, with `socket` and `json` from the standard library only.
+"""Requests to the daemon, blocking, with `socket` and `json` from the standard library only.
 
 `Connection.request` is all that most callers need. It must not import trio, attrs or hal_core.errors: the start-up time
 of the CLI is decided here. `Client` maps its two exceptions to the errors tree, and the CLI to one clear line.
@@ -7,11 +7,12 @@ of the CLI is decided here. `Client` maps its two exceptions to the errors tree,
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
 
-from hal_core.client.http import ResponseReader, request_bytes
+from hal_core.client.http import LOCAL_IDENTITY, ResponseReader, request_bytes
 
 TYPE_CHECKING = False  # importing typing would cost a tenth of a whole `hal submit`
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Connection:
         self._socket: socket.socket | None = None
         self._reader = ResponseReader()
         self._body: list[bytes] = []
+        self._identity = LOCAL_IDENTITY
 
     def __enter__(self) -> Connection:
         return self
@@ -96,7 +98,7 @@ class Connection:
     def begin(self, method: str, target: str, body: object = None) -> None:
         """Send a request; its answer comes from `poll`."""
         content = None if body is None else json.dumps(body).encode("ascii")
-        self._send(request_bytes(method, target, content))
+        self._send(method, target, content)
 
     def poll(self, timeout_s: float) -> Answer | None:
         """The answer to `begin` if it is whole within `timeout_s`, else None: ask again."""
@@ -116,7 +118,7 @@ class Connection:
 
         None is given whenever nothing came for `silence_s_max`: the caller decides whether that is the end.
         """
-        self._send(request_bytes("GET", target, accept="text/event-stream"))
+        self._send("GET", target, None, "text/event-stream")
         rest = b""
         try:
             while not self._reader.is_complete:
@@ -134,12 +136,22 @@ class Connection:
         finally:
             self.close()
 
-    def _send(self, data: bytes) -> None:
+    def _connect(self) -> socket.socket:
+        if "://" not in self.path:
+            return connect(self.path, self.timeout_s)
+        from hal_core.client.remote import Remote
+
+        remote = Remote(self.path)
+        self._identity = remote.headers(os.environ)
+        return remote.connect(self.timeout_s)
+
+    def _send(self, method: str, target: str, content: bytes | None, accept: str = "application/json") -> None:
         self._reader, self._body = ResponseReader(), []
         if self._socket is not None and self._was_closed_meanwhile():
             self.close()
         if self._socket is None:
-            self._socket = connect(self.path, self.timeout_s)
+            self._socket = self._connect()
+        data = request_bytes(method, target, content, accept, self._identity)
         try:
             self._socket.settimeout(self.timeout_s)
             self._socket.sendall(data)
@@ -156,10 +168,9 @@ class Connection:
         self._socket.settimeout(0)
         try:
             self._socket.recv(1)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
+        except OSError as error:
+            # Of TLS it has a name of its own, and importing ssl for it would cost every command.
+            return not isinstance(error, BlockingIOError) and type(error).__name__ != "SSLWantReadError"
         return True
 
     def _receive(self, timeout_s: float) -> bytes | None:
@@ -240,12 +251,17 @@ class Patience:
             self._is_outcome_unknown = self._is_outcome_unknown or error.is_outcome_unknown
             pause_s, is_worth_it = 0.2, self._is_outcome_unknown
         else:
-            pause_s, is_worth_it = error.retry_after_s, error.status == 503 and error.retry_after_s <= BUSY_S_MAX
+            pause_s, is_worth_it = error.retry_after_s, is_worth_waiting(error)
         if is_worth_it and now_s + pause_s <= self._deadline_s:
             return pause_s
         if isinstance(error, NoAnswer):
             raise NoAnswer(str(error), self._is_outcome_unknown) from None
         raise error
+
+
+def is_worth_waiting(error: Rejected) -> bool:
+    """Busy, or asked too often: it will go well in a moment."""
+    return error.status == 429 or (error.status == 503 and error.retry_after_s <= BUSY_S_MAX)
 
 
 def insist(attempt: Callable[[float], Answer]) -> Answer:

@@ -12,6 +12,7 @@ import attrs
 from hal_core.config.cluster import build_cluster, check_plugins
 from hal_core.config.document import BYTES_MAX, decode, read_document
 from hal_core.config.kinds import INVALID, Notes, SectionOf
+from hal_core.config.listening import check_listening
 from hal_core.config.schema import Configuration, ConfigurationFile
 from hal_core.errors import InvalidInput, Problem
 
@@ -33,6 +34,7 @@ def parse_configuration(text: str, place: str, installed: Installed | None = Non
 def configuration_of(file: ConfigurationFile, notes: Notes, installed: Installed | None = None) -> Configuration:
     """The configuration that the sections mean together."""
     cluster = build_cluster(file, notes)
+    check_listening(file.listen, notes)
     check_plugins(attrs.asdict(file, recurse=False), installed, notes)
     if notes.problems:
         raise InvalidInput(_in_order(notes.problems))

@@ -17,6 +17,7 @@ from hal_core.config.kinds import ListOf, MapOf, Options, SectionOf, Text, choic
 from hal_core.errors import InvalidInput, Problem
 from hal_core.models.node import Cluster
 from hal_core.models.role import Role
+from hal_core.parsing.addresses import parse_address, parse_network_host
 from hal_core.parsing.durations import format_interval, format_time_limit, parse_interval, parse_time_limit
 from hal_core.parsing.hosts import format_hosts, parse_hosts
 from hal_core.parsing.memory import format_memory, parse_memory
@@ -83,6 +84,18 @@ PRIORITY = Text(
 )
 
 
+def _path_or_nothing(text: str) -> str:
+    return parse_absolute_path(text) if text else ""
+
+
+def _address_or_nothing(text: str) -> str:
+    return parse_address(text) if text else ""
+
+
+HOST = Text("host name or address", parse_network_host)
+ADDRESS = Text("host:port", _address_or_nothing, takes_empty=True)
+
+
 @attrs.frozen
 class Nodes:
     """Nodes that are all alike."""
@@ -131,11 +144,26 @@ class EngineSection:
 
 @attrs.frozen
 class ListenSection:
-    """Where the daemon takes requests. Callers are known by their user id, so anybody may connect."""
+    """Where the daemon takes requests. On the socket callers are known by their user id, so anybody may connect."""
 
     socket: str = setting(PATH, "path of the Unix socket", "/run/hal/hal.sock")
     group: str = setting(Text("group", parse_line, takes_empty=True), "group of the socket; empty for the daemon's", "")
     mode: int = setting(MODE, 'file mode of the socket; "0660" admits only the group', 0o666)
+    address: str = setting(
+        ADDRESS, "host:port for callers on other machines, who show a token; empty: there are none", ""
+    )
+    hosts: tuple[str, ...] = setting(
+        ListOf(HOST), "names by which they may call the daemon, besides that of `address`", ()
+    )
+    certificate: str = setting(
+        Text("absolute path", _path_or_nothing, takes_empty=True),
+        "PEM file with the daemon's certificate; needed unless `address` is this machine only",
+        "",
+    )
+    key: str = setting(
+        Text("absolute path", _path_or_nothing, takes_empty=True), "PEM file with its key, for the daemon only", ""
+    )
+    token_lifetime_max: float = setting(INTERVAL, "how long a token of `hal token` lives at most", 3600.0)
 
 
 @attrs.frozen
@@ -143,7 +171,11 @@ class LimitsSection:
     """Bounds that keep the daemon answering."""
 
     inbox_max: int = setting(count(16, 10**6), "messages that may wait; beyond it, clients are told to retry", 10_000)
-    connections_max: int = setting(count(4, 10**5), "open connections to the socket", 1000)
+    connections_max: int = setting(count(4, 10**5), "open connections; a few are kept for operators", 1000)
+    reads_per_s: int = setting(count(1, 10**6), "questions that one user may ask in a second, on average", 10)
+    reads_burst: int = setting(count(1, 10**6), "questions that one user may ask at once", 30)
+    changes_per_s: int = setting(count(1, 10**6), "submissions and other orders of one user in a second", 300)
+    changes_burst: int = setting(count(1, 10**6), "submissions and other orders of one user at once", 1000)
 
 
 def _plugins(plane: str) -> MapOf:

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import logging
+
 import attrs
 import trio
 
+from hal_core.errors import InvalidInput, Problem, Refused
 from hal_core.models.history import HistoryFilters
 from hal_core.models.job import JobId
+from hal_core.parsing.durations import format_interval, parse_interval
+from hal_core.parsing.text import placed
 from hal_core.rest.answers import Answer, json_answer
-from hal_core.rest.bodies import CallerView, HistoryAnswer, PluginsAnswer, StatusAnswer
+from hal_core.rest.bodies import (
+    CallerView,
+    HistoryAnswer,
+    PluginsAnswer,
+    StatusAnswer,
+    TokenAnswer,
+    TokenRequest,
+)
 from hal_core.rest.call import Call, Route
 from hal_core.rest.port import ConfigurationView
 from hal_core.rest.query import LIMIT, SEQUENCE_MAX, cursor_of, integer, number, one_of, states, text, write_cursor
-from hal_core.rest.rights import Verb
+from hal_core.rest.rights import Forbidden, Verb
 from hal_core.rules.node_view import cluster_view
 from hal_core.rules.queue_view import queue_counts
 
 TIME_S_MAX = 1e11
+
+log = logging.getLogger("hal.rest")
 
 
 @attrs.frozen
@@ -85,7 +99,45 @@ async def show_metrics(call: Call) -> Answer:
     return Answer(call.context.metrics().encode("utf-8"), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+async def make_token(call: Call) -> Answer:
+    """Only for whom this machine's kernel vouches: a token that begets tokens would never expire."""
+    tokens, caller = call.context.tokens, call.caller
+    if not caller.is_local:
+        raise Forbidden("a token cannot be used to get another one; run `hal token` on the daemon's machine")
+    caller.insist(Verb.MAKE_TOKEN, caller.owner)
+    if tokens is None:
+        raise Refused("this daemon takes no callers from other machines; see listen.address in its configuration")
+    lifetime_s = _lifetime_s(call.body.lifetime, tokens.lifetime_s_max)
+    issued = tokens.issue(caller.owner, lifetime_s, call.context.now_s())
+    claims = issued.claims
+    log.info("token %s for user %s (%d) until %d", claims.nonce, claims.user, claims.uid, claims.end_time_s)
+    return json_answer(TokenAnswer(issued.token, claims.user, claims.end_time_s, claims.nonce), 201)
+
+
+def _lifetime_s(given: str | None, most_s: float) -> float:
+    if given is None:
+        return most_s
+    try:
+        lifetime_s = parse_interval(given)
+    except InvalidInput as error:
+        raise InvalidInput(placed(error, "lifetime")) from None
+    if not 1 <= lifetime_s <= most_s:
+        text = f"{given} is out of range; this site allows 1s to {format_interval(most_s)}"
+        raise InvalidInput([Problem("lifetime", text)])
+    return lifetime_s
+
+
 ROUTES = (
+    Route(
+        method="POST",
+        path="/v1/tokens",
+        handler=make_token,
+        summary="A token with which the caller can call from other machines",
+        body=TokenRequest,
+        answer=TokenAnswer,
+        statuses=(201,),
+        reads_state=False,
+    ),
     Route(method="GET", path="/v1/status", handler=show_status, summary="How HAL is", answer=StatusAnswer),
     Route(
         method="GET",

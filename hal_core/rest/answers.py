@@ -11,6 +11,7 @@ import msgspec
 
 from hal_core import errors
 from hal_core.rest.asgi import Send
+from hal_core.rest.rates import TooOften
 from hal_core.rest.rights import Forbidden
 
 JSON = "application/json"
@@ -72,6 +73,7 @@ _STATUS_OF: tuple[tuple[type[errors.HalError], int, str], ...] = (
     (Forbidden, 403, "forbidden"),
     (errors.Refused, 409, "refused"),
     (errors.Conflict, 409, "conflict"),
+    (TooOften, 429, "too_often"),
     (errors.Unavailable, 503, "unavailable"),
 )
 """The first class that fits. All others are bugs or the daemon's own affair: 500, told in the log only."""

@@ -33,6 +33,8 @@ class Limits:
     """After a refusal: how long what still comes is read and dropped, so that the peer gets to see the answer."""
     connections_per_peer: int = 64
     connections_max: int = 512
+    connections_reserved: int = 32
+    """Of `connections_max` (an eighth at most): for operators and administrators, who must always get in."""
     close_grace_s: float = 10.0
     """How long requests under way may take at shutdown."""
 
@@ -45,6 +47,8 @@ class Peer:
     scheme: str = "http"
     client: tuple[str, int] | None = None
     server: tuple[str, int | None] | None = None
+    is_trusted: bool = False
+    """May use the reserved connections, and more than others."""
     extensions: dict[str, Any] = attrs.field(factory=dict)
 
 

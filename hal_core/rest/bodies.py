@@ -52,6 +52,23 @@ class EmptyRequest:
 
 
 @attrs.frozen
+class TokenRequest:
+    """`lifetime`: such as `10m`; None is as long as the site allows."""
+
+    lifetime: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+
+
+@attrs.frozen
+class TokenAnswer:
+    """`nonce` is the token's name in the daemon's log."""
+
+    token: str = attrs.field(repr=False)
+    user: str
+    end_time_s: float
+    nonce: str
+
+
+@attrs.frozen
 class SubmitAnswer:
     job_id: int
     warnings: tuple[Problem, ...]

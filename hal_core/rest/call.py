@@ -17,10 +17,12 @@ from hal_core import errors
 from hal_core.models.role import Role
 from hal_core.rest.answers import Answer, BadRequest, HttpError, error_answer
 from hal_core.rest.asgi import ClientGone, Receive, Scope, Send
+from hal_core.rest.network import REMOTE, is_our_host
 from hal_core.rest.port import Context
 from hal_core.rest.query import Parameter, read_query
 from hal_core.rest.rights import Caller
 from hal_core.rest.strict_json import read_body
+from hal_core.rest.tokens import Unauthenticated, bearer
 
 CALLER_KEPT_S = 60.0
 CALLERS_MAX = 4096
@@ -106,6 +108,8 @@ class Route:
     query: tuple[Parameter, ...] = ()
     statuses: tuple[int, ...] = (200,)
     media_type: str = "application/json"
+    cost: float = 1.0
+    """How much of what a user may ask for it uses up."""
     reads_state: bool = True
     """The answer is made from the live state and must wait until that is on disk."""
 
@@ -121,11 +125,26 @@ class Callers:
         self._context = context
         self._kept: dict[int, tuple[float, str | None, Role]] = {}
 
-    async def of(self, scope: Scope) -> Caller:
-        peer = scope.get("extensions", {}).get("hal.peer")
-        if peer is None:
-            raise HttpError(401, "unauthenticated", "HAL does not know who is at the other end of this connection")
-        _, uid, gid = peer
+    async def of(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Caller:
+        extensions = scope.get("extensions", {})
+        if "hal.peer" in extensions:
+            if b"authorization" in headers:
+                raise Unauthenticated("here callers are known by their user id; leave out the header Authorization")
+            _, uid, gid = extensions["hal.peer"]
+            user, role = await self._named(uid)
+            return Caller(user, uid, gid, role)
+        if REMOTE not in extensions or self._context.tokens is None:
+            raise Unauthenticated("HAL does not know who is at the other end of this connection")
+        if not is_our_host(headers.get(b"host", b""), extensions[REMOTE]):
+            raise HttpError(421, "misdirected", "the daemon does not go by that name; see listen.hosts")
+        claims = self._context.tokens.check(bearer(headers.get(b"authorization")), self._context.now_s())
+        user, role = await self._named(claims.uid)
+        if user != claims.user:
+            raise Unauthenticated("the user of this token has another name now; get a new one with `hal token`")
+        return Caller(user, claims.uid, claims.gid, role, is_local=False)
+
+    async def _named(self, uid: int) -> tuple[str, Role]:
+        """Name and role of a user id. Raises HttpError if it has no name."""
         now_s = self._context.now_s()
         time_s, user, role = self._kept.get(uid, (-math.inf, None, Role.USER))
         if not 0 <= now_s - time_s < CALLER_KEPT_S:
@@ -135,7 +154,7 @@ class Callers:
             self._kept[uid] = (now_s, user, role)
         if user is None:
             raise HttpError(403, "forbidden", f"user id {uid} has no name on this machine")
-        return Caller(user, uid, gid, role)
+        return user, role
 
     def _look_up(self, uid: int) -> tuple[str | None, Role]:
         user = self._context.user_of(uid)
@@ -162,11 +181,12 @@ class Endpoint:
         await answer.send(send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer | Stream:
-        route = self._route(scope["method"])
         headers = dict(scope["headers"])
         if b"origin" in headers:
             raise HttpError(403, "forbidden", "requests made by web pages (header Origin) are refused")
-        caller = await self._callers.of(scope)
+        caller = await self._callers.of(scope, headers)
+        route = self._route(scope["method"])
+        self._take(route, caller)
         query = read_query(scope["query_string"], route.query)
         body = await self._body(route, headers, receive)
         path = scope["path_params"]
@@ -174,6 +194,14 @@ class Endpoint:
         if route.reads_state:
             await self._context.kernel.settled()
         return answer
+
+    def _take(self, route: Route, caller: Caller) -> None:
+        """Count the request against what its user may ask for. Raises TooOften."""
+        rates = self._context.rates
+        if rates is None or caller.role is not Role.USER:
+            return
+        buckets = rates.reads if route.method == "GET" else rates.changes
+        buckets.take(caller.uid, route.cost, self._context.monotonic_s())
 
     def _route(self, method: str) -> Route:
         route = self._by_method.get("GET" if method == "HEAD" else method)

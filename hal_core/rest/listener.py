@@ -73,8 +73,7 @@ class Server:
         if peer is None:
             await trio.aclose_forcefully(stream)
             return
-        is_full = self.connection_count >= self._limits.connections_max
-        if is_full or self._count_by_peer[peer.key] >= self._limits.connections_per_peer:
+        if not self._has_room(peer):
             await self._turn_away(stream)
             return
         connection = Connection(self._app, stream, peer, self._limits, self._now_s)
@@ -89,6 +88,14 @@ class Server:
             self._count_by_peer[peer.key] -= 1
             if not self._count_by_peer[peer.key]:
                 del self._count_by_peer[peer.key]
+
+    def _has_room(self, peer: Peer) -> bool:
+        limits = self._limits
+        if peer.is_trusted:
+            return self.connection_count < limits.connections_max
+        reserved = min(limits.connections_reserved, limits.connections_max // 8)
+        has_room = self.connection_count < limits.connections_max - reserved
+        return has_room and self._count_by_peer[peer.key] < limits.connections_per_peer
 
     async def _turn_away(self, stream: trio.abc.Stream) -> None:
         """Say why in one write that cannot block a peer slot, and close."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import attrs
+import trio
 
 from hal_core.models.event import Event
 from hal_core.models.history import HistoryFilters, HistoryPage
@@ -17,7 +18,9 @@ from hal_core.models.message import Message
 from hal_core.models.plugin import PluginListing
 from hal_core.models.role import Role
 from hal_core.parsing.request import JobRequest, ParsedJob
-from hal_core.planes import Engine
+from hal_core.rest.rates import Rates
+from hal_core.rest.tokens import TokenMaker
+from hal_core.rules.forecast import Engine
 from hal_core.rules.state import State
 
 
@@ -90,3 +93,8 @@ class Context:
     problem: Callable[[], str] = lambda: ""
     """Why no new work is taken, or the empty string."""
     heartbeat_s: float = 15.0
+    tokens: TokenMaker | None = None
+    """None: nobody can call from another machine."""
+    rates: Rates | None = None
+    """None: nobody is kept from asking too often."""
+    monotonic_s: Callable[[], float] = trio.current_time

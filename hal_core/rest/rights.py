@@ -27,6 +27,7 @@ class Verb(Enum):
     SEE_NODES = "see the nodes"
     CONTROL_NODE = "drain or resume nodes"
     SEE_HAL = "see how HAL is set up"
+    MAKE_TOKEN = "make tokens for others"  # noqa: S105  no password
 
 
 class Whose(Enum):
@@ -42,6 +43,7 @@ RIGHTS: dict[tuple[Role, Verb], Whose] = {
     (Role.USER, Verb.LOWER_PRIORITY): Whose.OWN,
     (Role.USER, Verb.SEE_NODES): Whose.ANY,
     (Role.USER, Verb.SEE_HAL): Whose.ANY,
+    (Role.USER, Verb.MAKE_TOKEN): Whose.OWN,
     (Role.OPERATOR, Verb.SUBMIT): Whose.OWN,
     (Role.OPERATOR, Verb.SEE_JOB): Whose.ANY,
     (Role.OPERATOR, Verb.SEE_PRIVATE): Whose.OWN,
@@ -52,6 +54,7 @@ RIGHTS: dict[tuple[Role, Verb], Whose] = {
     (Role.OPERATOR, Verb.SEE_NODES): Whose.ANY,
     (Role.OPERATOR, Verb.CONTROL_NODE): Whose.ANY,
     (Role.OPERATOR, Verb.SEE_HAL): Whose.ANY,
+    (Role.OPERATOR, Verb.MAKE_TOKEN): Whose.OWN,
     (Role.ADMINISTRATOR, Verb.SUBMIT): Whose.OWN,
     (Role.ADMINISTRATOR, Verb.SEE_JOB): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.SEE_PRIVATE): Whose.ANY,
@@ -62,6 +65,7 @@ RIGHTS: dict[tuple[Role, Verb], Whose] = {
     (Role.ADMINISTRATOR, Verb.SEE_NODES): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.CONTROL_NODE): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.SEE_HAL): Whose.ANY,
+    (Role.ADMINISTRATOR, Verb.MAKE_TOKEN): Whose.OWN,
 }
 
 
@@ -77,6 +81,8 @@ class Caller:
     uid: int
     gid: int
     role: Role
+    is_local: bool = True
+    """Identified by the kernel of this machine, not by a token."""
 
     @property
     def owner(self) -> Owner:

@@ -26,6 +26,8 @@ from hal_core.rest.strict_json import convert, field_names, read_json, unknown_f
 JOBS_PER_SLICE = 100
 """Entries of a bulk that are read before other tasks get a turn: some milliseconds."""
 PROBLEMS_MAX = 100
+BULK_COST = 100.0
+"""Of single submissions: what taking in ten thousand jobs at once costs the daemon, roughly."""
 _CLIENT_ID_HINT = "give a text of 1 to 128 characters of your own, such as a random UUID"
 
 
@@ -172,6 +174,7 @@ ROUTES = (
     Route(
         method="POST",
         path="/v1/jobs/bulk",
+        cost=BULK_COST,
         handler=submit_bulk,
         summary="Submit up to 10,000 jobs, all or none",
         body=BulkRequest,

@@ -11,6 +11,7 @@ import os
 import socket
 import stat
 import struct
+from collections.abc import Collection
 from pathlib import Path
 
 import trio
@@ -94,7 +95,7 @@ def _check_free(path: Path) -> None:
     raise errors.Refused(f"another daemon listens on {path}")
 
 
-async def identify_unix_peer(stream: trio.abc.Stream) -> Peer | None:
+async def identify_unix_peer(stream: trio.abc.Stream, trusted_uids: Collection[int] = ()) -> Peer | None:
     """The peer's (pid, uid, gid) as the kernel recorded them at connect."""
     assert isinstance(stream, trio.SocketStream), "peer credentials exist on sockets only"
     try:
@@ -102,4 +103,4 @@ async def identify_unix_peer(stream: trio.abc.Stream) -> Peer | None:
     except OSError:
         return None
     pid, uid, gid = struct.unpack("3i", packed)
-    return Peer(key=f"uid {uid}", extensions={"hal.peer": (pid, uid, gid)})
+    return Peer(key=f"uid {uid}", is_trusted=uid in trusted_uids, extensions={"hal.peer": (pid, uid, gid)})

@@ -19,7 +19,26 @@ def test_hal_server_wins(given_as):
     assert (find_socket(environ), default_socket(environ)) == ("/x/hal.sock", "/x/hal.sock")
 
 
-@pytest.mark.parametrize("given_as", ["hal.sock", "http://localhost", "unix:hal.sock", "unix://host/x"])
+@pytest.mark.parametrize("given_as", ["https://hal.example.org:8443", "https://[::1]:8443", "http://127.0.0.1:80"])
+def test_a_daemon_on_another_machine(given_as):
+    environ = {"HAL_SERVER": given_as, "HOME": "/home/ada"}
+    assert find_socket(environ) == given_as
+    assert default_socket(environ) == "/home/ada/.hal/run/hal.sock"  # a daemon listens on its own machine
+
+
+@pytest.mark.parametrize(
+    "given_as",
+    [
+        "https://hal.example.org", "https://:8443", "https://a:b", "https://a:0", "https://a:65536", "https://a:1_0",
+        "https://user@a:1", "https://a/b:1", "http://hal.example.org:80", "http://10.0.0.1:80", "https://",
+    ],
+)  # fmt: skip
+def test_an_address_that_cannot_be_is_told(given_as):
+    with pytest.raises(ValueError, match="write https://host:port"):
+        find_socket({"HAL_SERVER": given_as})
+
+
+@pytest.mark.parametrize("given_as", ["hal.sock", "ftp://localhost", "unix:hal.sock", "unix://host/x"])
 def test_another_kind_of_address_is_refused_by_what_would_work(given_as):
     with pytest.raises(ValueError, match="absolute path"):
         find_socket({"HAL_SERVER": given_as})

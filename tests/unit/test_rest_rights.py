@@ -25,6 +25,7 @@ EXPECTED = {
     Verb.SEE_NODES: "++++++",
     Verb.CONTROL_NODE: "--++++",
     Verb.SEE_HAL: "++++++",
+    Verb.MAKE_TOKEN: "+-+-+-",
 }
 
 
@@ -71,8 +72,8 @@ async def test_every_change_asks_for_the_right(tmp_path: Path, path: str, body: 
 
 def test_no_route_that_changes_something_is_left_out() -> None:
     changing = {route.path for route in all_routes("0") if route.method != "GET"}
-    submitting = {"/v1/jobs", "/v1/jobs/bulk", "/v1/forecasts"}
-    assert changing == {path for path, _ in CHANGES} | submitting
+    own = {"/v1/jobs", "/v1/jobs/bulk", "/v1/forecasts", "/v1/tokens"}
+    assert changing == {path for path, _ in CHANGES} | own
 
 
 async def test_raising_the_priority_at_submission_needs_the_right_too(tmp_path: Path) -> None:
