@@ -29,6 +29,8 @@ RATE_PER_S, BURST_COUNT = 2_000.0, 10_000.0
 """What one agent may say: beyond it, it is read more slowly, so that it is the one who waits."""
 PARTS_PER_UNIT = 16
 """Of a report, so many parts count as one message."""
+TIME_S_MAX, COUNT_MAX, DETAIL_CHARACTERS_MAX = 1e11, 2**53, 4096
+"""What can be true."""
 
 
 @attrs.frozen
@@ -72,7 +74,7 @@ class AgentLink:
                     if hello is None:
                         hello = self._checked(message)
                     elif isinstance(message, messages.Report) and len(parts) < hello.part_count:
-                        parts += message.parts
+                        parts += map(checked_part, message.parts)
                         timeout.deadline = trio.current_time() + HELLO_TIMEOUT_S
                     else:
                         self._early.append(message)
@@ -104,7 +106,7 @@ class AgentLink:
         for message in received:
             match message:
                 case messages.Report():
-                    parts += message.parts
+                    parts += map(checked_part, message.parts)
                 case messages.Heartbeat():
                     heartbeat = message  # The latest is answered for all.
                 case messages.Renew(request=request) if self._renew is not None:
@@ -146,3 +148,29 @@ class AgentLink:
         if not 0 <= message.part_count <= PART_COUNT_MAX:
             raise WireError(f"a Hello that announces {message.part_count} parts")
         return message
+
+
+def checked_part(part: PartStatus) -> PartStatus:
+    """What a node says of its attempt, as far as it can be true. Impossible times are an offence, usage is left out."""
+    for time_s in (part.start_time_s, part.end_time_s):
+        if time_s is not None and not 0.0 <= time_s <= TIME_S_MAX:
+            raise WireError(f"a report about {part.key} with the time {time_s!r}")
+    if min(part.key) < 0 or max(part.key) > COUNT_MAX:
+        raise WireError(f"a report about the impossible attempt {part.key}")
+    end = part.end
+    if end is None:
+        return part
+    sane = attrs.evolve(
+        end,
+        by="",  # Who cancelled a job is known here, not there.
+        detail=end.detail[:DETAIL_CHARACTERS_MAX],
+        cpu_s=end.cpu_s if end.cpu_s is not None and 0.0 <= end.cpu_s <= TIME_S_MAX else None,
+        peak_memory_bytes=_count(end.peak_memory_bytes),
+        exit_code=_count(end.exit_code),
+        signal=_count(end.signal),
+    )
+    return part if sane == end else attrs.evolve(part, end=sane)
+
+
+def _count(value: int | None) -> int | None:
+    return value if value is not None and 0 <= value <= COUNT_MAX else None
