@@ -52,7 +52,7 @@ def print_history(console: Console, entries: list[dict[str, Any]]) -> None:
     heads = ("JOB", "NAME", "USER", "PARTITION", "STATE", "ENDED", "TIME", "CPU TIME", "MEMORY", "HOW")
     rows = [
         (
-            str(each["job_id"]) if each["elements"] in ("", "0") else f"{each['job_id']}_[{each['elements']}]",
+            name_of(each),
             each["name"], each["user"], each["partition"], each["state"], instant(each["end_time_s"]),
             duration(each["end_time_s"] - each["start_time_s"] if each["start_time_s"] else None),
             duration(each["cpu_s"]), size(each["peak_memory_bytes"]), end_text({**each, "by": each["ended_by"]}),
@@ -61,6 +61,14 @@ def print_history(console: Console, entries: list[dict[str, Any]]) -> None:
     ]  # fmt: skip
     right = (False, False, False, False, False, False, True, True, True)
     console.table(heads, rows, right, [STATE_COLOURS.get(each["state"], "") for each in entries])
+
+
+def name_of(entry: dict[str, Any]) -> str:
+    """`17`, `17_3` or `17_[1-5,9]`: as it can be given to other commands."""
+    job_id, elements = entry["job_id"], str(entry["elements"])
+    if not (entry.get("is_array", elements != "0") and elements):
+        return str(job_id)
+    return f"{job_id}_{elements}" if elements.isdecimal() else f"{job_id}_[{elements}]"
 
 
 def moment(text: str | None, now_s: float) -> float | None:

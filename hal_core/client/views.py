@@ -107,6 +107,7 @@ class HistoryEntry:
     signal: int | None = None
     peak_memory_bytes: int | None = None
     cpu_s: float | None = None
+    is_array: bool = False
 
 
 @attrs.frozen

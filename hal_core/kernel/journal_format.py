@@ -21,7 +21,7 @@ from hal_core.kernel.journal_history import HISTORY_SCHEMA
 from hal_core.models.event import Event, decode_event, encode_event
 
 DATABASE_NAME: Final = "journal.sqlite"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 EventRow = tuple[int, float, str, int, bytes, bytes]
 """sequence, time_s, kind, version, body, hash."""

@@ -21,7 +21,7 @@ from hal_core.models.ranges import format_ranges
 
 HISTORY_SCHEMA: Final = (
     """CREATE TABLE jobs (job_id INTEGER PRIMARY KEY, user TEXT, name TEXT, partition TEXT, account TEXT,
-    submit_time_s REAL, node_count INT, cpus INT, walltime_s REAL)""",
+    submit_time_s REAL, node_count INT, cpus INT, walltime_s REAL, is_array INT)""",
     """CREATE TABLE placements (job_id INT, attempt INT, start INT, stop INT, nodes TEXT,
     PRIMARY KEY (job_id, attempt, start)) WITHOUT ROWID""",
     """CREATE TABLE history (sequence INTEGER PRIMARY KEY, job_id INT, element INT, elements TEXT, attempt INT,
@@ -39,7 +39,7 @@ _INTEGER_MAX: Final = (1 << 63) - 1
 """Of SQLite. The models allow no single amount beyond it, but a product may be."""
 
 # OR REPLACE: history is a copy, and must never be what stops the journal.
-_INSERT_JOB: Final = "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_JOB: Final = "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT_PLACEMENT: Final = "INSERT OR REPLACE INTO placements VALUES (?, ?, ?, ?, ?)"
 _INSERT_END: Final = """
     INSERT OR REPLACE INTO history
@@ -55,7 +55,7 @@ SELECT_HISTORY: Final = """
            (SELECT CASE WHEN p.stop > h.element THEN p.nodes END FROM placements AS p WHERE p.job_id = h.job_id
             AND p.attempt = h.attempt AND p.start <= h.element ORDER BY p.start DESC LIMIT 1) AS nodes,
            ifnull(jobs.node_count, 0) AS node_count, ifnull(jobs.cpus, 0) AS cpus, jobs.walltime_s,
-           h.peak_memory_bytes, h.cpu_s
+           h.peak_memory_bytes, h.cpu_s, ifnull(jobs.is_array, 0) AS is_array
     FROM history AS h INDEXED BY {index} LEFT JOIN jobs ON jobs.job_id = h.job_id
     WHERE {conditions} ORDER BY h.end_time_s {order}, h.sequence {order} LIMIT :limit
 """
@@ -160,7 +160,7 @@ def _job_row(event: JobSubmitted) -> tuple[Any, ...]:
     cpus = min(spec.task_count * spec.cpus_per_task, _INTEGER_MAX)
     return (
         *(event.job_id, event.owner.user, spec.name, spec.partition, spec.account),
-        *(event.time_s, spec.node_count, cpus, spec.walltime_s),
+        *(event.time_s, spec.node_count, cpus, spec.walltime_s, spec.array is not None),
     )
 
 
@@ -197,5 +197,6 @@ def _cursor_time_s(connection: sqlite3.Connection, cursor: int) -> float:
 
 def _entry(row: dict[str, Any]) -> HistoryEntry:
     row["state"], row["kind"] = JobState(row["state"]), EndKind(row["kind"])
+    row["is_array"] = bool(row["is_array"])
     row["nodes"] = tuple(row["nodes"].split(",")) if row["nodes"] else ()
     return HistoryEntry(**row)

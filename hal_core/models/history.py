@@ -55,6 +55,8 @@ class HistoryEntry:
     walltime_s: float | None
     peak_memory_bytes: int | None
     cpu_s: float | None
+    is_array: bool = False
+    """Whether `elements` are those of an array: the end of element 0 is not that of the job."""
 
 
 @attrs.frozen

@@ -222,6 +222,10 @@ def test_history(server):
     assert "2025-11-24 16:00:02" in first
     assert second.startswith("12_[3-5]")
     assert second.endswith("out of memory (peak 3.0 MiB)")
+    elements = [{**ENTRY, "is_array": True, "elements": text} for text in ("0", "7", "1-2,4")]
+    server.answer("GET", "/v1/history", {"entries": elements, "next_cursor": None, "sequence": 1})
+    shown = [line.split()[0] for line in hal(server.path, "history", "--limit", "3").out.splitlines()[1:]]
+    assert shown == ["12_0", "12_7", "12_[1-2,4]"]
     query = server.requests[0].query
     assert (query["order"], query["job_id"], float(query["since_time_s"])) == ("oldest", "12", 1769817600.0)
 

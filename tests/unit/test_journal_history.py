@@ -70,6 +70,15 @@ def test_an_entry_tells_everything(journal: Journal) -> None:
     )
 
 
+def test_element_0_of_an_array_is_not_taken_for_a_job(journal: Journal) -> None:
+    job_id, owner, end = JobId(9), Owner("ada", 1, 1), End(EndKind.EXITED, exit_code=0)
+    spec = JobSpec("many", PartitionName("p"), command=("x",), array=ArraySpec(((0, 2),)))
+    journal.append(events_between(1, 4))
+    journal.append([JobSubmitted(1.0, job_id, "c", owner, spec), JobEnded(4.0, job_id, ((0, 1),), 1, end, 2.0, 3.0)])
+    by_job = {entry.job_id: (entry.elements, entry.is_array) for entry in journal.history(ALL, 10).entries}
+    assert by_job == {1: ("0", False), 9: ("0", True)}
+
+
 def test_array_elements_find_the_nodes_of_their_own_attempt(journal: Journal) -> None:
     job_id, owner = JobId(9), Owner("ada", 1, 1)
     spec = JobSpec("many", PartitionName("p"), command=("x",), array=ArraySpec(((0, 1_000_000),)))
