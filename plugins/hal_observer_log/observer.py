@@ -19,6 +19,7 @@ from hal_core import Event, Options, structure_options
 
 SECRET_FIELDS: Final = frozenset({"script", "environment", "arguments"})
 STANDARD_ERROR: Final = 2
+OWN_NAMES: Final = {"sequence": "seen_sequence"}
 
 
 def _is_absolute(_: object, __: object, path: str | None) -> None:
@@ -61,7 +62,9 @@ class LogObserver:
 
 def line_of(sequence: int, event: Event) -> bytes:
     """One event as one line of pure ASCII: nothing in a name can start a new line or move a terminal's cursor."""
-    fields = {"sequence": sequence, "event": type(event).__name__} | _public(msgspec.to_builtins(event))
+    # The event's own `sequence` (Planned: what the engine saw) must not pass for the event's number.
+    own = {OWN_NAMES.get(name, name): value for name, value in _public(msgspec.to_builtins(event)).items()}
+    fields = {"sequence": sequence, "event": type(event).__name__, **own}
     line = msgspec.json.encode(fields)
     if not line.isascii() or b"\x7f" in line:
         line = json.dumps(fields, ensure_ascii=True, separators=(",", ":")).replace("\x7f", "\\u007f").encode()

@@ -23,6 +23,7 @@ from hal_core import (
     Owner,
     Partition,
     PartitionName,
+    Planned,
 )
 from hal_observer_log.observer import LogObserver, line_of
 
@@ -51,6 +52,11 @@ async def test_events_become_lines(tmp_path):
     }  # fmt: skip
     assert third["sequence"] == 43
     assert log.stat().st_mode & 0o007 == 0
+
+
+def test_the_number_is_always_that_of_the_event():
+    line = json.loads(line_of(43, Planned(6.0, "easy", 41, 1, 1, 0, ())))
+    assert (line["sequence"], line["seen_sequence"], line["engine"]) == (43, 41, "easy")
 
 
 async def test_a_rotated_log_goes_on_in_a_new_file(tmp_path):
