@@ -25,7 +25,7 @@ from hal_core.models.effect import Effect
 from hal_core.models.event import Event
 from hal_core.models.message import Answer, DefineCluster, Message, NodeSilent, Tick
 from hal_core.models.node import Cluster, NodeStatus
-from hal_core.rules.core import Core
+from hal_core.rules.core import Core, Decided
 from hal_core.rules.state import State
 
 logger = logging.getLogger("hal.kernel")
@@ -204,9 +204,9 @@ class Kernel:
             self._room.set()
             self._room = trio.Event()
             for item in taken:
-                self._decide(item, now_s)
+                await self._decide(item, now_s)
             if self._core.is_tick_due(now_s):  # also when the inbox is never empty
-                self._decide(_Item(Tick()), now_s)
+                await self._decide(_Item(Tick()), now_s)
             if self._core.needs_plan and trio.current_time() >= self._next_plan_time_s:
                 self._plan(now_s)
             while len(self._batch.events) > BACKLOG_MAX:
@@ -226,12 +226,23 @@ class Kernel:
         with trio.move_on_after(wait_s):
             await self._inbox_filled.wait()
 
-    def _decide(self, item: _Item, now_s: float) -> None:
-        try:
-            decided = self._core.receive(item.message, now_s)
-        except HalError as error:
-            item.resolve(outcome.Error(error))
-            return
+    async def _decide(self, item: _Item, now_s: float) -> None:
+        """All of it or nothing. Other tasks get a turn in between, but nothing else is decided, nor handed over."""
+        generation = self._generation
+        steps = self._core.receiving(item.message, now_s)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                decided: Decided = done.value
+                break
+            except HalError as error:
+                item.resolve(outcome.Error(error))
+                return
+            await trio.lowlevel.checkpoint()
+            if generation != self._generation:  # the state to which it was being applied is no more
+                item.resolve(outcome.Error(Unavailable(self.problem or "the state was rebuilt; ask again", 1.0)))
+                return
         self._hand_over(decided.events, decided.effects)
         if self.durable_sequence == self.state.sequence:
             item.resolve(outcome.Value(decided.answer))

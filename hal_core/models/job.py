@@ -175,6 +175,8 @@ class JobSpec:
     priority: int = 0
     """Larger is earlier. Users may only lower it below 0 (nice); operators may raise it."""
     begin_time_s: float = 0.0
+    begin: str = ""
+    """What the user wrote for it (`now+1hour`), which is the same whenever it is read."""
     is_held: bool = False
     spread: Spread = Spread.JOB
     kill_grace_s: float = 5.0

@@ -285,6 +285,7 @@ class _Reading:
             needs_all_dependencies=needs_all,
             priority=priority if wishes.nice is None else -wishes.nice,
             begin_time_s=begin_time_s,
+            begin=wishes.begin or "",
             is_held=wishes.hold,
             spread=wishes.spread or (Spread.JOB if is_script else Spread.TASK),
             kill_grace_s=KILL_GRACE_S_DEFAULT if wishes.kill_grace is None else wishes.kill_grace,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from hal_core.errors import Conflict, InvalidInput, NotFound, Problem, did_you_mean
 from hal_core.models.event import ClusterDefined, Event, JobSubmitted
 from hal_core.models.job import DependencyKind, JobId, JobSpec
@@ -54,9 +56,16 @@ def _known(
         spec = record.spec
     else:
         return None
-    if spec != submission.spec:
+    if not _is_same_request(spec, submission.spec):
         raise Conflict(f"client id {submission.client_id!r} was used for job {job_id}, which asks for something else")
     return job_id
+
+
+def _is_same_request(known: JobSpec, given: JobSpec) -> bool:
+    """`now+1hour` means another moment each time it is read; what counts is that the same was asked for."""
+    if known.begin and known.begin == given.begin:
+        given = attrs.evolve(given, begin_time_s=known.begin_time_s)
+    return known == given
 
 
 def _problems(state: State, spec: JobSpec) -> list[Problem]:

@@ -37,7 +37,8 @@ class RemoteServices(HalServices):
         super().start_processes()
 
     def _configuration_text(self) -> str:
-        more = f"  address: 127.0.0.1:{self.port}\n  certificate: {self.directory}/tls.pem\n  key: {self.directory}/tls.key"
+        files = f"  certificate: {self.directory}/tls.pem\n  key: {self.directory}/tls.key"
+        more = f"  address: 127.0.0.1:{self.port}\n{files}"
         return super()._configuration_text().replace("listen:\n", f"listen:\n{more}\n")
 
     def as_ada(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:

@@ -60,7 +60,7 @@ NODE = NodeName("n1")
 KEY = AttemptKey(JOB, 3, 2)
 TIME_S = 1_700_000_000.25
 END = End(EndKind.OUT_OF_MEMORY, 137, 9, 1 << 40, 12.5, "ada", "peak ü")
-MACHINE = Node(NODE, 4, 1 << 34, ("a100", "h100"), (("licence", 2),), ("ib",), ("site", "rack"), "slurm")
+MACHINE = Node(NODE, 4, 1 << 34, ("a100", "h100"), (("licence", 2),), ("ib",), ("site", "rack"), "slurm", "10.0.0.7")
 PARTITION = Partition(PartitionName("all"), (NODE,), True, 60.0, 30.0, 1 << 20, 5)
 SPEC = JobSpec(
     name="name",
@@ -89,12 +89,14 @@ SPEC = JobSpec(
     needs_all_dependencies=False,
     priority=-3,
     begin_time_s=5.5,
+    begin="now+1hour",
     is_held=True,
     spread=Spread.TASK,
     kill_grace_s=9.0,
     inputs=("data",),
     account="physics",
     comment="hello",
+    can_requeue=True,
 )
 EXAMPLES: tuple[Event, ...] = (
     ClusterDefined(TIME_S, Cluster("c", (MACHINE,), (PARTITION,), 33.0)),

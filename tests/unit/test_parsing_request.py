@@ -114,6 +114,7 @@ def test_every_field_is_filled():
         "needs_all_dependencies": False,
         "priority": -100,
         "begin_time_s": NOW_S + 3600,
+        "begin": "now+1hour",
         "is_held": True,
         "spread": Spread.TASK,
         "kill_grace_s": 60.0,
