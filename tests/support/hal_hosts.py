@@ -8,6 +8,7 @@ Node number k runs on host k + 1. Enrolment is that of a site: `hal ca init`, `h
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from pathlib import Path
 
@@ -53,6 +54,11 @@ class HalHosts(HalServices):
             self.enroll(node)
             self.start_service(node)
 
+    def begin_anew(self) -> HalHosts:
+        """For the next test on the same cluster: a connection that idled for long is closed by the daemon."""
+        self._connection.close()
+        return self
+
     @property
     def server(self) -> str:
         return f"{self.hosts.address(1)}:{PORT}"
@@ -81,12 +87,22 @@ class HalHosts(HalServices):
         words = ["daemon", str(self.configuration)]
         if name != DAEMON:
             words = ["agent", str(self.configuration), "--node", name, "--state", str(self.node_state(name))]
-        argv = self.hosts.command(1 if name == DAEMON else self.host_of(name), [*hal_command(), *words])
-        environment = {**self.environment, **self.extra_environment}
-        pid = self.tree.start(argv, self.log_of(name), environment, directory=self.directory)
-        self.services[name] = pid
+        self.services[name] = self.start_on(1 if name == DAEMON else self.host_of(name), name, words)
         if name == DAEMON:
-            self.service = pid
+            self.service = self.services[name]
+
+    def start_on(self, host: int, name: str, words: list[str]) -> int:
+        """A `hal` service on that host; its log is named after it."""
+        argv = self.hosts.command(host, [*hal_command(), *words])
+        environment = {**self.environment, **self.extra_environment}
+        return self.tree.start(argv, self.log_of(name), environment, directory=self.directory)
+
+    def metrics(self) -> str:
+        """What the daemon counts."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self.socket))
+            connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: hal\r\nConnection: close\r\n\r\n")
+            return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
 
     def cut(self, node: str) -> None:
         self.hosts.cut(self.host_of(node))
@@ -114,9 +130,12 @@ class HalHosts(HalServices):
     def _configuration_text(self) -> str:
         addresses = f"10.97.{self.hosts.subnet}.[2-{self.node_count + 1}]"
         text = super()._configuration_text().replace("    memory:", f"    address: {addresses}\n    memory:")
-        return text + f"""node_timeout: {self.node_timeout}
+        return (
+            text
+            + f"""node_timeout: {self.node_timeout}
 executors:
   metal:
     listen: "{self.hosts.address(1)}:{PORT}"
     heartbeat_s: {self.heartbeat_s}
 """
+        )

@@ -10,6 +10,7 @@ everything. The file system is shared, as a site's is.
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from types import TracebackType
 from typing import Self
 
 SUBNETS = range(1, 250)
+NUMBERS = itertools.count()
 
 
 class Hosts:
@@ -24,11 +26,11 @@ class Hosts:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self.name = f"hal{os.getpid() % 100_000}"
-        self.subnet = 0
+        number = next(NUMBERS)
+        self.name = f"hal{os.getpid()}-{number}"
+        self.subnet = 1 + (os.getpid() + number) % len(SUBNETS)
 
     def __enter__(self) -> Self:
-        self.subnet = 1 + os.getpid() % len(SUBNETS)
         self._remove()
         try:
             _ip("netns", "add", self._space(0))
