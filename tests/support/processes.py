@@ -101,6 +101,7 @@ class ProcessTree:
         if "failed" in reply:
             raise SupportError(f"cannot start {reply['failed']}")
         pid = int(reply["started"])
+        self.exited.pop(pid, None)  # Ids come round again.
         self._logs[pid] = (Path(words[0]).name, log)
         return pid
 
