@@ -92,3 +92,14 @@ def test_a_line_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         os.close(descriptor)
+
+
+def test_an_end_counts_after_however_many_cancels(tmp_path: Path) -> None:
+    """A cancel is ordered again every two seconds until the end, which may take hours of grace."""
+    path = tmp_path / "1.0.1"
+    path.write_bytes(LINES[0] + 5000 * LINES[3] + LINES[-1])
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        assert records.read(descriptor).end is not None
+    finally:
+        os.close(descriptor)

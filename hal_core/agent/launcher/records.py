@@ -116,7 +116,7 @@ def append(descriptor: int, line: bytes) -> None:
 
 
 def read(descriptor: int) -> Record:
-    return parse(os.pread(descriptor, 1 << 16, 0))
+    return parse(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
 
 
 def read_named(directory: int, key: str) -> Record | None:
