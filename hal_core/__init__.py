@@ -75,6 +75,7 @@ if TYPE_CHECKING:
         Partition as Partition,
         PartitionName as PartitionName,
     )
+    from hal_core.models.packing import Ask as Ask, Packing as Packing
     from hal_core.models.placement import AttemptKey as AttemptKey, Share as Share
     from hal_core.models.plan import (
         NodeColumns as NodeColumns,
@@ -95,7 +96,7 @@ if TYPE_CHECKING:
         members as members,
         parse_ranges as parse_ranges,
     )
-    from hal_core.models.room import Ask as Ask, Packing as Packing, Room as Room
+    from hal_core.models.room import Room as Room
     from hal_core.options import structure_options as structure_options
     from hal_core.planes import (
         CloudProvider as CloudProvider,
@@ -141,7 +142,8 @@ _NAMES_BY_MODULE = {
     "models.plan": "NodeColumns PendingJob Plan Prediction Reserve RunningJob Snapshot Start",
     "models.plugin": "PluginInfo SDK_VERSION",
     "models.ranges": "RangeSet Ranges count_of format_ranges members parse_ranges",
-    "models.room": "Ask Packing Room",
+    "models.packing": "Ask Packing",
+    "models.room": "Room",
     "options": "structure_options",
     "planes": (
         "CloudProvider Engine Executor Instance LocalityProvider Observer Offer Options Predictor Replica Report"

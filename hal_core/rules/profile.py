@@ -11,8 +11,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+from hal_core.models.packing import Ask
 from hal_core.models.plan import RunningJob
-from hal_core.models.room import Ask, Pool, Room
+from hal_core.models.room import Pool, Room
 
 OVERDUE_S = 1.0
 """What has outlived everything that was expected of it is expected to end so soon."""

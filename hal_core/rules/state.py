@@ -35,10 +35,10 @@ from hal_core.models.event import (
 )
 from hal_core.models.job import DependencyKind, JobId, JobState
 from hal_core.models.node import Cluster, Partition, PartitionName
+from hal_core.models.packing import Packing
 from hal_core.models.placement import AttemptKey
 from hal_core.models.plan import Reserve
 from hal_core.models.ranges import RangeSet, count_of, members
-from hal_core.models.room import Packing
 from hal_core.rules import dependencies
 from hal_core.rules.job_record import ENDS_KEPT, Activity, ElementEnd, JobRecord
 from hal_core.rules.node_table import NodeTable, split_share

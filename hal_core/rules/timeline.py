@@ -10,8 +10,9 @@ from collections.abc import Iterable
 
 import attrs
 
+from hal_core.models.packing import Ask
 from hal_core.models.plan import RunningJob
-from hal_core.models.room import Ask, Room
+from hal_core.models.room import Room
 
 
 @attrs.frozen

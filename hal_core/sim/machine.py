@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from hal_core.models.job import Shape
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
+from hal_core.models.packing import Packing
 from hal_core.models.plan import NodeColumns
-from hal_core.models.room import Packing, Room
+from hal_core.models.room import Room
 from hal_core.sim.room_columns import RoomColumns
 from hal_core.sim.trace import TraceJob
 

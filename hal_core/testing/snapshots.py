@@ -9,8 +9,9 @@ import attrs
 
 from hal_core.models.job import JobId, Shape
 from hal_core.models.node import Node, Partition, PartitionName
+from hal_core.models.packing import Packing
 from hal_core.models.plan import NodeColumns, PendingJob, Reserve, RunningJob
-from hal_core.models.room import Packing, Room
+from hal_core.models.room import Room
 
 
 @attrs.define

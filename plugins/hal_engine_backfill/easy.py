@@ -123,7 +123,7 @@ class _Pass:
         return sorted([*self._snapshot.running(), *started], key=_expected_end_s)
 
     def backfill(self, jobs: Iterable[PendingJob], depth_max: int) -> None:
-        """Start what does not disturb the promises. Equal shapes are tried once, until one fits."""
+        """Start what disturbs no promise. A shape that did not fit is not tried again, for room only shrinks."""
         now_s, room = self._now_s, self._room
         unfit: set[int] = set()
         unfit_beside: set[int] = set()
@@ -143,14 +143,13 @@ class _Pass:
             if self.depth >= depth_max:
                 return
             self.depth += 1
-            before = len(self.starts)
-            if not self._start_beside(job, None if ends_before else promise.spare):
-                (unfit if ends_before else unfit_beside).add(id(shape))
-            if len(self.starts) > before:
-                most[group] = room.most_cpus(self._packing.group_nodes[group])
-                most_beside[group] = promise.spare.most_cpus()
-                if not any(most.values()):
-                    return
+            if self._start_beside(job, None if ends_before else promise.spare):
+                continue
+            (unfit if ends_before else unfit_beside).add(id(shape))
+            most[group] = room.most_cpus(self._packing.group_nodes[group])
+            most_beside[group] = promise.spare.most_cpus()
+            if not any(most.values()):
+                return
 
     def _start_beside(self, job: PendingJob, spare: Room | None) -> bool:
         """Start the job's elements where there is room now and, unless it ends in time, in `spare` too.
@@ -160,7 +159,7 @@ class _Pass:
         room, left = self._room, job.element_count
         ask = self._packing.ask(job.shape)
         while left:
-            chosen = room.choose(ask) if spare is None else room.choose(ask, spare.fitting(ask))
+            chosen = room.choose(ask, beside=spare)
             if not chosen:
                 return False
             count = 1

@@ -157,7 +157,7 @@ class Naive:
 @pytest.mark.parametrize("step_s", [1, 100])
 def test_replay_starts_jobs_as_a_naive_scheduler_does(policy: str, step_s: int) -> None:
     for seed in range(4):
-        jobs = some_jobs(seed, 100, step_s)
+        jobs = some_jobs(seed, 70, step_s)
         expected = Naive(jobs, policy).run()
         assert replay(jobs, Machine.pool(PROCESSORS), Setting(policy)) == expected, f"seed {seed}"
 
@@ -244,7 +244,7 @@ class Watched:
         return plan
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 10**6), node_count=st.sampled_from([1, 2, 4]), promise_count=st.sampled_from([1, 3, 1000]))
 def test_promises_are_never_moved_to_a_later_time(seed: int, node_count: int, promise_count: int) -> None:
     engine = Watched(Conservative(promise_max=promise_count))
@@ -257,7 +257,7 @@ def test_promises_are_never_moved_to_a_later_time(seed: int, node_count: int, pr
         assert all(later <= earlier for earlier, later in pairwise(times)), f"job {job_id}: {times}"
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 10**6), policy=st.sampled_from(POLICIES), order=st.sampled_from(EventOrder))
 def test_no_processor_is_given_twice_and_every_job_runs(seed: int, policy: str, order: EventOrder) -> None:
     jobs = some_jobs(seed, 60)

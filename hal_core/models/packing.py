@@ -1,0 +1,191 @@
+"""Packing: the amounts of a node as one integer, so that asking and taking are single operations.
+
+All amounts of a node (CPUs, memory, GPUs by type, generic resources) are fields of one integer, its row; a guard bit
+above each field keeps them apart, so that one subtraction compares them all. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from hal_core.models.job import Shape
+from hal_core.models.node import Node, PartitionName
+
+if TYPE_CHECKING:
+    from hal_core.models.plan import NodeColumns
+
+FIELD_BITS = 64
+FIELD_MASK = (1 << FIELD_BITS) - 1
+AMOUNT_MAX = (1 << FIELD_BITS - 2) - 1
+"""Larger amounts are taken for this one; nothing has so much, and nothing can be given it."""
+NEVER = AMOUNT_MAX
+"""More CPUs than there are: a need that never fits."""
+ASKS_KEPT = 100_000
+
+
+class Ask:
+    """A shape in packed form: what one node's part of it takes, by the class of the node, and which nodes may serve."""
+
+    __slots__ = ("cpus", "mixed", "need_of", "node_count", "nodes", "pool_need", "shape")
+
+    def __init__(self, shape: Shape, nodes: int, need_of: dict[int, int], mixed: frozenset[int]) -> None:
+        self.shape = shape
+        self.node_count = shape.node_count
+        self.nodes = nodes
+        """The nodes of the partition, as bits."""
+        self.need_of = need_of
+        """By class of node; without those that can never serve."""
+        self.cpus = min((need & FIELD_MASK for need in need_of.values()), default=NEVER)
+        """The least that it takes anywhere."""
+        self.pool_need = need_of.get(0, NEVER) if nodes & 1 and shape.node_count == 1 else NEVER
+        """Of the one node, if the cluster has no other."""
+        self.mixed = mixed
+        """Classes of nodes where it depends on the row which types of GPU are taken."""
+
+
+class Packing:
+    """How the nodes of one cluster become rows, and shapes become asks."""
+
+    def __init__(self, nodes: Sequence[Node], partitions: Mapping[PartitionName, Iterable[int]]) -> None:
+        kinds = sorted({kind for node in nodes for kind in node.gpus})
+        names = sorted({name for node in nodes for name, _ in node.generic})
+        fields = ["cpus", "memory", *(["gpus"] if kinds else ()), *(f"gpu:{kind}" for kind in kinds)]
+        fields += [f"generic:{name}" for name in names]
+        self.shift_of = {field: FIELD_BITS * place for place, field in enumerate(fields)}
+        self.guards = sum(1 << shift + FIELD_BITS - 1 for shift in self.shift_of.values())
+        self.class_shift = FIELD_BITS * len(fields)
+        self.partition_nodes = {name: mask_of(numbers) for name, numbers in partitions.items()}
+        self.group_of = partition_groups(self.partition_nodes)
+        self.group_nodes: dict[PartitionName, int] = {}
+        for name, nodes_of_it in self.partition_nodes.items():
+            group = self.group_of[name]
+            self.group_nodes[group] = self.group_nodes.get(group, 0) | nodes_of_it
+        self._asks: dict[Shape, Ask] = {}
+        self.classes: list[Node] = []
+        """One node of each class: nodes of a class differ in nothing that a shape could ask for."""
+        self.class_of: list[int] = []
+        numbers_of: dict[tuple[object, ...], int] = {}
+        self.has_mixed = any(len(set(node.gpus)) > 1 for node in nodes)
+        """Whether any node has GPUs of several types."""
+        for node in nodes:
+            key = (node.cpu_count, node.memory_bytes, node.gpus, node.generic, node.features)
+            number = numbers_of.setdefault(key, len(self.classes))
+            if number == len(self.classes):
+                self.classes.append(node)
+            self.class_of.append(number)
+
+    def row(self, columns: NodeColumns, number: int) -> int:
+        """The row of a node: what is free there, and above it the class."""
+        packed = self._amounts(columns.free_cpus[number], columns.free_memory_bytes[number])
+        for kind, count in columns.free_gpus[number].items():
+            for field in ("gpus", f"gpu:{kind}") if count > 0 else ():
+                packed += count << self.shift_of[field]
+        for name, count in columns.free_generic[number].items():
+            if count > 0 and f"generic:{name}" in self.shift_of:
+                packed += count << self.shift_of[f"generic:{name}"]
+        return packed | self.class_of[number] << self.class_shift
+
+    def idle_row(self, number: int) -> int:
+        """The row of a node on which nothing runs."""
+        return self._capacity(self.classes[self.class_of[number]]) | self.class_of[number] << self.class_shift
+
+    def ask(self, shape: Shape) -> Ask:
+        """The shape in packed form; made once."""
+        found = self._asks.get(shape)
+        if found is None:
+            if len(self._asks) >= ASKS_KEPT:
+                self._asks.clear()
+            found = self._asks[shape] = self._make_ask(shape)
+        return found
+
+    def _make_ask(self, shape: Shape) -> Ask:
+        need_of: dict[int, int] = {}
+        mixed: set[int] = set()
+        features = set(shape.features)
+        for number, node in enumerate(self.classes):
+            if not features.issubset(node.features):
+                continue
+            if shape.is_exclusive:
+                need = self._capacity(node)
+                fits = self._fits_capacity(shape, node)
+            else:
+                need, fits = self._need(shape, node), True
+                if shape.gpus and not shape.gpu_type and len(set(node.gpus)) > 1:
+                    mixed.add(number)
+            if fits and need >= 0:
+                need_of[number] = need
+        return Ask(shape, self.partition_nodes.get(shape.partition, 0), need_of, frozenset(mixed))
+
+    def _amounts(self, cpus: int, memory_bytes: int) -> int:
+        return min(max(cpus, 0), AMOUNT_MAX) | min(max(memory_bytes, 0), AMOUNT_MAX) << FIELD_BITS
+
+    def _capacity(self, node: Node) -> int:
+        packed = self._amounts(node.cpu_count, node.memory_bytes)
+        for kind in node.gpus:
+            packed += (1 << self.shift_of["gpus"]) + (1 << self.shift_of[f"gpu:{kind}"])
+        for name, count in node.generic:
+            packed += count << self.shift_of[f"generic:{name}"]
+        return packed
+
+    def _need(self, shape: Shape, node: Node) -> int:
+        """What the shape takes on such a node; -1 if the cluster has no such resource at all."""
+        packed = self._amounts(shape.cpus, shape.memory_bytes)
+        kinds = set(node.gpus)
+        kind = shape.gpu_type or (next(iter(kinds)) if len(kinds) == 1 else "")
+        for field, count in (("gpus", shape.gpus), (f"gpu:{kind}", shape.gpus if kind else 0)):
+            if count and field not in self.shift_of:
+                return -1
+            packed += count << self.shift_of[field] if count else 0
+        for name, count in shape.generic:
+            if f"generic:{name}" not in self.shift_of:
+                return -1
+            packed += count << self.shift_of[f"generic:{name}"]
+        return packed
+
+    def _fits_capacity(self, shape: Shape, node: Node) -> bool:
+        need = self._need(shape, node)
+        return need >= 0 and (self._capacity(node) | self.guards) - need & self.guards == self.guards
+
+    def by_type(self, row: int, gpus: int) -> int:
+        """Which types an ask for any GPUs takes of a row of a mixed node: the first of the node that have some free.
+        Of which types they were when they are given back (fewer than 0) is not known: the first that lack some."""
+        packed, left = 0, abs(gpus)
+        node = self.classes[row >> self.class_shift]
+        for kind in dict.fromkeys(node.gpus):
+            shift = self.shift_of[f"gpu:{kind}"]
+            free = row >> shift & FIELD_MASK
+            moved = min(left, free if gpus > 0 else node.gpus.count(kind) - free)
+            packed += moved << shift
+            left -= moved
+        return packed
+
+
+def mask_of(numbers: Iterable[int]) -> int:
+    """Numbers as bits of one integer."""
+    mask = 0
+    for number in numbers:
+        mask |= 1 << number
+    return mask
+
+
+def members_of(mask: int) -> Iterator[int]:
+    """The inverse of `mask_of`, ascending."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
+
+
+def partition_groups(partitions: Mapping[PartitionName, int]) -> dict[PartitionName, PartitionName]:
+    """Partition -> name of its group: partitions that share nodes, directly or through others, are one group."""
+    group_of: dict[PartitionName, PartitionName] = {}
+    nodes_of: dict[PartitionName, int] = {}
+    for name, nodes in partitions.items():
+        touched = [group for group, its in nodes_of.items() if its & nodes]
+        for group in touched:
+            nodes |= nodes_of.pop(group)
+        nodes_of[name] = nodes
+        group_of = {key: name if group in touched else group for key, group in group_of.items()}
+        group_of[name] = name
+    return group_of

@@ -1,0 +1,124 @@
+"""The engines: jobs a second of replay by policy, how that grows, and one pass over a long queue on a large cluster.
+
+python -m tests.benchmarks.engine [TRACE.swf.gz]     (without a trace: a generated one)
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from random import Random
+
+from hal_core.models.event import ClusterDefined, JobSubmitted, NodeJoined
+from hal_core.models.job import JobId, JobSpec, Owner
+from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
+from hal_core.rules.core import Core
+from hal_core.rules.state import State
+from hal_core.sim.machine import Machine
+from hal_core.sim.trace import TraceJob, read_swf
+from tests.support.replays import Setting, engine_of, replay
+
+PROCESSORS = 128
+PENDING_COUNT = 100_000
+NODE_COUNT = 10_000
+GIB = 1 << 30
+POLICIES = ("fcfs", "easy", "easy-sjbf", "conservative")
+
+
+def generated(count: int, processors: int = PROCESSORS, load: float = 0.75) -> list[TraceJob]:
+    """Widths in powers of two, run times over four orders of magnitude, limits in round numbers; repeatable."""
+    random = Random(7)
+    jobs, now_s = [], 0.0
+    for number in range(count):
+        width = 1 << random.choice((0, 0, 0, 1, 2, 3, 4, 5))
+        run_s = round(10 ** random.uniform(1.0, 4.6))
+        limit_s = next(limit for limit in (300, 900, 3600, 14_400, 43_200, 86_400) if limit >= run_s)
+        now_s += round(random.expovariate(load * processors / (6.0 * 4800)))
+        jobs.append(TraceJob(number, now_s, run_s, limit_s, width, f"user{random.randrange(40)}"))
+    return jobs
+
+
+def speed(jobs: list[TraceJob], machine: Machine, policy: str) -> float:
+    started_s = time.process_time()
+    replay(jobs, machine, Setting(policy))
+    return len(jobs) / (time.process_time() - started_s)
+
+
+def large_state() -> State:
+    """10,000 nodes of three kinds in three partitions, full of running jobs, and a queue of 100,000 of every kind."""
+    random = Random(3)
+    nodes = [Node(NodeName(f"c{n}"), 64, 256 * GIB) for n in range(8000)]
+    nodes += [Node(NodeName(f"m{n}"), 64, 1024 * GIB, features=("big",)) for n in range(1000)]
+    nodes += [Node(NodeName(f"g{n}"), 96, 512 * GIB, gpus=("a100",) * 4) for n in range(NODE_COUNT - 9000)]
+    names = [node.name for node in nodes]
+    partitions = (
+        Partition(PartitionName("main"), tuple(names[:9000]), is_default=True),
+        Partition(PartitionName("big"), tuple(names[8000:9000])),
+        Partition(PartitionName("gpu"), tuple(names[9000:])),
+    )
+    state = State()
+    state.apply(ClusterDefined(0.0, Cluster("bench", tuple(nodes), partitions)))
+    for node in nodes:
+        state.apply(NodeJoined(0.0, node, "boot"))
+    for number in range(1, PENDING_COUNT + 40_000):
+        owner = Owner(f"user{random.randrange(200)}", 1000, 1000)
+        state.apply(JobSubmitted(float(number), JobId(number), "", owner, _spec(random, number)))
+    return state
+
+
+def _spec(random: Random, number: int) -> JobSpec:
+    partition = random.choice(("main",) * 8 + ("big", "gpu"))
+    node_count = random.choice((1,) * 12 + (2, 4, 8, 32))
+    cpus = random.choice((1, 2, 4, 8, 16, 32, 64))
+    return JobSpec(
+        name=f"job{number}",
+        partition=PartitionName(partition),
+        command=("true",),
+        node_count=node_count,
+        task_count=node_count,
+        cpus_per_task=cpus,
+        memory_bytes_per_node=random.randint(1, 4 * cpus) * GIB,
+        gpus_per_node=random.choice((1, 2, 4)) if partition == "gpu" else 0,
+        walltime_s=random.choice((600, 1800, 3600, 7200, 14_400, 28_800, 43_200, 86_400)) * random.choice((1.0, 0.5)),
+    )
+
+
+def one_pass() -> None:
+    """The first pass fills the cluster; the second finds it full; then a few jobs end, as they do all the time."""
+    state = large_state()
+    core = Core(engine_of("easy"), "easy", state)
+    for title in ("empty cluster", "full cluster", "after 200 ends"):
+        if title.startswith("after"):
+            for activity in list(state.allocations.values())[::50][:200]:
+                state._release(activity)
+        shapes = len({record.shape for record in state.jobs.values() if record.is_queued})
+        waiting, running = len(state.queue), len(state.allocations)
+        started_s = time.process_time()
+        plan = core.engine.plan(state.snapshot(200_000.0))
+        elapsed_s = time.process_time() - started_s
+        print(f"  {title:15} {waiting} waiting of {shapes} shapes, {running} running on {NODE_COUNT} nodes:", end=" ")
+        print(f"{elapsed_s * 1000:.0f} ms, {len(plan.starts)} starts, {plan.depth} tried")
+        if title.startswith("empty"):
+            core.plan(200_000.0)
+
+
+def main(paths: list[str]) -> int:
+    gc.disable()
+    for path in paths:
+        with open(path, "rb") as stream:
+            trace = read_swf(stream)
+        print(f"{path}: {len(trace.jobs)} jobs on {trace.processors} processors")
+        for policy in POLICIES:
+            print(f"  {policy:14} {speed(list(trace.jobs), Machine.pool(trace.processors), policy):9.0f} jobs/s")
+    for count in (10_000, 30_000, 100_000):
+        jobs = generated(count)
+        rates = " ".join(f"{policy} {speed(jobs, Machine.pool(PROCESSORS), policy):.0f}" for policy in POLICIES)
+        print(f"generated, {count} jobs on {PROCESSORS} processors, jobs/s: {rates}", flush=True)
+    print("one pass of easy:", flush=True)
+    one_pass()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
