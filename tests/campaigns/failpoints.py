@@ -106,14 +106,16 @@ def kill(pid: int) -> None:
 
 def walk(names: Sequence[str], counts: Sequence[int], seed: int) -> tuple[Figures, list[str]]:
     problems: list[str] = []
-    visits = [(name, count) for name in names for count in counts]
+    visits = [(name, count) for name in names for count in counts if count == 1 or name not in ONCE_IN_A_LIFE]
     for name, count in visits:
-        if name in failpoints.JOURNAL and not (count > 1 and name in ONCE_IN_A_LIFE):
+        if name in failpoints.JOURNAL:
             problems += visit_journal(name, count)
     in_services = [(name, count) for name, count in visits if name in IN_SERVICES]
-    in_services = [(name, count) for name, count in in_services if count == 1 or name not in ONCE_IN_A_LIFE]
     random.Random(seed).shuffle(in_services)
-    figures: Figures = {"names": len(names), "visits": len(visits)}
+    figures: Figures = {
+        "names": len(names),
+        "visits": len([name for name, _ in visits if name in failpoints.JOURNAL]) + len(in_services),
+    }
     if not in_services:
         return figures, problems
     with under_load(seed) as (hal, load, log):
