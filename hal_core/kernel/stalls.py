@@ -5,7 +5,9 @@ A task asks to be woken every 10 ms and records how late it was. Whatever holds 
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -18,10 +20,13 @@ RECENT_S: Final = 60.0
 class StallMeter:
     """A histogram of lateness, and the worst: ever, and of the last minute or two."""
 
-    def __init__(self) -> None:
+    def __init__(self, cpu_s: Callable[[], float] = time.thread_time) -> None:
+        self._cpu_s = cpu_s
         self.counts = [0] * (len(BOUNDS_S) + 1)
         self.late_s_sum = 0.0
         self.late_s_max = 0.0
+        self.busy_s_max = 0.0
+        """The most CPU time of ours between two wakings: lateness beyond it is the machine's, which had other work."""
         self._recent_s_max = [0.0, 0.0]
         """Of the minute before this one, and of this one."""
         self._minute = 0
@@ -29,10 +34,11 @@ class StallMeter:
     async def run(self) -> None:
         """Measure until cancelled."""
         while True:
-            due_s = trio.current_time() + INTERVAL_S
+            due_s, busy_s = trio.current_time() + INTERVAL_S, self._cpu_s()
             await trio.sleep_until(due_s)
             now_s = trio.current_time()
             self.record(now_s - due_s, now_s)
+            self.busy_s_max = max(self.busy_s_max, self._cpu_s() - busy_s)
 
     def record(self, late_s: float, now_s: float) -> None:
         minute = int(now_s / RECENT_S)
@@ -62,6 +68,7 @@ class StallMeter:
         lines += [f"{name}_sum {self.late_s_sum:.6f}", f"{name}_count {total}"]
         for suffix, about, value in (
             ("max", "The latest since the daemon started.", self.late_s_max),
+            ("cpu_max", "The most CPU time used between two wakings since the daemon started.", self.busy_s_max),
             ("recent_max", "The latest in the last minute or two.", self.recent_s_max),
         ):
             lines += [

@@ -1,0 +1,318 @@
+"""Load: what a crowd does to the daemon, and whether others notice. One real daemon, clients on the same machine.
+
+    python -m tests.campaigns.load [--only submissions,bulk,pollers,slow,oversize] [--clients 64] [--seconds 10]
+
+Each part says its figures and breaks its promise aloud: submissions (64 clients, one job each time), bulk (10,000 jobs
+at once while somebody asks for the status), pollers (200 over a long queue), slow (5,000 connections that say a byte
+now and then, while an administrator asks), oversize (bodies and headers without end).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import resource
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from tests.benchmarks.common import milliseconds, percentile
+from tests.campaigns.common import Campaign, Figures, progress
+from tests.support.hal import HalCluster
+from tests.support.http_client import Client, connect
+
+PARTS = ("submissions", "bulk", "pollers", "slow", "oversize")
+PAGE = "/v1/jobs?limit=100"
+OTHERS = range(60_001, 60_101)
+"""User ids without a name: they may connect, and are turned away later."""
+
+
+def main() -> None:
+    campaign = Campaign("load", __doc__)
+    campaign.parser.add_argument("--only", default=",".join(PARTS), help=f"of {','.join(PARTS)}")
+    campaign.parser.add_argument("--clients", type=int, default=64)
+    campaign.parser.add_argument("--seconds", type=float, default=10.0, help="of submissions, and of polls")
+    campaign.parser.add_argument("--queued", type=int, default=100_000)
+    campaign.parser.add_argument("--pollers", type=int, default=200)
+    campaign.parser.add_argument("--slow", type=int, default=5_000)
+    campaign.main(measure)
+
+
+def measure(campaign: Campaign) -> Figures:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536), hard))
+    figures: Figures = {}
+    try:
+        for part in campaign.given.only.split(","):
+            progress(part)
+            with HalCluster(node_count=1, cpus=1) as hal:
+                hal.submit("/bin/sleep", "100000", options=[("exclusive", "")])  # what comes after it waits
+                load = Load(campaign, hal)
+                found = trio.run(getattr(load, part))
+                figures |= {f"{part}_{name}": value for name, value in found.items()}
+                figures |= {f"{part}_stall_max_ms": round(load.stall_s() * 1000, 1)}
+                figures |= {f"{part}_stall_cpu_max_ms": round(load.stall_s("cpu_max") * 1000, 1)}
+                figures |= {f"{part}_stalls_over_100_ms": load.stall_count(0.1)}
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return figures
+
+
+class Load:
+    """The parts. Each notes what was broken and goes on."""
+
+    def __init__(self, campaign: Campaign, hal: HalCluster) -> None:
+        self._campaign = campaign
+        self._given = campaign.given
+        self._hal = hal
+        self._serial = 0
+        self._random = random.Random(campaign.seed)
+
+    def insist(self, is_so: bool, problem: str) -> None:
+        if not is_so:
+            self._campaign.problems.append(problem)
+
+    # -- the parts -----------------------------------------------------------------------------------------------------
+
+    async def submissions(self) -> Figures:
+        """Single submissions, as many as the daemon takes."""
+        took_s: list[float] = []
+        begin_s = time.perf_counter()
+        await self._repeat(self._given.clients, self._given.seconds, self._submit, took_s)
+        rate = len(took_s) / (time.perf_counter() - begin_s)
+        p99_s = percentile(took_s, 99)
+        self.insist(rate >= 300, f"{rate:.0f} submissions/s instead of 300")
+        self.insist(p99_s <= 0.5, f"submissions took {p99_s:.3f} s at p99 instead of 0.5")
+        return {"per_s": round(rate, 1), **_spread(took_s), "clients": self._given.clients}
+
+    async def bulk(self) -> Figures:
+        """Ten thousand jobs at once; meanwhile somebody asks."""
+        asked_s: list[float] = []
+        took_s = 0.0
+
+        async def submit_bulk() -> None:
+            nonlocal took_s
+            async with await self._client() as client:
+                for _ in range(3):
+                    body = {"common": self._body(), "jobs": [{"command": ["true", str(n)]} for n in range(10_000)]}
+                    begin_s = time.perf_counter()
+                    answer = await client.request("POST", "/v1/jobs/bulk", body)
+                    took_s = max(took_s, time.perf_counter() - begin_s)
+                    self.insist(answer.status == 201, f"a bulk was answered {answer.status}")
+            asking.cancel()
+
+        with trio.CancelScope() as asking:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(submit_bulk)
+                async with await self._client() as client:
+                    while True:
+                        asked_s.append(await _timed(partial(self._get, client, "/v1/status")))
+                        await trio.sleep(0.01)
+        self.insist(percentile(asked_s, 99) <= 0.5, f"status took {percentile(asked_s, 99):.3f} s at p99")
+        busy_s = self.stall_s("cpu_max")
+        self.insist(busy_s <= 0.1, f"a bulk kept the loop busy for {busy_s:.3f} s at once")
+        return {"took_max_s": round(took_s, 2), **{f"status_{key}": value for key, value in _spread(asked_s).items()}}
+
+    async def pollers(self) -> Figures:
+        """Many read a page of a long queue once a second; some submit."""
+        await trio.to_thread.run_sync(self._fill_queue)
+        polled_s: list[float] = []
+        submitted_s: list[float] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._repeat, self._given.pollers, self._given.seconds, self._poll, polled_s, 1.0)
+            nursery.start_soon(self._repeat, 4, self._given.seconds, self._submit, submitted_s, 0.1)
+        self.insist(percentile(polled_s, 99) <= 0.2, f"a page took {percentile(polled_s, 99):.3f} s at p99")
+        self.insist(percentile(submitted_s, 99) <= 1.0, f"submissions took {percentile(submitted_s, 99):.3f} s at p99")
+        return {
+            "queued": self._given.queued,
+            "per_s": round(len(polled_s) / self._given.seconds, 1),
+            **_spread(polled_s),
+            **{f"submit_{key}": value for key, value in _spread(submitted_s).items()},
+        }
+
+    async def slow(self) -> Figures:
+        """Connections of a hundred users that say a byte a second."""
+        before = memory_bytes(self._hal.service)
+        asked_s: list[float] = []
+        accepted: list[Client] = []
+        async with trio.open_nursery() as nursery:
+            for number in range(self._given.slow):
+                nursery.start_soon(self._dawdle, number, accepted)
+            for _ in range(100):
+                asked_s.append(await _timed(self._ask_anew))
+                await trio.sleep(0.1)
+            most = memory_bytes(self._hal.service) - before
+            begin_s = time.perf_counter()
+            nursery.cancel_scope.cancel()
+        freed_s = time.perf_counter() - begin_s + await _timed(self._ask_anew)
+        self.insist(max(asked_s) <= 1.0, f"an administrator waited {max(asked_s):.3f} s")
+        self.insist(most <= 150 << 20, f"slow clients cost {most >> 20} MiB")
+        return {
+            "connections": self._given.slow,
+            "more_mib": most >> 20,
+            "freed_s": round(freed_s, 2),
+            **_spread(asked_s),
+        }
+
+    async def oversize(self) -> Figures:
+        """Bodies and headers without end are refused before they are read."""
+        before = memory_bytes(self._hal.service)
+        large = 1 << 30
+        requests = {
+            "length": (b"POST /v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % large, b"413"),
+            "chunked": ((b"POST /v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+                        b"transfer-encoding: chunked\r\n\r\n"), b"413"),
+            "header": (b"GET /v1/status HTTP/1.1\r\nhost: x\r\nx: ", b"431"),
+            "gzip": ((b"POST /v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+                     b"content-encoding: gzip\r\ncontent-length: 4\r\n\r\nabcd"), b"415"),
+        }  # fmt: skip
+        figures: Figures = {}
+        for name, (head, status) in requests.items():
+            chunk = b"10000\r\n" + b" " * 65_536 + b"\r\n" if name == "chunked" else b"a" * 65_536
+            async with await self._client() as client:
+                figures[f"{name}_sent_kib"] = await self._pour(client, head, chunk) >> 10
+                with trio.move_on_after(5):
+                    answer = await client.rest()
+                    self.insist(answer[9:12] in (status, b""), f"{name}: {answer[:40]!r}")
+        most = memory_bytes(self._hal.service) - before
+        self.insist(most <= 32 << 20, f"oversize requests cost {most >> 20} MiB")
+        return figures | {"more_mib": most >> 20}
+
+    # -- what they are made of -----------------------------------------------------------------------------------------
+
+    async def _repeat(
+        self,
+        client_count: int,
+        seconds: float,
+        act: Callable[[Client], Awaitable[None]],
+        took_s: list[float],
+        interval_s: float = 0.0,
+    ) -> None:
+        """Clients that do the same again and again, each on a connection of its own."""
+        end_s = time.perf_counter() + seconds
+
+        async def one() -> None:
+            await trio.sleep(self._random.random() * interval_s)
+            async with await self._client() as client:
+                while time.perf_counter() < end_s:
+                    begin_s = time.perf_counter()
+                    await act(client)
+                    took_s.append(time.perf_counter() - begin_s)
+                    await trio.sleep(max(0.0, interval_s - (time.perf_counter() - begin_s)))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(client_count):
+                nursery.start_soon(one)
+
+    async def _submit(self, client: Client) -> None:
+        answer = await client.request("POST", "/v1/jobs", self._body() | {"command": ["/bin/true"]})
+        self.insist(answer.status == 201, f"a submission was answered {answer.status}: {answer.body[:200]!r}")
+
+    async def _poll(self, client: Client) -> None:
+        await self._get(client, PAGE)
+
+    async def _get(self, client: Client, target: str) -> None:
+        answer = await client.request("GET", target)
+        self.insist(answer.status == 200, f"{target} was answered {answer.status}")
+
+    async def _ask_anew(self) -> None:
+        async with await self._client() as client:
+            await self._get(client, "/v1/status")
+
+    async def _dawdle(self, number: int, accepted: list[Client]) -> None:
+        """One byte of a header each second, as another user; turned away or cut off, it comes again."""
+        request = b"GET /v1/status HTTP/1.1\r\nhost: hal\r\n" + b"x: y\r\n" * 1000
+        while True:
+            with suppress(OSError, trio.BrokenResourceError):
+                async with await connect_as(self._hal.socket, OTHERS[number % len(OTHERS)]) as client:
+                    for at in range(len(request)):
+                        await client.send(request[at : at + 1])
+                        await trio.sleep(1)
+            await trio.sleep(1 + self._random.random())
+
+    async def _pour(self, client: Client, head: bytes, piece: bytes) -> int:
+        """Send until the daemon has had enough; how many bytes it took, or a hundred MiB."""
+        sent = 0
+        with suppress(trio.BrokenResourceError), trio.move_on_after(10):
+            await client.send(head)
+            while sent < 100 << 20:
+                await client.send(piece)
+                sent += len(piece)
+        return sent
+
+    async def _client(self) -> Client:
+        return await connect(self._hal.socket)
+
+    def _body(self) -> dict[str, object]:
+        self._serial += 1
+        return self._hal.body() | {"client_id": f"load-{self._serial}"}
+
+    def _fill_queue(self) -> None:
+        self._hal.submit_bulk([("true", str(number)) for number in range(self._given.queued)])
+
+    def stall_s(self, which: str = "max") -> float:
+        found = re.search(rf"^hal_loop_late_seconds_{which} (\S+)".encode(), self._metrics(), re.MULTILINE)
+        assert found is not None, "the daemon has no stall meter"
+        return float(found[1])
+
+    def stall_count(self, over_s: float) -> int:
+        """How often the loop was later than that."""
+        text = self._metrics().decode()
+        counts = dict(re.findall(r'^hal_loop_late_seconds_bucket\{le="(\S+)"\} (\d+)', text, re.MULTILINE))
+        return int(counts["+Inf"]) - int(counts[str(over_s)])
+
+    def _metrics(self) -> bytes:
+        return get_alone(self._hal.socket, "/metrics")
+
+
+def get_alone(path: Path, target: str) -> bytes:
+    """A GET on a connection of its own, from anywhere."""
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.connect(str(path))
+        stream.sendall(f"GET {target} HTTP/1.1\r\nhost: hal\r\nconnection: close\r\n\r\n".encode())
+        pieces = []
+        while piece := stream.recv(65_536):
+            pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def connect_as(path: Path, uid: int) -> Client:
+    """A connection of another user: the daemon sees who we are at this moment. No await may come in between."""
+    stream = socket.socket(socket.AF_UNIX)
+    stream.setblocking(False)
+    os.seteuid(uid)
+    try:
+        stream.connect(str(path))
+    finally:
+        os.seteuid(0)
+    return Client(trio.SocketStream(trio.socket.from_stdlib_socket(stream)))
+
+
+def memory_bytes(pid: int) -> int:
+    """Of memory that is really there."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+async def _timed(act: Callable[[], Awaitable[None]]) -> float:
+    begin_s = time.perf_counter()
+    await act()
+    return time.perf_counter() - begin_s
+
+
+def _spread(took_s: list[float]) -> Figures:
+    return {
+        "p50_ms": milliseconds(percentile(took_s, 50)),
+        "p99_ms": milliseconds(percentile(took_s, 99)),
+        "max_ms": milliseconds(max(took_s)),
+        "count": len(took_s),
+    }
+
+
+if __name__ == "__main__":
+    main()
