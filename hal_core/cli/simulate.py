@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 from argparse import Namespace
@@ -54,10 +55,8 @@ def configure(parser: Parser) -> None:
 
 
 def run(console: Console, arguments: Namespace) -> int:
-    from hal_core.simulate import simulate
-
     arguments.policy = list(dict.fromkeys(arguments.policy or ["easy"]))
-    runs = simulate(arguments, console)
+    runs = importlib.import_module("hal_core.simulate").simulate(arguments, console)
     if arguments.json:
         console.write(json.dumps({"runs": [run.as_dict() for run in runs]}, indent=2))
         return 0

@@ -37,12 +37,13 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "node_service": ANYTHING,
     "journal_service": {"kernel", "errors"},
     "demo": {"client", "models", "errors"},
+    "simulate": {"sim", "config", "plugins", "errors"},
     "testing": ANYTHING,
 }
 FOR_TYPES_ONLY = {"rules": {"planes"}, "hookspecs": {"planes"}}
 """Imports that a type checker sees and a running program does not."""
 
-NEVER_IMPORTED = {"cli", "testing", "daemon", "front", "dev", "demo", "node_service", "journal_service"}
+NEVER_IMPORTED = {"cli", "testing", "daemon", "front", "dev", "demo", "node_service", "journal_service", "simulate"}
 """Nobody below builds on these; a composition root may start another one."""
 
 
