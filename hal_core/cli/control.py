@@ -49,7 +49,7 @@ def run(console: Console, arguments: Namespace) -> int:
             answer = console.post(f"/v1/jobs/{job_id}/{command}", body)
         except Rejected as rejected:
             failed += 1
-            console.note(f"job {job_id}: {rejected}")
+            console.note(str(rejected) if f"job {job_id}" in str(rejected) else f"job {job_id}: {rejected}")
             continue
         if arguments.json:
             console.body(answer)

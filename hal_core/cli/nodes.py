@@ -30,7 +30,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "action", nargs="?", metavar="ACTION", default="list", help="list (default), show, drain or resume"
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="nodes to show, drain or resume")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="nodes to show, drain or resume: n1, n[001-128]")
     parser.add_argument("-r", "--reason", metavar="TEXT", help="why the nodes are drained; everybody sees it")
     parser.add_argument(
         "-t", "--status", metavar="STATUS", help="only nodes that are up, down, suspect, unknown or drained"
@@ -52,13 +52,26 @@ def run(console: Console, arguments: Namespace) -> int:
     if (action == "drain") != bool(arguments.reason):
         raise UsageError("drain needs --reason TEXT" if action == "drain" else f"{action} takes no --reason")
     failed = 0
-    for name in arguments.names:
+    for name in expanded(arguments.names):
         try:
             act(console, action, name, arguments)
         except Rejected as rejected:
             failed += 1
             console.note(f"node {name}: {rejected}")
     return 1 if failed else 0
+
+
+def expanded(words: list[str]) -> list[str]:
+    """Names of nodes, with the ranges that the configuration knows too: `n[001-128]`. Raises UsageError."""
+    if not any("[" in word or "," in word for word in words):
+        return words
+    from hal_core.config.schema import HOSTS
+    from hal_core.errors import InvalidInput
+
+    try:
+        return [name for word in words for name in HOSTS.parse(word)]
+    except InvalidInput as error:
+        raise UsageError(f"{' '.join(words)}: {error}") from None
 
 
 def act(console: Console, action: str, name: str, arguments: Namespace) -> None:

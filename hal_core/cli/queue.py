@@ -10,6 +10,7 @@ from hal_core.cli.arguments import Parser
 from hal_core.cli.console import PAGE_MAX, Console, own_name
 from hal_core.cli.formats import duration, instant
 from hal_core.cli.usage import UsageError
+from hal_core.cli.waiting import ended_count, reason_text
 from hal_core.client.http import query
 
 TYPE_CHECKING = False
@@ -75,7 +76,7 @@ def print_queue(console: Console, jobs: list[dict[str, Any]], now_s: float) -> N
             job_text(job), job["name"], job["user"], job["partition"], job["state"],
             duration(now_s - job["start_time_s"] if job["start_time_s"] and job["state"] != "PENDING" else None),
             duration(job["walltime_s"]) if job["walltime_s"] else "none", str(job["node_count"]),
-            job["nodes"] or where(job),
+            where(job),
         )
         for job in jobs
     ]  # fmt: skip
@@ -84,10 +85,14 @@ def print_queue(console: Console, jobs: list[dict[str, Any]], now_s: float) -> N
 
 
 def where(job: dict[str, Any]) -> str:
-    """The reason why it waits, with the start that was promised."""
-    text = f"({job['reason']['text']})" if job["reason"] else ""
-    if job["expected_start_time_s"]:
-        text += f" from {instant(job['expected_start_time_s'])}"
+    """Its nodes, or the reason why it waits with the start that was promised; of an array also how far it is."""
+    text = str(job["nodes"])
+    if not text:
+        text = f"({reason_text(job)})" if job["reason"] else ""
+        if job["expected_start_time_s"]:
+            text += f" from {instant(job['expected_start_time_s'])}"
+    if job["array"] is not None and (ended := ended_count(job)):
+        text += f" ({ended} of {job['element_count']} ended)"
     return text.strip()
 
 

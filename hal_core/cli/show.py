@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from hal_core.cli.arguments import Parser, checked, one_index, selector
 from hal_core.cli.console import PAGE_MAX, Console
 from hal_core.cli.formats import duration, instant, pairs, size
-from hal_core.cli.waiting import condition, end_text
+from hal_core.cli.waiting import FINAL, condition, end_text
 from hal_core.client.http import query
 from hal_core.client.transport import Answer, Rejected
 
@@ -131,12 +131,13 @@ def print_elements(console: Console, job_id: int) -> None:
     ]  # fmt: skip
     console.line()
     console.table(("INDICES", "COUNT", "STATE", "STARTED", "ENDED", "NODES", "END"), rows, (False, True))
+    tell_of_history(console, job_id, page["elements"])
     if page["next_cursor"] is not None:
         console.note(f"these are the first {len(rows)} entries; `hal show {job_id}_INDEX` shows any other")
 
 
 def print_element(console: Console, name: str, element: dict[str, Any]) -> None:
-    places = [f"{part['node']} (CPUs {part['cpus']})" for part in element["nodes"]]
+    places = [part["node"] + (f" (CPUs {part['cpus']})" if part["cpus"] else "") for part in element["nodes"]]
     values = [
         ("Element", name),
         ("State", element["state"]),
@@ -151,6 +152,13 @@ def print_element(console: Console, name: str, element: dict[str, Any]) -> None:
     ]
     for line in pairs([(label, value) for label, value in values if value not in ("", "-")]):
         console.line(line)
+    tell_of_history(console, int(name.partition("_")[0]), [element])
+
+
+def tell_of_history(console: Console, job_id: int, elements: list[dict[str, Any]]) -> None:
+    """Of elements that ended well, the daemon keeps no more than that."""
+    if any(each["state"] in FINAL and not each["end"] for each in elements):
+        console.note(f"when and where they ran is in the history: hal history --job {job_id}")
 
 
 def shape_text(job: dict[str, Any]) -> str:

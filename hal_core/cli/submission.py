@@ -88,6 +88,8 @@ def read_script(name: str) -> str:
                 content = file.read(SCRIPT_BYTES_MAX + 1)
     except OSError as error:
         raise ScriptError(f"cannot open {name}: {error.strerror}") from None
+    if not content.strip():
+        raise ScriptError(f"{name if name != '-' else 'stdin'} is empty; a script begins with a line such as #!/bin/sh")
     if len(content) > SCRIPT_BYTES_MAX:
         raise ScriptError(f"{name} is longer than 1 MiB; submit a short script that calls it")
     try:

@@ -9,6 +9,7 @@ from hal_core.cli.submission import request_of, send
 from hal_core.cli.words import split_words
 
 OWN = {"wait": False, "dry-run": False, "json": False, "parsable": False, "client-id": True, "help": False}
+OPTION_WIDTH = 32
 OWN_SHORT = {"W": "wait", "h": "help"}
 HELP = """\
 Usage: hal submit [OPTIONS] SCRIPT [ARGUMENTS...]
@@ -53,11 +54,12 @@ def run_words(console: Console, words: Sequence[str]) -> int:
 
 
 def print_job_options(console: Console) -> None:
-    """The names of all options of a job, from the table that the daemon parses with."""
-    from hal_core.cli.option_names import FLAG_NAMES, SHORT_NAMES, VALUE_NAMES
+    """All options of a job with their meaning, from the table that the daemon parses with."""
+    from hal_core.cli.option_help import OPTION_HELP
 
-    letters = {name: letter for letter, name in SHORT_NAMES.items()}
     console.line()
-    for name in sorted(VALUE_NAMES | FLAG_NAMES):
-        short = f"-{letters[name]}, " if name in letters else "    "
-        console.line(f"  {short}--{name}{' VALUE' if name in VALUE_NAMES else ''}")
+    for option, meaning in OPTION_HELP:
+        if len(option) > OPTION_WIDTH:
+            console.line(f"  {option}")
+            option = ""
+        console.line(f"  {option:<{OPTION_WIDTH}}  {meaning}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from hal_core.cli.console import Console
-from hal_core.cli.formats import size
+from hal_core.cli.formats import instant, size
 from hal_core.client.transport import NoAnswer, Rejected
 
 TYPE_CHECKING = False
@@ -60,8 +60,20 @@ def condition(view: dict[str, Any]) -> str:
     """State and reason, and how many elements of an array are where."""
     if view.get("array"):
         return ", ".join(f"{number} {state}" for state, number in view["counts"].items())
-    reason = view.get("reason")
-    return f"{view['state']} ({reason['text']})" if reason else str(view["state"])
+    return f"{view['state']} ({reason_text(view)})" if view.get("reason") else str(view["state"])
+
+
+def reason_text(view: dict[str, Any]) -> str:
+    """Why it waits. A time is told as a date in the reader's time zone, which the daemon does not know."""
+    reason = view["reason"]
+    if reason["kind"] == "begin_time" and view.get("begin_time_s"):
+        return f"not to begin before {instant(view['begin_time_s'])}"
+    return str(reason["text"])
+
+
+def ended_count(view: dict[str, Any]) -> int:
+    """How many of its elements have ended."""
+    return sum(number for state, number in view["counts"].items() if state in FINAL)
 
 
 def end_of(view: dict[str, Any]) -> dict[str, Any]:

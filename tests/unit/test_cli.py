@@ -69,6 +69,17 @@ def test_queue_is_a_table(server):
     }  # fmt: skip
 
 
+def test_queue_tells_how_far_an_array_is_and_when_a_job_may_begin(server):
+    counts = {"PENDING": 3, "RUNNING": 1, "COMPLETED": 5, "FAILED": 1}
+    array = job(array="0-9", element_count=10, counts=counts, nodes="n1")
+    waits = {"kind": "begin_time", "text": "not to begin before 1764000000 (seconds since the epoch)"}
+    late = job(job_id=13, state="PENDING", nodes="", reason=waits, begin_time_s=1764000000.0)
+    server.answer("GET", "/v1/jobs", listing(array, late))
+    _, first, second = hal(server.path, "queue").out.splitlines()
+    assert first.endswith("  n1 (6 of 10 ended)")
+    assert second.endswith("(not to begin before 2025-11-24 16:00:00)")
+
+
 def test_queue_says_that_there_is_more_and_can_show_all(server):
     pages = {None: listing(job(job_id=1), cursor="c"), "c": listing(job(job_id=2))}
     server.answer("GET", "/v1/jobs", lambda request: Reply(pages[request.query.get("cursor")]))
@@ -137,6 +148,11 @@ def test_show_an_array_and_an_element(server):
     assert "n1 (CPUs 0-3)" in hal(server.path, "show", "12_0").out
     assert json.loads(hal(server.path, "show", "--json", "12_[5]").out) == page
     assert hal(server.path, "show", "12_100").code == 1
+    forgotten = {**ELEMENT, "state": "COMPLETED", "nodes": [{**ELEMENT["nodes"][0], "cpus": ""}]}
+    server.answer("GET", "/v1/jobs/12/elements", {**page, "elements": [forgotten]})
+    for name in ("12", "12_0"):
+        result = hal(server.path, "show", name)
+        assert ("(CPUs )" in result.out, "hal history --job 12" in result.err) == (False, True)
     assert "hal history --job 13" in hal(server.path, "show", "13").err
     assert hal(server.path, "show", "12_[1-2]").code == 2
 
@@ -172,7 +188,7 @@ def test_hold_release_requeue(server, command, done):
     assert hal(server.path, command, "12").out == f"job 12: {done}\n"
     server.answer("POST", f"/v1/jobs/12/{command}", error(409, "refused", "job 12 has ended"))
     result = hal(server.path, command, "12_3")
-    assert (result.code, result.err) == (1, "hal: job 12: job 12 has ended\n")
+    assert (result.code, result.err) == (1, "hal: job 12 has ended\n")
 
 
 def test_priority(server):
@@ -197,6 +213,9 @@ def test_nodes(server):
     assert server.requests[-1].body == {"reason": "disk"}
     server.answer("POST", "/v1/nodes/n1/resume", {"name": "n1", "is_drained": False})
     assert hal(server.path, "nodes", "resume", "n1", "n9").code == 1
+    server.answer("POST", "/v1/nodes/n2/resume", {"name": "n2", "is_drained": False})
+    assert hal(server.path, "nodes", "resume", "n[1-2]").out == "node n1: in service\nnode n2: in service\n"
+    assert "n[2-1]" in hal(server.path, "nodes", "resume", "n[2-1]").err
     for words in (
         ["drain", "n1"],
         ["drain", "--reason", "x"],

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from hal_core.parsing.options import OPTIONS
 from tests.support.cli import COMMAND, environment, hal, start_hal
 from tests.support.rest_bodies import ended
 from tests.support.scripted_server import Reply, ScriptedServer, error
@@ -99,6 +100,15 @@ def test_a_script_that_cannot_be_read_is_told(server, tmp_path):
     assert server.requests == []
 
 
+@pytest.mark.parametrize("content", ["", " \n\t\n"])
+def test_an_empty_script_is_named(server, tmp_path, content):
+    empty = tmp_path / "empty.sh"
+    empty.write_text(content)
+    for result in (hal(server.path, "submit", str(empty)), hal(server.path, "submit", "-", input=content.encode())):
+        assert (result.code, "is empty; a script begins with" in result.err) == (1, True)
+    assert not server.requests
+
+
 def test_a_directory_that_is_gone_is_told(server, tmp_path):
     shell = f"mkdir {tmp_path}/gone; cd {tmp_path}/gone; rmdir {tmp_path}/gone; {' '.join(COMMAND)} submit -- true"
     env = environment(server.path)
@@ -168,5 +178,8 @@ def test_no_daemon_is_one_line_with_the_way_out(tmp_path):
 def test_help_names_every_option_of_a_job(tmp_path):
     result = hal(tmp_path / "none", "submit", "--help")
     assert result.code == 0
-    for name in ("--cpus-per-task VALUE", "-c, ", "--exclusive", "--client-id"):
+    for name in ("--cpus-per-task COUNT", "-c, ", "--exclusive", "--client-id"):
         assert name in result.out
+    for option in OPTIONS:
+        assert option.help in result.out, f"--{option.name} is named and not explained"
+    assert max(map(len, result.out.splitlines())) <= 140

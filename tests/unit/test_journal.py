@@ -164,7 +164,10 @@ def test_another_format_is_refused_with_a_clear_text(directory: Path) -> None:
     with opened(directory) as journal:
         journal.append(events_between(1, 2))
     MarkFile(directory, Disk()).create(Mark(1, 2, bytes(32), FORMAT_VERSION - 1))
-    with pytest.raises(errors.Refused, match=f"has format {FORMAT_VERSION - 1}, and this HAL reads and writes only format {FORMAT_VERSION}"):
+    with pytest.raises(
+        errors.Refused,
+        match=f"has format {FORMAT_VERSION - 1}, and this HAL reads and writes only format {FORMAT_VERSION}",
+    ):
         Journal.open(directory)
     (directory / "mark").unlink()
     change(directory, "UPDATE meta SET value = 9 WHERE key = 'format'")
