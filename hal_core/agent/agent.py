@@ -32,6 +32,8 @@ from hal_core.wire import messages
 from hal_core.wire.frames import FrameStream
 
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.05, 10.0
+BACKOFF_LOCAL_S_MAX = 1.0
+"""For a daemon on this machine, which costs nothing to ask, and whose nodes should be back when it is."""
 RESCAN_PERIOD_S = 2.0
 HINT_BYTES = 1 << 16
 """The size of the pipe: reading so much at once means that hints may have been dropped."""
@@ -82,6 +84,7 @@ class Agent:
 
     async def _stay_connected(self) -> None:
         pause_s = BACKOFF_S_MIN
+        most_s = BACKOFF_S_MAX if self._options.server else BACKOFF_LOCAL_S_MAX
         while True:
             try:
                 stream = await self._dial()
@@ -93,7 +96,7 @@ class Agent:
             finally:
                 self._session = None
             await trio.sleep(pause_s * self._chance.uniform(0.5, 1.5))
-            pause_s = min(pause_s * 2, BACKOFF_S_MAX)
+            pause_s = min(pause_s * 2, most_s)
 
     async def _converse(self, frames: FrameStream) -> None:
         """One session with one daemon, from Hello to the end of the connection."""
