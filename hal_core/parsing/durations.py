@@ -11,6 +11,7 @@ from typing import Final
 from hal_core.parsing.text import shown, wrong
 
 DURATION_S_MAX: Final = 3650 * 86_400
+KILL_GRACE_S_MAX: Final = 3600.0
 _UNIT_S: Final = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
 _UNITS = re.compile("".join(f"(?:([0-9]{{1,12}}){unit})?" for unit in _UNIT_S))
 _CLOCK = re.compile(r"(?:([0-9]{1,12})-)?([0-9]{1,12})(?::([0-9]{1,12}))?(?::([0-9]{1,12}))?")
@@ -45,6 +46,14 @@ def parse_interval(text: str) -> float:
     if seconds is None:
         raise wrong(f"{shown(text)} is not a duration with its unit; write 90s, 15m, 2h or 1d12h")
     return _bounded(text, seconds)
+
+
+def parse_kill_grace(text: str) -> float:
+    """How long a job may go on after SIGTERM. Bounded: whoever ignores the signal keeps the nodes for so long."""
+    grace_s = parse_interval(text)
+    if grace_s > KILL_GRACE_S_MAX:
+        raise wrong(f"{shown(text)} is too long; a job has at most {format_interval(KILL_GRACE_S_MAX)} to end")
+    return grace_s
 
 
 def format_interval(interval_s: float) -> str:

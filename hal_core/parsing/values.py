@@ -14,7 +14,7 @@ from hal_core.errors import did_you_mean
 from hal_core.models.job import ArraySpec, Dependency, Spread
 from hal_core.parsing.arrays import parse_array
 from hal_core.parsing.dependencies import parse_dependencies
-from hal_core.parsing.durations import parse_interval, parse_time_limit
+from hal_core.parsing.durations import parse_kill_grace, parse_time_limit
 from hal_core.parsing.export import EXPORT_ALL, Export, parse_export
 from hal_core.parsing.memory import parse_memory
 from hal_core.parsing.names import parse_absolute_path, parse_identifier, parse_line, parse_name, parse_path
@@ -162,7 +162,7 @@ PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "priority": _priority,
     "nice": _nice,
     "spread": _spread,
-    "kill-grace": parse_interval,
+    "kill-grace": parse_kill_grace,
     "inputs": _inputs,
     "account": parse_identifier,
     "comment": lambda text: parse_line(text, COMMENT_CHARACTERS_MAX),

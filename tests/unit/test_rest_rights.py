@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
+import trio
+from hypothesis import given, settings, strategies as st
 
 from hal_core.models.job import Owner
 from hal_core.models.role import Role
@@ -82,3 +85,88 @@ async def test_raising_the_priority_at_submission_needs_the_right_too(tmp_path: 
         assert (await api.post("/v1/jobs", job)).kind == "forbidden"
         assert (await api.post("/v1/jobs/bulk", {"jobs": [job]})).kind == "forbidden"
         assert (await api.post("/v1/jobs", job, uid=OPERATOR)).status == 201
+
+
+ROLES_IN_ORDER = (Role.USER, Role.OPERATOR, Role.ADMINISTRATOR)
+
+
+@pytest.mark.parametrize("owner", [None, OWN, OTHER])
+@pytest.mark.parametrize("verb", Verb)
+def test_a_higher_role_may_do_all_that_a_lower_one_may(verb: Verb, owner: Owner | None) -> None:
+    allowed = [Caller("ada", 1, 1, role).may(verb, owner) for role in ROLES_IN_ORDER]
+    assert allowed == sorted(allowed)
+
+
+READS = {
+    # route: (ada's own, bob on ada's, operator on ada's, administrator on ada's); hidden is 404, not 403
+    "/v1/jobs": (200, 200, 200, 200),
+    "/v1/jobs/{job_id}": (200, 200, 200, 200),
+    "/v1/jobs/{job_id}/elements": (200, 200, 200, 200),
+    "/v1/jobs/{job_id}/script": (200, 404, 404, 200),
+    "/v1/nodes": (200, 200, 200, 200),
+    "/v1/nodes/{name}": (200, 200, 200, 200),
+    "/v1/status": (200, 200, 200, 200),
+    "/v1/history": (200, 200, 200, 200),
+    "/v1/plugins": (200, 200, 200, 200),
+    "/v1/configuration": (200, 200, 200, 200),
+    "/v1/openapi.json": (200, 200, 200, 200),
+    "/metrics": (200, 200, 200, 200),
+}
+SECRET = "s3cr3t-of-ada"
+PERSONS = (ADA, BOB, OPERATOR, ADMINISTRATOR)
+
+
+@pytest.mark.parametrize("role", range(4), ids=["own", "other", "operator", "administrator"])
+@pytest.mark.parametrize("path", READS)
+async def test_every_read_shows_what_the_caller_may_see(tmp_path: Path, path: str, role: int) -> None:
+    """What only the owner may see is in every private field; so it is in an answer, or it is not."""
+    async with serving_api(tmp_path / "s") as api:
+        job_id = await api.submit(
+            uid=ADA,
+            script=f"#!/bin/sh\necho {SECRET}\n",
+            script_name="job.sh",
+            arguments=[SECRET],
+            working_directory=f"/home/{SECRET}",
+            environment=[f"A={SECRET}"],
+            options=[["output", SECRET], ["input", f"/{SECRET}"]],
+        )
+        answer = await api.get(path.format(job_id=job_id, name="n1"), uid=PERSONS[role])
+        assert answer.status == READS[path][role]
+        shows_private = path in ("/v1/jobs/{job_id}", "/v1/jobs/{job_id}/script") and PERSONS[role] in (
+            ADA,
+            ADMINISTRATOR,
+        )
+        assert (SECRET in answer.body.decode()) == shows_private
+
+
+def test_no_route_that_reads_is_left_out() -> None:
+    reading = {route.path for route in all_routes("0") if route.method == "GET"}
+    assert reading - set(READS) <= {"/v1/events", "/v1/jobs/{job_id}/explanation"}  # these have tests of their own
+
+
+ACTIONS = st.tuples(
+    st.sampled_from([BOB, OPERATOR]), st.sampled_from(sorted(CHANGES)), st.sampled_from([ADMINISTRATOR, ADA])
+)
+
+
+@given(st.lists(ACTIONS, max_size=12))
+@settings(max_examples=30, deadline=None)
+def test_nobody_gets_beyond_their_role_by_any_sequence(actions: list[tuple[int, tuple[str, str], int]]) -> None:
+    """A user changes nothing of others whatever comes before, and nobody's role changes by asking."""
+
+    async def play(directory: Path) -> None:
+        async with serving_api(directory / "s") as api:
+            jobs = {uid: await api.submit(uid=uid) for uid in (ADA, ADMINISTRATOR)}
+            for uid, (path, body), owner in actions:
+                sequence = api.kernel.durable_sequence
+                answer = await api.post(path.format(job_id=jobs[owner], name="n1"), body.encode(), uid=uid)
+                if uid == BOB:
+                    assert answer.status == 403
+                    assert api.kernel.durable_sequence == sequence
+                seen = (await api.get("/v1/status", uid=uid)).json()["caller"]["role"]
+                assert seen == {BOB: "user", OPERATOR: "operator"}[uid]
+            changers = {getattr(event, "by", "") for event in api.kernel.journal.events}
+            assert changers <= {"", "oper"}, "every change says who made it, and bob made none"
+
+    with tempfile.TemporaryDirectory() as directory:
+        trio.run(play, Path(directory))
