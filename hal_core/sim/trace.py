@@ -27,25 +27,21 @@ GZIP_MAGIC = b"\x1f\x8b"
 PROBLEMS_KEPT = 100
 
 
+@attrs.define
 class TraceJob:
     """One rigid job: when it came, how wide it is, how long it ran, how long it was allowed to."""
 
-    __slots__ = ("limit_s", "memory_bytes", "number", "processors", "run_s", "submit_s", "user")
-
-    def __init__(self, number: int, submit_s: float, run_s: float, limit_s: float, processors: int, user: str) -> None:
-        self.number = number
-        self.submit_s = submit_s
-        self.run_s = run_s
-        self.limit_s = limit_s
-        self.processors = processors
-        self.user = user
-        self.memory_bytes = 0
-        """For each processor; 0 if not known."""
+    number: int
+    submit_s: float
+    run_s: float
+    limit_s: float
+    processors: int
+    user: str
+    memory_bytes: int = 0
+    """For each processor; 0 if not known."""
 
     def moved(self, submit_s: float) -> TraceJob:
-        twin = TraceJob(self.number, submit_s, self.run_s, self.limit_s, self.processors, self.user)
-        twin.memory_bytes = self.memory_bytes
-        return twin
+        return attrs.evolve(self, submit_s=submit_s)
 
 
 @attrs.frozen

@@ -169,7 +169,8 @@ def test_no_query_sorts(journal: Journal, tmp_path: Path) -> None:
         "UPDATE history SET attempt = 1.5 WHERE sequence = 8",
         "DELETE FROM placements WHERE job_id = 2",
         (
-            "INSERT INTO history SELECT 9, job_id, 0, elements, 7, state, kind, 0, 0, '', '', 1.0, 2.0, 0, 0, '', '', '' "
+            "INSERT INTO history "
+            "SELECT 9, job_id, 0, elements, 7, state, kind, 0, 0, '', '', 1.0, 2.0, 0, 0, '', '', '' "
             "FROM history WHERE sequence = 4"
         ),
     ],

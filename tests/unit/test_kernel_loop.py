@@ -175,7 +175,8 @@ async def test_what_the_planes_report_while_the_disk_is_full_arrives_later(
         await trio.sleep(1)
         rig.journal.refuses = "the disk is full"
         await trio.sleep(60)
-        assert rig.journal.rebuild().jobs[job_id].active  # the live state may be ahead: the end is tried again and again
+        # The live state may be ahead: the end is tried again and again.
+        assert rig.journal.rebuild().jobs[job_id].active
         rig.journal.refuses = None
         await trio.sleep(10)
         assert await rig.ended(job_id) is JobState.COMPLETED

@@ -120,7 +120,6 @@ def test_every_field_is_filled():
         "kill_grace_s": 60.0,
         "inputs": ("a", "s3://b/c"),
         "account": "physics",
-        "can_requeue": False,
         "comment": "for the paper",
         "can_requeue": True,
     }
