@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from hal_core.plugins import Plugins
 
 NODES_TIMEOUT_S = 20.0
 AGENT_END_TIMEOUT_S = 15.0
+PID_NAME = "agent.pid"
 
 
 def run_dev(arguments: Namespace, announce: Announce) -> int:
@@ -85,35 +87,82 @@ async def _serve(daemon: Daemon, announce: Announce) -> None:
 @asynccontextmanager
 async def _agents(nodes: tuple[Node, ...], directory: Path, socket: Path) -> AsyncIterator[None]:
     """One agent process for each node that bare metal serves. At the end they kill their jobs, and go."""
-    processes: list[subprocess.Popen[bytes]] = []
+    agents: list[_Agent] = []
     try:
         metal = [node for node in nodes if node.executor == "metal"]
-        processes.extend(_start_agent(node, directory / "nodes" / node.name, socket) for node in metal)
+        for node in metal:
+            # One by one: what runs must be in the list when the next one fails.
+            agents.append(await _agent_of(node, directory / "nodes" / node.name, socket))  # noqa: PERF401
         yield
     finally:
-        for process in processes:
-            process.terminate()
+        for agent in agents:
+            agent.ask_to_end()
         with trio.CancelScope(shield=True):
-            for process in processes:
-                await trio.to_thread.run_sync(partial(_wait_for, process, AGENT_END_TIMEOUT_S))
+            for agent in agents:
+                await agent.wait()
 
 
-def _start_agent(node: Node, directory: Path, socket: Path) -> subprocess.Popen[bytes]:
-    directory.mkdir(parents=True, exist_ok=True)
+@attrs.frozen
+class _Agent:
+    """A running agent. It is held by its pidfd, because it need not be a child of this process."""
+
+    pidfd: int
+    child: subprocess.Popen[bytes] | None = None
+
+    def ask_to_end(self) -> None:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGTERM)
+
+    async def wait(self) -> None:
+        with trio.move_on_after(AGENT_END_TIMEOUT_S) as scope:
+            await trio.lowlevel.wait_readable(self.pidfd)
+        if scope.cancelled_caught:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            await trio.lowlevel.wait_readable(self.pidfd)
+        if self.child is not None:
+            self.child.wait()
+        os.close(self.pidfd)
+
+
+async def _agent_of(node: Node, directory: Path, socket: Path) -> _Agent:
+    """The node's agent. One that outlived a killed `hal dev` is taken over with its jobs if it serves the same node."""
     command = [sys.executable, "-m", "hal_core.agent", "--name", node.name, "--cpus", str(node.cpu_count)]
     command += ["--memory-bytes", str(node.memory_bytes), "--gpus", ",".join(node.gpus)]
     command += ["--directory", str(directory), "--socket", str(socket), "--ephemeral"]
+    if (earlier := _earlier_agent(directory)) is not None:
+        agent, its_command = earlier
+        if its_command[1:] == command[1:]:
+            return agent
+        agent.ask_to_end()
+        with trio.CancelScope(shield=True):
+            await agent.wait()
+    return _start_agent(command, directory)
+
+
+def _start_agent(command: list[str], directory: Path) -> _Agent:
+    directory.mkdir(parents=True, exist_ok=True)
     with open(directory / "agent.log", "ab") as log:
         # A session of its own: Ctrl-C is for this process, which then ends the agents in good order.
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    (directory / PID_NAME).write_text(str(child.pid))
+    return _Agent(os.pidfd_open(child.pid), child)
 
 
-def _wait_for(process: subprocess.Popen[bytes], timeout_s: float) -> None:
+def _earlier_agent(directory: Path) -> tuple[_Agent, list[str]] | None:
+    """The agent that an earlier `hal dev` left in this directory, with its command line; None without one."""
     try:
-        process.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        pid = int((directory / PID_NAME).read_text())
+        pidfd = os.pidfd_open(pid)
+    except (FileNotFoundError, ValueError, ProcessLookupError):
+        return None
+    # Read after the process is pinned: the number may by now be that of somebody else.
+    with suppress(FileNotFoundError, ProcessLookupError):
+        command = os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes()).split("\0")[:-1]
+        if "hal_core.agent" in command and str(directory) in command:
+            return _Agent(pidfd), command
+    os.close(pidfd)
+    return None
 
 
 async def _all_up(kernel: Kernel, announce: Callable[[str], None]) -> None:

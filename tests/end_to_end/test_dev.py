@@ -1,0 +1,72 @@
+"""`hal dev --state`: what an earlier one left when it was killed belongs to the next, and goes with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import COMMAND, environment, hal
+from tests.support.hal_connection import HalConnection
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "state"
+    for pid in processes_of(tmp_path / "state"):
+        os.kill(pid, signal.SIGKILL)
+
+
+def processes_of(state: Path) -> list[int]:
+    """Agents, spawners and supervisors of that state directory."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = entry.read_bytes().decode(errors="replace").split("\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if any(word.startswith(f"{state}/") for word in words):
+            found.append(int(entry.parent.name))
+    return found
+
+
+def start(state: Path, *words: str) -> subprocess.Popen[str]:
+    """`hal dev`, ready."""
+    socket = state.parent / "hal.sock"
+    service = subprocess.Popen(
+        [*COMMAND, "dev", "--state", str(state), "--socket", str(socket), *words],
+        env=environment(socket), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert service.stdout is not None
+    assert "is ready" in (line := service.stdout.readline()), line + service.stdout.read()
+    return service
+
+
+def end(service: subprocess.Popen[str], number: signal.Signals) -> None:
+    service.send_signal(number)
+    service.communicate(timeout=60)
+
+
+@pytest.mark.parametrize("second_cpus", ["2", "3"])
+def test_agents_that_outlived_a_killed_dev_end_with_the_next_one(state: Path, second_cpus: str) -> None:
+    """With the same nodes their jobs go on; with others they cannot, and the new nodes are there."""
+    socket, may_end = state.parent / "hal.sock", state.parent / "may-end"
+    os.mkfifo(may_end)
+    first = start(state, "--cpus", "2")
+    job_id = hal(socket, "submit", "--parsable", "-o", "/dev/null", "--", "cat", str(may_end)).out.strip()
+    with HalConnection(socket) as connection:
+        assert connection.get(f"/v1/jobs/{job_id}?wait=started&timeout_s=60")["state"] == "RUNNING"
+    end(first, signal.SIGKILL)
+    assert processes_of(state)
+    second = start(state, "--cpus", second_cpus)
+    assert f'"cpu_count":{second_cpus}' in hal(socket, "nodes", "--json").out.replace(" ", "")
+    if second_cpus == "2":
+        may_end.write_text("")
+        assert hal(socket, "logs", "-f", job_id).code == 0
+        assert "COMPLETED" in hal(socket, "show", job_id).out
+    end(second, signal.SIGINT)
+    assert processes_of(state) == []
