@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -20,8 +21,9 @@ from hal_core.wire import messages, tls
 from hal_core.wire.authority import Authority
 from hal_core.wire.frames import FrameStream
 
-HANDSHAKES_MAX: Final = 256
-"""At the same time; others wait their turn."""
+HANDSHAKES_MAX, HANDSHAKES_PER_HOST_MAX = 64, 16
+"""At the same time; others wait their turn. More would only make each slower when thousands come at once, and no single
+host can take all turns."""
 ENROL_TIMEOUT_S: Final = 10.0
 REVIEW_PERIOD_S: Final = 2.0
 """How often the list of revoked certificates and the daemon's own one are looked at."""
@@ -52,6 +54,8 @@ class Door:
         self._alarm = alarm
         self._now_s = now_s
         self._handshakes = trio.CapacityLimiter(HANDSHAKES_MAX)
+        self._turns: dict[str, tuple[trio.CapacityLimiter, int]] = {}
+        """By host: its limiter, and how many of its connections hold it or wait for it."""
         self._guests: dict[int, set[trio.CancelScope]] = {}
         """What serves the holders of each certificate."""
 
@@ -64,7 +68,7 @@ class Door:
 
     async def _let_in(self, tcp: trio.SocketStream, where: str) -> Guest | None:
         try:
-            async with self._handshakes:
+            async with self._turn(where.rpartition(":")[0]), self._handshakes:
                 stream = await tls.accept(tcp, self._context)
                 peer = tls.peer_of(stream)
                 if peer is None:
@@ -77,6 +81,21 @@ class Door:
             self._refuse("revoked", f"{where} shows a revoked certificate of node {peer.node}")
             return None
         return Guest(stream, peer.node, peer.serial, self._renewal(peer.node))
+
+    @asynccontextmanager
+    async def _turn(self, host: str) -> AsyncIterator[None]:
+        """One of the host's own turns."""
+        limiter, count = self._turns.get(host, (trio.CapacityLimiter(HANDSHAKES_PER_HOST_MAX), 0))
+        self._turns[host] = (limiter, count + 1)
+        try:
+            async with limiter:
+                yield
+        finally:
+            limiter, count = self._turns[host]
+            if count > 1:
+                self._turns[host] = (limiter, count - 1)
+            else:
+                del self._turns[host]
 
     async def review(self) -> None:
         """Until cancelled: end the connections of certificates that were revoked; keep the daemon's own one fresh."""
