@@ -214,9 +214,10 @@ class Replay:
 
     def _keep_promises(self, plan: Plan) -> None:
         view = self._view
+        if view.has_released or not plan.is_settled:  # a pass over what nothing was released of settles nothing
+            self._is_settled = plan.is_settled
         view.has_released = False
         view.promises = {reserve.job_id: reserve for reserve in plan.reserves}
-        self._is_settled = plan.is_settled
         self._wake_s = plan.wake_s if plan.wake_s > view.now_s else math.inf
 
     def _start(self, start: Start, now_s: float) -> None:

@@ -257,6 +257,29 @@ def test_promises_are_never_moved_to_a_later_time(seed: int, node_count: int, pr
         assert all(later <= earlier for earlier, later in pairwise(times)), f"job {job_id}: {times}"
 
 
+@attrs.frozen
+class NeverSettled:
+    """An engine whose promises are always looked at again."""
+
+    engine: Engine
+
+    def plan(self, snapshot: Snapshot) -> Plan:
+        return attrs.evolve(self.engine.plan(snapshot), is_settled=False)
+
+
+def test_looking_again_at_settled_promises_finds_nothing() -> None:
+    for seed in range(20):
+        jobs = some_jobs(seed, 300)
+        starts = []
+        for engine in (Conservative(), NeverSettled(Conservative())):
+            machine = Machine.pool(PROCESSORS)
+            run = Replay(engine, machine, jobs, Foresight(Expectations(), CORRECTIONS["request"]))
+            for _ in run.run(EventOrder.TOGETHER):
+                pass
+            starts.append(run.start_s)
+        assert starts[0] == starts[1], f"seed {seed}"
+
+
 @settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 10**6), policy=st.sampled_from(POLICIES), order=st.sampled_from(EventOrder))
 def test_no_processor_is_given_twice_and_every_job_runs(seed: int, policy: str, order: EventOrder) -> None:
