@@ -45,6 +45,8 @@ def run_demo(arguments: Namespace, announce: Announce) -> int:
             announce("It runs. Submitting jobs of every kind; some of them fail on purpose.\n")
             started_s = time.monotonic()
             is_good = _show(client, _submit_all(client, Path(folder)), announce)
+            if not _limits_memory(client):
+                announce("Left out: more memory than asked for. Nobody limits memory here; `hal doctor` says why.")
             _sum_up(client, time.monotonic() - started_s, announce)
             if arguments.keep:
                 announce("\nThe cluster stays until Ctrl-C. In another terminal:")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 
+from tests.support.hal import HalCluster
 from tests.tidy.tree import ROOT
 
 
@@ -14,6 +16,19 @@ def example(page: str, name: str) -> str:
     found = re.search(rf"<!-- example: {name} -->\n```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     assert found, f"no example {name} in {page}"
     return found.group(1)
+
+
+def test_the_client_of_the_how_to_talks_to_a_daemon():
+    with HalCluster() as cluster:
+        done = subprocess.run(
+            [sys.executable, "-c", example("docs/how-to/use-from-python.md", "client")],
+            env={**os.environ, "HAL_SERVER": str(cluster.socket), "PYTHONPATH": str(ROOT)},
+            cwd=cluster.directory, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("JobState.FAILED EndKind.EXITED 3\n")
+    assert "did you mean 'time'" in done.stdout
+    assert done.stdout.endswith("2 of the sweep ended well\n")
 
 
 def test_the_engine_of_the_how_to_loads_and_keeps_the_contract(tmp_path):
