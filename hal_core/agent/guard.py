@@ -21,9 +21,9 @@ if __name__ == "__main__":
 from hal_core.agent import lease
 from hal_core.agent.launcher import records
 
-PERIOD_S = 1.0
-ENDING_PERIOD_S = 0.2
-IDLE_PERIODS = 30
+PERIOD_S = 0.25
+ENDING_PERIOD_S = 0.1
+IDLE_PERIODS = 120
 """With nothing under the lease for so long, it goes; the agent starts another when there is."""
 LOCK = "guard.lock"
 

@@ -1,0 +1,98 @@
+"""Jobs that can be requeued, when their nodes are lost: what is queued again, when, and how often."""
+
+from __future__ import annotations
+
+import pytest
+
+from hal_core.models.event import JobRequeued
+from hal_core.models.job import End, EndKind, JobState, Spread
+from hal_core.models.message import NodeLost, PartsChanged, PartStatus
+from hal_core.models.node import NodeName
+from hal_core.rules.reports import ATTEMPTS_MAX
+from tests.support.core_world import World, make_cluster
+
+N0, N1 = NodeName("n0"), NodeName("n1")
+CANCELLED = End(EndKind.CANCELLED)
+
+
+@pytest.fixture
+def world() -> World:
+    world = World(make_cluster(2))
+    world.join()
+    return world
+
+
+def lose(world: World, node: NodeName) -> None:
+    world.nodes[node].is_in_contact = False
+    world.nodes[node].parts.clear()
+    world.tell(NodeLost(node, "no contact"))
+
+
+def node_of(world: World, job_id: int) -> NodeName:
+    return world.activity(job_id).shares[0].node
+
+
+def test_a_lost_job_waits_again_as_the_next_attempt(world: World) -> None:
+    key = world.start(can_requeue=True)
+    node = node_of(world, key.job_id)
+    lose(world, node)
+    world.settle()
+    assert world.activity(key.job_id).key.attempt == 2
+    assert node_of(world, key.job_id) != node
+    (requeued,) = world.of(JobRequeued)
+    assert requeued.end.kind is EndKind.NODE_LOST
+    assert requeued.by == "hal"
+
+
+def test_without_the_wish_it_ends(world: World) -> None:
+    key = world.start()
+    lose(world, node_of(world, key.job_id))
+    assert world.ended(key.job_id).kind is EndKind.NODE_LOST
+    assert world.of(JobRequeued) == []
+
+
+def test_what_the_node_ended_at_the_end_of_its_lease_waits_again(world: World) -> None:
+    key = world.start(can_requeue=True)
+    part = PartStatus(key, world.now_s, world.now_s, CANCELLED)
+    world.tell(PartsChanged(node_of(world, key.job_id), (part,)))
+    (requeued,) = world.of(JobRequeued)
+    assert requeued.end.kind is EndKind.NODE_LOST
+
+
+def test_a_cancel_that_was_asked_for_is_one(world: World) -> None:
+    key = world.start(can_requeue=True)
+    world.cancel(key.job_id)
+    world.tell(PartsChanged(node_of(world, key.job_id), (PartStatus(key, world.now_s, world.now_s, CANCELLED),)))
+    assert world.ended(key.job_id).kind is EndKind.CANCELLED
+
+
+def test_a_gang_waits_again_only_when_all_of_it_has_ended(world: World) -> None:
+    key = world.start(can_requeue=True, node_count=2, task_count=2, spread=Spread.NODE)
+    lose(world, N0)
+    assert world.activity(key.job_id).key == key, "its other part still runs"
+    world.tell(PartsChanged(N1, (PartStatus(key, world.now_s, world.now_s, CANCELLED),)))
+    (requeued,) = world.of(JobRequeued)
+    assert requeued.key == key
+    assert world.job(key.job_id).state is JobState.PENDING
+
+
+def test_a_job_that_outlives_no_node_ends_at_last(world: World) -> None:
+    key = world.start(can_requeue=True)
+    for attempt in range(1, ATTEMPTS_MAX + 1):
+        assert world.activity(key.job_id).key == key._replace(attempt=attempt)
+        node = node_of(world, key.job_id)
+        lose(world, node)
+        world.join(node)
+        world.settle()
+    assert world.ended(key.job_id).kind is EndKind.NODE_LOST
+    assert len(world.of(JobRequeued)) == ATTEMPTS_MAX - 1
+
+
+def test_after_a_reboot_it_waits_again(world: World) -> None:
+    key = world.start(can_requeue=True)
+    node = node_of(world, key.job_id)
+    world.reboot(node)
+    world.join(node)
+    (requeued,) = world.of(JobRequeued)
+    assert requeued.end.kind is EndKind.NODE_LOST
+    assert requeued.key == key
