@@ -6,7 +6,7 @@ Each has a task and a bounded queue of its own, so that neither the kernel nor a
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import trio
@@ -21,7 +21,16 @@ DEADLINE_S: Final = 1.0
 QUEUE_MAX: Final = 1_000
 """Batches that may wait for one observer."""
 
+SLICE: Final = 500
+"""Events that an observer is given at once: what it does with them may take the loop some milliseconds."""
+
 _Batch = tuple[int, Sequence[Event]]
+
+
+def sliced(first_sequence: int, events: Sequence[Event]) -> Iterator[_Batch]:
+    """The same events in the same order, in batches that are not too large."""
+    for at in range(0, len(events), SLICE):
+        yield first_sequence + at, events[at : at + SLICE]
 
 
 class Observers:
@@ -46,24 +55,31 @@ class Observers:
 
     async def run(self, report: Report) -> None:
         async with trio.open_nursery() as nursery:
-            for name, observer in self._observers.items():
-                nursery.start_soon(self._serve, name, observer, report)
+            for name in self._observers:
+                nursery.start_soon(self._serve, name, report)
             await trio.sleep_forever()
 
-    async def _serve(self, name: str, observer: Observer, report: Report) -> None:
+    async def _serve(self, name: str, report: Report) -> None:
         detail = ""
         receive = self._channels[name][1]
         async for first_sequence, events in receive:
-            with trio.move_on_after(self._deadline_s) as scope:
-                try:
-                    await observer.record(first_sequence, events)
-                except Exception as error:  # the wall around a plugin
-                    logger.exception("observer %s failed and is switched off", name)
-                    detail = repr(error)
-            if scope.cancelled_caught:
-                detail = f"took longer than {self._deadline_s:g} s"
+            detail = await self._record(name, first_sequence, events)
             if detail:
                 break
         self._queues.pop(name, None)
         receive.close()
         await report(ObserverFailed(name, detail or self._failed.get(name, "its queue was closed")))
+
+    async def _record(self, name: str, first_sequence: int, events: Sequence[Event]) -> str:
+        """What went wrong, or the empty string. Others get a turn between two pieces."""
+        for first, piece in sliced(first_sequence, events):
+            with trio.move_on_after(self._deadline_s) as scope:
+                try:
+                    await self._observers[name].record(first, piece)
+                except Exception as error:  # the wall around a plugin
+                    logger.exception("observer %s failed and is switched off", name)
+                    return repr(error)
+            if scope.cancelled_caught:
+                return f"took longer than {self._deadline_s:g} s"
+            await trio.lowlevel.checkpoint()
+        return ""

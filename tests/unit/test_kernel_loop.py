@@ -13,7 +13,7 @@ import trio.testing
 from hal_core.errors import NotFound, Unavailable
 from hal_core.kernel.effects import Effects
 from hal_core.kernel.loop import Kernel, Shell
-from hal_core.kernel.observers import Observers
+from hal_core.kernel.observers import SLICE, Observers, sliced
 from hal_core.models.event import Event, JobEnded, JobSubmitted, ObserverDisabled
 from hal_core.models.job import End, EndKind, JobId, JobSpec, JobState, Owner
 from hal_core.models.message import Cancel, JobSelection, Submission, Submit
@@ -287,3 +287,11 @@ async def test_effects_wait_for_the_disk(autojump_clock: trio.testing.MockClock)
         assert placed_at_launch == [True] * 20
         ended = [event for event in rig.journal.events if isinstance(event, JobEnded)]
         assert len(ended) == 20
+
+
+def test_observers_get_large_batches_in_pieces() -> None:
+    spec = JobSpec("x", PartitionName("all"), command=("true",))
+    events = [JobSubmitted(0.0, JobId(number), "", OWNER, spec) for number in range(7, 2 * SLICE + 8)]
+    pieces = [(first, [event.job_id for event in piece]) for first, piece in sliced(7, events)]
+    assert [number for _, numbers in pieces for number in numbers] == list(range(7, 2 * SLICE + 8))
+    assert all(first == numbers[0] and len(numbers) <= SLICE for first, numbers in pieces)
