@@ -19,7 +19,7 @@ from hal_core.parsing.addresses import host_of, is_loopback
 from hal_core.rest.asgi import Peer
 from hal_core.wire.private_files import check_private
 
-BACKLOG = 256
+BACKLOG = 4096
 REMOTE = "hal.remote"
 """Extension of the ASGI scope: the peer came over the network, and these host names are ours."""
 

@@ -19,7 +19,7 @@ import trio
 from hal_core import errors
 from hal_core.rest.asgi import Peer
 
-BACKLOG = 256
+BACKLOG = 4096
 PATH_BYTES_MAX = 107
 """`sun_path` of Linux, without the final NUL."""
 
