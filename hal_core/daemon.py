@@ -216,7 +216,7 @@ class Daemon:
 
 
 def settle_collector() -> None:
-    """Keep the garbage collector from stalling the loop: what was recovered is not looked at again, and the rest rarely.
+    """Keep the collector from stalling the loop: what was recovered is not looked at again, and the rest rarely.
 
     Job records are freed by their reference counts; a full collection over a hundred thousand of them takes 300 ms and
     finds nothing. Small cycles (tracebacks, finished tasks) are still found by the young generations.
