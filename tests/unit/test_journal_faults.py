@@ -86,7 +86,7 @@ def append_jobs(journal: Journal) -> None:
 def test_a_full_disk_is_unavailable_until_there_is_space(tmp_path: Path) -> None:
     with small_disk(tmp_path / "small", 1 << 20) as disk:
         with opened(disk / "state") as journal:
-            (disk / "ballast").write_bytes(bytes(100 << 10))
+            (disk / "ballast").write_bytes(bytes(300 << 10))
             with pytest.raises(errors.Unavailable, match=r"full.*free some space"):
                 append_jobs(journal)
             sequence = journal.sequence
