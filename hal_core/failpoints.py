@@ -63,7 +63,7 @@ AGENT: Final = (
 SPAWNER: Final = (
     "spawner.recovered",
     "spawner.launch_received",
-    "spawner.claim_created",
+    "records.claim_prepared",
     "spawner.claim_written",
     "spawner.claims_durable",
     "spawner.handed_over",

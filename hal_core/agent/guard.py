@@ -26,6 +26,7 @@ ENDING_PERIOD_S = 0.1
 IDLE_PERIODS = 120
 """With nothing under the lease for so long, it goes; the agent starts another when there is."""
 LOCK = "guard.lock"
+SCRATCH = "guard.new"
 
 
 def main(directory: Path) -> None:
@@ -66,10 +67,10 @@ class Guard:
 
     def _end(self, key: str, grace_s: float) -> bool:
         """Whether the attempt has ended, or will never begin. Until then it is told again."""
-        claim = records.claim(self._claims, key)
+        end = records.End("cancelled", time.time(), "the node lost its daemon before it was launched")
+        lines = records.claim_line(self._boot_id) + records.end_line(end)
+        claim = records.claim(self._claims, key, lines, SCRATCH)
         if claim is not None:
-            end = records.End("cancelled", time.time(), "the node lost its daemon before it was launched")
-            records.append(claim, records.claim_line(self._boot_id) + records.end_line(end))
             os.fsync(claim)
             os.fsync(self._claims)
             os.close(claim)

@@ -134,8 +134,11 @@ def check_acknowledged(log: list[list[str]], stories: dict[int, Story], found: C
 
 
 def check_job(job_id: int, story: Story, begun: Counter[str], ended: Counter[str]) -> Iterator[str]:
-    counts = Counter(index for _, end in story.ends for start, stop in end.elements for index in range(start, stop))
-    yield from (f"job {job_id}.{index} ended {count} times" for index, count in counts.items() if count > 1)
+    ends = [(i, end.attempt) for _, end in story.ends for start, stop in end.elements for i in range(start, stop)]
+    yield from (f"job {job_id}.{i} attempt {a} ended {n} times" for (i, a), n in Counter(ends).items() if n > 1)
+    for index, count in Counter(index for index, _ in ends).items():
+        if count > 1 + story.requeues[index]:  # What has ended may be queued again, by a client that was late.
+            yield f"job {job_id}.{index} ended {count} times and was queued again {story.requeues[index]} times"
     for _, event in story.ends:
         if event.end.kind not in EXPECTED or (event.end.kind is EndKind.EXITED and event.end.exit_code != 0):
             yield f"job {job_id} attempt {event.attempt} ended as {event.end}"

@@ -7,6 +7,7 @@ import signal
 from functools import partial
 from pathlib import Path
 
+import pytest
 import trio
 
 from hal_core.models.effect import CancelOrder
@@ -79,6 +80,21 @@ async def test_an_attempt_that_was_claimed_and_not_begun_is_told_of_and_can_be_c
         assert status.start_time_s is None
         assert status.end is not None
         assert status.end.kind is EndKind.CANCELLED
+
+
+@pytest.mark.parametrize("name", ["records.claim_prepared", "spawner.claim_written", "spawner.claims_durable"])
+async def test_an_attempt_whose_spawner_dies_before_it_is_handed_over_runs_all_the_same(
+    tmp_path: Path, name: str
+) -> None:
+    async with real_node(tmp_path) as node:
+        hit = arm(node, name)
+        await restart(node)
+        await node.executor.launch(N1, [given := order(1, "echo ran >> ledger", directory=tmp_path)])
+        await reached(node, hit)
+        status = await node.reports.end_of(given.key)
+        assert status.end is not None
+        assert (status.end.kind, status.end.exit_code) == (EndKind.EXITED, 0)
+        assert (tmp_path / "ledger").read_text() == "ran\n"
 
 
 async def test_an_attempt_whose_supervisor_dies_after_a_change_of_spawners_ends(tmp_path: Path) -> None:

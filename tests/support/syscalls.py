@@ -203,13 +203,19 @@ class _Reader:
         source, target = (_bytes(part).decode() for part in _STRING.findall(text)[:2])
         yield Rename(pid, source, target)
 
-    _renameat = _renameat2 = _rename
+    def _renameat(self, pid: int, text: str, result: re.Match[str]) -> Iterator[Call]:
+        first = _STRING.search(text)
+        assert first is not None, text[:80]
+        source, target = (_beside(part) for part in (text[: first.end()], text[first.end() :].lstrip(", ")))
+        yield Rename(pid, source, target)
+
+    _renameat2 = _renameat
 
     def _unlink(self, pid: int, text: str, result: re.Match[str]) -> Iterator[Call]:
         yield Unlink(pid, _string(text).decode())
 
     def _unlinkat(self, pid: int, text: str, result: re.Match[str]) -> Iterator[Call]:
-        yield Unlink(pid, os.path.join(_descriptor(text)[1], _string(text).decode()))
+        yield Unlink(pid, _beside(text))
 
     def _mkdir(self, pid: int, text: str, result: re.Match[str]) -> Iterator[Call]:
         yield Create(pid, _string(text).decode(), is_directory=True)
@@ -222,6 +228,11 @@ def _descriptor(text: str) -> tuple[int, str]:
     match = _DESCRIPTOR.match(text)
     assert match is not None, text[:80]
     return (-1 if match[1] == "AT_FDCWD" else int(match[1])), _bytes(match[2] or "").decode()
+
+
+def _beside(text: str) -> str:
+    """The path of a directory's descriptor and a name in it."""
+    return os.path.join(_descriptor(text)[1], _string(text).decode())
 
 
 def _string(text: str) -> bytes:

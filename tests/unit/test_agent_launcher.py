@@ -147,9 +147,10 @@ def test_only_three_numbers_are_a_key(name: str) -> None:
 
 def test_claim_is_made_once_and_its_lock_tells_who_lives(tmp_path: Path) -> None:
     directory = os.open(tmp_path, os.O_RDONLY)
-    claim = records.claim(directory, "1.0.1")
+    claim = records.claim(directory, "1.0.1", b"first", "test.new")
     assert claim is not None
-    assert records.claim(directory, "1.0.1") is None
+    assert records.claim(directory, "1.0.1", b"second", "test.new") is None
+    assert (tmp_path / "1.0.1").read_bytes() == b"first"
     assert records.take_lock(directory, "1.0.1") is None
     os.close(claim)
     again = records.take_lock(directory, "1.0.1")

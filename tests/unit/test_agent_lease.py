@@ -81,9 +81,8 @@ def test_an_ended_attempt_is_left_alone(directory: Path, claims: Callable[[], in
     lease = lease_of(directory, 100.0, 1000.0)
     lease.put_under(KEY, 5.0)
     folder = claims()
-    claim = records.claim(folder, KEY)
+    claim = records.claim(folder, KEY, records.end_line(records.End("exited", 1.0)), "test.new")
     assert claim is not None
-    records.append(claim, records.end_line(records.End("exited", 1.0)))
     before = (directory / records.CLAIMS / KEY).read_bytes()
     assert Guard(directory).look(1e9) == (False, False)
     assert (directory / records.CLAIMS / KEY).read_bytes() == before
@@ -96,9 +95,9 @@ def test_whom_nobody_looks_after_gets_no_signal(directory: Path, claims: Callabl
     lease = lease_of(directory, 100.0, 1000.0)
     lease.put_under(KEY, 5.0)
     folder = claims()
-    claim = records.claim(folder, KEY)
+    lines = records.claim_line(records.boot_id()) + records.run_line(os.getpid(), [])
+    claim = records.claim(folder, KEY, lines, "test.new")
     assert claim is not None
-    records.append(claim, records.claim_line(records.boot_id()) + records.run_line(os.getpid(), []))
     os.close(claim)
     assert Guard(directory).look(1e9) == (True, False), "and it is looked at again"
     record = records.parse((directory / records.CLAIMS / KEY).read_bytes())

@@ -2,23 +2,29 @@
 
     <directory>/claims/<job>.<index>.<attempt>
 
-Its existence is the claim: made with O_EXCL and made durable (fsync of the directory) before anything is executed. Its
-lines say what followed: `claim`, `run`, `start`, `cancel`, `end`, each with a checksum, so that a torn or damaged line
-is not believed, and each after a newline of its own, so that a torn one does not spoil the next. An flock on the file
-is held by the supervisor for life: whether an attempt is looked after is a question to the kernel, never a guess by
-process id. The `end` line is synced before anybody is told. Files go only when the journal of the daemon has the end.
+Its existence is the claim: it appears once, together with its first line, and is made durable (fsync of the directory)
+before anything is executed. Its lines say what followed: `claim`, `run`, `start`, `cancel`, `end`, each with a checksum,
+so that a torn or damaged line is not believed, and each after a newline of its own, so that a torn one does not spoil
+the next. An flock on the file is held by the supervisor for life: whether an attempt is looked after is a question to
+the kernel, never a guess by process id. The `end` line is synced before anybody is told. Files go only when the journal
+of the daemon has the end.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
 import zlib
 
+from .failpoints import reach
+
 CLAIMS = "claims"
 SCRIPTS = "scripts"
 DETAIL_LENGTH_MAX = 1000
+RENAME_NOREPLACE = 1
+_renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
 
 
 class End:
@@ -137,14 +143,25 @@ def is_key(name: str) -> bool:
     return len(parts) == 3 and all(part.isascii() and part.isdigit() and len(part) < 20 for part in parts)
 
 
-def claim(directory: int, key: str) -> int | None:
-    """Create the record and lock it, not yet durable. None if the attempt was claimed before."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+def claim(directory: int, key: str, lines: bytes, scratch: str) -> int | None:
+    """Create the record with its first lines, locked and not yet durable. None if the attempt was claimed before.
+
+    `scratch` is a name that nobody else uses at this time. The record is made under it and then renamed: who dies
+    half-way leaves no claim without its claim line, of which nobody could tell whether it is of this boot.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(scratch, flags, 0o600, dir_fd=directory)
     try:
-        descriptor = os.open(key, flags, 0o600, dir_fd=directory)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        append(descriptor, lines)
+        reach("records.claim_prepared")
+        _rename_to_new(directory, scratch, key)
     except FileExistsError:
+        os.close(descriptor)
         return None
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 
@@ -165,6 +182,13 @@ def take_lock(directory: int, key: str) -> int | None:
 def boot_id() -> str:
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
+
+
+def _rename_to_new(directory: int, source: str, target: str) -> None:
+    """One step; FileExistsError if there is such a file. (renameat2 of Linux; os.rename would replace it.)"""
+    if _renameat2(directory, source.encode(), directory, target.encode(), RENAME_NOREPLACE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), target)
 
 
 def _line(*values: str) -> bytes:

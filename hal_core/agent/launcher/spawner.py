@@ -29,6 +29,7 @@ IDLE_S = 30.0
 ORPHANS_S = 5.0
 UNCLEAR_S = 0.2
 READ_BYTES = 1 << 18
+SCRATCH = "spawner.new"
 DAMAGED = "its record is damaged, so nobody can tell whether it ran"
 
 
@@ -170,16 +171,9 @@ class Spawner:
         """The new claim, locked and not yet durable, or one to take over; None if the attempt was launched before."""
         if not records.is_key(key):
             raise fields.BadFrame("not a key")
-        claim = records.claim(self._claims, key)
+        claim = records.claim(self._claims, key, records.claim_line(self._boot_id), SCRATCH)
         if claim is None:
             return self._take_over(key)
-        reach("spawner.claim_created")
-        try:
-            records.append(claim, records.claim_line(self._boot_id))
-        except OSError:
-            os.unlink(key, dir_fd=self._claims)
-            os.close(claim)
-            raise
         reach("spawner.claim_written")
         return claim
 
