@@ -3,11 +3,11 @@
     <directory>/claims/<job>.<index>.<attempt>
 
 Its existence is the claim: it appears once, together with its first line, and is made durable (fsync of the directory)
-before anything is executed. Its lines say what followed: `claim`, `run`, `start`, `cancel`, `end`, each with a checksum,
-so that a torn or damaged line is not believed, and each after a newline of its own, so that a torn one does not spoil
-the next. An flock on the file is held by the supervisor for life: whether an attempt is looked after is a question to
-the kernel, never a guess by process id. The `end` line is synced before anybody is told. Files go only when the journal
-of the daemon has the end.
+before anything is executed. Its lines say what followed: `claim`, `run`, `start`, `cancel`, `end`, each with a
+checksum, so that a torn or damaged line is not believed, and each after a newline of its own, so that a torn one does
+not spoil the next. An flock on the file is held by the supervisor for life: whether an attempt is looked after is a
+question to the kernel, never a guess by process id. The `end` line is synced before anybody is told. Files go only when
+the journal of the daemon has the end.
 """
 
 from __future__ import annotations
