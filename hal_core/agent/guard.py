@@ -47,6 +47,7 @@ class Guard:
         self._directory = directory
         self._claims = os.open(directory / records.CLAIMS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._boot_id = records.boot_id()
+        records.clear(self._claims, SCRATCH)
         self._ordered: set[str] = set()
 
     def look(self, now_s: float) -> tuple[bool, bool]:

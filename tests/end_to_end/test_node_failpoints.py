@@ -95,6 +95,7 @@ async def test_an_attempt_whose_spawner_dies_before_it_is_handed_over_runs_all_t
         assert status.end is not None
         assert (status.end.kind, status.end.exit_code) == (EndKind.EXITED, 0)
         assert (tmp_path / "ledger").read_text() == "ran\n"
+        assert os.listdir(node.state / "claims") == [str(given.key)]
 
 
 async def test_an_attempt_whose_supervisor_dies_after_a_change_of_spawners_ends(tmp_path: Path) -> None:

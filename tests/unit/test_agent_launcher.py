@@ -150,6 +150,7 @@ def test_claim_is_made_once_and_its_lock_tells_who_lives(tmp_path: Path) -> None
     claim = records.claim(directory, "1.0.1", b"first", "test.new")
     assert claim is not None
     assert records.claim(directory, "1.0.1", b"second", "test.new") is None
+    assert os.listdir(tmp_path) == ["1.0.1"]
     assert (tmp_path / "1.0.1").read_bytes() == b"first"
     assert records.take_lock(directory, "1.0.1") is None
     os.close(claim)

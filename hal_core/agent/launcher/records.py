@@ -17,6 +17,7 @@ import errno
 import fcntl
 import os
 import zlib
+from contextlib import suppress
 
 from .failpoints import reach
 
@@ -156,13 +157,19 @@ def claim(directory: int, key: str, lines: bytes, scratch: str) -> int | None:
         append(descriptor, lines)
         reach("records.claim_prepared")
         _rename_to_new(directory, scratch, key)
-    except FileExistsError:
+    except OSError as error:
         os.close(descriptor)
-        return None
-    except OSError:
-        os.close(descriptor)
+        clear(directory, scratch)
+        if isinstance(error, FileExistsError):
+            return None
         raise
     return descriptor
+
+
+def clear(directory: int, scratch: str) -> None:
+    """Remove what somebody left who died in the middle of a claim."""
+    with suppress(FileNotFoundError):
+        os.unlink(scratch, dir_fd=directory)
 
 
 def take_lock(directory: int, key: str) -> int | None:

@@ -323,6 +323,7 @@ class Spawner:
 
     def _recover(self) -> None:
         """Adopt the supervisors of an earlier spawner, and end what nobody looks after any more."""
+        records.clear(self._claims, SCRATCH)
         for key in os.listdir(self._claims):
             if records.is_key(key):
                 self._take_up(key)
