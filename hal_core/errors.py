@@ -9,6 +9,8 @@
     ├── Unavailable              HAL cannot do it now (disk full, inbox full, daemon not running): try again later
     ├── JournalDamaged           the journal is not what was written; names the sequence number
     ├── PluginError              a plugin is missing, misbehaves, or speaks another version of the SDK
+    ├── SessionError             a session cannot go on; says why
+    │   └── TaskFailed           a task of a session failed, and its own error could not travel
     └── WireError                a peer broke the protocol; the connection is closed
 
 A bug is an AssertionError: it stays on, and it is the only thing that may show a traceback in the daemon's log.
@@ -84,6 +86,14 @@ class JournalDamaged(HalError):
 
 class PluginError(HalError):
     """A plugin is missing, misbehaves, or was built for another version of the SDK."""
+
+
+class SessionError(HalError):
+    """A session cannot go on, or never began."""
+
+
+class TaskFailed(SessionError):
+    """A task failed for a reason that is no exception of its own, or one that could not be sent."""
 
 
 class WireError(HalError):

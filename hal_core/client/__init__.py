@@ -1,4 +1,4 @@
-"""What a user's program imports: `Client` (blocking) and `AsyncClient` (trio).
+"""What a user's program imports: `Client` (blocking), `AsyncClient` (trio), and `session` for many short tasks.
 
 Lazy, because the CLI passes through here on its way to the transport and must pay for nothing else.
 """
@@ -9,11 +9,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hal_core.client.asynchronous import AsyncClient
     from hal_core.client.blocking import Client
+    from hal_core.client.sessions import Session, session
     from hal_core.client.views import EventRecord, HistoryEntry, JobRequest, JobView, NodeView
 
-__all__ = ["AsyncClient", "Client", "EventRecord", "HistoryEntry", "JobRequest", "JobView", "NodeView"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "EventRecord",
+    "HistoryEntry",
+    "JobRequest",
+    "JobView",
+    "NodeView",
+    "Session",
+    "session",
+]
 
-_HOMES = {"AsyncClient": "asynchronous", "Client": "blocking"}
+_HOMES = {"AsyncClient": "asynchronous", "Client": "blocking", "Session": "sessions", "session": "sessions"}
 
 
 def __getattr__(name: str) -> object:

@@ -14,8 +14,8 @@ import msgspec
 import trio
 
 from hal_core.errors import WireError
+from hal_core.wire.frame_buffer import FRAME_BYTES_MAX, FrameBuffer, framed
 
-FRAME_BYTES_MAX: Final = 4 << 20
 HALF_FRAME_TIMEOUT_S: Final = 10.0
 """Silence after the first half of a frame."""
 SEND_TIMEOUT_S: Final = 30.0
@@ -36,7 +36,7 @@ class FrameStream:
     def __init__(self, stream: trio.abc.Stream, classes: Iterable[type[Any]]) -> None:
         self.stream = stream
         self._decoders = {cls.__name__: msgspec.msgpack.Decoder(cls) for cls in classes}
-        self._buffer = bytearray()
+        self._buffer = FrameBuffer()
         self._sending = trio.Lock()
 
     async def __aenter__(self) -> FrameStream:
@@ -62,8 +62,6 @@ class FrameStream:
     async def receive(self) -> list[Any]:
         """At least one message, and all others that are already here; an empty list at the end of the stream."""
         while True:
-            if messages := self._take():
-                return messages
             limit_s = HALF_FRAME_TIMEOUT_S if self._buffer else float("inf")
             try:
                 with trio.fail_after(limit_s):
@@ -76,22 +74,8 @@ class FrameStream:
                 if self._buffer:
                     raise LinkLost("the stream ended within a frame")
                 return []
-            self._buffer += data
-
-    def _take(self) -> list[Any]:
-        """Decode and remove the whole frames of the buffer."""
-        buffer, at = self._buffer, 0
-        messages: list[Any] = []
-        while len(buffer) - at >= 4:
-            length = int.from_bytes(buffer[at : at + 4], "big")
-            if not 0 < length <= FRAME_BYTES_MAX:
-                raise WireError(f"a frame of {length} bytes; allowed are 1 to {FRAME_BYTES_MAX}")
-            if len(buffer) - at - 4 < length:
-                break
-            messages.append(self._decode(bytes(buffer[at + 4 : at + 4 + length])))
-            at += 4 + length
-        del buffer[:at]
-        return messages
+            if frames := self._buffer.feed(data):
+                return [self._decode(frame) for frame in frames]
 
     def _decode(self, data: bytes) -> Any:
         try:
@@ -108,7 +92,7 @@ def encode(message: object) -> bytes:
     body = _ENCODER.encode((type(message).__name__, message))
     if len(body) > FRAME_BYTES_MAX:
         raise WireError(f"a {type(message).__name__} of {len(body)} bytes is larger than {FRAME_BYTES_MAX}")
-    return len(body).to_bytes(4, "big") + body
+    return framed(body)
 
 
 def fits(message: object) -> bool:

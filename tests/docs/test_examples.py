@@ -46,3 +46,12 @@ def test_the_engine_of_the_how_to_loads_and_keeps_the_contract(tmp_path):
     for program in ("load_it.py", "check_it.py"):
         done = subprocess.run([sys.executable, program], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+
+
+def test_the_session_of_the_how_to_runs():
+    done = subprocess.run(
+        [sys.executable, "-c", example("docs/how-to/run-a-session.md", "session")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["100000 7.0", "24995000", "ValueError('math domain error')", "3628800"]

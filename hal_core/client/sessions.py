@@ -1,0 +1,247 @@
+"""`session`: many short tasks through resident workers, from an ordinary Python program.
+
+    with session(workers=2) as s:
+        squares = list(s.map(square, range(1_000_000)))
+
+`Session` is a `concurrent.futures.Executor`, so what takes one takes a session.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, as_completed
+from itertools import islice
+from types import TracebackType
+from typing import Any, Final, ParamSpec, TypeVar
+
+from hal_core.client.session_calls import Calls
+from hal_core.client.session_functions import Functions, Policy
+from hal_core.client.session_link import SessionLink
+from hal_core.client.session_sinks import Failed, ResultSink
+from hal_core.client.session_start import start_broker
+from hal_core.client.task_codec import dumps, dumps_all
+from hal_core.errors import InvalidInput, Problem, SessionError
+from hal_core.wire.packed import pack
+from hal_core.wire.sessions import Figures
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+CHUNK_COUNT_MIN: Final = 16
+CHUNK_COUNT_MAX: Final = 1024
+CHUNK_BYTES_MAX: Final = 1 << 20
+CHUNK_S_MAX: Final = 0.002
+"""A source of items that is slower gets smaller chunks, so that none waits for the next."""
+STREAM_COUNT_MAX: Final = 50_000
+DEFAULT_POLICY: Final = Policy()
+
+
+def session(workers: int = 1, recoverable: bool = False, server: str | None = None) -> Session:
+    """Open a session with so many workers on this machine. Use it as a context: leaving waits for its tasks."""
+    if workers < 1:
+        raise InvalidInput([Problem("workers", f"{workers} is too few; give 1 or more")])
+    return Session(Opened(*start_broker(workers)))
+
+
+class Session(Executor):
+    """An open session. Its methods may be called from any thread."""
+
+    def __init__(self, opened: Opened, policy: Policy = DEFAULT_POLICY) -> None:
+        self._opened = opened
+        self._link = opened.link
+        self._policy = policy
+
+    def using(self, retries: int = 0, priority: int = 0) -> Session:
+        """The same session with another policy: `s.using(retries=3).map(f, items)`."""
+        problems = [
+            Problem(name, f"{value!r} is not a whole number from {least} on")
+            for name, value, least in (("retries", retries, 0), ("priority", priority, -(10**6)))
+            if not isinstance(value, int) or value < least
+        ]
+        if problems:
+            raise InvalidInput(problems)
+        return Session(self._opened, Policy(retries, priority))
+
+    def submit(self, function: Callable[P, T], /, *arguments: P.args, **keywords: P.kwargs) -> Future[T]:
+        """One task. Its future has the result, or the error with the traceback from there."""
+        opened = self._opened
+        number = opened.functions.number("call", function, self._policy)
+        return opened.calls.submit(number, dumps((arguments, keywords)))
+
+    def map(
+        self, function: Callable[..., T], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1
+    ) -> Results[T]:
+        """A task for each item (of several iterables: for each tuple). The results come in the order of the items.
+
+        The items are all taken before this returns. `timeout` is in seconds from now, for the results. `chunksize` is
+        there because an Executor has it: how many tasks travel together is found out while they run.
+        """
+        deadline_s = None if timeout is None else time.monotonic() + timeout
+        feed = Feed(self._opened, self._policy, function, iterables)
+        sink = ResultSink()
+        while feed.send_next(sink):
+            pass
+        return Results(sink, feed.count, deadline_s)
+
+    def stream(self, function: Callable[..., T], *iterables: Iterable[Any], in_order: bool = True) -> Iterator[T]:
+        """As `map`, lazily and with bounded memory: items are taken while results are. Not `in_order`: as they come."""
+        feed = Feed(self._opened, self._policy, function, iterables)
+        sink = ResultSink(in_order)
+        given = 0
+        while True:
+            while feed.count - given < STREAM_COUNT_MAX and not sink.is_ready(given) and feed.send_next(sink):
+                pass
+            if given == feed.count:
+                return
+            _, count, values = sink.next_piece(given)
+            for value in values:
+                if type(value) is Failed:
+                    raise value.error
+                yield value
+            given += count
+
+    @staticmethod
+    def as_completed(futures: Iterable[Future[T]], timeout: float | None = None) -> Iterator[Future[T]]:
+        """Futures of `submit`, each when it is done."""
+        return as_completed(futures, timeout)
+
+    def cancel(self, running: bool = False) -> None:
+        """Drop all tasks that wait; with `running` also end those that a worker is at (the worker is replaced)."""
+        self._opened.calls.flush()
+        self._link.cancel(((0, 1 << 62),), running)
+
+    def figures(self) -> Figures:
+        """The session at a glance: workers, and how many tasks wait, run, are done, failed."""
+        self._opened.calls.flush()
+        return self._link.figures()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the session after its last task; with `cancel_futures` without those that wait."""
+        if cancel_futures:
+            with contextlib.suppress(SessionError):
+                self.cancel()
+        self._opened.finish(wait)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """After an error nobody waits for what is left."""
+        if kind is None:
+            self.shutdown()
+        else:
+            self._opened.finish(does_wait=True, does_drain=False)
+
+
+class Opened:
+    """What all views of one session share: the broker's process, the link to it, the functions it knows."""
+
+    def __init__(self, connection: socket.socket, broker: subprocess.Popen[bytes]) -> None:
+        self._broker = broker
+        self.link = SessionLink(connection)
+        self.functions = Functions(self.link)
+        self.calls = Calls(self.link)
+        self._finished = threading.Lock()
+
+    def finish(self, does_wait: bool, does_drain: bool = True) -> None:
+        """Once; a second call only waits for the first."""
+        self.calls.close()
+        if not does_wait:
+            threading.Thread(target=self.finish, args=(True, does_drain)).start()
+            return
+        with self._finished:
+            if self._broker.returncode is None:
+                self.link.finish(does_drain)
+                self._broker.wait()
+
+
+class Feed:
+    """The items of one call, sent chunk by chunk."""
+
+    def __init__(
+        self,
+        opened: Opened,
+        policy: Policy,
+        function: Callable[..., Any],
+        iterables: tuple[Iterable[Any], ...],
+    ) -> None:
+        if not iterables:
+            raise InvalidInput([Problem("iterables", "none was given; give at least one")])
+        self._link = opened.link
+        self.count = 0
+        if len(iterables) == 1:
+            self._items = iter(iterables[0])
+            self._function = opened.functions.number("map", function, policy)
+        else:
+            self._items = ((arguments, {}) for arguments in zip(*iterables, strict=False))
+            self._function = opened.functions.number("call", function, policy)
+        self._chunk_count = CHUNK_COUNT_MIN
+
+    def send_next(self, sink: ResultSink) -> bool:
+        """Whether there was anything left to send."""
+        begin_s = time.monotonic()
+        things = list(islice(self._items, self._chunk_count))
+        if not things:
+            return False
+        items = pack(dumps_all(things))
+        is_slow = time.monotonic() - begin_s > CHUNK_S_MAX or len(items.data) > CHUNK_BYTES_MAX
+        self._chunk_count = max(self._chunk_count // 4, 1) if is_slow else min(self._chunk_count * 2, CHUNK_COUNT_MAX)
+        self._link.wait_for_room(len(items), len(items.data))
+        self._link.submit(self._function, items, sink, self.count)
+        self.count += len(items)
+        return True
+
+
+class Results(Iterator[T]):
+    """The results of a map, in order. Iterate (again and again), index, or take `next`; each waits for what it needs.
+
+    A task that failed raises its error there.
+    """
+
+    def __init__(self, sink: ResultSink, count: int, deadline_s: float | None) -> None:
+        self._sink = sink
+        self._count = count
+        self._deadline_s = deadline_s
+        self._values: list[Any] = []
+        self._next = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[T]:
+        at = 0
+        while at < self._count:
+            if at == len(self._values):
+                self._fetch()
+            stop = len(self._values)
+            for value in self._values[at:stop]:
+                if type(value) is Failed:
+                    raise value.error
+                yield value
+            at = stop
+
+    def __next__(self) -> T:
+        if self._next == self._count:
+            raise StopIteration
+        self._next += 1
+        return self[self._next - 1]
+
+    def __getitem__(self, index: int) -> T:
+        at = index + self._count if index < 0 else index
+        if not 0 <= at < self._count:
+            raise IndexError(f"result {index} of {self._count}")
+        while at >= len(self._values):
+            self._fetch()
+        value = self._values[at]
+        if type(value) is Failed:
+            raise value.error
+        return value  # type: ignore[no-any-return]
+
+    def _fetch(self) -> None:
+        left_s = None if self._deadline_s is None else max(self._deadline_s - time.monotonic(), 0)
+        _, _, values = self._sink.next_piece(len(self._values), left_s)
+        self._values += values

@@ -1,0 +1,306 @@
+"""The broker's core: which tasks wait, which worker has which, and what is settled. Pure; no sockets, no clock.
+
+A task is a number. Tasks are kept as slices of the vectors they came in, so the cost is that of slices: a thousand
+short tasks go to a worker, and come back, as one. Guarantee: every task that was submitted is settled exactly once, by
+a result, by `drop`, or by being set aside, whatever workers do.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+
+from hal_core.errors import WireError
+from hal_core.models.ranges import Ranges, RangeSet
+from hal_core.sessions.pace import BATCH_BYTES_MAX, Pace
+from hal_core.wire.packed import Packed
+from hal_core.wire.sessions import Results
+
+ALONE_LOSSES_MAX: Final = 5
+"""A task whose worker died so often while it had nothing else is set aside: it is the task."""
+
+
+@attrs.frozen
+class Policy:
+    """What a function's tasks may ask for."""
+
+    retries: int = 0
+    priority: int = 0
+
+
+@attrs.define
+class Slice:
+    """Tasks [first, first + len(items)) of one function. `is_suspect`: a worker died that had them."""
+
+    first: int
+    function: int
+    items: Packed
+    is_suspect: bool = False
+
+    @property
+    def stop(self) -> int:
+        return self.first + len(self.items)
+
+    def split(self, count: int) -> Slice:
+        """Take the first `count` tasks off."""
+        head = Slice(self.first, self.function, self.items.part(0, count), self.is_suspect)
+        self.items = self.items.part(count, len(self.items))
+        self.first += count
+        return head
+
+
+@attrs.define(eq=False)
+class Held:
+    """What one worker has: slices in the order in which it does them."""
+
+    slices: deque[Slice] = attrs.Factory(deque)
+    count: int = 0
+    is_stopping: bool = False
+    """It gets nothing more."""
+
+    def has_suspect(self) -> bool:
+        return bool(self.slices) and self.slices[0].is_suspect
+
+
+@attrs.define
+class Counts:
+    """Of tasks, since the session began."""
+
+    accepted: int = 0
+    waiting: int = 0
+    running: int = 0
+    done: int = 0
+    failed: int = 0
+    dropped: int = 0
+    retried: int = 0
+    lost: int = 0
+
+
+class Ledger:
+    """All changes come through its methods. Workers are whatever the caller names them by."""
+
+    def __init__(self) -> None:
+        self.counts = Counts()
+        self._policies: dict[int, Policy] = {}
+        self._paces: dict[int, Pace] = {}
+        self._waiting: dict[int, deque[Slice]] = {}
+        self._held: dict[object, Held] = {}
+        self._tries: dict[int, int] = {}
+        self._losses: dict[int, int] = {}
+        self._to_kill = RangeSet()
+
+    def define(self, function: int, policy: Policy) -> None:
+        self._policies[function] = policy
+        self._paces.setdefault(function, Pace())
+
+    def submit(self, first: int, function: int, items: Packed) -> int:
+        """Take in tasks; what is here already is left alone. Returns how many were new. Raises WireError for a gap."""
+        accepted = self.counts.accepted
+        if first > accepted:
+            raise WireError(f"tasks from {first} on, but there are only {accepted} before them")
+        if function not in self._policies:
+            raise WireError(f"tasks of function {function}, which was not defined")
+        known = min(accepted - first, len(items))
+        new = len(items) - known
+        if new:
+            self._enqueue(Slice(accepted, function, items.part(known, len(items))))
+            self.counts.accepted += new
+        return new
+
+    def settle_unseen(self, tasks: Ranges) -> None:
+        """For recovery: these waiting tasks were settled before."""
+        self._remove_waiting(RangeSet(tasks))
+
+    def add_worker(self, worker: object) -> None:
+        self._held[worker] = Held()
+
+    def stop_worker(self, worker: object) -> None:
+        """It finishes what it has and gets nothing more."""
+        self._held[worker].is_stopping = True
+
+    def is_idle(self, worker: object) -> bool:
+        return not self._held[worker].count
+
+    def is_settled(self) -> bool:
+        """Whether nothing waits or runs."""
+        return not (self.counts.waiting or self.counts.running)
+
+    def batches(self) -> Iterator[tuple[object, Slice]]:
+        """Hand out what waits to the workers that want more, the idlest first. Each is held from here on."""
+        while self.counts.waiting:
+            wanting = [(held.count, at) for at, held in enumerate(self._held.values()) if self._wants(held)]
+            if not wanting:
+                return
+            workers = list(self._held.items())
+            for _, at in sorted(wanting):
+                worker, held = workers[at]
+                if self.counts.waiting and self._wants(held):
+                    yield worker, self._hand_out(held)
+
+    def results(self, worker: object, results: Results) -> list[Results]:
+        """The worker did these. Returns what is settled by it: all of them but those that are tried again.
+
+        Raises WireError if they are not the next of that worker's tasks.
+        """
+        held, count = self._held[worker], len(results.values)
+        if not held.slices or held.slices[0].first != results.first or len(held.slices[0].items) < count:
+            raise WireError(f"results of {count} tasks from {results.first} on, which this worker does not have")
+        head = held.slices[0]
+        done = head.split(count) if count < len(head.items) else held.slices.popleft()
+        held.count -= count
+        self.counts.running -= count
+        self._paces[done.function].learn(count, results.busy_ns)
+        if not results.failed:
+            self.counts.done += count
+            self._forget(done.first, done.stop)
+            return [results]
+        return list(self._settle_failures(done, results))
+
+    def lose_worker(self, worker: object) -> tuple[Ranges, Ranges]:
+        """The worker is gone. What it had waits again, alone, before all else.
+
+        Returns the tasks that are dropped instead: set aside because workers die of them, and cancelled ones.
+        """
+        held = self._held.pop(worker)
+        aside, killed = RangeSet(), RangeSet()
+        was_alone = held.count == 1
+        for each in reversed(held.slices):
+            self.counts.running -= len(each.items)
+            for task in reversed(range(each.first, each.stop)):
+                single = Slice(task, each.function, each.items.part(task - each.first, task - each.first + 1), True)
+                if task in self._to_kill:
+                    killed.add(task)
+                    self._to_kill.discard(task)
+                elif was_alone and self._lost_alone(task):
+                    aside.add(task)
+                else:
+                    self.counts.lost += 1
+                    self._enqueue(single, is_first=True)
+        for dropped in (aside, killed):
+            self.counts.dropped += len(dropped)
+            for task in dropped:
+                self._losses.pop(task, None)
+                self._tries.pop(task, None)
+        return aside.ranges(), killed.ranges()
+
+    def cancel(self, tasks: Ranges, does_kill: bool) -> tuple[Ranges, list[object]]:
+        """Drop what waits. Returns that, and the workers to end (then call `lose_worker`) if `does_kill`."""
+        wanted = RangeSet(tasks)
+        dropped = self._remove_waiting(wanted)
+        self.counts.dropped += len(dropped)
+        workers = []
+        for worker, held in self._held.items() if does_kill else ():
+            common = [part for each in held.slices for part in wanted.intersection([(each.first, each.stop)])]
+            self._to_kill.update(common)
+            if common:
+                workers.append(worker)
+        return dropped.ranges(), workers
+
+    def _wants(self, held: Held) -> bool:
+        """A worker with a suspect has nothing else; others have up to half a window when they get more."""
+        if held.is_stopping or held.has_suspect():
+            return False
+        following = self._next()
+        if following.is_suspect:
+            return not held.count
+        return held.count <= self._paces[following.function].window // 2
+
+    def _next(self) -> Slice:
+        return self._waiting[max(self._waiting)][0]
+
+    def _hand_out(self, held: Held) -> Slice:
+        """A share of the first slice that waits: less towards the end, so that workers end together.
+
+        Guided self-scheduling (Polychronopoulos and Kuck, IEEE TC C-36(12), 1987), with half a share each time and
+        at least an eighth of a window, below which a message costs more than the balance that it brings.
+        """
+        priority = max(self._waiting)
+        queue = self._waiting[priority]
+        head = queue[0]
+        window = self._paces[head.function].window
+        fair = -(-self.counts.waiting // (2 * len(self._held)))
+        count = min(max(min(window - held.count, fair), window // 8, 1), len(head.items))
+        count = min(count, head.items.count_within(0, BATCH_BYTES_MAX))
+        if count < len(head.items):
+            taken = head.split(count)
+        else:
+            taken = queue.popleft()
+            if not queue:
+                del self._waiting[priority]
+        held.slices.append(taken)
+        held.count += count
+        self.counts.waiting -= count
+        self.counts.running += count
+        return taken
+
+    def _enqueue(self, tasks: Slice, is_first: bool = False) -> None:
+        queue = self._waiting.setdefault(self._policies[tasks.function].priority, deque())
+        if is_first:
+            queue.appendleft(tasks)
+        else:
+            queue.append(tasks)
+        self.counts.waiting += len(tasks.items)
+
+    def _settle_failures(self, done: Slice, results: Results) -> Iterator[Results]:
+        """Split the results where a failed task is tried again."""
+        retries = self._policies[done.function].retries
+        again = [
+            place
+            for place in results.failed
+            if self._tries.get(done.first + place, 0) < retries and done.first + place not in self._to_kill
+        ]
+        start = 0
+        for place in (*again, len(done.items)):
+            if place > start:
+                failed = tuple(each - start for each in results.failed if start <= each < place)
+                self.counts.done += place - start - len(failed)
+                self.counts.failed += len(failed)
+                self._forget(done.first + start, done.first + place)
+                yield Results(done.first + start, failed, results.values.part(start, place), results.busy_ns)
+            start = place + 1
+        for place in reversed(again):
+            task = done.first + place
+            self._tries[task] = self._tries.get(task, 0) + 1
+            self.counts.retried += 1
+            self._enqueue(Slice(task, done.function, done.items.part(place, place + 1)), is_first=True)
+
+    def _forget(self, first: int, stop: int) -> None:
+        """Nobody asks about settled tasks. The tables hold only the few that had trouble."""
+        for table in (self._tries, self._losses):
+            if table:
+                for task in range(first, stop):
+                    table.pop(task, None)
+        if self._to_kill:
+            self._to_kill.discard(first, stop)
+
+    def _lost_alone(self, task: int) -> bool:
+        """Count one more worker that died with this task only. Whether that is too many."""
+        losses = self._losses[task] = self._losses.get(task, 0) + 1
+        return losses >= ALONE_LOSSES_MAX
+
+    def _remove_waiting(self, wanted: RangeSet) -> RangeSet:
+        """Take tasks out of the queues, as far as they are there."""
+        removed = RangeSet()
+        for priority, queue in list(self._waiting.items()):
+            kept: deque[Slice] = deque()
+            for each in queue:
+                common = wanted.intersection([(each.first, each.stop)])
+                removed.update(common)
+                for start, stop in common:
+                    if start > each.first:
+                        kept.append(each.split(start - each.first))
+                    if stop < each.stop:
+                        each.split(stop - each.first)
+                    else:
+                        break
+                else:
+                    kept.append(each)
+            if kept:
+                self._waiting[priority] = kept
+            else:
+                del self._waiting[priority]
+        self.counts.waiting -= len(removed)
+        return removed

@@ -1,0 +1,36 @@
+"""How much a worker is given at a time: hundreds of tasks that take microseconds, one that takes long. Pure.
+
+The window is what a worker may hold so that it always has something to do while its results travel: about
+`WINDOW_NS` of work. It gets more when half of that is done, so its work comes in two batches that take turns.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+WINDOW_NS: Final = 10_000_000
+WINDOW_COUNT_MAX: Final = 2048
+LONG_NS: Final = 50_000_000
+"""Of tasks this long only one at a time: a next one ready would save nothing and might have to wait."""
+BATCH_BYTES_MAX: Final = 256 << 10
+GROWTH: Final = 16
+"""One measurement raises the window at most so much: the first task of many may be the short one."""
+WEIGHT: Final = 0.3
+
+
+@attrs.define
+class Pace:
+    """What is known of one function's tasks."""
+
+    mean_ns: float = 0.0
+    window: int = 1
+
+    def learn(self, count: int, busy_ns: int) -> None:
+        """A worker did `count` of them in `busy_ns`."""
+        mean_ns = max(busy_ns, 1) / count
+        self.mean_ns = mean_ns if self.window == 1 else self.mean_ns + WEIGHT * (mean_ns - self.mean_ns)
+        least = 1 if self.mean_ns > LONG_NS else 2
+        fitting = int(WINDOW_NS / self.mean_ns)
+        self.window = max(least, min(fitting, self.window * GROWTH, WINDOW_COUNT_MAX))

@@ -1,0 +1,178 @@
+"""What client, broker and workers of a session say to each other: frames of msgpack, each a tagged array.
+
+One message carries hundreds of short tasks: a range of ids and one packed vector. Nobody on the way opens the vector.
+Unlike the daemon's messages these stay within one user's own processes, and a worker must start in milliseconds: no
+trio and no attrs here.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Final
+
+import msgspec
+
+from hal_core.errors import WireError
+from hal_core.models.ranges import Ranges
+from hal_core.wire.frame_buffer import FrameBuffer, framed
+from hal_core.wire.packed import Packed
+
+PROTOCOL_VERSION: Final = 1
+FRAME_BYTES_MAX: Final = 1 << 30
+"""Of one's own processes: it keeps a mistake from filling the memory, and lets an array of NumPy pass."""
+READ_BYTES: Final = 1 << 18
+
+
+class _Said(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    pass
+
+
+class Hello(_Said, frozen=True):
+    """The first message of whoever connects. `role` is `client`, `worker` or `visitor` (who only asks)."""
+
+    protocol: int
+    role: str
+    secret: str = ""
+    name: str = ""
+    """Of a worker: where it runs, for people."""
+    pid: int = 0
+
+
+class Welcome(_Said, frozen=True):
+    """The broker takes the peer. `task_count` is how many tasks it has of this session already."""
+
+    session: str
+    task_count: int
+
+
+class Refusal(_Said, frozen=True):
+    """The broker does not take the peer, or ends the session, and says why."""
+
+    text: str
+
+
+class Define(_Said, frozen=True):
+    """What `number` means in Submit and Batch: a function, by the hash of its content. Sent once to each peer."""
+
+    number: int
+    kind: str
+    """`map`, `call` (an item is arguments), `command` or `pipe`: see sessions/execution.py."""
+    digest: bytes
+    body: bytes
+    retries: int = 0
+    """How often a task that failed is tried again."""
+    priority: int = 0
+    """Larger is earlier."""
+
+
+class Submit(_Said, frozen=True):
+    """Tasks `first` and following, one for each item. Ids have no gaps: the next Submit goes on where this one ends."""
+
+    first: int
+    function: int
+    items: Packed
+
+
+class Accepted(_Said, frozen=True):
+    """The broker has all tasks below `stop`; of a recoverable session they are on disk."""
+
+    stop: int
+
+
+class Batch(_Said, frozen=True):
+    """Tasks for a worker, to be done in this order."""
+
+    first: int
+    function: int
+    items: Packed
+
+
+class Results(_Said, frozen=True):
+    """What became of the tasks `first` and following. `failed` are the places in `values` that hold an error."""
+
+    first: int
+    failed: tuple[int, ...]
+    values: Packed
+    busy_ns: int = 0
+    """How long the worker took for them, without waiting."""
+
+
+class Dropped(_Said, frozen=True):
+    """These tasks will have no result: cancelled, or set aside."""
+
+    tasks: Ranges
+    reason: str
+
+
+class Cancel(_Said, frozen=True):
+    """Drop these tasks as far as they wait; with `does_kill` also those that a worker is at."""
+
+    tasks: Ranges
+    does_kill: bool = False
+
+
+class Finish(_Said, frozen=True):
+    """No more tasks come. The broker ends when all are done and told (`drain`), or at once."""
+
+    does_drain: bool
+
+
+class Ask(_Said, frozen=True):
+    """How is the session? Answer: Figures."""
+
+
+class Figures(_Said, frozen=True):
+    """A session at a glance. Counts of tasks; `lost_count` is how often a task ran again after its worker died."""
+
+    session: str
+    worker_count: int
+    waiting_count: int
+    running_count: int
+    done_count: int
+    failed_count: int
+    dropped_count: int
+    retried_count: int
+    lost_count: int
+
+
+Said = (
+    Hello | Welcome | Refusal | Define | Submit | Accepted | Batch | Results | Dropped | Cancel | Finish | Ask | Figures
+)
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER: msgspec.msgpack.Decoder[Said] = msgspec.msgpack.Decoder(Said)
+
+
+def encode(message: Said) -> bytes:
+    """One frame. Raises WireError if it is larger than a peer may take."""
+    body = _ENCODER.encode(message)
+    if len(body) > FRAME_BYTES_MAX:
+        raise WireError(f"a {type(message).__name__} of {len(body)} bytes; at most {FRAME_BYTES_MAX}")
+    return framed(body)
+
+
+class Inbox:
+    """Bytes in, messages out."""
+
+    def __init__(self) -> None:
+        self._buffer = FrameBuffer(FRAME_BYTES_MAX)
+
+    def feed(self, data: bytes) -> list[Said]:
+        """Raises WireError for what is no message."""
+        try:
+            return [_DECODER.decode(frame) for frame in self._buffer.feed(data)]
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise WireError(f"a message that does not decode: {error}") from None
+
+
+def receive(connection: socket.socket, inbox: Inbox) -> list[Said] | None:
+    """Wait for the next messages on a blocking socket. None at its end, however it comes."""
+    while True:
+        try:
+            data = connection.recv(READ_BYTES)
+        except OSError:
+            return None
+        if not data:
+            return None
+        if messages := inbox.feed(data):
+            return messages

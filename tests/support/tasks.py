@@ -1,0 +1,58 @@
+"""Tasks for sessions: functions that workers import by name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+
+def square(number):
+    return number * number
+
+
+def quotient(number, divisor=1):
+    return number // divisor
+
+
+def die(number):
+    """Ends its worker, as a fault in a C library would."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_at(arguments):
+    """Ends its worker if the number is the fatal one."""
+    number, fatal = arguments
+    if number == fatal:
+        die(number)
+    return number
+
+
+def die_once(arguments):
+    """Ends its worker the first time it comes here, by a file that it leaves."""
+    number, directory = arguments
+    mark = Path(directory) / str(number)
+    if not mark.exists():
+        mark.touch()
+        die(number)
+    return number
+
+
+def fail_at_first(arguments):
+    """Raises until it was called `count` times with the number."""
+    number, count, directory = arguments
+    with open(Path(directory) / str(number), "a+b") as file:
+        if file.tell() < count:
+            file.write(b".")
+            raise RuntimeError(f"try {file.tell()} of {number}")
+    return number
+
+
+def wait_at(address):
+    """Say which process this is at a Unix socket, and stay until the other end closes it."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(address)
+        connection.sendall(os.getpid().to_bytes(4, "big"))
+        connection.recv(1)
+    return os.getpid()
