@@ -10,6 +10,7 @@ OPTION_HELP = (
     ("-a, --array INDICES[%COUNT]", "a job array: 0-99, 1,3,5-7, 0-99:2, 0-999%10"),
     ("-b, --begin TIME", "not before: now+1hour, 16:30, tomorrow, 2030-01-31T16:30"),
     ("-D, --chdir DIRECTORY", "where to run (default: here) (also --workdir)"),
+    ("    --comm none|light|heavy|SHARE", "how much its nodes talk to each other: the share of the run time, 0 to 1"),
     ("    --comment TEXT", "a note, shown by `hal show`"),
     ("-C, --constraint FEATURE&...", "only nodes that have all of these features"),
     ("-c, --cpus-per-task COUNT", "CPUs for each task (default: 1)"),
@@ -41,5 +42,6 @@ OPTION_HELP = (
     ("    --requeue", "queue the job again if it loses a node; it must bear a restart"),
     ("    --spread job|node|task", "run once, once on each node, or once for each task"),
     ("-t, --time LIMIT", "time limit: 30 (minutes), 1:30:00, 2-12:00:00, 90m, 2h"),
+    ("    --topology LEVEL[:NAME][=required]", "nodes within one domain of this level: rack, region:eu; waits for it only while that is worth it"),  # noqa: E501
     ("    --wrap COMMAND", "a shell command line instead of a script"),
 )  # fmt: skip

@@ -9,6 +9,7 @@ VALUE_NAMES = frozenset(
         "array",
         "begin",
         "chdir",
+        "comm",
         "comment",
         "constraint",
         "cpus-per-task",
@@ -37,6 +38,7 @@ VALUE_NAMES = frozenset(
         "priority",
         "spread",
         "time",
+        "topology",
         "workdir",
         "wrap",
     }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any
 
 import attrs
 
 from hal_core.config.kinds import Notes
 from hal_core.config.schema import GPUS_MAX, PLANES, ConfigurationFile, PartitionSection
+from hal_core.config.topology import build_topology, check_locations, spread_locations
 from hal_core.errors import did_you_mean
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
 from hal_core.parsing.durations import format_time_limit
@@ -34,7 +36,10 @@ def build_cluster(file: ConfigurationFile, notes: Notes) -> Cluster:
         partitions.append(_build_partition(section, f"partitions[{index}]", nodes, notes))
     if len(partitions) == 1 and not defaults:
         partitions = [_as_default(partitions[0])]
-    return Cluster(file.cluster, tuple(nodes.values()), tuple(partitions), file.node_timeout)
+    topology = build_topology(file.topology, partial(note, notes))
+    if topology is not None:
+        check_locations(nodes.values(), topology, partial(note, notes))
+    return Cluster(file.cluster, tuple(nodes.values()), tuple(partitions), file.node_timeout, topology)
 
 
 def check_plugins(sections: Mapping[str, Any], installed: Mapping[str, Collection[str]] | None, notes: Notes) -> None:
@@ -72,7 +77,11 @@ def _build_nodes(file: ConfigurationFile, notes: Notes) -> dict[str, Node]:
         twice = [name for name in names if name in nodes] or ([] if len(set(names)) == len(names) else names[:1])
         if twice:
             note(notes, f"{path}.names", f"named twice: {format_hosts(twice)}; describe every node once")
-        for name, address in zip(names, addresses, strict=True):
+        locations = spread_locations(group.location, len(names))
+        if locations is None:
+            note(notes, f"{path}.location", f"{len(names)} nodes cannot be shared out evenly over its ranges")
+            return nodes
+        for name, address, location in zip(names, addresses, locations, strict=True):
             nodes[name] = Node(
                 name=NodeName(name),
                 cpu_count=group.cpus,
@@ -80,7 +89,7 @@ def _build_nodes(file: ConfigurationFile, notes: Notes) -> dict[str, Node]:
                 gpus=gpus,
                 generic=tuple(sorted(group.generic.items())),
                 features=group.features,
-                location=group.location,
+                location=location,
                 executor=group.executor,
                 address=address,
             )

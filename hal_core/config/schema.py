@@ -14,6 +14,7 @@ from typing import Any, Final
 import attrs
 
 from hal_core.config.kinds import ListOf, MapOf, Options, SectionOf, Text, choice, setting
+from hal_core.config.topology import PLACE, TopologySection
 from hal_core.errors import InvalidInput, Problem
 from hal_core.models.node import Cluster
 from hal_core.models.role import Role
@@ -112,7 +113,9 @@ class Nodes:
         MapOf(parse_identifier, count(1, 2**31 - 1)), "countable resources of your own: {licence_x: 4}", {}
     )
     features: tuple[str, ...] = setting(ListOf(NAME), "words that jobs can ask for with --constraint", ())
-    location: tuple[str, ...] = setting(ListOf(NAME), "place in the topology, widest first: [site1, rack3]", ())
+    location: tuple[tuple[str, ...], ...] = setting(
+        ListOf(PLACE), "place in the topology, widest first: [site1, rack3]; ranges share the nodes out evenly", ()
+    )
     executor: str = setting(NAME, "which of the executors runs jobs there", "metal")
     address: tuple[tuple[str, ...], ...] = setting(
         ListOf(HOSTS), "where other nodes reach them, in the order of the names: 10.0.0.[1-128]; else their names", ()
@@ -189,6 +192,9 @@ class ConfigurationFile:
     cluster: str = setting(NAME, "name of the cluster", "hal")
     nodes: tuple[Nodes, ...] = setting(ListOf(SectionOf(Nodes)), "the nodes, in groups that are alike")
     partitions: tuple[PartitionSection, ...] = setting(ListOf(SectionOf(PartitionSection)), "named sets of nodes")
+    topology: TopologySection = setting(
+        SectionOf(TopologySection), "how near nodes are to each other", TopologySection()
+    )
     node_timeout: float = setting(INTERVAL, "a node without contact for so long is given up, with its jobs", 300.0)
     engine: EngineSection = setting(SectionOf(EngineSection), "the scheduling engine", EngineSection())
     executors: Mapping[str, Mapping[str, Any]] = setting(_plugins("executors"), "what runs jobs", {"metal": {}})

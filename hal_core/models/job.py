@@ -99,6 +99,12 @@ class Shape:
     generic: tuple[tuple[str, int], ...] = ()
     features: tuple[str, ...] = ()
     is_exclusive: bool = False
+    communication: float = 0.0
+    level: str = ""
+    domain: str = ""
+    is_level_required: bool = False
+    gpu_milli: int = 0
+    """These five as in JobSpec."""
 
 
 class DependencyKind(Enum):
@@ -187,6 +193,16 @@ class JobSpec:
     comment: str = ""
     can_requeue: bool = False
     """When a node is lost, the whole job is queued again as its next attempt, once nothing of it can run any more."""
+    communication: float = 0.0
+    """The share of its run time in which its nodes exchange data when they are as close as they can be, 0 to 1."""
+    level: str = ""
+    """The level of the topology of which one domain is to hold the whole job; empty: as narrow as there is room."""
+    domain: str = ""
+    """The name of that domain; empty: any."""
+    is_level_required: bool = False
+    """It waits for that however long; otherwise only while waiting is expected to end it sooner."""
+    gpu_milli: int = 0
+    """A share of one device on each node, in thousandths, beside no whole ones; other jobs may have the rest of it."""
 
     def shape(self) -> Shape:
         """What the engine must find room for, for one element."""
@@ -201,4 +217,9 @@ class JobSpec:
             generic=self.generic_per_node,
             features=self.features,
             is_exclusive=self.is_exclusive,
+            communication=self.communication,
+            level=self.level,
+            domain=self.domain,
+            is_level_required=self.is_level_required,
+            gpu_milli=self.gpu_milli,
         )

@@ -10,6 +10,8 @@ from typing import NewType
 
 import attrs
 
+from hal_core.models.topology import Topology
+
 NodeName = NewType("NodeName", str)
 PartitionName = NewType("PartitionName", str)
 
@@ -54,6 +56,8 @@ class Cluster:
     partitions: tuple[Partition, ...]
     node_timeout_s: float = 300.0
     """Without contact for so long, a node is given up: it is down, and what ran there has ended (node_lost)."""
+    topology: Topology | None = None
+    """What the locations of the nodes mean; without it they mean nothing."""
 
 
 class NodeStatus(Enum):

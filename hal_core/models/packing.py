@@ -6,11 +6,17 @@ above each field keeps them apart, so that one subtraction compares them all. Pu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import attrs
+
+from hal_core.models.domains import Domains
 from hal_core.models.job import Shape
+from hal_core.models.masks import mask_of as mask_of, members_of as members_of
 from hal_core.models.node import Node, PartitionName
+from hal_core.models.placing import Wish, holds
+from hal_core.models.topology import Topology
 
 if TYPE_CHECKING:
     from hal_core.models.plan import NodeColumns
@@ -27,7 +33,9 @@ ASKS_KEPT = 100_000
 class Ask:
     """A shape in packed form: what one node's part of it takes, by the class of the node, and which nodes may serve."""
 
-    __slots__ = ("cpus", "mixed", "need_of", "node_count", "nodes", "pool_need", "shape")
+    __slots__ = (
+        *("cpus", "domains", "home", "mixed", "need_of", "node_count", "nodes", "pool_need", "shape", "strict", "wish"),
+    )
 
     def __init__(self, shape: Shape, nodes: int, need_of: dict[int, int], mixed: frozenset[int]) -> None:
         self.shape = shape
@@ -42,12 +50,42 @@ class Ask:
         """Of the one node, if the cluster has no other."""
         self.mixed = mixed
         """Classes of nodes where it depends on the row which types of GPU are taken."""
+        self.domains: Domains | None = None
+        """Where the topology has a say in which nodes are chosen."""
+        self.wish = Wish(shape.node_count)
+        self.home = 0
+        """The nodes of the domain that it prefers; 0 if it prefers none."""
+        self.strict: Ask | None = None
+        """The same with what it prefers as its requirement; None if it prefers nothing."""
+
+    def holds(self, nodes: int) -> bool:
+        """Whether these nodes, on each of which it fits, are enough, and close enough together."""
+        if self.domains is None or not self.wish.depth:
+            return nodes.bit_count() >= self.node_count
+        return holds(self.domains, nodes, self.wish)
+
+    def is_allowed(self, nodes: int) -> bool:
+        """Whether it may be on just these nodes, as far as the topology is concerned."""
+        return self.domains is None or (not nodes & ~self.nodes and self.holds(nodes))
+
+    def holds_near(self, nodes: int, numbers: Iterable[int]) -> bool:
+        """The same, if only the nodes of these numbers were new since it was asked before."""
+        if self.domains is None or not self.wish.depth:
+            return nodes.bit_count() >= self.node_count
+        depth, around = self.wish.depth, self.domains.around
+        return any((nodes & around(number, depth).nodes).bit_count() >= self.node_count for number in numbers)
 
 
 class Packing:
     """How the nodes of one cluster become rows, and shapes become asks."""
 
-    def __init__(self, nodes: Sequence[Node], partitions: Mapping[PartitionName, Iterable[int]]) -> None:
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        partitions: Mapping[PartitionName, Iterable[int]],
+        topology: Topology | None = None,
+    ) -> None:
+        self.domains = None if topology is None else Domains(topology, nodes)
         kinds = sorted({kind for node in nodes for kind in node.gpus})
         names = sorted({name for node in nodes for name, _ in node.generic})
         fields = ["cpus", "memory", *(["gpus"] if kinds else ()), *(f"gpu:{kind}" for kind in kinds)]
@@ -115,7 +153,27 @@ class Packing:
                     mixed.add(number)
             if fits and need >= 0:
                 need_of[number] = need
-        return Ask(shape, self.partition_nodes.get(shape.partition, 0), need_of, frozenset(mixed))
+        ask = Ask(shape, self.partition_nodes.get(shape.partition, 0), need_of, frozenset(mixed))
+        if self.domains is not None:
+            self._place(ask, self.domains)
+        return ask
+
+    def _place(self, ask: Ask, domains: Domains) -> None:
+        """What the topology means for the ask. What it requires and does not exist, it never gets."""
+        shape = ask.shape
+        ask.domains = domains
+        depth = domains.topology.depth_of(shape.level) if shape.level else 0
+        home = domains.named(shape.level, shape.domain) if shape.domain else 0
+        if shape.is_level_required:
+            if depth is None or (shape.domain and not home):
+                ask.nodes = 0
+            ask.nodes &= home or -1
+            ask.wish = Wish(shape.node_count, depth or 0, shape.communication)
+        else:
+            ask.wish = Wish(shape.node_count, 0, shape.communication)
+            ask.home = home
+            if depth:
+                ask.strict = self.ask(attrs.evolve(shape, is_level_required=True))
 
     def _amounts(self, cpus: int, memory_bytes: int) -> int:
         return min(max(cpus, 0), AMOUNT_MAX) | min(max(memory_bytes, 0), AMOUNT_MAX) << FIELD_BITS
@@ -159,22 +217,6 @@ class Packing:
             packed += moved << shift
             left -= moved
         return packed
-
-
-def mask_of(numbers: Iterable[int]) -> int:
-    """Numbers as bits of one integer."""
-    mask = 0
-    for number in numbers:
-        mask |= 1 << number
-    return mask
-
-
-def members_of(mask: int) -> Iterator[int]:
-    """The inverse of `mask_of`, ascending."""
-    while mask:
-        low = mask & -mask
-        yield low.bit_length() - 1
-        mask ^= low
 
 
 def partition_groups(partitions: Mapping[PartitionName, int]) -> dict[PartitionName, PartitionName]:

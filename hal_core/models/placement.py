@@ -36,3 +36,5 @@ class Share:
     memory_bytes: int = 0
     gpus: str = ""
     generic: tuple[tuple[str, int], ...] = ()
+    gpu_milli: int = 0
+    """If not 0, `gpus` is one device, and this is the share of it in thousandths."""

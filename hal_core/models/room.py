@@ -7,10 +7,12 @@ node costs nothing extra. Pure: no clock, no randomness.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from hal_core.models.packing import AMOUNT_MAX, FIELD_BITS, FIELD_MASK, Ask, Packing, mask_of, members_of
+from hal_core.models import placing
+from hal_core.models.masks import mask_of, members_of
+from hal_core.models.packing import AMOUNT_MAX, FIELD_BITS, FIELD_MASK, Ask, Packing
 
 if TYPE_CHECKING:
     from hal_core.models.plan import NodeColumns, RunningJob
@@ -94,11 +96,40 @@ class Room:
     def choose(self, ask: Ask, nodes: int = -1, beside: Room | None = None) -> tuple[int, ...]:
         """The nodes that the ask fills best: least CPUs left over, then lowest number. Empty if there are too few.
 
-        Only of `nodes`, and only where it fits in the room `beside` too.
+        Only of `nodes`, and only where it fits in the room `beside` too. A topology comes before the CPUs.
         """
+        if ask.domains is not None:
+            return self._place(ask, nodes, beside)
+        chosen: list[int] = []
+        for found in self._by_cpus_left(ask, nodes):
+            for number in members_of(found):
+                if beside is None or beside.count(number, ask):
+                    chosen.append(number)
+                    if len(chosen) == ask.node_count:
+                        return tuple(sorted(chosen))
+        return ()
+
+    def _place(self, ask: Ask, nodes: int, beside: Room | None) -> tuple[int, ...]:
+        """As `choose`, in a cluster with a topology."""
+        assert ask.domains is not None
+        if beside is not None:
+            nodes &= beside.fitting(ask)
+        for wanted in (nodes & ask.home, nodes) if ask.home else (nodes,):
+            groups = self._by_cpus_left(ask, wanted)
+            if ask.node_count == 1:
+                best = next(groups, 0)
+                if best:
+                    return (placing.single(ask.domains, best),)
+            else:
+                found = placing.gang(ask.domains, list(groups), ask.wish)
+                if found:
+                    return ask.domains.ordered(members_of(found))
+        return ()
+
+    def _by_cpus_left(self, ask: Ask, nodes: int) -> Iterator[int]:
+        """The nodes where one node's part of the ask fits, in groups, the ones that it fills best first."""
         guards, shift, need_of = self._packing.guards, self._packing.class_shift, ask.need_of
         nodes &= ask.nodes
-        chosen: list[int] = []
         for cpus in sorted(cpus for cpus in self._buckets if cpus >= ask.cpus):
             found = 0
             for row, members in self._buckets[cpus].items():
@@ -107,12 +138,8 @@ class Room:
                     need = need_of.get(row >> shift)
                     if need is not None and (row | guards) - need & guards == guards:
                         found |= hit
-            for number in members_of(found):
-                if beside is None or beside.count(number, ask):
-                    chosen.append(number)
-                    if len(chosen) == ask.node_count:
-                        return tuple(sorted(chosen))
-        return ()
+            if found:
+                yield found
 
     def count(self, number: int, ask: Ask) -> int:
         """How many elements of the ask (one node's part of each) fit on the node."""
@@ -159,18 +186,20 @@ class Room:
 
         What has ended by then is given back to this room.
         """
-        packing, allowed, wanted = self._packing, ask.nodes, ask.node_count
+        packing, allowed = self._packing, ask.nodes
         fitting = self.fitting(ask)
+        is_enough = ask.holds(fitting)
         time_s = now_s
         for job in running:
-            if fitting.bit_count() >= wanted and job.expected_end_s > time_s:
+            if is_enough and job.expected_end_s > time_s:
                 break
             time_s = max(time_s, job.expected_end_s)
             self.give(job.node_numbers, packing.ask(job.shape))
-            for number in job.node_numbers:
-                if allowed >> number & 1 and not fitting >> number & 1 and self.count(number, ask):
-                    fitting |= 1 << number
-        return time_s if fitting.bit_count() >= wanted else None
+            new = [n for n in job.node_numbers if allowed >> n & 1 and not fitting >> n & 1 and self.count(n, ask)]
+            if new:
+                fitting |= mask_of(new)
+                is_enough = is_enough or ask.holds_near(fitting, new)
+        return time_s if is_enough else None
 
     def _need(self, row: int, ask: Ask, count: int) -> int:
         """What so many elements take of the row, or, if the count is negative, give back to it."""

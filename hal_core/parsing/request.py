@@ -22,6 +22,7 @@ from hal_core.parsing.environment import check_strings, job_environment
 from hal_core.parsing.instants import parse_instant
 from hal_core.parsing.layout import NodeClass, group_nodes
 from hal_core.parsing.names import parse_absolute_path, parse_line, parse_name
+from hal_core.parsing.nearness import COMMUNICATION_DEFAULT, Nearness, check_level
 from hal_core.parsing.options import OPTIONS
 from hal_core.parsing.script import ScriptOption, check_script, read_script
 from hal_core.parsing.text import placed, shown
@@ -68,6 +69,8 @@ class ParseContext:
     classes: Mapping[PartitionName, tuple[NodeClass, ...]]
     now_s: float = 0.0
     zone: tzinfo = UTC
+    levels: tuple[str, ...] = ()
+    """Names of the levels of the topology, the widest first."""
     output_default: str = "hal-%j.out"
     array_output_default: str = "hal-%A_%a.out"
 
@@ -76,7 +79,8 @@ class ParseContext:
         nodes = {node.name: node for node in cluster.nodes}
         partitions = {partition.name: partition for partition in cluster.partitions}
         classes = {name: group_nodes(nodes[node] for node in each.nodes) for name, each in partitions.items()}
-        return cls(partitions, classes, now_s, zone)
+        levels = tuple(level.name for level in cluster.topology.levels) if cluster.topology else ()
+        return cls(partitions, classes, now_s, zone, levels)
 
 
 @attrs.frozen
@@ -226,6 +230,11 @@ class _Reading:
             raise InvalidInput([Problem(self.place("time"), f"{text}; at most {format_time_limit(most)}")])
         return most if asked is None else asked
 
+    def nearness(self) -> Nearness:
+        wanted = self.wishes.topology or Nearness()
+        check_level(wanted, self.context.levels)
+        return wanted
+
     def begin_time_s(self) -> float:
         if self.wishes.begin is None:
             return 0.0
@@ -252,7 +261,8 @@ class _Reading:
         amounts: Amounts | None = None
         if not self.misread & _AMOUNT_OPTIONS:
             amounts = self.attempt("--nodes", lambda: self.amounts(partition))
-        if amounts is None or self.problems:
+        near: Nearness | None = self.attempt(self.place("topology"), self.nearness)
+        if amounts is None or near is None or self.problems:
             return None
         dependencies, needs_all = wishes.dependency or ((), True)
         is_script = not self.request.command
@@ -293,4 +303,8 @@ class _Reading:
             account=wishes.account or "",
             comment=wishes.comment or "",
             can_requeue=wishes.requeue,
+            communication=(COMMUNICATION_DEFAULT if near.level else 0.0) if wishes.comm is None else wishes.comm,
+            level=near.level,
+            domain=near.domain,
+            is_level_required=near.is_required,
         )

@@ -18,6 +18,7 @@ from hal_core.parsing.durations import parse_kill_grace, parse_time_limit
 from hal_core.parsing.export import EXPORT_ALL, Export, parse_export
 from hal_core.parsing.memory import parse_memory
 from hal_core.parsing.names import parse_absolute_path, parse_identifier, parse_line, parse_name, parse_path
+from hal_core.parsing.nearness import Nearness, parse_communication, parse_nearness
 from hal_core.parsing.options import BY_NAME, Option
 from hal_core.parsing.patterns import parse_pattern, parse_plain_path
 from hal_core.parsing.resources import Generic, Gpus, parse_features, parse_generic, parse_gpus
@@ -50,6 +51,8 @@ class Wishes:
     gres: Generic | None = None
     exclusive: bool = False
     constraint: tuple[str, ...] = ()
+    topology: Nearness | None = None
+    comm: float | None = None
     chdir: str | None = None
     export: Export = EXPORT_ALL
     input: str | None = None
@@ -147,6 +150,8 @@ PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "gres": parse_generic,
     "exclusive": _exclusive,
     "constraint": parse_features,
+    "topology": parse_nearness,
+    "comm": parse_communication,
     "chdir": parse_absolute_path,
     "export": parse_export,
     "input": parse_plain_path,

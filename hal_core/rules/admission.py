@@ -75,6 +75,7 @@ def _problems(state: State, spec: JobSpec) -> list[Problem]:
         known = ", ".join(state.partitions) or "none"
         hint = did_you_mean(spec.partition, state.partitions)
         problems.append(Problem("partition", f"no partition named {spec.partition!r}{hint}; there are: {known}"))
+    problems += _topology_problems(state, spec)
     for dependency in spec.dependencies:
         if dependency.kind is DependencyKind.SINGLETON:
             continue
@@ -87,6 +88,26 @@ def _problems(state: State, spec: JobSpec) -> list[Problem]:
             if parent is not None and (not parent.is_array or spec.array is None):
                 problems.append(Problem("dependency", "aftercorr links two job arrays; use afterok for other jobs"))
     return problems
+
+
+def _topology_problems(state: State, spec: JobSpec) -> list[Problem]:
+    """Whether the domain that it requires exists and could ever hold it, and the one that it prefers exists."""
+    domains = state.packing.domains
+    if not spec.level or domains is None:
+        return []
+    where = [domain for domain in domains.at_level(spec.level) if spec.domain in ("", domain.path[-1])]
+    if not where:
+        known = list(dict.fromkeys(domain.path[-1] for domain in domains.at_level(spec.level)))
+        hint = did_you_mean(spec.domain, known)
+        return [Problem("topology", f"no {spec.level} named {spec.domain!r}{hint}; there are: {', '.join(known)}")]
+    nodes = state.packing.partition_nodes.get(spec.partition, 0)
+    most = max((domain.nodes & nodes).bit_count() for domain in where)
+    if spec.is_level_required and spec.node_count > most:
+        text = (
+            f"{spec.node_count} nodes in one {spec.level} are required; partition {spec.partition!r} has {most} at most"
+        )
+        return [Problem("topology", f"{text}; ask for fewer, or leave out =required")]
+    return []
 
 
 def _has_ended(state: State, job_id: JobId) -> bool:

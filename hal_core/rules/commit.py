@@ -1,7 +1,8 @@
 """Turn a plan into events. Nothing an engine proposes is believed: a start that does not fit is refused, with a reason.
 
 Guarantee: no device, byte of memory or generic resource is given twice; a gang has all its nodes or none; only jobs
-that may start are started, and no array runs more elements than its throttle.
+that may start are started, and no array runs more elements than its throttle. Ranks follow the topology, whatever order
+the engine gave the nodes in.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import attrs
 
 from hal_core.models.event import Event, JobPlaced, Planned
 from hal_core.models.job import JobSpec
+from hal_core.models.masks import mask_of
 from hal_core.models.plan import Plan, Start
 from hal_core.models.ranges import Ranges, members
 
@@ -75,17 +77,21 @@ def refusal(state: State, start: Start, now_s: float) -> str:
             return f"node number {number} is not in partition {shape.partition}"
         if state.table.room_count(number, shape) < start.element_count:
             return f"{state.table.nodes[number].name} has no room for {start.element_count}"
+    if not state.packing.ask(shape).is_allowed(mask_of(numbers)):
+        return f"it must be in one {shape.level} {shape.domain}".rstrip()
     return ""
 
 
 def _placements(state: State, start: Start, now_s: float) -> Iterator[JobPlaced]:
     """One event for elements of equal attempt. The state must have applied each before the next is made."""
     record = state.jobs[start.job_id]
+    domains = state.packing.domains
+    numbers = start.node_numbers if domains is None else domains.ordered(start.node_numbers)
     for attempt, elements in _by_attempt(record, record.ready.first(start.element_count)):
         count = sum(stop - first for first, stop in elements)
         shares = tuple(
             state.table.choose(number, record.shape, task_count_at(record.spec, rank), count)
-            for rank, number in enumerate(start.node_numbers)
+            for rank, number in enumerate(numbers)
         )
         yield JobPlaced(now_s, record.job_id, attempt, elements, shares)
 

@@ -213,16 +213,16 @@ class NodesProfile:
             rooms[-1].give(job.node_numbers, packing.ask(job.shape))
 
     def earliest(self, ask: Ask, duration_s: float) -> tuple[float, tuple[int, ...]] | None:
-        times, wanted = self._times, ask.node_count
+        times, holds = self._times, ask.holds
         fitting: list[int] = []
         for at, time_s in enumerate(times):
             common = self._fitting(fitting, at, ask)
             ahead = at + 1
             end_s = time_s + duration_s
-            while common.bit_count() >= wanted and ahead < len(times) and times[ahead] < end_s:
+            while ahead < len(times) and times[ahead] < end_s and holds(common):
                 common &= self._fitting(fitting, ahead, ask)
                 ahead += 1
-            if common.bit_count() >= wanted:
+            if holds(common):
                 return time_s, self._rooms[at].choose(ask, common)
         return None
 

@@ -380,7 +380,7 @@ class State:
         self.partition_numbers = {
             partition.name: sorted(number_of[name] for name in partition.nodes) for partition in cluster.partitions
         }
-        self.packing = Packing(self.table.nodes, self.partition_numbers)
+        self.packing = Packing(self.table.nodes, self.partition_numbers, cluster.topology)
 
     # -- as bytes ----------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ class Machine:
         self.partition_numbers = {
             partition.name: sorted(number_of[name] for name in partition.nodes) for partition in cluster.partitions
         }
-        self.packing = Packing(cluster.nodes, self.partition_numbers)
+        self.packing = Packing(cluster.nodes, self.partition_numbers, cluster.topology)
         self.default = next((each for each in cluster.partitions if each.is_default), cluster.partitions[0])
         default_nodes = [cluster.nodes[number] for number in self.partition_numbers[self.default.name]]
         self._cpus_per_node = max(node.cpu_count for node in default_nodes)

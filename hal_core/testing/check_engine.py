@@ -7,7 +7,7 @@ def test_my_engine_keeps_the_contract():
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 import attrs
@@ -73,6 +73,18 @@ def _check_nodes(snapshot: FakeSnapshot, job: PendingJob, numbers: tuple[int, ..
     assert len(set(numbers)) == len(numbers), f"job {job.job_id}: a node twice in {numbers}"
     outside = set(numbers) - set(snapshot.partition_nodes(job.shape.partition))
     assert not outside, f"job {job.job_id}: nodes {outside} are not in partition {job.shape.partition}"
+    if job.shape.is_level_required:
+        assert len(_domains(snapshot, job, numbers)) == 1, (
+            f"job {job.job_id}: {numbers} are in no one {job.shape.level}"
+        )
+
+
+def _domains(snapshot: FakeSnapshot, job: PendingJob, numbers: Iterable[int]) -> Counter[tuple[str, ...]]:
+    """How many of the nodes are in each domain of the level that the job requires; in one if it requires none."""
+    depth = 0
+    if job.shape.is_level_required and snapshot.topology is not None:
+        depth = snapshot.topology.depth_of(job.shape.level) or 0
+    return Counter(snapshot.columns.nodes[number].location[:depth] for number in numbers)
 
 
 def _check_progress(engine: Engine, snapshot: FakeSnapshot) -> None:
@@ -84,5 +96,5 @@ def _check_progress(engine: Engine, snapshot: FakeSnapshot) -> None:
     plan = engine.plan(alone)
     check_plan(alone, plan)
     fitting = [number for number in alone.partition_nodes(job.shape.partition) if idle.fits(number, job.shape)]
-    if len(fitting) >= job.shape.node_count:
+    if max(_domains(alone, job, fitting).values(), default=0) >= job.shape.node_count:
         assert plan.starts, f"{job} fits on idle nodes {fitting} and was not started"

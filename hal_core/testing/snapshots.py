@@ -12,6 +12,7 @@ from hal_core.models.node import Node, Partition, PartitionName
 from hal_core.models.packing import Packing
 from hal_core.models.plan import NodeColumns, PendingJob, Reserve, RunningJob
 from hal_core.models.room import Room
+from hal_core.models.topology import Topology
 
 
 @attrs.define
@@ -97,6 +98,7 @@ class FakeSnapshot:
     running_jobs: tuple[RunningJob, ...] = ()
     promised: tuple[Reserve, ...] = ()
     has_released: bool = True
+    topology: Topology | None = None
 
     def copy(self) -> FakeSnapshot:
         """Equal, and independent: what can be changed is copied, what is frozen is shared."""
@@ -114,7 +116,7 @@ class FakeSnapshot:
 
     def room(self) -> Room:
         numbers = {name: self.partition_nodes(name) for name in self.partitions}
-        return Room.of(Packing(self.columns.nodes, numbers), self.columns)
+        return Room.of(Packing(self.columns.nodes, numbers, self.topology), self.columns)
 
     @property
     def promises(self) -> Mapping[JobId, Reserve]:

@@ -6,15 +6,19 @@ Amounts are small on purpose: what makes scheduling hard is contention, not size
 from __future__ import annotations
 
 import math
+from functools import partial
 
+import attrs
 from hypothesis import strategies as st
 
 from hal_core.models.job import ArraySpec, JobId, JobSpec, Shape, Spread
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
 from hal_core.models.plan import PendingJob, RunningJob
+from hal_core.models.topology import Level, LevelKind, Link, Topology
 from hal_core.testing.snapshots import FakeColumns, FakeSnapshot
 
 GIB = 1 << 30
+LEVELS = ("rack", "leaf")
 GPU_TYPES = ("a100", "h100")
 FEATURES = ("fast", "ib")
 LICENCE = "licence"
@@ -30,6 +34,21 @@ def nodes(name: str = "n1") -> st.SearchStrategy[Node]:
         gpus=st.lists(st.sampled_from(GPU_TYPES), max_size=4).map(lambda kinds: tuple(sorted(kinds))),
         generic=st.just(()) | st.integers(1, 4).map(lambda count: ((LICENCE, count),)),
         features=st.sets(st.sampled_from(FEATURES)).map(lambda found: tuple(sorted(found))),
+        location=st.tuples(st.sampled_from("ab"), st.sampled_from("xy")),
+    )
+
+
+def topologies() -> st.SearchStrategy[Topology]:
+    """Two levels, each faster than what is around it."""
+    kinds = st.sampled_from([LevelKind.TREE, LevelKind.BLOCK, LevelKind.DRAGONFLY])
+    return st.builds(
+        lambda outer, inner, segment: Topology(
+            (Level(LEVELS[0], Link(1e-5, 1e10), outer), Level(LEVELS[1], Link(1e-6, 1e11), inner, segment=segment)),
+            Link(1e-3, 1e9),
+        ),
+        kinds,
+        kinds,
+        st.integers(1, 3),
     )
 
 
@@ -43,7 +62,7 @@ def clusters(draw: st.DrawFn, node_count_max: int = 6) -> Cluster:
     if draw(st.booleans()):
         some = draw(st.sets(st.sampled_from(names), min_size=1))
         partitions.append(Partition(PartitionName("some"), tuple(name for name in names if name in some)))
-    return Cluster("test", members, tuple(partitions))
+    return Cluster("test", members, tuple(partitions), topology=draw(st.none() | topologies()))
 
 
 def shapes(partitions: tuple[str, ...] = ("all",)) -> st.SearchStrategy[Shape]:
@@ -60,6 +79,16 @@ def shapes(partitions: tuple[str, ...] = ("all",)) -> st.SearchStrategy[Shape]:
         generic=st.just(()) | st.integers(1, 3).map(lambda count: ((LICENCE, count),)),
         features=st.just(()) | st.sampled_from([(name,) for name in FEATURES]),
         is_exclusive=st.sampled_from([False, False, False, True]),
+        communication=st.sampled_from([0.0, 0.1, 0.4]),
+    )
+
+
+def near(shape: Shape, has_topology: bool) -> st.SearchStrategy[Shape]:
+    """The shape as it is, or with a level of the topology that it prefers or requires."""
+    if not has_topology:
+        return st.just(shape)
+    return st.just(shape) | st.builds(
+        partial(attrs.evolve, shape), level=st.sampled_from(LEVELS), is_level_required=st.booleans()
     )
 
 
@@ -75,8 +104,9 @@ def snapshots(draw: st.DrawFn, pending_count_max: int = 12, running_count_max: i
     unavailable = draw(st.sets(st.integers(0, len(cluster.nodes) - 1), max_size=2))
     columns = FakeColumns.of_idle(cluster.nodes)
     now_s = draw(st.integers(1, 1_000_000).map(float))
-    snapshot = FakeSnapshot(now_s, draw(st.integers(0, 10_000)), columns, partitions)
-    some_shapes = draw(st.lists(shapes(tuple(partitions)), min_size=1, max_size=4))
+    snapshot = FakeSnapshot(now_s, draw(st.integers(0, 10_000)), columns, partitions, topology=cluster.topology)
+    drawn = draw(st.lists(shapes(tuple(partitions)), min_size=1, max_size=4))
+    some_shapes = [draw(near(shape, cluster.topology is not None)) for shape in drawn]
     running = []
     for number in range(draw(st.integers(0, running_count_max))):
         shape = draw(st.sampled_from(some_shapes))

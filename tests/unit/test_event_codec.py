@@ -51,6 +51,7 @@ from hal_core.models.job import (
 )
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
 from hal_core.models.placement import AttemptKey, Share
+from hal_core.models.topology import Level, LevelKind, Link, Topology
 from tests.support.journal_events import any_event
 
 CORPUS = Path(__file__).parent / "data" / "events.txt"
@@ -97,14 +98,23 @@ SPEC = JobSpec(
     account="physics",
     comment="hello",
     can_requeue=True,
+    communication=0.25,
+    level="rack",
+    domain="rack3",
+    is_level_required=True,
+    gpu_milli=500,
+)
+TOPOLOGY = Topology(
+    (Level("block", Link(1e-6, 9e11, 0.5), LevelKind.BLOCK, (), 4), Level("rack", Link(2e-6, 25e9), dimensions=(4, 2))),
+    Link(0.03, 1e9, 0.02),
 )
 EXAMPLES: tuple[Event, ...] = (
-    ClusterDefined(TIME_S, Cluster("c", (MACHINE,), (PARTITION,), 33.0)),
+    ClusterDefined(TIME_S, Cluster("c", (MACHINE,), (PARTITION,), 33.0, TOPOLOGY)),
     JobSubmitted(TIME_S, JOB, "key", Owner("ada", 1000, 100), SPEC),
     JobHeld(TIME_S, JOB, "ada"),
     JobReleased(TIME_S, JOB, "ada"),
     PriorityChanged(TIME_S, JOB, -5, "root"),
-    JobPlaced(TIME_S, JOB, 2, ((0, 2), (3, 4)), (Share(NODE, 2, "0-3,8", 1 << 33, "1", (("licence", 1),)),)),
+    JobPlaced(TIME_S, JOB, 2, ((0, 2), (3, 4)), (Share(NODE, 2, "0-3,8", 1 << 33, "1", (("licence", 1),), 250),)),
     InputsStaged(TIME_S, KEY, 12345),
     PartStarted(TIME_S, KEY, NODE, TIME_S + 0.5),
     PartEnded(TIME_S, KEY, NODE, END),

@@ -9,6 +9,7 @@ import pytest
 from hal_core.errors import InvalidInput
 from hal_core.models.job import ArraySpec, Dependency, DependencyKind, JobId, Spread
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
+from hal_core.models.topology import Level, Link, Topology
 from hal_core.parsing.request import JobRequest, ParseContext, parse_job
 
 GIB = 2**30
@@ -33,6 +34,7 @@ CLUSTER = Cluster(
         Partition(PartitionName("all"), tuple(node.name for node in (*SMALL, *LARGE)), walltime_s_max=7200.0),
         Partition(PartitionName("empty"), ()),
     ),
+    topology=Topology((Level("rack", Link(1e-6, 25e9)),), Link(1e-3, 1e9)),
 )
 CONTEXT = ParseContext.of_cluster(CLUSTER, NOW_S)
 
@@ -81,7 +83,7 @@ def test_every_field_is_filled():
         "gpus-per-node=a100:2", "gres=licence_x:1", "constraint=ib&ssd", "exclusive", "chdir=/data", "export=ALL,B=2",
         "input=in.txt", "output=%x.out", "error=%x.err", "open-mode=append", "array=0-9%2",
         "dependency=afterok:1?afterok:2", "hold", "requeue", "begin=now+1hour", "nice", "spread=task", "kill-grace=1m",
-        "inputs=a,s3://b/c", "account=physics", "comment=for the paper",
+        "inputs=a,s3://b/c", "account=physics", "comment=for the paper", "topology=rack:r3=required", "comm=light",
         environment=("A=1", "B=1"), working_directory="/home/ada", client_id="x",
     )  # fmt: skip
     assert attrs.asdict(spec, recurse=False) == {
@@ -122,7 +124,29 @@ def test_every_field_is_filled():
         "account": "physics",
         "comment": "for the paper",
         "can_requeue": True,
+        "communication": 0.1,
+        "level": "rack",
+        "domain": "r3",
+        "is_level_required": True,
+        "gpu_milli": 0,
     }
+
+
+def test_how_near_nodes_are_to_be():
+    assert spec_of("comm=0.25").communication == 0.25
+    assert spec_of("topology=rack").communication == 0.4, "who names a level communicates"
+    assert spec_of("topology=rack", "comm=none").communication == 0.0
+    assert not spec_of("topology=rack=preferred").is_level_required
+    assert problems_of("topology=rck") == ["--topology: no level 'rck' (did you mean 'rack'?); there are: rack"]
+    assert problems_of("topology=rack=must") == [
+        "--topology: 'rack=must': behind = stands required or preferred, not 'must'"
+    ]
+    assert problems_of("comm=much")[0].startswith(
+        "--comm: 'much' is not known; it can be none, light, heavy or a share"
+    )
+    assert "is not a share" in problems_of("comm=1.5")[0]
+    flat = ParseContext.of_cluster(attrs.evolve(CLUSTER, topology=None))
+    assert "describes no topology" in problems_of("topology=rack", context=flat)[0]
 
 
 def test_the_command_line_wins_over_the_script_and_later_over_earlier():
