@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -21,6 +22,7 @@ from hal_core.rest.network import REMOTE, is_our_host
 from hal_core.rest.port import Context
 from hal_core.rest.query import Parameter, read_query
 from hal_core.rest.rights import Caller
+from hal_core.rest.shared import SharedAnswers
 from hal_core.rest.strict_json import read_body
 from hal_core.rest.tokens import Unauthenticated, bearer
 
@@ -112,6 +114,8 @@ class Route:
     """How much of what a user may ask for it uses up."""
     reads_state: bool = True
     """The answer is made from the live state and must wait until that is on disk."""
+    is_shared: bool = False
+    """It is the same for all callers of a role, and so made once for all who ask at the same moment."""
 
 
 class Callers:
@@ -168,6 +172,7 @@ class Endpoint:
         self._context = context
         self._callers = callers
         self._by_method = {route.method: route for route in routes}
+        self._shared = SharedAnswers(context)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer: Answer | Stream
@@ -189,8 +194,12 @@ class Endpoint:
         self._take(route, caller)
         query = read_query(scope["query_string"], route.query)
         body = await self._body(route, headers, receive)
-        path = scope["path_params"]
-        answer = await route.handler(Call(self._context, caller, path, query, body, headers, receive))
+        call = Call(self._context, caller, scope["path_params"], query, body, headers, receive)
+        if route.is_shared:
+            question = (caller.role, scope["path"], scope["query_string"])
+            answer: Answer | Stream = await self._shared.of(question, partial(route.handler, call))
+        else:
+            answer = await route.handler(call)
         if route.reads_state:
             await self._context.kernel.settled()
         return answer

@@ -209,6 +209,7 @@ ROUTES = (
             LIMIT,
             cursor_of(QueuePosition),
         ),
+        is_shared=True,
     ),
     Route(
         method="GET",

@@ -39,8 +39,7 @@ def answer(state: State, record: JobRecord) -> Answer:
 
 def _answer_one(state: State, record: JobRecord, dependency: Dependency) -> Answer:
     if dependency.kind is DependencyKind.SINGLETON:
-        rivals = state.unfinished_by_name.get((record.owner.uid, record.spec.name), ())
-        return Answer.WAITING if any(job_id < record.job_id for job_id in rivals) else Answer.MET
+        return Answer.WAITING if any(job_id < record.job_id for job_id in state.owned.rivals(record)) else Answer.MET
     parent = state.find(dependency.job_id)
     if parent is None:
         return _answer_forgotten(state, dependency)

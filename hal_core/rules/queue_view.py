@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from heapq import merge
 from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import attrs
@@ -77,14 +78,45 @@ def queue_part(state: State, filters: QueueFilters, after: QueuePosition, limit:
 
 def _records(state: State, filters: QueueFilters, after: QueuePosition) -> Iterator[tuple[JobRecord, QueuePosition]]:
     """All records behind `after` that may match, in order, each with its position."""
-    if after.part == RUNNING and filters.states & UNFINISHED:
-        running = sorted({job_id for job_id, _ in state.allocations})
-        for job_id in running[bisect_right(running, after.job_id) :]:
-            yield state.jobs[job_id], QueuePosition(RUNNING, job_id)
-    if JobState.PENDING in filters.states:
-        yield from _pending(state, after)
+    owned = _owned(state, filters)
+    if owned is not None:
+        yield from _among(owned, filters, after)
+    else:
+        if after.part == RUNNING and filters.states & UNFINISHED:
+            running = sorted({job_id for job_id, _ in state.allocations})
+            for job_id in running[bisect_right(running, after.job_id) :]:
+                yield state.jobs[job_id], QueuePosition(RUNNING, job_id)
+        if JobState.PENDING in filters.states:
+            yield from _pending(state, after)
     if filters.states & FINAL:
         yield from _ended(state, after)
+
+
+def _owned(state: State, filters: QueueFilters) -> list[JobRecord] | None:
+    """The unfinished jobs of the users asked for, if they are few enough to be sorted each time."""
+    sets = [state.owned.of_user(user) for user in filters.users]
+    if not sets or sum(map(len, sets)) > SCAN_MAX:
+        return None
+    return [state.jobs[job_id] for ids in sets for job_id in ids]
+
+
+def _among(
+    records: list[JobRecord], filters: QueueFilters, after: QueuePosition
+) -> Iterator[tuple[JobRecord, QueuePosition]]:
+    """The same order as that of a walk through everything, for some records."""
+    behind = (after.part, after.priority, after.job_id)
+    found = [(key, record) for record in records if (key := _key(record)) > behind]
+    found.sort(key=itemgetter(0))
+    for (part, priority, job_id), record in found:
+        if part == RUNNING or JobState.PENDING in filters.states:
+            yield record, QueuePosition(part, job_id, priority)
+
+
+def _key(record: JobRecord) -> tuple[int, int, JobId]:
+    """(part, priority, id) of an unfinished job: ascending order is the order of the list."""
+    if record.active:
+        return (RUNNING, 0, record.job_id)
+    return (PENDING, -record.queue_priority, record.job_id) if record.is_queued else (WAITING, 0, record.job_id)
 
 
 def _pending(state: State, after: QueuePosition) -> Iterator[tuple[JobRecord, QueuePosition]]:
@@ -120,7 +152,10 @@ def _matches(record: JobRecord, filters: QueueFilters) -> bool:
         (not filters.users or record.owner.user in filters.users)
         and (not filters.partitions or spec.partition in filters.partitions)
         and (not filters.names or spec.name in filters.names)
-        and any(_has_state(record, state) for state in filters.states)
+        and (
+            (filters.states is UNFINISHED and not record.is_finished)
+            or any(_has_state(record, state) for state in filters.states)
+        )
     )
 
 

@@ -33,7 +33,7 @@ from hal_core.models.event import (
     Planned,
     PriorityChanged,
 )
-from hal_core.models.job import DependencyKind, JobId, JobState
+from hal_core.models.job import JobId, JobState
 from hal_core.models.node import Cluster, Partition, PartitionName
 from hal_core.models.packing import Packing
 from hal_core.models.placement import AttemptKey
@@ -42,6 +42,7 @@ from hal_core.models.ranges import RangeSet, count_of, members
 from hal_core.rules import dependencies
 from hal_core.rules.job_record import ENDS_KEPT, Activity, ElementEnd, JobRecord
 from hal_core.rules.node_table import NodeTable, split_share
+from hal_core.rules.owned_jobs import OwnedJobs
 from hal_core.rules.pending_queue import PendingQueue
 from hal_core.rules.shared_parts import SharedParts
 from hal_core.rules.snapshot import StateSnapshot
@@ -77,8 +78,7 @@ class State:
         self.on_node: dict[str, dict[tuple[JobId, int], Activity]] = {}
         self.children: dict[JobId, set[JobId]] = {}
         """Unfinished jobs that wait for the key."""
-        self.unfinished_by_name: dict[tuple[int, str], set[JobId]] = {}
-        """By owner's uid and job name, for singleton."""
+        self.owned = OwnedJobs()
         self.doomed: set[JobId] = set()
         """Jobs with (elements with) a dependency that can never be satisfied: the core ends them next."""
         self.client_ids: dict[tuple[int, str], tuple[JobId, float]] = {}
@@ -94,8 +94,6 @@ class State:
         """Elements that wait."""
         self._begins: list[tuple[float, JobId]] = []
         """Unfinished jobs that were submitted with a begin time, by it."""
-        self._singletons: dict[tuple[int, str], set[JobId]] = {}
-        """Of the jobs in `unfinished_by_name`: those that wait for the others."""
         self._shared_parts = SharedParts()
 
     # -- questions ---------------------------------------------------------------------------------------------------
@@ -179,12 +177,10 @@ class State:
         record.shape = self._shared_parts.share_shape(record.shape)
         self.jobs[record.job_id] = record
         self.pending_count += record.pending_count
-        self.unfinished_by_name.setdefault((record.owner.uid, spec.name), set()).add(record.job_id)
+        self.owned.add(record)
         if spec.begin_time_s > record.submit_time_s:
             insort(self._begins, (spec.begin_time_s, record.job_id))
         for dependency in spec.dependencies:
-            if dependency.kind is DependencyKind.SINGLETON:
-                self._singletons.setdefault((record.owner.uid, spec.name), set()).add(record.job_id)
             if dependency.job_id in self.jobs:
                 self.children.setdefault(dependency.job_id, set()).add(record.job_id)
         self._prioritise(record, record.priority)
@@ -293,15 +289,10 @@ class State:
         if record.spec.begin_time_s > record.submit_time_s:
             del self._begins[bisect_left(self._begins, (record.spec.begin_time_s, record.job_id))]
         self.doomed.discard(record.job_id)
-        name = (record.owner.uid, record.spec.name)
-        self.unfinished_by_name[name].discard(record.job_id)
-        if not self.unfinished_by_name[name]:
-            del self.unfinished_by_name[name]
-        rivals = self._singletons.get(name)
-        if rivals:
-            rivals.discard(record.job_id)
-            if rivals:  # only the oldest can be free to start
-                self._look_at_dependencies(self.jobs[min(rivals)])
+        self.owned.remove(record)
+        singleton = self.owned.next_singleton(record)
+        if singleton is not None:
+            self._look_at_dependencies(self.jobs[singleton])
 
     def _requeued(self, event: JobRequeued) -> None:
         job_id, index, attempt = event.key

@@ -122,6 +122,8 @@ class JobDetail(JobView):
 
 def counts_of(record: JobRecord) -> dict[str, int]:
     """Elements by state; states without any are left out."""
+    if not record.is_array:
+        return {record.state.value: 1}
     counts: dict[str, int] = {}
     if record.pending_count:
         counts["PENDING"] = record.pending_count
@@ -253,13 +255,9 @@ def _share_view(share: Share) -> NodeShareView:
 
 
 def _summary(record: JobRecord, waiting: Waiting) -> dict[str, Any]:
-    spec = record.spec
-    ended = None if record.is_array else record.ends.get(0)
-    state = record.state
-    active = record.active.values()
-    starts = [activity.start_time_s for activity in active if activity.start_time_s is not None]
-    starts += [end.start_time_s for end in record.ends.values() if end.start_time_s is not None]
-    walltime_s = spec.walltime_s
+    spec, state = record.spec, record.state
+    is_array, walltime_s = spec.array is not None, spec.walltime_s
+    ended = None if is_array else record.ends.get(0)
     return {
         "job_id": record.job_id,
         "name": spec.name,
@@ -268,12 +266,12 @@ def _summary(record: JobRecord, waiting: Waiting) -> dict[str, Any]:
         "account": spec.account,
         "state": state,
         "array": _array_text(spec),
-        "element_count": record.element_count,
-        "counts": counts_of(record),
+        "element_count": record.element_count if is_array else 1,
+        "counts": counts_of(record) if is_array else {state.value: 1},
         "priority": record.priority,
         "submit_time_s": record.submit_time_s,
         "begin_time_s": spec.begin_time_s,
-        "start_time_s": min(starts, default=None),
+        "start_time_s": _start_time_s(record),
         "end_time_s": _end_time_s(record, state),
         "walltime_s": walltime_s if walltime_s is None or math.isfinite(walltime_s) else None,
         "node_count": spec.node_count,
@@ -282,7 +280,7 @@ def _summary(record: JobRecord, waiting: Waiting) -> dict[str, Any]:
         "gpu_count": spec.node_count * spec.gpus_per_node,
         "memory_bytes_per_node": spec.memory_bytes_per_node,
         "nodes": _nodes_text(record),
-        "attempt": 0 if record.is_array else _attempt(record, state),
+        "attempt": 0 if is_array else attempts_made(record, 0, state),
         "is_held": bool(record.held_by),
         "reason": waiting.reason(record) if state not in FINAL else None,
         "expected_start_time_s": waiting.expected_start_time_s(record.job_id),
@@ -297,8 +295,13 @@ def _array_text(spec: JobSpec) -> str | None:
     return format_ranges(spec.array.indices) + throttle
 
 
-def _attempt(record: JobRecord, state: JobState) -> int:
-    return attempts_made(record, 0, state)
+def _start_time_s(record: JobRecord) -> float | None:
+    """When the first of its elements began, as far as is kept."""
+    if not record.active and not record.ends:
+        return None
+    starts = [activity.start_time_s for activity in record.active.values() if activity.start_time_s is not None]
+    starts += [end.start_time_s for end in record.ends.values() if end.start_time_s is not None]
+    return min(starts, default=None)
 
 
 def _end_time_s(record: JobRecord, state: JobState) -> float | None:
@@ -310,6 +313,8 @@ def _end_time_s(record: JobRecord, state: JobState) -> float | None:
 
 def _nodes_text(record: JobRecord) -> str:
     """At most a handful of names: those in use, or the ones that a job used which is no array."""
+    if not record.active and not record.ends:
+        return ""
     names: dict[str, None] = {}
     activities: list[Activity] = []
     for activity in record.active.values():

@@ -9,17 +9,21 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 import attrs
 import msgspec
 import trio
 
-from hal_core import Event, Options, structure_options
+from hal_core import Cluster, Event, JobSpec, Options, structure_options
 
 SECRET_FIELDS: Final = frozenset({"script", "environment", "arguments"})
 STANDARD_ERROR: Final = 2
 OWN_NAMES: Final = {"sequence": "seen_sequence"}
+_RESERVED: Final = frozenset({"spec", "cluster", *OWN_NAMES})
+_SPEC_NAMES: Final = tuple(name for name in attrs.fields_dict(JobSpec) if name not in SECRET_FIELDS)
+_spec_values = attrgetter(*_SPEC_NAMES)
 
 
 def _is_absolute(_: object, __: object, path: str | None) -> None:
@@ -62,27 +66,38 @@ class LogObserver:
 
 def line_of(sequence: int, event: Event) -> bytes:
     """One event as one line of pure ASCII: nothing in a name can start a new line or move a terminal's cursor."""
-    # The event's own `sequence` (Planned: what the engine saw) must not pass for the event's number.
-    own = {OWN_NAMES.get(name, name): value for name, value in _public(msgspec.to_builtins(event)).items()}
-    fields = {"sequence": sequence, "event": type(event).__name__, **own}
-    line = msgspec.json.encode(fields)
+    head = b'{"sequence":%d,"event":"%b",' % (sequence, type(event).__name__.encode())
+    line = head + msgspec.json.encode(_public(event))[1:]
     if not line.isascii() or b"\x7f" in line:
-        line = json.dumps(fields, ensure_ascii=True, separators=(",", ":")).replace("\x7f", "\\u007f").encode()
+        text = json.dumps(json.loads(line), ensure_ascii=True, separators=(",", ":"))
+        line = text.replace("\x7f", "\\u007f").encode()
     return line + b"\n"
 
 
-def _public(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of an event without secrets, and without what would make one line as long as the cluster."""
-    if "spec" in fields:
-        spec = {name: value for name, value in fields["spec"].items() if name not in SECRET_FIELDS}
-        spec["command"] = spec["command"][:1]
-        return fields | {"spec": spec}
-    if "cluster" in fields:
-        cluster = fields["cluster"]
-        partitions = [partition["name"] for partition in cluster["partitions"]]
-        summary = {"name": cluster["name"], "node_count": len(cluster["nodes"]), "partitions": partitions}
-        return fields | {"cluster": summary}
-    return fields
+def _public(event: Event) -> Event | dict[str, Any]:
+    """What is written of an event: no secrets, nothing that would make one line as long as the cluster.
+
+    Its own `sequence` (Planned: what the engine saw) must not pass for the event's number.
+    """
+    if not _RESERVED.isdisjoint(type(event).__slots__):
+        fields = {OWN_NAMES.get(name, name): getattr(event, name) for name in attrs.fields_dict(type(event))}
+        if "spec" in fields:
+            fields["spec"] = _public_spec(fields["spec"])
+        if "cluster" in fields:
+            fields["cluster"] = _summary(fields["cluster"])
+        return fields
+    return event
+
+
+def _public_spec(spec: JobSpec) -> dict[str, Any]:
+    shown = dict(zip(_SPEC_NAMES, _spec_values(spec), strict=True))
+    shown["command"] = spec.command[:1]
+    return shown
+
+
+def _summary(cluster: Cluster) -> dict[str, Any]:
+    partitions = [partition.name for partition in cluster.partitions]
+    return {"name": cluster.name, "node_count": len(cluster.nodes), "partitions": partitions}
 
 
 def _write_all(file: int, data: bytes) -> None:

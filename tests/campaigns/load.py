@@ -3,13 +3,15 @@
     python -m tests.campaigns.load [--only submissions,bulk,pollers,slow,oversize] [--clients 64] [--seconds 10]
 
 Each part says its figures and breaks its promise aloud: submissions (64 clients, one job each time), bulk (10,000 jobs
-at once while somebody asks for the status), pollers (200 over a long queue), slow (5,000 connections that say a byte
-now and then, while an administrator asks), oversize (bodies and headers without end).
+at once while somebody asks for the status), pollers (200 over a long queue: what `hal queue`, `hal queue --user ME` and
+`hal show JOB` ask, some with a second page; ten users have jobs of their own; four clients submit meanwhile), slow
+(5,000 connections that say a byte now and then, while an administrator asks), oversize (bodies without end).
 """
 
 from __future__ import annotations
 
 import os
+import pwd
 import random
 import re
 import resource
@@ -25,10 +27,15 @@ import trio
 from tests.benchmarks.common import milliseconds, percentile
 from tests.campaigns.common import Campaign, Figures, progress
 from tests.support.hal import HalCluster
-from tests.support.http_client import Client, connect
+from tests.support.http_client import Client, Response, connect
+from tests.support.meter import Meter
 
 PARTS = ("submissions", "bulk", "pollers", "slow", "oversize")
 PAGE = "/v1/jobs?limit=100"
+HABITS = ("queue", "queue", "queue", "queue", "pages", "own", "own", "own", "job", "job")
+"""What pollers do, by their number: half of them read the queue, some of them a page more."""
+OWNERS = tuple(user for user in pwd.getpwall() if 0 < user.pw_uid < 1000)[:10]
+"""Users of the machine with some jobs each in the long queue."""
 OTHERS = range(60_001, 60_101)
 """User ids without a name: they may connect, and are turned away later."""
 
@@ -122,19 +129,32 @@ class Load:
         return {"took_max_s": round(took_s, 2), **{f"status_{key}": value for key, value in _spread(asked_s).items()}}
 
     async def pollers(self) -> Figures:
-        """Many read a page of a long queue once a second; some submit."""
+        """Many look at a long queue once a second, each in its own way; some submit."""
         await trio.to_thread.run_sync(self._fill_queue)
-        polled_s: list[float] = []
+        for owner in OWNERS:
+            async with await connect_as(self._hal.socket, owner.pw_uid) as client:
+                body = {"common": self._body(), "jobs": [{"command": ["true", str(n)]} for n in range(30)]}
+                answer = await client.request("POST", "/v1/jobs/bulk", body)
+                self.insist(answer.status == 201, f"jobs of {owner.pw_name} were answered {answer.status}")
+        polled_s: dict[str, list[float]] = {habit: [] for habit in HABITS}
         submitted_s: list[float] = []
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._repeat, self._given.pollers, self._given.seconds, self._poll, polled_s, 1.0)
-            nursery.start_soon(self._repeat, 4, self._given.seconds, self._submit, submitted_s, 0.1)
-        self.insist(percentile(polled_s, 99) <= 0.2, f"a page took {percentile(polled_s, 99):.3f} s at p99")
+        with Meter(self._hal.tree.pid) as meter:
+            async with trio.open_nursery() as nursery:
+                for number in range(self._given.pollers):
+                    habit = HABITS[number % len(HABITS)]
+                    poll = partial(self._poll, habit, OWNERS[number % len(OWNERS)].pw_name)
+                    nursery.start_soon(self._repeat, 1, self._given.seconds, poll, polled_s[habit], 1.0)
+                nursery.start_soon(self._repeat, 4, self._given.seconds, self._submit, submitted_s, 0.1)
+        all_s = [took_s for each in polled_s.values() for took_s in each]
+        self.insist(percentile(all_s, 99) <= 0.2, f"a poll took {percentile(all_s, 99):.3f} s at p99")
         self.insist(percentile(submitted_s, 99) <= 1.0, f"submissions took {percentile(submitted_s, 99):.3f} s at p99")
         return {
             "queued": self._given.queued,
-            "per_s": round(len(polled_s) / self._given.seconds, 1),
-            **_spread(polled_s),
+            "per_s": round(len(all_s) / self._given.seconds, 1),
+            "hal_cores": round(meter.cpu_s / meter.elapsed_s, 2),
+            "others_cores": round(meter.others_cores, 2),
+            **_spread(all_s),
+            **{f"{habit}_p99_ms": milliseconds(percentile(each, 99)) for habit, each in polled_s.items()},
             **{f"submit_{key}": value for key, value in _spread(submitted_s).items()},
         }
 
@@ -194,7 +214,7 @@ class Load:
         self,
         client_count: int,
         seconds: float,
-        act: Callable[[Client], Awaitable[None]],
+        act: Callable[[Client], Awaitable[object]],
         took_s: list[float],
         interval_s: float = 0.0,
     ) -> None:
@@ -218,12 +238,22 @@ class Load:
         answer = await client.request("POST", "/v1/jobs", self._body() | {"command": ["/bin/true"]})
         self.insist(answer.status == 201, f"a submission was answered {answer.status}: {answer.body[:200]!r}")
 
-    async def _poll(self, client: Client) -> None:
-        await self._get(client, PAGE)
+    async def _poll(self, habit: str, user: str, client: Client) -> None:
+        match habit:
+            case "job":
+                await self._get(client, f"/v1/jobs/{self._random.randrange(2, self._given.queued)}")
+            case "own":
+                await self._get(client, f"{PAGE}&user={user}")
+            case "pages":
+                page = await self._get(client, PAGE)
+                await self._get(client, f"{PAGE}&cursor={page.json()['next_cursor']}")
+            case _:
+                await self._get(client, PAGE)
 
-    async def _get(self, client: Client, target: str) -> None:
+    async def _get(self, client: Client, target: str) -> Response:
         answer = await client.request("GET", target)
         self.insist(answer.status == 200, f"{target} was answered {answer.status}")
+        return answer
 
     async def _ask_anew(self) -> None:
         """As the command line does: a connection of its own, which waits for its place in the queue of the socket."""
@@ -305,7 +335,7 @@ def memory_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-async def _timed(act: Callable[[], Awaitable[None]]) -> float:
+async def _timed(act: Callable[[], Awaitable[object]]) -> float:
     begin_s = time.perf_counter()
     await act()
     return time.perf_counter() - begin_s

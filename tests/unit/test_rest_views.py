@@ -21,14 +21,22 @@ from hal_core.models.node import PartitionName
 from hal_core.models.placement import AttemptKey
 from hal_core.models.ranges import RangeSet, parse_ranges
 from hal_core.rules.core import Core
-from hal_core.rules.queue_view import QueueFilters, QueuePosition, elements_part, queue_counts, queue_part
-from hal_core.rules.views import counts_of, element_view, job_detail, output_path
+from hal_core.rules.queue_view import (
+    UNFINISHED,
+    QueueFilters,
+    QueuePosition,
+    elements_part,
+    queue_counts,
+    queue_part,
+)
+from hal_core.rules.views import JobView, counts_of, element_view, job_detail, output_path
 from hal_core.rules.waiting import Waiting
 from hal_core.testing.fakes import FakeEngine
 from tests.support.rest_kernel import CLUSTER, NODES
 
 ALL = frozenset(JobState)
-OWNER = Owner("ada", 1, 1)
+OWNERS = (Owner("ada", 1, 1), Owner("bob", 2, 2))
+OWNER = OWNERS[0]
 
 
 @st.composite
@@ -50,7 +58,8 @@ def cores(draw: st.DrawFn) -> Core:
             priority=draw(st.integers(-2, 0)),
             output_pattern="%x-%j-%a-%N%%",
         )
-        core.receive(Submit((Submission(f"c{number}", OWNER, spec),)), 2.0 + number)
+        owner = draw(st.sampled_from(OWNERS))
+        core.receive(Submit((Submission(f"c{number}", owner, spec),)), 2.0 + number)
         if draw(st.booleans()):
             core.plan(3.0 + number)
         for activity in list(core.state.allocations.values()):
@@ -80,6 +89,22 @@ def test_pages_of_the_queue_hold_every_job_once_in_order(core: Core, limit: int)
     queued = [job_id for _, job_id in state.queue if job_id not in running]
     others = [job_id for job_id in state.jobs if job_id not in running and job_id not in queued]
     assert seen == [*running, *queued, *others, *reversed(state.recent)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(cores(), st.integers(1, 3), st.sampled_from([ALL, UNFINISHED, frozenset({JobState.RUNNING})]))
+def test_a_users_own_pages_are_those_of_everybody_without_the_others(
+    core: Core, limit: int, states: frozenset[JobState]
+) -> None:
+    waiting = Waiting(core.state, 100.0)
+    everybody = queue_part(core.state, QueueFilters(states), QueuePosition(), 1000, waiting).jobs
+    seen: list[JobView] = []
+    position: QueuePosition | None = QueuePosition()
+    while position is not None:
+        part = queue_part(core.state, QueueFilters(states, frozenset({"bob"})), position, limit, waiting)
+        seen += part.jobs
+        position = part.next
+    assert seen == [job for job in everybody if job.user == "bob"]
 
 
 @settings(max_examples=60, deadline=None)
