@@ -80,7 +80,8 @@ def _public(event: Event) -> Event | dict[str, Any]:
 
     Its own `sequence` (Planned: what the engine saw) must not pass for the event's number.
     """
-    names = _names_of(type(event))
+    kind: type[Any] = type(event)
+    names = _names_of(kind)
     if not _RESERVED.isdisjoint(names):
         fields = {OWN_NAMES.get(name, name): getattr(event, name) for name in names}
         if "spec" in fields:
