@@ -64,6 +64,9 @@ class Agent:
         self._spawner = SpawnerLink(options.state_directory)
         self._lease = Lease(options.state_directory, self._machine.boot_id)
         self._session: FrameStream | None = None
+        self._forgotten: set[AttemptKey] = set()
+        """Attempts whose records the daemon needs no more, and which are still there."""
+        self._forgotten_some = trio.Event()
         self._reported: dict[AttemptKey, PartStatus] = {}
         """What this session's daemon has been told last."""
 
@@ -74,6 +77,7 @@ class Agent:
                 await nursery.start(self._spawner.run)
                 nursery.start_soon(self._follow_hints)
                 nursery.start_soon(self._rescan)
+                nursery.start_soon(self._forget_records)
                 nursery.start_soon(keep_guarded, self._options.state_directory, self._lease)
                 task_status.started()
                 await self._stay_connected()
@@ -162,13 +166,8 @@ class Agent:
                     await self._spawner.cancel(str(cancel.key), cancel.grace_s)
                 reach("agent.cancel_ordered")
             case messages.Forget():
-                for key in message.keys:
-                    if self._book.forget(key):
-                        self._lease.release(str(key))
-                        self._reported.pop(key, None)
-                    else:
-                        log.warning("not forgotten, because it has not ended: %s", key)
-
+                self._forgotten.update(message.keys)
+                self._forgotten_some.set()
             case messages.Heartbeat(sent_s=sent_s) if sent_s:
                 self._lease.extend(sent_s)
             case messages.Certificate(pem=pem) if self._identity is not None:
@@ -237,6 +236,19 @@ class Agent:
             unfinished = [key for key in self._book.known() if not self._is_told_to_the_end(key)]
             await self._report(unfinished)
             await self._spawner.resend()
+
+    async def _forget_records(self) -> None:
+        """Remove records beside everything else: no order and no report has to wait for it."""
+        while True:
+            await self._forgotten_some.wait()
+            self._forgotten_some = trio.Event()
+            keys, self._forgotten = self._forgotten, set()
+            gone = await trio.to_thread.run_sync(lambda keys: [key for key in keys if self._book.forget(key)], keys)
+            for key in gone:
+                self._lease.release(str(key))
+                self._reported.pop(key, None)
+            for key in keys.difference(gone):
+                log.warning("not forgotten, because it has not ended: %s", key)
 
     def _is_told_to_the_end(self, key: AttemptKey) -> bool:
         told = self._reported.get(key)

@@ -66,7 +66,10 @@ class Book:
         return PartStatus(key, record.start_time_s)
 
     def forget(self, key: AttemptKey) -> bool:
-        """Remove the record of an attempt that has ended. False if it has not, and is therefore kept."""
+        """Remove the record of an attempt that has ended. False if it has not, and is therefore kept.
+
+        Called in a thread: to remove a file that was synced can take the disk some milliseconds.
+        """
         record = records.read_named(self._claims, str(key))
         if record is None:
             return True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -31,6 +32,15 @@ def sliced(first_sequence: int, events: Sequence[Event]) -> Iterator[_Batch]:
     """The same events in the same order, in batches that are not too large."""
     for at in range(0, len(events), SLICE):
         yield first_sequence + at, events[at : at + SLICE]
+
+
+def _with_waiting(events: Sequence[Event], receive: trio.MemoryReceiveChannel[_Batch]) -> Sequence[Event]:
+    """The events with those of the batches that wait behind them: one call for all that gathered meanwhile."""
+    gathered = events
+    with suppress(trio.WouldBlock, trio.EndOfChannel):
+        while len(gathered) < SLICE:
+            gathered = [*gathered, *receive.receive_nowait()[1]]
+    return gathered
 
 
 class Observers:
@@ -63,7 +73,7 @@ class Observers:
         detail = ""
         receive = self._channels[name][1]
         async for first_sequence, events in receive:
-            detail = await self._record(name, first_sequence, events)
+            detail = await self._record(name, first_sequence, _with_waiting(events, receive))
             if detail:
                 break
         self._queues.pop(name, None)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from functools import cache
 from operator import attrgetter
 from typing import Any, Final
 
@@ -80,8 +79,7 @@ def _public(event: Event) -> Event | dict[str, Any]:
 
     Its own `sequence` (Planned: what the engine saw) must not pass for the event's number.
     """
-    kind: type[Any] = type(event)
-    names = _names_of(kind)
+    names = attrs.fields_dict(type(event))
     if not _RESERVED.isdisjoint(names):
         fields = {OWN_NAMES.get(name, name): getattr(event, name) for name in names}
         if "spec" in fields:
@@ -90,11 +88,6 @@ def _public(event: Event) -> Event | dict[str, Any]:
             fields["cluster"] = _summary(fields["cluster"])
         return fields
     return event
-
-
-@cache
-def _names_of(kind: type[Any]) -> tuple[str, ...]:
-    return tuple(attrs.fields_dict(kind))
 
 
 def _public_spec(spec: JobSpec) -> dict[str, Any]:
