@@ -52,6 +52,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "What if": {
         "simulate": ("simulate", "Replay a trace: what would another policy have done?"),
+        "replay": ("simulate", "The same; --verify repeats every decision of HAL's own journal"),
     },
     "Shell": {
         "completion": ("completion", "Print the completion script for bash, zsh or fish"),

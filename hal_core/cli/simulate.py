@@ -1,4 +1,4 @@
-"""`hal simulate`: what another policy would have done with a trace. Needs no daemon."""
+"""`hal simulate` and `hal replay`: what another policy would have done with a trace. Needs no daemon."""
 
 from __future__ import annotations
 
@@ -6,17 +6,25 @@ import importlib
 import json
 import math
 from argparse import Namespace
+from collections.abc import Sequence
 
 from hal_core.cli.arguments import Parser, checked, count, whole_number
 from hal_core.cli.console import Console
+from hal_core.cli.formats import escaped
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 REPLICAS_MAX = 1000
+TRACE_HELP = (
+    "a workload: Standard Workload Format or `sacct -P` export (may be gzipped), the directory of HAL's journal, or a "
+    "model such as lublin:jobs=10000,procs=256,seed=1"
+)
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument(
-        "traces", nargs="+", metavar="TRACE", help="a workload in the Standard Workload Format, may be gzipped"
-    )
+    parser.add_argument("traces", nargs="+", metavar="TRACE", help=TRACE_HELP)
     parser.add_argument(
         "--cluster", metavar="FILE", help="a configuration (default: one pool of as many processors as the trace says)"
     )
@@ -52,14 +60,33 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--seed", metavar="N", type=checked(whole_number), default=0, help="of --shake (default: 0)")
     parser.add_argument("--jobs-csv", metavar="FILE", help="write each job's wait there (several runs: several files)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON (docs: how-to/replay)")
+    parser.add_argument(
+        "--timezone",
+        metavar="NAME",
+        help="of local times in Slurm's exports, such as UTC (default: this machine's)",
+    )
+    parser.add_argument("--lenient", action="store_true", help="exit with 0 also if more than 1 %% of the lines are bad")
+    parser.add_argument(
+        "--verify", action="store_true", help="for HAL's journal: does the engine decide again what it decided then?"
+    )
 
 
 def run(console: Console, arguments: Namespace) -> int:
+    if arguments.verify:
+        return _verify(console, arguments)
     arguments.policy = list(dict.fromkeys(arguments.policy or ["easy"]))
-    runs = importlib.import_module("hal_core.simulate").simulate(arguments, console)
+    outcome = importlib.import_module("hal_core.simulate").simulate(arguments, console)
     if arguments.json:
-        console.write(json.dumps({"runs": [run.as_dict() for run in runs]}, indent=2))
-        return 0
+        console.write(json.dumps({"runs": [run.as_dict() for run in outcome.runs]}, indent=2))
+    else:
+        _print_runs(console, outcome.runs)
+    if outcome.bad_traces and not arguments.lenient:
+        console.note(f"more than 1 % of the lines are bad in {', '.join(outcome.bad_traces)} (--lenient: go on)")
+        return 1
+    return 0
+
+
+def _print_runs(console: Console, runs: Sequence[Any]) -> None:
     heads = ("TRACE", "POLICY", "REPLICA", "JOBS", "SKIPPED", "SLOWDOWN", "MEAN WAIT", "P95 WAIT", "MAX WAIT", "USED")
     rows = []
     for each in runs:
@@ -69,7 +96,30 @@ def run(console: Console, arguments: Namespace) -> int:
         slowdown, used = f"{figures.avg_bounded_slowdown:.2f}", f"{figures.utilization:.1%}"
         rows.append((each.trace.rpartition("/")[2], each.policy, *counts, slowdown, *waits, used))
     console.table(heads, rows, right=(False, False, *[True] * 8))
-    return 0
+
+
+def _verify(console: Console, arguments: Namespace) -> int:
+    """Exit code 0 if every decision was repeated."""
+    verdicts = importlib.import_module("hal_core.simulate.verifying").verify(arguments)
+    if arguments.json:
+        found = {
+            name: {
+                "events": verdict.event_count,
+                "passes": verdict.pass_count,
+                "starts": verdict.start_count,
+                "promises": verdict.promise_count,
+                "differences": [str(each) for each in verdict.differences],
+            }
+            for name, verdict in verdicts.items()
+        }
+        console.write(json.dumps({"journals": found}, indent=2))
+    for name, verdict in verdicts.items() if not arguments.json else ():
+        counts = f"{verdict.pass_count} passes, {verdict.start_count} starts, {verdict.promise_count} promises"
+        answer = f"{len(verdict.differences)} differ" if verdict.differences else "all decided again as they were"
+        console.line(escaped(f"{name}: {verdict.event_count} events, {counts}: {answer}"))
+        for each in verdict.differences:
+            console.line(escaped(f"  {each}"))
+    return 1 if any(verdict.differences for verdict in verdicts.values()) else 0
 
 
 def seconds(text: str) -> float:

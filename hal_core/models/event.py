@@ -194,6 +194,8 @@ class Planned:
     start_count: int
     refused_count: int
     reserves: tuple[tuple[JobId, float], ...]
+    promised_nodes: tuple[Ranges, ...] = ()
+    """The node numbers of each promise; older journals do not have them."""
 
 
 @attrs.frozen

@@ -14,6 +14,7 @@ import attrs
 
 from hal_core.models.job import JobId, Shape
 from hal_core.models.node import Node, NodeName, Partition, PartitionName
+from hal_core.models.ranges import Ranges, members
 from hal_core.models.room import Room
 
 
@@ -138,6 +139,12 @@ class Reserve:
     job_id: JobId
     start_time_s: float
     node_numbers: tuple[int, ...]
+
+
+def promised(reserves: Iterable[tuple[JobId, float]], nodes: Iterable[Ranges]) -> dict[JobId, Reserve]:
+    """Promises as the journal has them (job and time, and the nodes of each); none of journals that name no nodes."""
+    rows = zip(reserves, nodes, strict=False)
+    return {job_id: Reserve(job_id, time_s, tuple(members(its))) for (job_id, time_s), its in rows}
 
 
 @attrs.frozen

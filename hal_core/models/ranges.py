@@ -146,3 +146,14 @@ def parse_ranges(text: str) -> Ranges:
         low, _, high = part.partition("-")
         found.add(int(low), int(high or low) + 1)
     return found.ranges()
+
+
+def runs_of(numbers: Iterable[int]) -> Ranges:
+    """Numbers in their own order, ascending neighbours as one pair: not a set, but short where it is one."""
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and runs[-1][1] == number:
+            runs[-1] = (runs[-1][0], number + 1)
+        else:
+            runs.append((number, number + 1))
+    return tuple(runs)

@@ -17,7 +17,7 @@ from hal_core.models.event import Event, JobPlaced, Planned
 from hal_core.models.job import JobSpec
 from hal_core.models.masks import mask_of
 from hal_core.models.plan import Plan, Start
-from hal_core.models.ranges import Ranges, members
+from hal_core.models.ranges import Ranges, members, runs_of
 
 if TYPE_CHECKING:
     from hal_core.rules.job_record import JobRecord
@@ -45,11 +45,10 @@ def commit(state: State, plan: Plan, engine: str, now_s: float) -> tuple[list[Ev
         for event in _placements(state, start, now_s):
             state.apply(event)
             events.append(event)
-    state.has_released = False
-    state.promises = {reserve.job_id: reserve for reserve in plan.reserves}
     reserves = tuple((reserve.job_id, reserve.start_time_s) for reserve in plan.reserves)
-    if events or refused or reserves != state.reserves:
-        planned = Planned(now_s, engine, sequence, plan.depth, len(events), len(refused), reserves)
+    if events or refused or reserves != state.reserves or plan.reserves != tuple(state.promises.values()):
+        nodes = tuple(runs_of(reserve.node_numbers) for reserve in plan.reserves)
+        planned = Planned(now_s, engine, sequence, plan.depth, len(events), len(refused), reserves, nodes)
         state.apply(planned)
         events.append(planned)
     return events, refused

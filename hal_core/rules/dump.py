@@ -13,7 +13,8 @@ import msgspec
 from hal_core.models.job import End, JobId, JobSpec, JobState, Owner
 from hal_core.models.node import Cluster, Node, NodeName, NodeStatus
 from hal_core.models.placement import Share
-from hal_core.models.ranges import Ranges, RangeSet
+from hal_core.models.plan import promised
+from hal_core.models.ranges import Ranges, RangeSet, runs_of
 from hal_core.rules.job_record import Activity, ElementEnd, JobRecord
 from hal_core.rules.state import State
 
@@ -91,6 +92,9 @@ class DumpedState:
     reserves: tuple[tuple[JobId, float], ...]
     disabled_observers: tuple[tuple[str, str], ...]
     ended_counts: tuple[tuple[JobState, int], ...]
+    promised_nodes: tuple[Ranges, ...] = ()
+    """Of each of `reserves`, if the last plan's event had them."""
+    has_released: bool = True
     version: int = DUMP_VERSION
 
 
@@ -126,6 +130,8 @@ def dump_state(state: State, only: Collection[JobId] | None = None) -> bytes:
         reserves=state.reserves,
         disabled_observers=tuple(state.disabled_observers.items()),
         ended_counts=tuple(sorted(state.ended_counts.items(), key=lambda item: item[0].value)),
+        promised_nodes=tuple(runs_of(promise.node_numbers) for promise in state.promises.values()),
+        has_released=state.has_released,
     )
     return msgspec.msgpack.encode(dumped)
 
@@ -190,7 +196,8 @@ def load_state(content: bytes) -> State:
     state.next_job_id = dumped.next_job_id
     state.completed_ids, state.failed_ids = RangeSet(dumped.completed_ids), RangeSet(dumped.failed_ids)
     state.client_ids = {(uid, client_id): (job_id, time_s) for uid, client_id, job_id, time_s in dumped.client_ids}
-    state.reserves = dumped.reserves
+    state.reserves, state.has_released = dumped.reserves, dumped.has_released
+    state.promises = promised(dumped.reserves, dumped.promised_nodes)
     state.disabled_observers = dict(dumped.disabled_observers)
     state.ended_counts = dict(dumped.ended_counts)
     return state

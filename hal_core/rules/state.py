@@ -37,7 +37,7 @@ from hal_core.models.job import JobId, JobState
 from hal_core.models.node import Cluster, Partition, PartitionName
 from hal_core.models.packing import Packing
 from hal_core.models.placement import AttemptKey
-from hal_core.models.plan import Reserve
+from hal_core.models.plan import Reserve, promised
 from hal_core.models.ranges import RangeSet, count_of, members
 from hal_core.rules import dependencies
 from hal_core.rules.job_record import ENDS_KEPT, Activity, ElementEnd, JobRecord
@@ -85,9 +85,9 @@ class State:
         self.reserves: tuple[tuple[JobId, float], ...] = ()
         """The latest plan's promises."""
         self.promises: dict[JobId, Reserve] = {}
-        """The same with their nodes, as the engine gave them; not in the dump: after a restart they are made anew."""
+        """The same with their nodes."""
         self.has_released = True
-        """Whether an allocation ended since the last plan."""
+        """Whether an allocation ended since the last plan that is in the journal."""
         self.disabled_observers: dict[str, str] = {}
         self.ended_counts: dict[JobState, int] = {}
         self.pending_count = 0
@@ -148,7 +148,8 @@ class State:
             case NodeJoined() | NodeSuspected() | NodeWentDown() | NodeDrained() | NodeResumed():
                 self.table.apply(event)
             case Planned():
-                self.reserves = event.reserves
+                self.reserves, self.has_released = event.reserves, False
+                self.promises = promised(event.reserves, event.promised_nodes)
             case ObserverDisabled():
                 self.disabled_observers[event.observer] = event.detail
             case OrphanFound():

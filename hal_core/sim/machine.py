@@ -12,9 +12,9 @@ from hal_core.sim.trace import TraceJob
 
 
 class Machine:
-    """A cluster, idle at first. Jobs go to its default partition, as nodes of equal width.
+    """A cluster, idle at first. Jobs go to the partition that they name, if there is one, else to the default one.
 
-    On a single node a job takes its processors and no memory: a trace's machine is a pool of processors.
+    In a pool, which is all that the header of a trace describes, a job takes its processors and nothing else.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -26,17 +26,22 @@ class Machine:
         }
         self.packing = Packing(cluster.nodes, self.partition_numbers, cluster.topology)
         self.default = next((each for each in cluster.partitions if each.is_default), cluster.partitions[0])
-        default_nodes = [cluster.nodes[number] for number in self.partition_numbers[self.default.name]]
-        self._cpus_per_node = max(node.cpu_count for node in default_nodes)
-        self._is_pool = len(cluster.nodes) == 1
-        self._shapes: dict[tuple[int, int], Shape] = {}
+        self._cpus_per_node = {
+            name: max(cluster.nodes[number].cpu_count for number in numbers)
+            for name, numbers in self.partition_numbers.items()
+            if numbers
+        }
+        self._is_pool = False
+        self._shapes: dict[tuple[str, int, int, int, int], Shape] = {}
 
     @classmethod
     def pool(cls, processors: int) -> Machine:
         """What the header of a trace describes: so many processors, each as good as any other."""
         node = Node(NodeName("pool"), processors, 0)
         partition = Partition(PartitionName("all"), (node.name,), is_default=True)
-        return cls(Cluster("trace", (node,), (partition,)))
+        machine = cls(Cluster("trace", (node,), (partition,)))
+        machine._is_pool = True
+        return machine
 
     @property
     def processors(self) -> int:
@@ -50,13 +55,19 @@ class Machine:
         return RoomColumns(self.cluster.nodes, room)
 
     def shape_of(self, job: TraceJob) -> Shape:
-        """As many nodes as the processors need, each with an equal share."""
-        memory_bytes = 0 if self._is_pool else job.memory_bytes
-        key = (job.processors, memory_bytes)
+        """As many nodes as it had, or as the processors need; each with an equal share."""
+        key = (job.partition, job.processors, job.memory_bytes, job.node_count, job.gpus)
         shape = self._shapes.get(key)
         if shape is None:
-            node_count = -(-job.processors // self._cpus_per_node)
-            cpus = -(-job.processors // node_count)
-            shape = Shape(self.default.name, node_count, cpus, memory_bytes * cpus)
-            self._shapes[key] = shape
+            shape = self._shapes[key] = self._make_shape(job)
         return shape
+
+    def _make_shape(self, job: TraceJob) -> Shape:
+        if self._is_pool:
+            return Shape(self.default.name, 1, job.processors, 0)
+        name = PartitionName(job.partition)
+        if name not in self._cpus_per_node:
+            name = self.default.name
+        node_count = max(job.node_count, -(-job.processors // self._cpus_per_node[name]))
+        cpus = -(-job.processors // node_count)
+        return Shape(name, node_count, cpus, job.memory_bytes * cpus, gpus=-(-job.gpus // node_count))

@@ -1,124 +1,103 @@
-"""The Standard Workload Format of the Parallel Workloads Archive: 18 columns, plain or gzipped, `;` before comments.
+"""The Standard Workload Format of the Parallel Workloads Archive: 18 columns, `;` before comments, plain or gzipped.
 
-What -1 (unknown) means here: requested processors: those allocated; requested time: no limit (the true run time is not
-told to the engine); memory: no request; user, group: uid and gid 0 and the name `unknown`; status: completed.
-Left out and counted: partial executions (status 2, 3, 4; the line with the total is used), jobs without run time
-or without processors. Failed and cancelled jobs (status 0, 5) ran as long as it says and end with exit code 1.
-Preceding job and think time are not used. Lines that cannot be read are counted and named, and never end the reading.
-
-Feitelson et al., Experience with using the Parallel Workloads Archive, JPDC 74(10), 2014.
+Read with the clean-up of the SC'15 study: processors as requested, or as allocated where that is unknown; jobs without
+processors, run time or submit time are left out, as are those wider than the machine; a run time beyond the limit is
+cut at the limit, where the job is killed; the status is not looked at. Where a job states no limit, its run time is
+taken for it. A job number that was there before is left out: the first line stands for the whole job.
+Feitelson et al., JPDC 74(10), 2014; Gaussier et al., SC'15.
 """
 
 from __future__ import annotations
 
-import gzip
-import io
-import zlib
-from collections.abc import Iterator
-from typing import BinaryIO, cast
-
-import attrs
+from typing import BinaryIO
 
 from hal_core.errors import Problem
-from hal_core.models.job import JobSpec, Owner
-from hal_core.models.node import PartitionName
-from hal_core.sim.workload import Workload, WorkloadJob
+from hal_core.sim.lines import numbered_lines
+from hal_core.sim.trace import AMOUNT_MAX, Findings, Trace, TraceJob, width_of
 
 COLUMN_COUNT = 18
-PROBLEMS_KEPT = 100
-GZIP_MAGIC = b"\x1f\x8b"
-PARTIAL_STATUSES = (2, 3, 4)
-FAILED_STATUSES = (0, 5)
 KIB = 1024
 
-
-@attrs.frozen
-class SwfTrace:
-    """What was read. `problems`: the first bad lines; `bad_count`: all of them; `left_out_count`: lines left out."""
-
-    workload: Workload
-    header: dict[str, str]
-    problems: tuple[Problem, ...]
-    bad_count: int
-    left_out_count: int
+Row = tuple[float, ...]
 
 
-@attrs.frozen
-class SwfMachine:
-    """How processors become nodes: a job takes as many nodes of so many CPUs as it needs."""
-
-    partition: PartitionName
-    cpus_per_node: int
-
-
-def read_swf(stream: BinaryIO, machine: SwfMachine) -> SwfTrace:
-    """Read a trace. Raises nothing for its content: see `problems`."""
+def read_swf(stream: BinaryIO, processors: int | None = None) -> Trace:
+    """Read a trace for a machine of so many processors (None: as its header says). Raises nothing for its content."""
+    findings = Findings()
     header: dict[str, str] = {}
-    problems: list[Problem] = []
-    jobs: list[WorkloadJob] = []
-    bad_count = left_out_count = 0
-    for number, line in _lines(stream):
+    rows: list[Row] = []
+    has_more = 0
+    for number, line in numbered_lines(stream):
         if isinstance(line, Problem):
-            bad_count += 1
-            problems.append(line)
-        elif line.startswith(";"):
-            name, colon, value = line[1:].partition(":")
+            findings.bad(line)
+        elif line.startswith(b";"):
+            name, colon, value = line[1:].decode("utf-8", "replace").partition(":")
             if colon:
                 header.setdefault(name.strip(), value.strip())
         elif line:
             try:
-                job = _job(line.split(), machine)
-            except (ValueError, OverflowError) as error:
-                bad_count += 1
-                if len(problems) < PROBLEMS_KEPT:
-                    problems.append(Problem(f"line {number}", str(error)))
+                row = _row(line)
+            except ValueError as error:
+                findings.bad(Problem(f"line {number}", str(error)))
                 continue
-            if job is None:
-                left_out_count += 1
-            else:
-                jobs.append(job)
-    return SwfTrace(Workload.of(jobs), header, tuple(problems), bad_count, left_out_count)
+            has_more += len(row) > COLUMN_COUNT
+            rows.append(row)
+    if has_more:
+        findings.notes.append(f"{has_more} lines have more than {COLUMN_COUNT} columns; the others are not read")
+    return _trace(rows, header, processors, findings)
 
 
-def _lines(stream: BinaryIO) -> Iterator[tuple[int, str | Problem]]:
-    """Numbered lines without blanks around them. A damaged gzip file ends where the damage is."""
-    buffered = io.BufferedReader(cast("io.RawIOBase", stream))  # any binary stream will do; only `peek` is needed
-    is_gzip = buffered.peek(2)[:2] == GZIP_MAGIC
-    source = io.BufferedReader(cast("io.RawIOBase", gzip.GzipFile(fileobj=buffered))) if is_gzip else buffered
-    number = 0
-    try:
-        for number, raw in enumerate(source, 1):
-            yield number, raw.decode("utf-8", "replace").strip()
-    except (OSError, EOFError, zlib.error) as error:
-        yield number + 1, Problem(f"line {number + 1}", f"the file is damaged from here on: {error}")
-    finally:
-        buffered.detach()  # the stream is the caller's to close
+def _row(line: bytes) -> Row:
+    """The columns of one line. Raises ValueError if it makes no sense."""
+    values = tuple(map(float, line.split()))
+    if len(values) < COLUMN_COUNT:
+        raise ValueError(f"{len(values)} columns; the format has {COLUMN_COUNT}")
+    if not sum(map(abs, values)) < AMOUNT_MAX or b"_" in line:
+        raise ValueError("a column is not a finite number, or is too large to be one")
+    return values
 
 
-def _job(fields: list[str], machine: SwfMachine) -> WorkloadJob | None:
-    """The job of one line; None if it is left out. Raises ValueError if the line makes no sense."""
-    if len(fields) != COLUMN_COUNT:
-        raise ValueError(f"{len(fields)} columns; the format has {COLUMN_COUNT}")
-    values = [float(field) for field in fields]
-    if any(value != value or abs(value) == float("inf") for value in values):
-        raise ValueError("a column is not a finite number")
-    number, submit_time_s, runtime_s = int(values[0]), values[1], values[3]
-    status, uid, gid = int(values[10]), int(values[11]), int(values[12])
-    if submit_time_s < 0:
-        raise ValueError(f"submit time {fields[1]}; it must be known")
-    processors = int(values[7]) if values[7] > 0 else int(values[4])
-    if status in PARTIAL_STATUSES or runtime_s < 0 or processors <= 0:
-        return None
-    node_count = -(-processors // machine.cpus_per_node)
-    kib_per_processor = max(0.0, values[9])
-    spec = JobSpec(
-        name=f"swf{number}",
-        partition=machine.partition,
-        command=("true",),
-        node_count=node_count,
-        task_count=processors,
-        memory_bytes_per_node=int(kib_per_processor * KIB) * -(-processors // node_count),
-        walltime_s=values[8] if values[8] > 0 else None,
-    )
-    owner = Owner(f"user{uid}" if uid >= 0 else "unknown", max(uid, 0), max(gid, 0))
-    return WorkloadJob(submit_time_s, spec, owner, runtime_s, 1 if status in FAILED_STATUSES else 0)
+def _trace(rows: list[Row], header: dict[str, str], processors: int | None, findings: Findings) -> Trace:
+    unlimited_count = sum(row[8] <= 0 < row[3] for row in rows)
+    if unlimited_count:
+        findings.notes.append(f"{unlimited_count} jobs state no time limit: their run time is taken for it")
+    jobs: list[TraceJob] = []
+    width = processors or _header_width(header)
+    for row in rows:
+        reason = _reason(row, width)
+        if not reason and row[0] > 0 and findings.is_repeated(int(row[0])):
+            reason = "a job number that was there before"
+        if reason:
+            findings.leave_out(reason)
+        else:
+            jobs.append(_job(row))
+    return findings.trace(jobs, width or width_of(jobs, findings), header, None)
+
+
+def _reason(row: Row, width: int | None) -> str:
+    """Why the job cannot be replayed; the empty string if it can."""
+    if row[4] < 1 and row[7] < 1:
+        return "no processors"
+    if width is not None and max(row[4], row[7]) > width:
+        return "wider than the machine"
+    if row[3] <= 0:
+        return "no run time"
+    return "no submit time" if row[1] < 0 else ""
+
+
+def _job(row: Row) -> TraceJob:
+    run_s, limit_s = row[3], row[8] if row[8] > 0 else row[3]
+    processors = int(row[7]) if row[7] >= 1 else int(row[4])
+    user = f"user{int(row[11])}" if row[11] >= 0 else "unknown"
+    job = TraceJob(int(row[0]), row[1], min(run_s, limit_s), limit_s, processors, user)
+    job.memory_bytes = int(max(0.0, row[9]) * KIB)
+    job.recorded_wait_s = row[2]
+    return job
+
+
+def _header_width(header: dict[str, str]) -> int | None:
+    for name in ("MaxProcs", "MaxNodes"):
+        text = header.get(name, "").partition(" ")[0]
+        if text.isascii() and text.isdecimal() and int(text) > 0:
+            return int(text)
+    return None

@@ -16,7 +16,8 @@ from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionNa
 from hal_core.rules.core import Core
 from hal_core.rules.state import State
 from hal_core.sim.machine import Machine
-from hal_core.sim.trace import TraceJob, read_swf
+from hal_core.sim.swf import read_swf
+from hal_core.sim.trace import TraceJob
 from tests.support.replays import Setting, engine_of, replay
 
 PROCESSORS = 128

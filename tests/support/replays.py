@@ -19,7 +19,8 @@ from hal_core.sim.expectations import CORRECTIONS, Expectations, Perfect, Predic
 from hal_core.sim.figures import Figures, figures_of
 from hal_core.sim.machine import Machine
 from hal_core.sim.replay import EventOrder, Foresight, Replay
-from hal_core.sim.trace import Trace, TraceJob, read_swf
+from hal_core.sim.swf import read_swf
+from hal_core.sim.trace import Trace, TraceJob
 from hal_engine_backfill.conservative import Conservative
 from hal_engine_backfill.easy import Easy
 from hal_engine_backfill.fcfs import Fcfs

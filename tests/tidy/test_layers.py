@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "node_service": ANYTHING,
     "journal_service": {"kernel", "errors"},
     "demo": {"client", "models", "errors"},
-    "simulate": {"sim", "config", "plugins", "errors"},
+    "simulate": {"sim", "config", "plugins", "kernel", "planes", "models", "errors"},
     "testing": ANYTHING,
 }
 FOR_TYPES_ONLY = {"rules": {"planes"}, "hookspecs": {"planes"}}

@@ -124,6 +124,10 @@ def test_bad_lines_are_counted_and_named(trace: Path) -> None:
     assert json.loads(done.out)["runs"][0]["skipped"] == 2
     assert "line 122" in done.err
     assert "line 123: 3 columns; the format has 18" in done.err
+    assert "skipped: 2 (lines that cannot be read)" in done.err
+    assert done.code == 1, "more than one line in a hundred is bad"
+    lenient = simulate(trace, "--json", "--lenient")
+    assert (lenient.code, json.loads(lenient.out)["runs"][0]["jobs"]) == (0, 120)
 
 
 def test_an_empty_trace_is_no_error(tmp_path: Path) -> None:
@@ -142,6 +146,9 @@ def test_an_empty_trace_is_no_error(tmp_path: Path) -> None:
         (["--shake", "-3"], 2, "give 0 or more seconds"),
         (["--event-order", "sometimes"], 2, "invalid choice"),
         (["--cluster", "/no/such.yaml"], 1, "/no/such.yaml"),
+        (["--timezone", "Mars/Olympus"], 1, "no time zone 'Mars/Olympus'"),
+        (["--verify"], 1, "is no journal of HAL"),
+        (["lublin:jbs=4"], 1, "did you mean 'jobs'?"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(trace: Path, words: list[str], code: int, text: str) -> None:
@@ -161,3 +168,50 @@ def test_the_table_is_for_people(trace: Path) -> None:
     assert done.code == 0
     assert done.out.split()[:2] == ["TRACE", "POLICY"]
     assert "some.swf" in done.out
+
+
+def test_replay_is_another_name_for_it_and_a_model_needs_no_file() -> None:
+    done = hal("/nowhere", "replay", "lublin:jobs=50,procs=16,seed=3", "--json")
+    (run,) = json.loads(done.out)["runs"]
+    assert (run["trace"], run["jobs"]) == ("lublin:jobs=50,procs=16,seed=3", 50)
+
+
+def test_an_export_of_slurm_is_known_by_its_header(tmp_path: Path) -> None:
+    export = tmp_path / "sacct.txt"
+    export.write_text(
+        "JobID|User|State|Submit|Start|End|Elapsed|Timelimit|AllocCPUS\n"
+        "7|ada|COMPLETED|2024-10-27T02:10:00|2024-10-27T02:30:00|2024-10-27T02:40:00|00:10:00|01:00:00|4\n"
+        "8_1|ada|CANCELLED by 5|2024-10-27T02:10:00|2024-10-27T02:30:00|2024-10-27T02:40:00|00:10:00|01:00:00|4\n"
+        "8_1.batch|||2024-10-27T02:10:00|2024-10-27T02:30:00|2024-10-27T02:40:00|00:10:00||4\n"
+    )
+    target = tmp_path / "jobs.csv"
+    (run,) = runs_of(export, "--timezone", "Europe/Berlin", "--jobs-csv", target)
+    assert (run["jobs"], run["skipped"]) == (2, 0)
+    assert [row.split(",")[0] for row in target.read_text().splitlines()] == ["job_id", "7", "8_1"]
+
+
+def test_a_line_without_end_takes_no_memory(trace: Path) -> None:
+    with trace.open("a") as stream:
+        for _ in range(40):
+            stream.write("9" * (1 << 20))
+        stream.write("\n")
+    done = simulate(trace, "--json")
+    assert done.code == 0, done
+    assert "line 122: longer than 1 MiB" in done.err
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"\x1f\x8b", b"\xff" * 1000, b"{}", b"JobID|State\n", b"1|2|3\n"])
+def test_files_of_any_kind_are_answered_in_lines(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "any"
+    path.write_bytes(content)
+    done = simulate(path, "--json")
+    assert json.loads(done.out)["runs"][0]["jobs"] == 0
+    assert "Traceback" not in done.err
+    assert "a bug in hal" not in done.err
+    assert done.code == (1 if content.strip() and content != b"JobID|State\n" else 0), done
+
+
+def test_a_directory_without_a_journal(tmp_path: Path) -> None:
+    done = simulate(tmp_path)
+    assert (done.code, done.out) == (1, "")
+    assert "without HAL's journal" in done.err

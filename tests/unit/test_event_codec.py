@@ -127,7 +127,7 @@ EXAMPLES: tuple[Event, ...] = (
     NodeDrained(TIME_S, NODE, "disk", "root"),
     NodeResumed(TIME_S, NODE, "root"),
     OrphanFound(TIME_S, NODE, KEY, True),
-    Planned(TIME_S, "easy", 9, 8, 7, 6, ((JOB, TIME_S + 60.0),)),
+    Planned(TIME_S, "easy", 9, 8, 7, 6, ((JOB, TIME_S + 60.0),), (((0, 2), (3, 4)),)),
     ObserverDisabled(TIME_S, "prometheus", "late"),
 )
 

@@ -1,4 +1,4 @@
-"""The Standard Workload Format: what its columns become, what -1 means, and files that are damaged in every way."""
+"""Reading traces: what is used, what is left out and why, and what is said of lines that make no sense."""
 
 from __future__ import annotations
 
@@ -8,132 +8,140 @@ import io
 import pytest
 from hypothesis import given, strategies as st
 
-from hal_core.models.job import Owner
-from hal_core.models.node import PartitionName
-from hal_core.sim.swf import SwfMachine, read_swf
+from hal_core.sim.swf import read_swf
+from hal_core.sim.trace import PROBLEMS_KEPT, Trace, TraceJob
 
-MACHINE = SwfMachine(PartitionName("all"), cpus_per_node=4)
-LINE = "1 0 5 100 6 -1 -1 6 200 1024 1 3 2 -1 1 -1 -1 -1"
-HEADER = "; Computer: Test\n;  MaxNodes: 12\n; a remark\n"
+HEADER = "; Computer: test\n; MaxProcs: 64\n"
 
 
-def read(text, machine=MACHINE):
-    return read_swf(io.BytesIO(text if isinstance(text, bytes) else text.encode()), machine)
+def line(number: int = 1, **fields: float | str) -> str:
+    """One job of the format, with these columns changed."""
+    row: dict[str, float | str] = {
+        "number": number,
+        "submit": 10 * number,
+        "wait": 5,
+        "run": 100,
+        "allocated": 4,
+        "cpu": -1,
+        "memory": -1,
+        "requested": 4,
+        "limit": 200,
+        "requested_memory": -1,
+        "status": 1,
+        "user": 7,
+        **dict.fromkeys(("group", "program", "queue", "partition", "preceding", "think"), -1),
+    }
+    return " ".join(str(value) for value in (row | fields).values()) + "\n"
 
 
-def job_of(**columns):
-    """The job of the line above with some columns (counted from 1) changed."""
-    fields = LINE.split()
-    for name, value in columns.items():
-        fields[int(name[1:]) - 1] = str(value)
-    trace = read(" ".join(fields))
-    assert trace.bad_count == 0, trace.problems
-    return trace.workload.jobs[0] if trace.workload.jobs else None
+def read(text: str, processors: int | None = None) -> Trace:
+    return read_swf(io.BytesIO(text.encode()), processors)
 
 
-def test_a_line_becomes_a_job():
-    (job,) = read(LINE).workload.jobs
-    spec = job.spec
-    assert (job.submit_time_s, job.runtime_s, job.exit_code, job.owner) == (0.0, 100.0, 0, Owner("user3", 3, 2))
-    assert (spec.node_count, spec.task_count, spec.walltime_s) == (2, 6, 200.0)
-    assert spec.memory_bytes_per_node == 3 * 1024 * 1024
-    assert spec.shape().cpus == 3
+def row(job: TraceJob) -> tuple[int, float, float, float, int, str]:
+    return job.number, job.submit_s, job.run_s, job.limit_s, job.processors, job.user
 
 
-@pytest.mark.parametrize(
-    ("columns", "field", "value"),
-    [
-        ({"c8": -1}, "task_count", 6),
-        ({"c8": -1, "c5": 3}, "task_count", 3),
-        ({"c8": 4}, "node_count", 1),
-        ({"c8": 5}, "node_count", 2),
-        ({"c9": -1}, "walltime_s", None),
-        ({"c9": 0}, "walltime_s", None),
-        ({"c10": -1}, "memory_bytes_per_node", 0),
-    ],
-)
-def test_what_is_unknown(columns, field, value):
-    assert getattr(job_of(**columns).spec, field) == value
-
-
-@pytest.mark.parametrize(("status", "exit_code"), [(1, 0), (-1, 0), (0, 1), (5, 1)])
-def test_status(status, exit_code):
-    assert job_of(c11=status).exit_code == exit_code
-
-
-def test_an_unknown_user():
-    assert job_of(c12=-1, c13=-1).owner == Owner("unknown", 0, 0)
-
-
-@pytest.mark.parametrize("columns", [{"c4": -1}, {"c8": -1, "c5": -1}, {"c8": 0, "c5": 0}, {"c11": 2}, {"c11": 4}])
-def test_what_is_left_out_is_counted(columns):
-    fields = LINE.split()
-    for name, value in columns.items():
-        fields[int(name[1:]) - 1] = str(value)
-    trace = read(f"{' '.join(fields)}\n{LINE}")
-    assert (len(trace.workload.jobs), trace.left_out_count, trace.bad_count) == (1, 1, 0)
-
-
-@pytest.mark.parametrize("compress", [False, True])
-def test_headers_comments_and_empty_lines(compress):
-    content = f"{HEADER}\n{LINE}\n\n  ; late: remark\r\n{LINE}\r\n".encode()
-    trace = read(gzip.compress(content) if compress else content)
-    assert trace.header == {"Computer": "Test", "MaxNodes": "12", "late": "remark"}
-    assert len(trace.workload.jobs) == 2
+def test_jobs_come_in_the_order_of_their_submission() -> None:
+    trace = read(HEADER + line(1, submit=30) + line(2, submit=20) + line(3, submit=20))
+    assert [job.number for job in trace.jobs] == [2, 3, 1]
+    assert row(trace.jobs[0]) == (2, 20, 100, 200, 4, "user7")
+    assert trace.processors == 64
+    assert trace.header["Computer"] == "test"
+    assert trace.skipped_count == 0
 
 
 @pytest.mark.parametrize(
-    ("line", "text"),
+    ("fields", "reason"),
     [
-        ("1 2 3", "3 columns; the format has 18"),
-        (LINE + " 7", "19 columns"),
-        (LINE.replace("100", "x"), "could not convert"),
-        (LINE.replace("100", "nan"), "not a finite number"),
-        (LINE.replace("100", "inf"), "not a finite number"),
-        (LINE.replace("1 0 5", "1 -1 5"), "submit time -1"),
-        ("\x00\xff", "1 columns"),
+        ({"allocated": -1, "requested": 0}, "no processors"),
+        ({"allocated": 65}, "wider than the machine"),
+        ({"requested": 65}, "wider than the machine"),
+        ({"run": 0}, "no run time"),
+        ({"run": -1}, "no run time"),
+        ({"submit": -1}, "no submit time"),
     ],
 )
-def test_bad_lines_are_named_and_counted(line, text):
-    trace = read(f"{HEADER}{LINE}\n{line}\n{LINE}\n")
-    assert trace.bad_count == 1
-    assert len(trace.workload.jobs) == 2
-    assert trace.problems[0].place == "line 5"
-    assert text in trace.problems[0].text
+def test_jobs_that_cannot_be_replayed_are_left_out_and_counted(fields: dict[str, float], reason: str) -> None:
+    trace = read(HEADER + line(1, **fields) + line(2))
+    assert [job.number for job in trace.jobs] == [2]
+    assert trace.left_out == {reason: 1}
+    assert trace.skipped_count == 1
 
 
-def test_only_the_first_bad_lines_are_kept():
-    trace = read("x\n" * 1000)
-    assert (trace.bad_count, len(trace.problems)) == (1000, 100)
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"requested": -1, "allocated": 3}, (1, 10, 100, 200, 3, "user7")),
+        ({"requested": 5, "allocated": -1}, (1, 10, 100, 200, 5, "user7")),
+        ({"run": 300}, (1, 10, 200, 200, 4, "user7")),
+        ({"limit": -1}, (1, 10, 100, 100, 4, "user7")),
+        ({"user": -1}, (1, 10, 100, 200, 4, "unknown")),
+        ({"status": 5}, (1, 10, 100, 200, 4, "user7")),
+    ],
+)
+def test_what_is_unknown_is_taken_from_what_is_known(fields: dict[str, float], expected: tuple[object, ...]) -> None:
+    assert row(read(HEADER + line(1, **fields)).jobs[0]) == expected
 
 
-def test_jobs_are_sorted_by_time():
-    trace = read("\n".join(LINE.replace("1 0 5", f"1 {time_s} 5") for time_s in (30, 10, 20)))
-    assert [job.submit_time_s for job in trace.workload.jobs] == [10.0, 20.0, 30.0]
+def test_jobs_without_a_limit_are_told() -> None:
+    assert read(HEADER + line(1, limit=-1) + line(2)).notes == (
+        "1 jobs state no time limit: their run time is taken for it",
+    )
 
 
-def test_a_damaged_gzip_file_is_read_up_to_the_damage():
-    content = gzip.compress("\n".join([LINE] * 5000).encode() + bytes(range(256)) * 50)
-    trace = read(content[:-20])
-    assert trace.bad_count >= 1
-    assert "damaged from here on" in trace.problems[-1].text
+@pytest.mark.parametrize(
+    ("bad", "text"),
+    [
+        ("1 2 3\n", "3 columns; the format has 18"),
+        (line(1, run="nan"), "a column is not a finite number"),
+        (line(1, run="inf"), "a column is not a finite number"),
+        (line(1, run="1_0"), "a column is not a finite number"),
+        (line(1, run="12:00"), "could not convert string to float: b'12:00'"),
+        ("\x00\xff\n", "could not convert"),
+    ],
+)
+def test_bad_lines_are_named_and_skipped(bad: str, text: str) -> None:
+    trace = read(HEADER + bad + line(2))
+    assert [job.number for job in trace.jobs] == [2]
+    assert trace.bad_count == trace.skipped_count == 1
+    assert str(trace.problems[0]).startswith("line 3")
+    assert text in str(trace.problems[0])
 
 
-def test_the_callers_stream_stays_open():
-    stream = io.BytesIO(LINE.encode())
-    read_swf(stream, MACHINE)
-    assert not stream.closed
+def test_of_many_bad_lines_the_first_are_kept_and_all_are_counted() -> None:
+    trace = read("x\n" * (PROBLEMS_KEPT + 5))
+    assert (len(trace.problems), trace.bad_count, trace.jobs) == (PROBLEMS_KEPT, PROBLEMS_KEPT + 5, ())
+
+
+def test_more_columns_than_the_format_has_do_no_harm() -> None:
+    assert len(read(HEADER + line(1).strip() + " 5\n").jobs) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "processors"),
+    [("; MaxProcs: 64 (of 70)\n", 64), ("; MaxNodes: 32\n", 32), ("; MaxProcs: many\n; MaxNodes: 8\n", 8), ("", 6)],
+)
+def test_the_width_of_the_machine(header: str, processors: int) -> None:
+    trace = read(header + line(1, allocated=6, requested=6))
+    assert trace.processors == processors
+    assert bool(trace.notes) == (header == "")
+
+
+def test_a_width_that_is_given_counts_more_than_the_header() -> None:
+    assert read(HEADER + line(1), 3).left_out == {"wider than the machine": 1}
+
+
+def test_a_damaged_gzip_file_is_read_up_to_the_damage() -> None:
+    whole = gzip.compress((HEADER + "".join(line(number) for number in range(1, 2000))).encode())
+    assert len(read_swf(io.BytesIO(whole)).jobs) == 1999
+    trace = read_swf(io.BytesIO(whole[: len(whole) // 2]))
+    assert 0 < len(trace.jobs) < 1999
+    assert "the file is damaged from here on" in str(trace.problems[-1])
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_read_without_an_exception(content):
-    read(content)
-    read(b"\x1f\x8b" + content)
-
-
-@given(
-    st.lists(st.sampled_from(["1e400", "-1", "0", "1e18", "7", "x", "1_0", "nan", "-1e9"]), min_size=18, max_size=18)
-)
-def test_any_columns_are_read_without_an_exception(fields):
-    trace = read(" ".join(fields))
-    assert len(trace.workload.jobs) + trace.bad_count + trace.left_out_count == 1
+def test_nothing_whatever_breaks_the_reading(content: bytes) -> None:
+    for text in (content, gzip.compress(content), b"\x1f\x8b" + content):
+        trace = read_swf(io.BytesIO(text))
+        assert trace.processors >= 1

@@ -1,0 +1,140 @@
+"""`hal simulate` and `hal replay`: traces through the production engines, and what each policy would have done.
+
+A composition root: it puts plugins, traces and the quick replay together. What a person or a program should see is
+returned or given to `say`; files are written only where the arguments say so.
+"""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+from random import Random
+from typing import Protocol
+
+import attrs
+
+from hal_core.plugins import Plugins
+from hal_core.sim.expectations import CORRECTIONS, Expectations, Perfect, Predicted
+from hal_core.sim.figures import Figures, figures_of
+from hal_core.sim.machine import Machine
+from hal_core.sim.replay import EventOrder, Foresight, Replay
+from hal_core.sim.trace import Trace, TraceJob
+from hal_core.simulate.files import csv_path, without_collector, write_jobs
+from hal_core.simulate.sources import Source
+
+
+class Say(Protocol):
+    """How the command speaks to a person: notes stay, progress is replaced."""
+
+    def note(self, text: str) -> None: ...
+
+    def progress(self, text: str) -> None: ...
+
+
+@attrs.frozen
+class Run:
+    """One policy over one replica of one trace. `start_s` in the order of `jobs`, NaN for those that never started."""
+
+    trace: str
+    policy: str
+    estimates: str
+    replica: int
+    skipped: int
+    figures: Figures
+    jobs_per_s: float
+    jobs: Sequence[TraceJob] = attrs.field(repr=False)
+    start_s: Sequence[float] = attrs.field(repr=False)
+    processors: int
+
+    def as_dict(self) -> dict[str, str | int | float]:
+        """As `--json` prints it."""
+        return {
+            "trace": self.trace,
+            "policy": self.policy,
+            "estimates": self.estimates,
+            "replica": self.replica,
+            "skipped": self.skipped,
+            **attrs.asdict(self.figures),
+            "jobs_per_s": self.jobs_per_s,
+        }
+
+
+@attrs.frozen
+class Outcome:
+    """All runs, in the order of traces, replicas, policies; and the traces with too many bad lines to be trusted."""
+
+    runs: tuple[Run, ...]
+    bad_traces: tuple[str, ...]
+
+
+def simulate(arguments: Namespace, say: Say) -> Outcome:
+    """Replay everything that is asked for. Raises errors.UserError and OSError."""
+    plugins = Plugins.load()
+    for policy in arguments.policy:
+        plugins.engine(policy)  # a wrong name is told before anything is read
+    _expectations(arguments.estimates, plugins)
+    sources = [Source.of(name, arguments.timezone) for name in arguments.traces]
+    runs: list[Run] = []
+    bad: list[str] = []
+    for source in sources:
+        say.progress(f"{source.name}: reading")
+        trace, machine = source.read(arguments.cluster, plugins)
+        source.tell(trace, say.note)
+        if trace.is_bad:
+            bad.append(source.name)
+        for replica in range(arguments.replicas):
+            jobs = _shaken(trace.jobs, arguments.shake, arguments.seed, replica)
+            for policy in arguments.policy:
+                task = _Task(arguments, plugins, source.name, replica, policy)
+                runs.append(task.run(trace, machine, jobs, say))
+    return Outcome(tuple(runs), tuple(bad))
+
+
+def _shaken(jobs: Sequence[TraceJob], shake_s: float, seed: int, replica: int) -> Sequence[TraceJob]:
+    """Each submission moved by up to so many seconds either way; the first replica is not moved."""
+    if not replica or not shake_s:
+        return jobs
+    random = Random(f"{seed}/{replica}")  # noqa: S311  repeatable, nothing secret
+    moved = [job.moved(max(0.0, job.submit_s + round(random.uniform(-shake_s, shake_s)))) for job in jobs]
+    return sorted(moved, key=lambda job: job.submit_s)
+
+
+def _expectations(name: str, plugins: Plugins) -> Expectations:
+    if name == "requested":
+        return Expectations()
+    if name == "perfect":
+        return Perfect()
+    return Predicted(plugins.predictor(name))
+
+
+@attrs.frozen
+class _Task:
+    """One run that is to be done."""
+
+    arguments: Namespace
+    plugins: Plugins
+    name: str
+    replica: int
+    policy: str
+
+    def run(self, trace: Trace, machine: Machine, jobs: Sequence[TraceJob], say: Say) -> Run:
+        arguments = self.arguments
+        foresight = Foresight(_expectations(arguments.estimates, self.plugins), CORRECTIONS[arguments.correction])
+        replay = Replay(self.plugins.engine(self.policy), machine, jobs, foresight)
+        started_s = time.perf_counter()
+        with without_collector():
+            for done in replay.run(EventOrder(arguments.event_order)):
+                share = done / len(jobs) if jobs else 1.0
+                say.progress(f"{self.name}: {self.policy}: {done} of {len(jobs)} jobs ({share:.0%})")
+        elapsed_s = time.perf_counter() - started_s
+        say.progress("")
+        figures = figures_of(jobs, replay.start_s, machine.processors)
+        if figures.jobs < len(jobs):
+            say.note(f"{self.name}: {self.policy}: {len(jobs) - figures.jobs} jobs fit on no nodes of the cluster")
+        if arguments.jobs_csv:
+            write_jobs(csv_path(arguments, self.name, self.policy, self.replica), jobs, replay.start_s)
+        skipped = trace.skipped_count + len(jobs) - figures.jobs
+        speed = len(jobs) / elapsed_s if elapsed_s else 0.0
+        found = (figures, speed, jobs, replay.start_s, machine.processors)
+        return Run(self.name, self.policy, arguments.estimates, self.replica, skipped, *found)

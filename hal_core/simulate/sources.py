@@ -1,0 +1,126 @@
+"""Where a trace comes from: which reader a name, or the first bytes of a file, ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import tzinfo
+from pathlib import Path
+from typing import BinaryIO
+from zoneinfo import ZoneInfo
+
+import attrs
+
+from hal_core.config.reading import read_configuration
+from hal_core.errors import InvalidInput, NotFound, Problem
+from hal_core.kernel.journal_files import GENESIS_HASH
+from hal_core.kernel.journal_format import DATABASE_NAME, decode_row
+from hal_core.kernel.journal_reader import JournalReader
+from hal_core.models.event import Event
+from hal_core.plugins import Plugins
+from hal_core.sim.journal_trace import read_journal
+from hal_core.sim.lines import numbered_lines
+from hal_core.sim.lublin import PREFIX, Lublin
+from hal_core.sim.machine import Machine
+from hal_core.sim.sacct import is_header, read_sacct
+from hal_core.sim.swf import read_swf
+from hal_core.sim.trace import Trace
+from hal_core.simulate.files import without_collector
+
+PROBLEMS_SHOWN = 10
+SQLITE_MAGIC = b"SQLite format 3\0"
+
+
+@attrs.frozen
+class Source:
+    """One TRACE of the command line."""
+
+    name: str
+    zone: tzinfo | None
+    model: Lublin | None = None
+
+    @classmethod
+    def of(cls, name: str, timezone: str | None) -> Source:
+        """Raises errors.UserError for words that cannot be; whether a file is there turns out when it is read."""
+        return cls(name, _zone(timezone), Lublin.parse(name) if name.startswith(PREFIX) else None)
+
+    def read(self, cluster: str | None, plugins: Plugins) -> tuple[Trace, Machine]:
+        """The jobs, and the machine they are replayed on. Raises errors.UserError and OSError."""
+        machine = None
+        if cluster is not None:
+            machine = Machine(read_configuration(cluster, plugins.installed()).cluster)
+        with without_collector():
+            trace = self._read(machine.processors if machine else None)
+        if machine is None and trace.cluster is not None:
+            machine = Machine(trace.cluster)
+        return trace, machine or Machine.pool(trace.processors)
+
+    def _read(self, processors: int | None) -> Trace:
+        if self.model is not None:
+            return self.model.trace()
+        directory = journal_directory(self.name)
+        if directory is not None:
+            return read_journal(journal_events(directory), processors)
+        with open(self.name, "rb") as stream:
+            is_slurm = _is_slurm(stream)
+            stream.seek(0)
+            return read_sacct(stream, processors, self.zone) if is_slurm else read_swf(stream, processors)
+
+    def tell(self, trace: Trace, note: Callable[[str], None]) -> None:
+        """What was found beside the jobs."""
+        for problem in trace.problems[:PROBLEMS_SHOWN]:
+            note(f"{self.name}: {problem}")
+        if trace.bad_count:
+            named = f"; the first {PROBLEMS_SHOWN} are named" if trace.bad_count > PROBLEMS_SHOWN else ""
+            note(f"{self.name}: skipped: {trace.bad_count} (lines that cannot be read{named})")
+        for reason, count in trace.left_out.items():
+            note(f"{self.name}: skipped: {count} ({reason})")
+        for text in trace.notes:
+            note(f"{self.name}: {text}")
+
+
+def journal_directory(name: str) -> Path | None:
+    """The directory of HAL's journal, if that is what the name means: it, or the database in it."""
+    path = Path(name)
+    if path.is_dir():
+        if not (path / DATABASE_NAME).is_file():
+            raise NotFound(f"{name} is a directory without HAL's journal ({DATABASE_NAME})")
+        return path
+    if path.name == DATABASE_NAME and path.is_file():
+        return path.parent
+    if path.is_file():
+        with open(path, "rb") as stream:
+            if stream.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC:
+                raise NotFound(f"{name} is a database; HAL's journal is called {DATABASE_NAME}")
+    return None
+
+
+def journal_events(directory: Path) -> Iterator[Event]:
+    """All events, each checked against its neighbour. Raises errors.JournalDamaged and errors.Unavailable."""
+    reader = JournalReader(directory)
+    try:
+        last_sequence, _ = reader.last()
+        for row in reader.all_rows(0, GENESIS_HASH, last_sequence):
+            yield decode_row(row)
+    finally:
+        reader.close()
+
+
+def _is_slurm(stream: BinaryIO) -> bool:
+    """Whether the first line with anything on it names columns, as `sacct -P` does."""
+    for _, line in numbered_lines(stream):
+        if isinstance(line, Problem):
+            return False
+        if line:
+            text = line.decode("utf-8", "replace")
+            return is_header(text) or (not text.startswith(";") and "|" in text)
+    return False
+
+
+def _zone(name: str | None) -> tzinfo | None:
+    if name is None:
+        return None
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
+        text = f"no time zone {name!r} is known here; write one such as Europe/Berlin or UTC"
+        raise InvalidInput([Problem("--timezone", text)]) from None
