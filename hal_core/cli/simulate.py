@@ -65,7 +65,7 @@ def configure(parser: Parser) -> None:
         metavar="NAME",
         help="of local times in Slurm's exports, such as UTC (default: this machine's)",
     )
-    parser.add_argument("--lenient", action="store_true", help="exit with 0 also if more than 1 %% of the lines are bad")
+    parser.add_argument("--lenient", action="store_true", help="exit with 0 even if over 1 %% of the lines are bad")
     parser.add_argument(
         "--verify", action="store_true", help="for HAL's journal: does the engine decide again what it decided then?"
     )
