@@ -45,6 +45,8 @@ if TYPE_CHECKING:
         PartStarted as PartStarted,
         Planned as Planned,
         PriorityChanged as PriorityChanged,
+        ReservationAdded as ReservationAdded,
+        ReservationRemoved as ReservationRemoved,
     )
     from hal_core.models.job import (
         ArraySpec as ArraySpec,
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
         NodeStatus as NodeStatus,
         Partition as Partition,
         PartitionName as PartitionName,
+        Reservation as Reservation,
     )
     from hal_core.models.packing import Ask as Ask, Packing as Packing
     from hal_core.models.placement import AttemptKey as AttemptKey, Share as Share
@@ -96,6 +99,7 @@ if TYPE_CHECKING:
         members as members,
         parse_ranges as parse_ranges,
     )
+    from hal_core.models.reservation import Holds as Holds
     from hal_core.models.room import Room as Room
     from hal_core.options import structure_options as structure_options
     from hal_core.planes import (
@@ -111,6 +115,7 @@ if TYPE_CHECKING:
         Replica as Replica,
         Report as Report,
     )
+    from hal_core.rules.permit import Permit as Permit, Permits as Permits
     from hal_core.rules.profile import Hold as Hold, Profile as Profile, profile_of as profile_of
     from hal_core.rules.timeline import (
         Promise as Promise,
@@ -133,21 +138,23 @@ _NAMES_BY_MODULE = {
     "models.event": (
         "ClusterDefined Event InputsStaged JobCancelRequested JobEnded JobHeld JobPlaced JobReleased JobRequeued "
         "JobSubmitted NodeDrained NodeJoined NodeResumed NodeSuspected NodeWentDown ObserverDisabled OrphanFound "
-        "PartEnded PartStarted Planned PriorityChanged"
+        "PartEnded PartStarted Planned PriorityChanged ReservationAdded ReservationRemoved"
     ),
     "models.job": "ArraySpec Dependency DependencyKind End EndKind JobId JobSpec JobState Owner Shape Spread",
     "models.message": "Message NodeLost NodeReported NodeSilent PartStatus PartsChanged",
-    "models.node": "Cluster Node NodeName NodeStatus Partition PartitionName",
+    "models.node": "Cluster Node NodeName NodeStatus Partition PartitionName Reservation",
     "models.placement": "AttemptKey Share",
     "models.plan": "NodeColumns PendingJob Plan Prediction Reserve RunningJob Snapshot Start",
     "models.plugin": "PluginInfo SDK_VERSION",
     "models.ranges": "RangeSet Ranges count_of format_ranges members parse_ranges",
     "models.packing": "Ask Packing",
+    "models.reservation": "Holds",
     "models.room": "Room",
     "options": "structure_options",
     "planes": (
         "CloudProvider Engine Executor Instance LocalityProvider Observer Offer Options Predictor Replica Report"
     ),
+    "rules.permit": "Permit Permits",
     "rules.profile": "Hold Profile profile_of",
     "rules.timeline": "Promise earliest_start",
     "wire.agents": "AgentLink Introduction",

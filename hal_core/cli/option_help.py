@@ -40,6 +40,7 @@ OPTION_HELP = (
     ("-p, --partition NAME", "where to run (default: the default partition)"),
     ("    --priority NUMBER", "larger is earlier; above 0 for operators only"),
     ("    --requeue", "queue the job again if it loses a node; it must bear a restart"),
+    ("    --reservation NAME", "run inside of this reservation; see `hal reserve ls`"),
     ("    --spread job|node|task", "run once, once on each node, or once for each task"),
     ("-t, --time LIMIT", "time limit: 30 (minutes), 1:30:00, 2-12:00:00, 90m, 2h"),
     ("    --topology LEVEL[:NAME][=required]", "nodes within one domain of this level: rack, region:eu; waits for it only while that is worth it"),  # noqa: E501

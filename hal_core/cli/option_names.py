@@ -36,6 +36,7 @@ VALUE_NAMES = frozenset(
         "output",
         "partition",
         "priority",
+        "reservation",
         "spread",
         "time",
         "topology",

@@ -12,7 +12,7 @@ from hal_core.config.kinds import Notes
 from hal_core.config.schema import GPUS_MAX, PLANES, ConfigurationFile, PartitionSection
 from hal_core.config.topology import build_topology, check_locations, spread_locations
 from hal_core.errors import did_you_mean
-from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
+from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName, Reservation
 from hal_core.parsing.durations import format_time_limit
 from hal_core.parsing.hosts import HOSTS_MAX, format_hosts
 from hal_core.parsing.text import shown
@@ -39,7 +39,10 @@ def build_cluster(file: ConfigurationFile, notes: Notes) -> Cluster:
     topology = build_topology(file.topology, partial(note, notes))
     if topology is not None:
         check_locations(nodes.values(), topology, partial(note, notes))
-    return Cluster(file.cluster, tuple(nodes.values()), tuple(partitions), file.node_timeout, topology)
+    reservations = tuple(_build_reservation(file, index, nodes, notes) for index in range(len(file.reservations)))
+    return Cluster(
+        file.cluster, tuple(nodes.values()), tuple(partitions), file.node_timeout, topology, reservations=reservations
+    )
 
 
 def check_plugins(sections: Mapping[str, Any], installed: Mapping[str, Collection[str]] | None, notes: Notes) -> None:
@@ -117,6 +120,33 @@ def _build_partition(section: PartitionSection, path: str, nodes: Mapping[str, N
         walltime_s_default=default,
         memory_bytes_per_cpu_default=section.memory_per_cpu,
         priority=section.priority,
+    )
+
+
+def _build_reservation(file: ConfigurationFile, index: int, nodes: Mapping[str, Node], notes: Notes) -> Reservation:
+    section, path = file.reservations[index], f"reservations[{index}]"
+    names = [name for part in section.nodes for name in part]
+    unknown = [name for name in names if name not in nodes]
+    if unknown:
+        note(notes, f"{path}.nodes", f"no such node: {shown(format_hosts(unknown))}{did_you_mean(unknown[0], nodes)}")
+    if section.name in [each.name for each in file.reservations[:index]]:
+        note(notes, f"{path}.name", f"reservation {section.name!r} is named twice")
+    if not section.duration:
+        note(notes, f"{path}.duration", "a reservation of no time keeps nothing; give for example 2h")
+    if section.every and section.every < section.duration:
+        note(notes, f"{path}.every", "the next one would begin before the last has ended")
+    if section.maintenance == bool(section.users or section.accounts):
+        note(notes, path, "give users, accounts, or `maintenance: true`; maintenance is for nobody")
+    return Reservation(
+        name=section.name,
+        nodes=tuple(NodeName(name) for name in dict.fromkeys(names)),
+        start_time_s=section.start,
+        duration_s=section.duration,
+        every_s=section.every,
+        until_s=section.until,
+        users=section.users,
+        accounts=section.accounts,
+        comment=section.comment,
     )
 
 

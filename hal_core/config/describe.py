@@ -65,12 +65,14 @@ def _yaml_lines(field: Any, indent: str) -> Iterator[str]:
         value = field.metadata["example"] if field.default is REQUIRED else _inline(kind, field.default)
         yield f"{indent}{field.name}: {value}"
         return
-    yield f"{indent}{field.name}:"
     is_list = isinstance(kind, ListOf)
+    is_example = is_list and field.default is not REQUIRED
+    yield f"{indent}{field.name}:{' [] # for example' if is_example else ''}"
     for index, each in enumerate(attrs.fields(below)):
         for line in _yaml_lines(each, f"{indent}{'    ' if is_list else '  '}"):
             is_first = is_list and index == 0 and not line.lstrip().startswith("#")
-            yield f"{indent}  - {line.lstrip()}" if is_first else line
+            text = f"{indent}  - {line.lstrip()}" if is_first else line
+            yield f"# {text}" if is_example else text
 
 
 def _section_below(kind: Kind) -> type[Any] | None:

@@ -21,6 +21,7 @@ from hal_core.models.role import Role
 from hal_core.parsing.addresses import parse_address, parse_network_host
 from hal_core.parsing.durations import format_interval, format_time_limit, parse_interval, parse_time_limit
 from hal_core.parsing.hosts import format_hosts, parse_hosts
+from hal_core.parsing.instants import format_instant, parse_date
 from hal_core.parsing.memory import format_memory, parse_memory
 from hal_core.parsing.names import parse_absolute_path, parse_identifier, parse_line
 from hal_core.parsing.resources import Gpus
@@ -72,6 +73,12 @@ HOSTS = Text("host range", parse_hosts, format_hosts)
 NODE_MEMORY = Text("memory", _parse_some_memory, format_memory, _TEXT_OR_NUMBER)
 MEMORY = Text("memory", parse_memory, format_memory, _TEXT_OR_NUMBER)
 WALLTIME = Text("time limit", parse_time_limit, format_time_limit, _TEXT_OR_NUMBER)
+INSTANT = Text("date and time", parse_date, format_instant)
+INSTANT_OR_NEVER = Text(
+    "date and time",
+    lambda text: None if text == "never" else parse_date(text),
+    lambda instant_s: "never" if instant_s is None else format_instant(instant_s),
+)
 INTERVAL = Text("duration", parse_interval, format_interval)
 PATH = Text("absolute path", parse_absolute_path)
 MODE = Text("file mode", _parse_mode, lambda mode: f'"{mode:04o}"', _TEXT_OR_NUMBER)
@@ -138,6 +145,22 @@ class PartitionSection:
 
 
 @attrs.frozen
+class ReservationSection:
+    """Nodes that are kept for some users and accounts, or for nobody (maintenance)."""
+
+    name: str = setting(NAME, "name of the reservation", example="course")
+    nodes: tuple[tuple[str, ...], ...] = setting(ListOf(HOSTS), "its nodes, with ranges", example="n[001-004]")
+    start: float = setting(INSTANT, "when it begins first; UTC unless it says otherwise", example="2030-01-31T16:30Z")
+    duration: float = setting(INTERVAL, "how long it lasts", example="2h")
+    every: float = setting(INTERVAL, "again and again, from start to start: 1d, 1w; if left out, once", 0.0)
+    until: float | None = setting(INSTANT_OR_NEVER, "it does not begin again from then on", None)
+    users: tuple[str, ...] = setting(ListOf(NAME), "whose jobs may run there, if they name it", ())
+    accounts: tuple[str, ...] = setting(ListOf(NAME), "jobs of these accounts may, likewise", ())
+    maintenance: bool = setting(FLAG, "nobody's jobs may run there then", False)
+    comment: str = setting(Text("text", parse_line, takes_empty=True), "what it is for", "")
+
+
+@attrs.frozen
 class EngineSection:
     """Which scheduling engine decides."""
 
@@ -194,6 +217,9 @@ class ConfigurationFile:
     partitions: tuple[PartitionSection, ...] = setting(ListOf(SectionOf(PartitionSection)), "named sets of nodes")
     topology: TopologySection = setting(
         SectionOf(TopologySection), "how near nodes are to each other", TopologySection()
+    )
+    reservations: tuple[ReservationSection, ...] = setting(
+        ListOf(SectionOf(ReservationSection)), "nodes kept for some, at times", ()
     )
     node_timeout: float = setting(INTERVAL, "a node without contact for so long is given up, with its jobs", 300.0)
     engine: EngineSection = setting(SectionOf(EngineSection), "the scheduling engine", EngineSection())

@@ -13,7 +13,7 @@ import attrs
 import msgspec
 
 from hal_core.models.job import End, JobId, JobSpec, Owner
-from hal_core.models.node import Cluster, Node, NodeName
+from hal_core.models.node import Cluster, Node, NodeName, Reservation
 from hal_core.models.placement import AttemptKey, Share
 from hal_core.models.ranges import Ranges
 
@@ -205,6 +205,21 @@ class ObserverDisabled:
     detail: str
 
 
+@attrs.frozen
+class ReservationAdded:
+    """An operator keeps nodes for some users and accounts, or for maintenance."""
+
+    time_s: float
+    reservation: Reservation
+
+
+@attrs.frozen
+class ReservationRemoved:
+    time_s: float
+    name: str
+    by: str
+
+
 Event = (
     ClusterDefined
     | JobSubmitted
@@ -226,6 +241,8 @@ Event = (
     | OrphanFound
     | Planned
     | ObserverDisabled
+    | ReservationAdded
+    | ReservationRemoved
 )
 
 EVENT_CLASSES: Final[dict[str, type[Any]]] = {cls.__name__: cls for cls in Event.__args__}

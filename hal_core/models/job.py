@@ -204,6 +204,9 @@ class JobSpec:
     gpu_milli: int = 0
     """A share of one device on each node, in thousandths, beside no whole ones; other jobs may have the rest of it."""
 
+    reservation: str = ""
+    """The reservation that it runs in; empty: outside of all of them."""
+
     def shape(self) -> Shape:
         """What the engine must find room for, for one element."""
         tasks_per_node = -(-self.task_count // self.node_count)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import attrs
 
 from hal_core.models.job import End, JobId, JobSpec, Owner
-from hal_core.models.node import Cluster, Node, NodeName
+from hal_core.models.node import Cluster, Node, NodeName, PartitionName, Reservation
 from hal_core.models.placement import AttemptKey
 from hal_core.models.ranges import Ranges
 
@@ -129,6 +129,23 @@ class ResumeNode:
 
 
 @attrs.frozen
+class AddReservation:
+    """Keep nodes. With `node_count`, so many of the partition (None: the default one) are chosen for it."""
+
+    reservation: Reservation
+    node_count: int = 0
+    partition: PartitionName | None = None
+    does_ignore_jobs: bool = False
+    """What runs there may run on into it."""
+
+
+@attrs.frozen
+class RemoveReservation:
+    name: str
+    by: str
+
+
+@attrs.frozen
 class PartsChanged:
     """A batch of reports from one node: parts that started, or ended."""
 
@@ -172,6 +189,8 @@ Message = (
     | NodeLost
     | DrainNode
     | ResumeNode
+    | AddReservation
+    | RemoveReservation
     | PartsChanged
     | StagingDone
     | StagingFailed

@@ -1,10 +1,11 @@
-"""Nodes and partitions: what the cluster consists of, as declared in the YAML or offered by an executor.
+"""Nodes, partitions and reservations: what the cluster consists of, as declared in the YAML or by operators.
 
 What is free at this moment is state (rules/state.py), not here.
 """
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from typing import NewType
 
@@ -48,6 +49,46 @@ class Partition:
 
 
 @attrs.frozen
+class Reservation:
+    """Whole nodes, kept for some users and accounts or for nobody (maintenance), once or again and again."""
+
+    name: str
+    nodes: tuple[NodeName, ...]
+    start_time_s: float
+    """Seconds since the epoch."""
+    duration_s: float
+    every_s: float = 0.0
+    """From start to start, at least `duration_s`; 0: once. Each of these intervals is a window."""
+    until_s: float | None = None
+    """No window begins at that time or later."""
+    users: tuple[str, ...] = ()
+    accounts: tuple[str, ...] = ()
+    comment: str = ""
+    by: str = ""
+    """Who made it; empty if it stands in the configuration."""
+
+    @property
+    def is_maintenance(self) -> bool:
+        """Nobody's: no job may run there then."""
+        return not self.users and not self.accounts
+
+    def admits(self, user: str, account: str) -> bool:
+        return user in self.users or (account != "" and account in self.accounts)
+
+    def window_at(self, time_s: float) -> tuple[float, float] | None:
+        """(start, end) of the window that holds at that time, or else of the next one; None: there is none any more."""
+        start_s = self.start_time_s
+        if self.every_s and time_s >= start_s + self.duration_s:
+            start_s += (math.floor((time_s - self.duration_s - start_s) / self.every_s) + 1) * self.every_s
+        is_last_over = self.until_s is not None and start_s > self.start_time_s and start_s >= self.until_s
+        is_over = start_s + self.duration_s <= time_s or is_last_over
+        return None if is_over else (start_s, start_s + self.duration_s)
+
+    def is_over(self, time_s: float) -> bool:
+        return self.window_at(time_s) is None
+
+
+@attrs.frozen
 class Cluster:
     """All that HAL manages, as far as decisions need to know it."""
 
@@ -58,6 +99,7 @@ class Cluster:
     """Without contact for so long, a node is given up: it is down, and what ran there has ended (node_lost)."""
     topology: Topology | None = None
     """What the locations of the nodes mean; without it they mean nothing."""
+    reservations: tuple[Reservation, ...] = ()
 
 
 class NodeStatus(Enum):

@@ -7,6 +7,7 @@ above each field keeps them apart, so that one subtraction compares them all. Pu
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING
 
 import attrs
@@ -74,6 +75,15 @@ class Ask:
             return nodes.bit_count() >= self.node_count
         depth, around = self.wish.depth, self.domains.around
         return any((nodes & around(number, depth).nodes).bit_count() >= self.node_count for number in numbers)
+
+    def within(self, nodes: int) -> Ask:
+        """The same of these nodes only."""
+        twin = copy(self)
+        twin.nodes &= nodes
+        if not nodes & 1:
+            twin.pool_need = NEVER
+        twin.strict = None if self.strict is None else self.strict.within(nodes)
+        return twin
 
 
 class Packing:

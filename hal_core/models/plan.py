@@ -15,6 +15,7 @@ import attrs
 from hal_core.models.job import JobId, Shape
 from hal_core.models.node import Node, NodeName, Partition, PartitionName
 from hal_core.models.ranges import Ranges, members
+from hal_core.models.reservation import Holds
 from hal_core.models.room import Room
 
 
@@ -31,6 +32,8 @@ class PendingJob:
     submit_time_s: float
     expected_s: float = attrs.field(default=attrs.Factory(lambda self: self.walltime_s, takes_self=True))
     """How long it is expected to run, for planning only: jobs are killed at their limit. The limit if nobody knows."""
+    reservation: str = ""
+    """The reservation that it wants to run in; empty: outside of all of them."""
 
 
 @attrs.frozen
@@ -106,6 +109,11 @@ class Snapshot(Protocol):
 
     def room(self) -> Room:
         """What is free now, to try placements on: a copy."""
+        ...
+
+    @property
+    def holds(self) -> Holds:
+        """What reservations keep from whom. Commit refuses a start against them."""
         ...
 
     @property

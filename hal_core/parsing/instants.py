@@ -32,6 +32,16 @@ def parse_instant(text: str, now_s: float, zone: tzinfo = UTC) -> float:
     return max(instant_s, 0.0)
 
 
+def parse_date(text: str) -> float:
+    """Seconds since the epoch of a date that means the same whenever it is read; without an offset it is in UTC."""
+    if not _DATE.fullmatch(text):
+        raise wrong(f"{shown(text)} is not a date; write 2030-01-31T16:30Z or 2030-01-31T16:30+01:00")
+    try:
+        return max(_instant(text, datetime.fromtimestamp(0, UTC)).timestamp(), 0.0)
+    except (ValueError, OverflowError):
+        raise wrong(f"{shown(text)}: there is no such day or time") from None
+
+
 def format_instant(instant_s: float) -> str:
     """ISO in UTC, to the second; `parse_instant` reads it back."""
     return datetime.fromtimestamp(int(instant_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -65,6 +65,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("inputs", "", "value", "DATASET,...", "inputs", "datasets (names, paths, URLs) to bring to the nodes first",
            ("input-data",)),
     Option("account", "A", "value", "NAME", "account", "what the job is accounted to"),
+    Option("reservation", "", "value", "NAME", "reservation", "run inside of this reservation; see `hal reserve ls`"),
     Option("comment", "", "value", "TEXT", "comment", "a note, shown by `hal show`"),
     Option("wrap", "", "value", "COMMAND", "script", "a shell command line instead of a script"),
 )  # fmt: skip

@@ -296,6 +296,7 @@ class _Reading:
             kill_grace_s=KILL_GRACE_S_DEFAULT if wishes.kill_grace is None else wishes.kill_grace,
             inputs=wishes.inputs,
             account=wishes.account or "",
+            reservation=wishes.reservation or "",
             comment=wishes.comment or "",
             can_requeue=wishes.requeue,
             communication=(COMMUNICATION_DEFAULT if near.level else 0.0) if wishes.comm is None else wishes.comm,

@@ -71,6 +71,7 @@ class Wishes:
     kill_grace: float | None = None
     inputs: tuple[str, ...] = ()
     account: str | None = None
+    reservation: str | None = None
     comment: str | None = None
     wrap: str | None = None
 
@@ -170,6 +171,7 @@ PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "kill-grace": parse_kill_grace,
     "inputs": _inputs,
     "account": parse_identifier,
+    "reservation": parse_identifier,
     "comment": lambda text: parse_line(text, COMMENT_CHARACTERS_MAX),
     "wrap": _wrap,
 }

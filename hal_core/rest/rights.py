@@ -26,6 +26,7 @@ class Verb(Enum):
     RAISE_PRIORITY = "raise a priority above 0"
     SEE_NODES = "see the nodes"
     CONTROL_NODE = "drain or resume nodes"
+    RESERVE = "make or remove reservations"
     SEE_HAL = "see how HAL is set up"
     MAKE_TOKEN = "make tokens for others"  # noqa: S105  no password
 
@@ -53,6 +54,7 @@ RIGHTS: dict[tuple[Role, Verb], Whose] = {
     (Role.OPERATOR, Verb.RAISE_PRIORITY): Whose.ANY,
     (Role.OPERATOR, Verb.SEE_NODES): Whose.ANY,
     (Role.OPERATOR, Verb.CONTROL_NODE): Whose.ANY,
+    (Role.OPERATOR, Verb.RESERVE): Whose.ANY,
     (Role.OPERATOR, Verb.SEE_HAL): Whose.ANY,
     (Role.OPERATOR, Verb.MAKE_TOKEN): Whose.OWN,
     (Role.ADMINISTRATOR, Verb.SUBMIT): Whose.OWN,
@@ -64,6 +66,7 @@ RIGHTS: dict[tuple[Role, Verb], Whose] = {
     (Role.ADMINISTRATOR, Verb.RAISE_PRIORITY): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.SEE_NODES): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.CONTROL_NODE): Whose.ANY,
+    (Role.ADMINISTRATOR, Verb.RESERVE): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.SEE_HAL): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.MAKE_TOKEN): Whose.OWN,
 }

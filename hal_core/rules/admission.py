@@ -28,6 +28,7 @@ def submit(state: State, message: Submit, now_s: float) -> tuple[list[Event], tu
             ids.append(known)
             continue
         problems += _problems(state, submission.spec)
+        problems += state.reservations.problems(submission.spec, submission.owner, now_s)
         job_id = JobId(next_id)
         next_id += 1
         ids.append(job_id)

@@ -1,12 +1,13 @@
 """Turn a plan into events. Nothing an engine proposes is believed: a start that does not fit is refused, with a reason.
 
 Guarantee: no device, byte of memory or generic resource is given twice; a gang has all its nodes or none; only jobs
-that may start are started, and no array runs more elements than its throttle. Ranks follow the topology, whatever order
-the engine gave the nodes in.
+that may start are started, no array runs more elements than its throttle, and none runs into a reservation. Ranks
+follow the topology, whatever order the engine gave the nodes in.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from hal_core.models.job import JobSpec
 from hal_core.models.masks import mask_of
 from hal_core.models.plan import Plan, Start
 from hal_core.models.ranges import Ranges, members, runs_of
+from hal_core.models.reservation import ALL_NODES
 
 if TYPE_CHECKING:
     from hal_core.rules.job_record import JobRecord
@@ -70,7 +72,10 @@ def refusal(state: State, start: Start, now_s: float) -> str:
     if start.element_count > 1 and len(numbers) > 1:
         return "elements of a gang start one by one"
     allowed = state.partition_numbers.get(shape.partition, [])
+    permitted = _permitted(state, record, now_s)
     for number in numbers:
+        if not permitted >> number & 1:
+            return f"{state.table.nodes[number].name} is reserved before its limit, or is not in its reservation"
         at = bisect_left(allowed, number)
         if at == len(allowed) or allowed[at] != number:
             return f"node number {number} is not in partition {shape.partition}"
@@ -79,6 +84,17 @@ def refusal(state: State, start: Start, now_s: float) -> str:
     if not state.packing.ask(shape).is_allowed(mask_of(numbers)):
         return f"it must be in one {shape.level} {shape.domain}".rstrip()
     return ""
+
+
+def _permitted(state: State, record: JobRecord, now_s: float) -> int:
+    """The nodes that reservations leave to the job, as bits."""
+    holds, spec = state.reservations.holds, record.spec
+    if not holds and not spec.reservation:
+        return ALL_NODES
+    reservation = state.reservations.by_name.get(spec.reservation)
+    if spec.reservation and (reservation is None or not reservation.admits(record.owner.user, spec.account)):
+        return 0
+    return holds.nodes(spec.reservation, math.inf if spec.walltime_s is None else spec.walltime_s, now_s)
 
 
 def _placements(state: State, start: Start, now_s: float) -> Iterator[JobPlaced]:

@@ -104,6 +104,9 @@ class Core:
         begin_s = None if self.needs_plan else state.next_begin_time_s(self._planned_time_s)
         if begin_s is not None:
             times.append(begin_s)
+        edge_s = state.reservations.holds.next_edge_s(self._planned_time_s)
+        if edge_s < math.inf and not self.needs_plan:
+            times.append(edge_s)
         if self._plan_wake_s < math.inf and not self.needs_plan:
             times.append(self._plan_wake_s)
         return min(times, default=None)

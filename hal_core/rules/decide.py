@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from hal_core.models.event import Event, InputsStaged, ObserverDisabled
 from hal_core.models.message import (
+    AddReservation,
     Answer,
     Cancel,
     DefineCluster,
@@ -22,6 +23,7 @@ from hal_core.models.message import (
     ObserverFailed,
     PartsChanged,
     Release,
+    RemoveReservation,
     Requeue,
     ResumeNode,
     SetPriority,
@@ -30,7 +32,7 @@ from hal_core.models.message import (
     Submit,
     Tick,
 )
-from hal_core.rules import admission, control, reports
+from hal_core.rules import admission, control, reports, reservations
 
 if TYPE_CHECKING:
     from hal_core.rules.state import State
@@ -51,6 +53,10 @@ def decide(state: State, message: Message, now_s: float) -> tuple[list[Event], A
             return control.set_priority(state, message, now_s), None
         case DrainNode() | ResumeNode():
             return control.drain_or_resume(state, message, now_s), None
+        case AddReservation():
+            return reservations.add(state, message, now_s), None
+        case RemoveReservation():
+            return reservations.remove(state, message, now_s), None
         case DefineCluster():
             return admission.define_cluster(state, message, now_s), None
         case NodeReported():

@@ -11,7 +11,7 @@ import attrs
 import msgspec
 
 from hal_core.models.job import End, JobId, JobSpec, JobState, Owner
-from hal_core.models.node import Cluster, Node, NodeName, NodeStatus
+from hal_core.models.node import Cluster, Node, NodeName, NodeStatus, Reservation
 from hal_core.models.placement import Share
 from hal_core.models.plan import promised
 from hal_core.models.ranges import Ranges, RangeSet, runs_of
@@ -96,6 +96,8 @@ class DumpedState:
     """Of each of `reserves`, if the last plan's event had them."""
     has_released: bool = True
     version: int = DUMP_VERSION
+    reservations: tuple[Reservation, ...] = ()
+    """Those that operators made."""
 
 
 def dump_state(state: State, only: Collection[JobId] | None = None) -> bytes:
@@ -132,6 +134,7 @@ def dump_state(state: State, only: Collection[JobId] | None = None) -> bytes:
         ended_counts=tuple(sorted(state.ended_counts.items(), key=lambda item: item[0].value)),
         promised_nodes=tuple(runs_of(promise.node_numbers) for promise in state.promises.values()),
         has_released=state.has_released,
+        reservations=state.reservations.made,
     )
     return msgspec.msgpack.encode(dumped)
 
@@ -198,6 +201,7 @@ def load_state(content: bytes) -> State:
     state.client_ids = {(uid, client_id): (job_id, time_s) for uid, client_id, job_id, time_s in dumped.client_ids}
     state.reserves, state.has_released = dumped.reserves, dumped.has_released
     state.promises = promised(dumped.reserves, dumped.promised_nodes)
+    state.reservations.restore(dumped.reservations)
     state.disabled_observers = dict(dumped.disabled_observers)
     state.ended_counts = dict(dumped.ended_counts)
     return state

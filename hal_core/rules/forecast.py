@@ -8,6 +8,7 @@ made while the state stands still (`excerpt`); the rest can run anywhere, for as
 from __future__ import annotations
 
 import heapq
+import math
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -103,9 +104,10 @@ def _run(state: State, job_id: JobId, engine: Engine, now_s: float) -> Forecast:
                 seen.add(activity.key)
                 start_s = activity.place_time_s if activity.start_time_s is None else activity.start_time_s
                 heapq.heappush(ends, (max(start_s + walltime_s, now_s), other, index))
-        if not ends:
+        edge_s = state.reservations.holds.next_edge_s(now_s)
+        if not ends and edge_s == math.inf:
             return Forecast(None, why_not=_never(state))
-        now_s = ends[0][0]
+        now_s = min(edge_s, ends[0][0]) if ends else edge_s
         while ends and ends[0][0] <= now_s:
             _end(state, *heapq.heappop(ends))
     return Forecast(None, why_not=f"it is more than {PASSES_MAX} ends of other jobs away")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+from hal_core.models.event import JobEnded
 from hal_core.models.job import FINAL, DependencyKind, End, JobId, JobSpec, JobState, Owner, Shape
 from hal_core.models.node import NodeName
 from hal_core.models.placement import AttemptKey, Share
@@ -203,7 +204,13 @@ class JobRecord:
             spec = self.spec
             walltime_s = math.inf if spec.walltime_s is None else spec.walltime_s
             row = self.row = PendingJob(
-                self.job_id, self.startable_count, self.shape, walltime_s, self.priority, self.submit_time_s
+                self.job_id,
+                self.startable_count,
+                self.shape,
+                walltime_s,
+                self.priority,
+                self.submit_time_s,
+                reservation=spec.reservation,
             )
         return row
 
@@ -229,6 +236,14 @@ class JobRecord:
         if plain:
             groups[1] = plain
         return [(attempt, group.ranges()) for attempt, group in sorted(groups.items())]
+
+    def keep_end(self, index: int, event: JobEnded, activity: Activity | None) -> None:
+        """Keep how an element ended, if that is worth the memory: single jobs, and an array's first bad ends."""
+        is_worth = not self.is_array or (event.end.state is not JobState.COMPLETED and len(self.ends) < ENDS_KEPT)
+        if is_worth:
+            names = tuple(share.node for share in activity.shares) if activity else ()
+            times_s = (event.start_time_s, event.end_time_s)
+            self.ends[index] = ElementEnd(event.attempt, event.end, times_s, names)
 
     def mark_ended(self, state: JobState, elements: Ranges) -> None:
         assert state in FINAL

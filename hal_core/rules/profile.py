@@ -13,7 +13,10 @@ from typing import NamedTuple, Protocol
 
 from hal_core.models.packing import Ask
 from hal_core.models.plan import RunningJob
+from hal_core.models.reservation import NO_HOLDS, Holds
 from hal_core.models.room import Pool, Room
+from hal_core.rules.permit import Permit
+from hal_core.rules.timeline import EDGES_MAX
 
 OVERDUE_S = 1.0
 """What has outlived everything that was expected of it is expected to end so soon."""
@@ -24,13 +27,15 @@ class Profile(Protocol):
 
     step_count: int
 
-    def earliest(self, ask: Ask, duration_s: float) -> tuple[float, tuple[int, ...]] | None:
+    def earliest(
+        self, ask: Ask, duration_s: float, permit: Permit | None = None
+    ) -> tuple[float, tuple[int, ...]] | None:
         """When, and on which nodes, the ask fits for so long without a break. None: never."""
         ...
 
     def take(self, start_s: float, duration_s: float, ask: Ask, numbers: tuple[int, ...]) -> None: ...
 
-    def improve(self, hold: Hold) -> tuple[float, tuple[int, ...]] | None:
+    def improve(self, hold: Hold, permit: Permit | None = None) -> tuple[float, tuple[int, ...]] | None:
         """Exchange what is held for the earliest that fits. None, and nothing is changed, if that is not earlier."""
         ...
 
@@ -48,11 +53,19 @@ class Hold(NamedTuple):
     node_numbers: tuple[int, ...]
 
 
-def profile_of(room: Room, running: Iterable[RunningJob], now_s: float) -> Profile:
-    """`room` is what is free now; `running` is in the order of expected ends."""
-    if isinstance(room, Pool):
+def profile_of(room: Room, running: Iterable[RunningJob], now_s: float, holds: Holds = NO_HOLDS) -> Profile:
+    """`room` is what is free now; `running` is in the order of expected ends. With reservations, every `earliest` and
+    `improve` needs the job's permit."""
+    if isinstance(room, Pool) and not holds:
         return PoolProfile(room, running, now_s)
-    return NodesProfile(room, running, now_s)
+    profile = NodesProfile(room, running, now_s)
+    edge_s = now_s
+    for _ in range(EDGES_MAX if holds else 0):
+        edge_s = holds.next_edge_s(edge_s)
+        if edge_s == math.inf:
+            break
+        profile.step_at(edge_s)
+    return profile
 
 
 class PoolProfile:
@@ -79,7 +92,9 @@ class PoolProfile:
                 times.append(end_s)
                 values.append(free)
 
-    def earliest(self, ask: Ask, duration_s: float) -> tuple[float, tuple[int, ...]] | None:
+    def earliest(
+        self, ask: Ask, duration_s: float, permit: Permit | None = None
+    ) -> tuple[float, tuple[int, ...]] | None:
         need = ask.pool_need
         guards, times, free = self._guards, self._times, self._free
         count, key = len(times), (need, duration_s)
@@ -103,7 +118,7 @@ class PoolProfile:
     def take(self, start_s: float, duration_s: float, ask: Ask, numbers: tuple[int, ...]) -> None:
         self._move(start_s, duration_s, -ask.pool_need)
 
-    def improve(self, hold: Hold) -> tuple[float, tuple[int, ...]] | None:
+    def improve(self, hold: Hold, permit: Permit | None = None) -> tuple[float, tuple[int, ...]] | None:
         """Where the hold itself is, it fits: what comes before that is searched, and what reaches into it again."""
         held_s, duration_s, need = hold.start_s, hold.duration_s, hold.ask.pool_need
         guards, times, free = self._guards, self._times, self._free
@@ -212,11 +227,15 @@ class NodesProfile:
                 rooms.append(rooms[-1].copy())
             rooms[-1].give(job.node_numbers, packing.ask(job.shape))
 
-    def earliest(self, ask: Ask, duration_s: float) -> tuple[float, tuple[int, ...]] | None:
+    def earliest(
+        self, ask: Ask, duration_s: float, permit: Permit | None = None
+    ) -> tuple[float, tuple[int, ...]] | None:
         times, holds = self._times, ask.holds
         fitting: list[int] = []
         for at, time_s in enumerate(times):
             common = self._fitting(fitting, at, ask)
+            if permit is not None:
+                common &= permit.nodes(time_s)
             ahead = at + 1
             end_s = time_s + duration_s
             while ahead < len(times) and times[ahead] < end_s and holds(common):
@@ -236,12 +255,12 @@ class NodesProfile:
         for room in self._between(start_s, duration_s):
             room.take(numbers, ask)
 
-    def improve(self, hold: Hold) -> tuple[float, tuple[int, ...]] | None:
+    def improve(self, hold: Hold, permit: Permit | None = None) -> tuple[float, tuple[int, ...]] | None:
         if hold.start_s <= self._times[0]:
             return None
         for room in self._between(hold.start_s, hold.duration_s):
             room.give(hold.node_numbers, hold.ask)
-        found = self.earliest(hold.ask, hold.duration_s)
+        found = self.earliest(hold.ask, hold.duration_s, permit)
         is_earlier = found is not None and found[0] < hold.start_s
         start_s, numbers = found if found is not None and is_earlier else (hold.start_s, hold.node_numbers)
         self.take(start_s, hold.duration_s, hold.ask, numbers)
@@ -264,6 +283,10 @@ class NodesProfile:
         stop = self._split(end_s) if end_s < math.inf else len(self._times)
         self.step_count += stop - first
         return self._rooms[first:stop]
+
+    def step_at(self, time_s: float) -> None:
+        """Let a step begin at that time: what is allowed changes then."""
+        self._split(time_s)
 
     def _split(self, time_s: float) -> int:
         at = bisect_left(self._times, time_s)

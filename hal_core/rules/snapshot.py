@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hal_core.models.job import JobId
 from hal_core.models.node import Partition, PartitionName
 from hal_core.models.plan import PendingJob, Reserve, RunningJob
+from hal_core.models.reservation import Holds
 from hal_core.models.room import Room
 
 if TYPE_CHECKING:
@@ -51,6 +52,10 @@ class StateSnapshot:
 
     def room(self) -> Room:
         return Room.of(self._state.packing, self.columns)
+
+    @property
+    def holds(self) -> Holds:
+        return self._state.reservations.holds
 
     @property
     def promises(self) -> Mapping[JobId, Reserve]:

@@ -32,6 +32,8 @@ from hal_core.models.event import (
     PartStarted,
     Planned,
     PriorityChanged,
+    ReservationAdded,
+    ReservationRemoved,
 )
 from hal_core.models.job import JobId, JobState
 from hal_core.models.node import Cluster, Partition, PartitionName
@@ -40,10 +42,11 @@ from hal_core.models.placement import AttemptKey
 from hal_core.models.plan import Reserve, promised
 from hal_core.models.ranges import RangeSet, count_of, members
 from hal_core.rules import dependencies
-from hal_core.rules.job_record import ENDS_KEPT, Activity, ElementEnd, JobRecord
+from hal_core.rules.job_record import Activity, JobRecord
 from hal_core.rules.node_table import NodeTable, split_share
 from hal_core.rules.owned_jobs import OwnedJobs
 from hal_core.rules.pending_queue import PendingQueue
+from hal_core.rules.reservations import Reservations
 from hal_core.rules.shared_parts import SharedParts
 from hal_core.rules.snapshot import StateSnapshot
 
@@ -95,6 +98,7 @@ class State:
         self._begins: list[tuple[float, JobId]] = []
         """Unfinished jobs that were submitted with a begin time, by it."""
         self._shared_parts = SharedParts()
+        self.reservations = Reservations()
 
     # -- questions ---------------------------------------------------------------------------------------------------
 
@@ -152,6 +156,9 @@ class State:
                 self.promises = promised(event.reserves, event.promised_nodes)
             case ObserverDisabled():
                 self.disabled_observers[event.observer] = event.detail
+            case ReservationAdded() | ReservationRemoved():
+                self.reservations.apply(event)
+                self.has_released = True
             case OrphanFound():
                 pass
             case _:
@@ -259,10 +266,10 @@ class State:
         for index in record.active_among(event.elements):
             activity = record.active[index]
             self._release(activity)
-            self._keep_end(record, index, event, activity)
+            record.keep_end(index, event, activity)
         record.mark_ended(state, event.elements)
         if not record.is_array and not record.ends:
-            self._keep_end(record, 0, event, None)
+            record.keep_end(0, event, None)
         self.pending_count += record.pending_count - waiting_before
         self.ended_counts[state] = self.ended_counts.get(state, 0) + count_of(event.elements)
         if record.is_finished:
@@ -271,14 +278,6 @@ class State:
         self._look_at_children(record.job_id)
         if record.is_finished:
             self.children.pop(record.job_id, None)
-
-    def _keep_end(self, record: JobRecord, index: int, event: JobEnded, activity: Activity | None) -> None:
-        """Keep how an element ended, if that is worth the memory: single jobs, and an array's first bad ends."""
-        is_worth = not record.is_array or (event.end.state is not JobState.COMPLETED and len(record.ends) < ENDS_KEPT)
-        if is_worth:
-            names = tuple(share.node for share in activity.shares) if activity else ()
-            times_s = (event.start_time_s, event.end_time_s)
-            record.ends[index] = ElementEnd(event.attempt, event.end, times_s, names)
 
     def _finish(self, record: JobRecord, time_s: float) -> None:
         record.finish_time_s = time_s
@@ -373,6 +372,7 @@ class State:
             partition.name: sorted(number_of[name] for name in partition.nodes) for partition in cluster.partitions
         }
         self.packing = Packing(self.table.nodes, self.partition_numbers, cluster.topology)
+        self.reservations.define(cluster.reservations, number_of)
 
     # -- as bytes ----------------------------------------------------------------------------------------------------
 

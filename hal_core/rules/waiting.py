@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hal_core.models.job import DependencyKind, JobId
+from hal_core.models.job import DependencyKind, JobId, Shape
 from hal_core.models.node import PartitionName
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Reason:
-    """`kind`: held, begin_time, dependency, throttle, resources, priority, node_unavailable or staging."""
+    """`kind`: held, begin_time, dependency, throttle, reservation, resources, priority, node_unavailable or
+    staging."""
 
     kind: str
     text: str
@@ -34,6 +35,7 @@ class Waiting:
         self._now_s = now_s
         self._promises = dict(state.reserves)
         self._has_nodes: dict[PartitionName, bool] = {}
+        self._held_up: dict[tuple[Shape, float], bool] = {}
         self._head = state.queue[0][1] if state.queue else None
 
     def expected_start_time_s(self, job_id: JobId) -> float | None:
@@ -59,9 +61,48 @@ class Waiting:
             return Reason("throttle", f"its array may run {throttle} elements at once")
         if not self._partition_has_nodes(spec.partition):
             return Reason("node_unavailable", f"no node of partition {spec.partition} is up and not drained")
+        reserved = self._reserved(record)
+        if reserved:
+            return Reason("reservation", reserved)
         if record.job_id == self._head or record.job_id in self._promises:
             return Reason("resources", "waits until enough resources are free")
         return Reason("priority", "jobs before it in the queue come first")
+
+    def _reserved(self, record: JobRecord) -> str:
+        """What reservations have to do with its waiting; the empty string: nothing."""
+        reservations, spec = self._state.reservations, record.spec
+        own = reservations.by_name.get(spec.reservation)
+        if spec.reservation and (own is None or own.is_over(self._now_s)):
+            return f"its reservation {spec.reservation} is over or was removed"
+        if own is None and not (reservations.holds and self._is_held_up(record)):
+            return ""
+        limit_s = math.inf if spec.walltime_s is None else spec.walltime_s
+        nodes = self._state.packing.partition_nodes.get(spec.partition, 0)
+        if own is None:
+            names = reservations.holds.in_the_way(limit_s, self._now_s, nodes)
+            limit = "no time limit" if spec.walltime_s is None else f"a time limit of {spec.walltime_s:.0f} s"
+            return f"with {limit} it would run into {', '.join(names)} on nodes that have room for it now"
+        window = own.window_at(self._now_s)
+        assert window is not None, "a reservation that is not over has a window"
+        if window[0] > self._now_s:
+            return f"its reservation {own.name} begins at {window[0]:.0f} (seconds since the epoch)"
+        if self._now_s + limit_s > window[1]:
+            return f"its time limit reaches beyond the end of its reservation {own.name}"
+        return ""
+
+    def _is_held_up(self, record: JobRecord) -> bool:
+        """It would fit now, but for the reservations. Equal jobs are looked at once."""
+        limit_s = math.inf if record.spec.walltime_s is None else record.spec.walltime_s
+        key = (record.shape, limit_s)
+        found = self._held_up.get(key)
+        if found is None:
+            shape, table = record.shape, self._state.table
+            permitted = self._state.reservations.holds.nodes("", limit_s, self._now_s)
+            numbers = self._state.partition_numbers.get(shape.partition, ())
+            fitting = [number for number in numbers if table.room_count(number, shape)]
+            allowed = sum(permitted >> number & 1 for number in fitting)
+            found = self._held_up[key] = allowed < shape.node_count <= len(fitting)
+        return found
 
     def _dependency_text(self, record: JobRecord) -> str:
         names = []

@@ -13,7 +13,7 @@ import itertools
 import math
 from collections.abc import Iterator
 
-from hal_core import Ask, Hold, JobId, PendingJob, Plan, Profile, Reserve, Snapshot, Start, profile_of
+from hal_core import Ask, Hold, JobId, PendingJob, Permits, Plan, Profile, Reserve, Snapshot, Start, profile_of
 
 
 class Conservative:
@@ -40,7 +40,8 @@ class _Pass:
         self._now_s = snapshot.now_s
         room = snapshot.room()
         self._packing = room.packing
-        self._profile: Profile = profile_of(room, snapshot.running(), self._now_s)
+        self._profile: Profile = profile_of(room, snapshot.running(), self._now_s, snapshot.holds)
+        self._permits = Permits(snapshot.holds, room.packing, self._now_s)
         self._promised = snapshot.promises
         self._promise_max = promise_max
         self._budget_steps = budget_steps
@@ -76,12 +77,18 @@ class _Pass:
         holds: list[Hold] = []
         for job in jobs:
             reserve = promised.get(job.job_id)
-            if reserve is not None and reserve.start_time_s >= now_s:
+            if reserve is not None and reserve.start_time_s >= now_s and self._is_permitted(job, reserve):
                 kept.append(reserve)
                 holds.append(Hold(reserve.start_time_s, job.expected_s, ask_of(job.shape), reserve.node_numbers))
         taken = self._profile.take_if_possible(holds)
         rows = zip(kept, holds, taken, strict=True)
         return {reserve.job_id: (hold, reserve) for reserve, hold, is_taken in rows if is_taken}
+
+    def _is_permitted(self, job: PendingJob, reserve: Reserve) -> bool:
+        """A reservation that came after the promise goes before it."""
+        permit = self._permits.of(job)
+        allowed = permit.nodes(reserve.start_time_s) if permit is not None else -1
+        return all(allowed >> number & 1 for number in reserve.node_numbers)
 
     def _keep_those_not_due(self, jobs: list[PendingJob], kept: dict[JobId, tuple[Hold, Reserve]]) -> list[PendingJob]:
         """Where nothing ended, no promise can be made earlier. Returns the jobs that are still to be looked at."""
@@ -95,7 +102,7 @@ class _Pass:
     def _improve(self, job: PendingJob, hold: Hold, reserve: Reserve) -> None:
         """Keep the promise, or exchange it for an earlier one; start the job if that is now."""
         if hold.start_s > self._now_s:
-            found = self._profile.improve(hold)
+            found = self._profile.improve(hold, self._permits.of(job))
             if found is not None:
                 self.is_settled = False
                 reserve = Reserve(job.job_id, *found)
@@ -108,9 +115,9 @@ class _Pass:
 
     def _place(self, job: PendingJob, ask: Ask, left: int) -> None:
         """Start what can start; promise the first element that cannot, if promises are left."""
-        profile = self._profile
+        profile, permit = self._profile, self._permits.of(job)
         while left:
-            found = profile.earliest(ask, job.expected_s)
+            found = profile.earliest(ask, job.expected_s, permit)
             if found is None:
                 return
             start_s, numbers = found

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from operator import attrgetter
 
 from hal_core import (
     JobId,
     PartitionName,
     PendingJob,
+    Permits,
     Plan,
     Promise,
     Reserve,
@@ -31,6 +32,7 @@ from hal_core import (
 )
 from hal_engine_backfill.fcfs import start_elements
 
+ALL_NODES = -1
 _expected_s = attrgetter("expected_s")
 _expected_end_s = attrgetter("expected_end_s")
 
@@ -67,6 +69,7 @@ class _Pass:
         self._now_s = snapshot.now_s
         self._room = room = snapshot.room()
         self._packing = room.packing
+        self._permits = Permits(snapshot.holds, room.packing, self._now_s)
         self._promise_of: dict[PartitionName, Promise] = {}
         """By group: what its first blocked job was promised. A job that can never start holds nobody up."""
         self.promised: list[tuple[JobId, Promise]] = []
@@ -77,26 +80,27 @@ class _Pass:
 
     def start_in_order(self, queue: Iterator[PendingJob]) -> list[PendingJob]:
         """Until each group has a job that does not fit. Returns the jobs that stand behind those."""
-        group_of, promise_of, starts = self._packing.group_of, self._promise_of, self.starts
-        group_count = len(self._packing.group_nodes)
+        promise_of, starts, permits = self._promise_of, self.starts, self._permits
+        group_count = len(self._packing.group_nodes) + len(self._snapshot.holds)
         behind: list[PendingJob] = []
-        never: set[int] = set()
+        never: set[Hashable] = set()
         for job in queue:
-            group = group_of.get(job.shape.partition)
-            if group is None or id(job.shape) in never:
+            group = self._group(job)
+            if group is None or permits.kind(job) in never:
                 continue
             if group in promise_of:
                 behind.append(job)
                 continue
             self.depth += 1
             before = len(starts)
-            ask = self._packing.ask(job.shape)
+            ask = permits.ask(job)
             left = start_elements(self._room, ask, job, starts)
             self._in_order.append((job, before, len(starts)))
             if left:
-                promise = earliest_start(self._room, self._running(), ask, self._now_s)
+                whole = self._packing.ask(job.shape)
+                promise = earliest_start(self._room, self._running(), whole, self._now_s, permits.of(job))
                 if promise is None:
-                    never.add(id(job.shape))
+                    never.add(permits.kind(job))
                     continue
                 promise_of[group] = promise
                 self.promised.append((job.job_id, promise))
@@ -105,6 +109,12 @@ class _Pass:
                         behind += queue
                     break
         return behind
+
+    def _group(self, job: PendingJob) -> PartitionName | None:
+        """Whom the job competes with. Those who share a reservation compete with each other, inside of it."""
+        if job.reservation:
+            return PartitionName(f"reservation {job.reservation}")
+        return self._packing.group_of.get(job.shape.partition)
 
     def _is_full(self) -> bool:
         """Nothing can start behind the promises, however long the queue is."""
@@ -124,29 +134,30 @@ class _Pass:
 
     def backfill(self, jobs: Iterable[PendingJob], depth_max: int) -> None:
         """Start what disturbs no promise. A shape that did not fit is not tried again, for room only shrinks."""
-        now_s, room = self._now_s, self._room
-        unfit: set[int] = set()
-        unfit_beside: set[int] = set()
-        most = {group: room.most_cpus(nodes) for group, nodes in self._packing.group_nodes.items()}
+        now_s, room, permits = self._now_s, self._room, self._permits
+        unfit: set[Hashable] = set()
+        unfit_beside: set[Hashable] = set()
+        nodes_of = self._packing.group_nodes
+        most = {group: room.most_cpus(nodes_of.get(group, ALL_NODES)) for group in {**nodes_of, **self._promise_of}}
         most_beside = {group: promise.spare.most_cpus() for group, promise in self._promise_of.items()}
-        group_of = self._packing.group_of
         for job in jobs:
-            shape = job.shape
-            group = group_of[shape.partition]
-            if shape.cpus > most[group] or id(shape) in unfit:
+            shape, kind = job.shape, permits.kind(job)
+            group = self._group(job)
+            assert group is not None, "a job behind a promise is in a group"
+            if shape.cpus > most[group] or kind in unfit:
                 continue
             promise = self._promise_of[group]
             end_s = now_s + job.expected_s
             ends_before = end_s <= promise.time_s and end_s < math.inf
-            if not ends_before and (shape.cpus > most_beside[group] or id(shape) in unfit_beside):
+            if not ends_before and (shape.cpus > most_beside[group] or kind in unfit_beside):
                 continue
             if self.depth >= depth_max:
                 return
             self.depth += 1
             if self._start_beside(job, None if ends_before else promise.spare):
                 continue
-            (unfit if ends_before else unfit_beside).add(id(shape))
-            most[group] = room.most_cpus(self._packing.group_nodes[group])
+            (unfit if ends_before else unfit_beside).add(kind)
+            most[group] = room.most_cpus(nodes_of.get(group, ALL_NODES))
             most_beside[group] = promise.spare.most_cpus()
             if not any(most.values()):
                 return
@@ -157,7 +168,7 @@ class _Pass:
         False if some are left.
         """
         room, left = self._room, job.element_count
-        ask = self._packing.ask(job.shape)
+        ask = self._permits.ask(job)
         while left:
             chosen = room.choose(ask, beside=spare)
             if not chosen:

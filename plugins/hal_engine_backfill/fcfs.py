@@ -5,7 +5,7 @@ Guarantee: within a partition, no job starts before one that stands ahead of it.
 
 from __future__ import annotations
 
-from hal_core import Ask, PartitionName, PendingJob, Plan, Room, Snapshot, Start
+from hal_core import Ask, PartitionName, PendingJob, Permits, Plan, Room, Snapshot, Start
 
 
 class Fcfs:
@@ -13,15 +13,16 @@ class Fcfs:
 
     def plan(self, snapshot: Snapshot) -> Plan:
         room = snapshot.room()
+        permits = Permits(snapshot.holds, room.packing, snapshot.now_s)
         starts: list[Start] = []
         stopped: set[PartitionName] = set()
         depth = 0
         for job in snapshot.pending():
-            if job.shape.partition in stopped:
+            if job.shape.partition in stopped and not job.reservation:
                 continue
             depth += 1
-            left = start_elements(room, room.packing.ask(job.shape), job, starts)
-            if left:
+            left = start_elements(room, permits.ask(job), job, starts)
+            if left and not job.reservation:
                 stopped.add(job.shape.partition)
                 if len(stopped) == len(snapshot.partitions):
                     break

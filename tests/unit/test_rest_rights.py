@@ -27,6 +27,7 @@ EXPECTED = {
     Verb.RAISE_PRIORITY: "--++++",
     Verb.SEE_NODES: "++++++",
     Verb.CONTROL_NODE: "--++++",
+    Verb.RESERVE: "--++++",
     Verb.SEE_HAL: "++++++",
     Verb.MAKE_TOKEN: "+-+-+-",
 }
@@ -46,6 +47,8 @@ def test_a_refusal_says_who_can_help() -> None:
         Caller("ada", 1, 1, Role.USER).insist(Verb.CONTROL_NODE)
 
 
+RESERVATION = '{"name": "new", "nodes": ["n1"], "start": "now+1hour", "duration": "1h", "is_maintenance": true}'
+KEPT = RESERVATION.replace("new", "kept")
 CHANGES = {
     # route: (ada's own, bob on ada's, operator on ada's, administrator on ada's)
     ("/v1/jobs/{job_id}/hold", "{}"): (200, 403, 200, 200),
@@ -56,6 +59,8 @@ CHANGES = {
     ("/v1/jobs/{job_id}/cancel", "{}"): (200, 403, 200, 200),
     ("/v1/nodes/{name}/drain", '{"reason": "x"}'): (403, 403, 200, 200),
     ("/v1/nodes/{name}/resume", "{}"): (403, 403, 200, 200),
+    ("/v1/reservations", RESERVATION): (403, 403, 201, 201),
+    ("/v1/reservations/{reservation}/remove", "{}"): (403, 403, 200, 200),
 }
 
 
@@ -64,8 +69,9 @@ CHANGES = {
 async def test_every_change_asks_for_the_right(tmp_path: Path, path: str, body: str, role: int) -> None:
     async with serving_api(tmp_path / "s") as api:
         job_id = await api.submit(uid=ADA)
+        await api.post("/v1/reservations", KEPT.encode(), uid=OPERATOR)
         sequence = api.kernel.durable_sequence
-        target = path.format(job_id=job_id, name="n1")
+        target = path.format(job_id=job_id, name="n1", reservation="kept")
         answer = await api.post(target, body.encode(), uid=(ADA, BOB, OPERATOR, ADMINISTRATOR)[role])
         assert answer.status == CHANGES[path, body][role]
         if answer.status == 403:
@@ -76,7 +82,7 @@ async def test_every_change_asks_for_the_right(tmp_path: Path, path: str, body: 
 def test_no_route_that_changes_something_is_left_out() -> None:
     changing = {route.path for route in all_routes("0") if route.method != "GET"}
     own = {"/v1/jobs", "/v1/jobs/bulk", "/v1/forecasts", "/v1/tokens"}
-    assert changing == {path for path, _ in CHANGES} | own
+    assert changing == {path.replace("{reservation}", "{name}") for path, _ in CHANGES} | own
 
 
 async def test_raising_the_priority_at_submission_needs_the_right_too(tmp_path: Path) -> None:
@@ -105,6 +111,8 @@ READS = {
     "/v1/jobs/{job_id}/script": (200, 404, 404, 200),
     "/v1/nodes": (200, 200, 200, 200),
     "/v1/nodes/{name}": (200, 200, 200, 200),
+    "/v1/reservations": (200, 200, 200, 200),
+    "/v1/reservations/{reservation}": (200, 200, 200, 200),
     "/v1/status": (200, 200, 200, 200),
     "/v1/history": (200, 200, 200, 200),
     "/v1/plugins": (200, 200, 200, 200),
@@ -130,7 +138,8 @@ async def test_every_read_shows_what_the_caller_may_see(tmp_path: Path, path: st
             environment=[f"A={SECRET}"],
             options=[["output", SECRET], ["input", f"/{SECRET}"]],
         )
-        answer = await api.get(path.format(job_id=job_id, name="n1"), uid=PERSONS[role])
+        await api.post("/v1/reservations", KEPT.encode(), uid=OPERATOR)
+        answer = await api.get(path.format(job_id=job_id, name="n1", reservation="kept"), uid=PERSONS[role])
         assert answer.status == READS[path][role]
         shows_private = path in ("/v1/jobs/{job_id}", "/v1/jobs/{job_id}/script") and PERSONS[role] in (
             ADA,
@@ -141,7 +150,8 @@ async def test_every_read_shows_what_the_caller_may_see(tmp_path: Path, path: st
 
 def test_no_route_that_reads_is_left_out() -> None:
     reading = {route.path for route in all_routes("0") if route.method == "GET"}
-    assert reading - set(READS) <= {"/v1/events", "/v1/jobs/{job_id}/explanation"}  # these have tests of their own
+    read = {path.replace("{reservation}", "{name}") for path in READS}
+    assert reading - read <= {"/v1/events", "/v1/jobs/{job_id}/explanation"}  # these have tests of their own
 
 
 ACTIONS = st.tuples(
@@ -159,7 +169,7 @@ def test_nobody_gets_beyond_their_role_by_any_sequence(actions: list[tuple[int, 
             jobs = {uid: await api.submit(uid=uid) for uid in (ADA, ADMINISTRATOR)}
             for uid, (path, body), owner in actions:
                 sequence = api.kernel.durable_sequence
-                answer = await api.post(path.format(job_id=jobs[owner], name="n1"), body.encode(), uid=uid)
+                answer = await api.post(path.format(job_id=jobs[owner], name="n1", reservation="kept"), body.encode(), uid=uid)
                 if uid == BOB:
                     assert answer.status == 403
                     assert api.kernel.durable_sequence == sequence
