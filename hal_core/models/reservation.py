@@ -27,7 +27,7 @@ def first_conflict(first: Reservation, second: Reservation, from_s: float, count
         if other is None:
             return None
         if other[0] < mine[1]:
-            return max(mine[0], other[0])
+            return max(mine[0], other[0], from_s)
         if not first.every_s:
             return None
         time_s = mine[1]

@@ -179,8 +179,8 @@ async def add_reservation(call: Call) -> Answer:
 
 
 async def remove_reservation(call: Call) -> Answer:
-    found = _find(call)
     call.caller.insist(Verb.RESERVE)
+    found = _find(call)
     await call.context.kernel.ask(RemoveReservation(found.name, call.caller.user))
     return json_answer(ReservationRemovedAnswer(found.name))
 

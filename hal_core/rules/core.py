@@ -104,12 +104,12 @@ class Core:
         begin_s = None if self.needs_plan else state.next_begin_time_s(self._planned_time_s)
         if begin_s is not None:
             times.append(begin_s)
-        edge_s = state.reservations.holds.next_edge_s(self._planned_time_s)
-        if edge_s < math.inf and not self.needs_plan:
-            times.append(edge_s)
+        if state.reservations.holds and len(state.queue) and not self.needs_plan:
+            times.append(state.reservations.holds.next_edge_s(self._planned_time_s))
         if self._plan_wake_s < math.inf and not self.needs_plan:
             times.append(self._plan_wake_s)
-        return min(times, default=None)
+        wake_s = min(times, default=math.inf)
+        return wake_s if wake_s < math.inf else None
 
     def is_tick_due(self, now_s: float) -> bool:
         """Whether a shell must follow the messages of its cycle with a Tick, however many there are."""

@@ -137,12 +137,13 @@ class _Pass:
         now_s, room, permits = self._now_s, self._room, self._permits
         unfit: set[Hashable] = set()
         unfit_beside: set[Hashable] = set()
-        nodes_of = self._packing.group_nodes
+        nodes_of, group_of, has_holds = self._packing.group_nodes, self._packing.group_of, bool(self._snapshot.holds)
         most = {group: room.most_cpus(nodes_of.get(group, ALL_NODES)) for group in {**nodes_of, **self._promise_of}}
         most_beside = {group: promise.spare.most_cpus() for group, promise in self._promise_of.items()}
         for job in jobs:
-            shape, kind = job.shape, permits.kind(job)
-            group = self._group(job)
+            shape = job.shape
+            kind = permits.kind(job) if has_holds else id(shape)
+            group = self._group(job) if has_holds else group_of[shape.partition]
             assert group is not None, "a job behind a promise is in a group"
             if shape.cpus > most[group] or kind in unfit:
                 continue

@@ -24,7 +24,7 @@ class Fcfs:
             left = start_elements(room, permits.ask(job), job, starts)
             if left and not job.reservation:
                 stopped.add(job.shape.partition)
-                if len(stopped) == len(snapshot.partitions):
+                if len(stopped) == len(snapshot.partitions) and not snapshot.holds:
                     break
         return Plan(tuple(starts), depth=depth)
 

@@ -169,7 +169,9 @@ def test_nobody_gets_beyond_their_role_by_any_sequence(actions: list[tuple[int, 
             jobs = {uid: await api.submit(uid=uid) for uid in (ADA, ADMINISTRATOR)}
             for uid, (path, body), owner in actions:
                 sequence = api.kernel.durable_sequence
-                answer = await api.post(path.format(job_id=jobs[owner], name="n1", reservation="kept"), body.encode(), uid=uid)
+                answer = await api.post(
+                    path.format(job_id=jobs[owner], name="n1", reservation="kept"), body.encode(), uid=uid
+                )
                 if uid == BOB:
                     assert answer.status == 403
                     assert api.kernel.durable_sequence == sequence
