@@ -17,15 +17,17 @@ import trio
 
 from hal_core.agent.book import Book
 from hal_core.agent.guarding import keep_guarded
+from hal_core.agent.hierarchies import remove_bases
 from hal_core.agent.identity import Dial, Identity
 from hal_core.agent.lease import Lease, boot_time_s
+from hal_core.agent.leftovers import kill_marked, mark
 from hal_core.agent.options import AgentOptions, inspect_machine
 from hal_core.agent.spawner_link import SpawnerLink
 from hal_core.agent.translation import translate
 from hal_core.errors import WireError
 from hal_core.failpoints import reach
 from hal_core.models.effect import LaunchOrder
-from hal_core.models.job import JobId
+from hal_core.models.job import EndKind, JobId
 from hal_core.models.message import PartStatus
 from hal_core.models.placement import AttemptKey
 from hal_core.wire import messages
@@ -61,7 +63,7 @@ class Agent:
         self._lock = _lock(str(options.state_directory / "agent.lock"))
         self._machine = inspect_machine(options)
         self._book = Book(options.state_directory)
-        self._spawner = SpawnerLink(options.state_directory)
+        self._spawner = SpawnerLink(options.state_directory, self._machine.cgroups)
         self._lease = Lease(options.state_directory, self._machine.boot_id)
         self._session: FrameStream | None = None
         self._forgotten: set[AttemptKey] = set()
@@ -211,6 +213,8 @@ class Agent:
                     self._spawner.cancels.pop(name, None)
             # Without a start there is nothing to tell yet but that it is known, which is told at the Hello.
             if self._reported.get(key) != status and (status.start_time_s or status.end or self._session is None):
+                if status.end is not None and status.end.kind is EndKind.SUPERVISOR_LOST:
+                    kill_marked(mark(self._options.state_directory, key))  # Before anybody is told of the end.
                 self._reported[key] = status
                 yield status
 
@@ -261,6 +265,7 @@ class Agent:
                 await self._spawner.cancel(str(key), 0.0)
         await self._spawner.stop()
         await self._spawner.until_gone()
+        remove_bases(self._machine.cgroups)
 
 
 async def _send_heartbeats(frames: FrameStream, period_s: float) -> None:

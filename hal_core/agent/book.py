@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from hal_core.agent.launcher import records
@@ -62,7 +63,7 @@ class Book:
         if record is None:
             return None
         if record.end is not None:
-            return PartStatus(key, record.start_time_s, record.end.end_time_s, _end(record.end))
+            return PartStatus(key, record.start_time_s, *end_of(record.end))
         return PartStatus(key, record.start_time_s)
 
     def forget(self, key: AttemptKey) -> bool:
@@ -102,12 +103,19 @@ def _key(name: str) -> AttemptKey:
     return AttemptKey(JobId(int(job_id)), int(index), int(attempt))
 
 
-def _end(end: records.End) -> End:
-    return End(
-        EndKind(end.kind),
-        exit_code=end.exit_code,
-        signal=end.signal,
-        peak_memory_bytes=end.peak_memory_bytes,
-        cpu_s=end.cpu_s,
-        detail=end.detail,
+def end_of(values: Sequence[str]) -> tuple[float, End, str]:
+    """When, how, and what is wrong with the node: the values of an `end` line (records.end_line)."""
+    kind, time_s, exit_code, signal, peak, cpu, detail, *node_fault = values  # The last is not in older records.
+    end = End(
+        EndKind(kind),
+        exit_code=int(exit_code) if exit_code else None,
+        signal=int(signal) if signal else None,
+        peak_memory_bytes=int(peak) if peak else None,
+        cpu_s=float(cpu) if cpu else None,
+        detail=_text(detail),
     )
+    return float(time_s), end, _text("".join(node_fault))
+
+
+def _text(escaped: str) -> str:
+    return escaped.encode().decode("unicode_escape")

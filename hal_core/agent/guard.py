@@ -84,25 +84,13 @@ class Guard:
         return False
 
     def _tell(self, key: str, record: records.Record, grace_s: float) -> None:
-        """Write the cancel and signal the supervisor. Whether it is the right process says the lock on the record."""
+        """Write the cancel and signal the supervisor."""
         if record.cancel_grace_s is None or (grace_s == 0.0 and record.cancel_grace_s > 0.0):
             claim = os.open(key, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._claims)
             records.append(claim, records.cancel_line(grace_s))
             os.close(claim)
-        try:
-            supervisor = os.pidfd_open(record.supervisor_pid)
-        except ProcessLookupError:
-            return  # The spawner sees to what it left.
-        try:
-            unheld = records.take_lock(self._claims, key)
-            if unheld is None:
-                signal.pidfd_send_signal(supervisor, signal.SIGTERM)
-            else:
-                os.close(unheld)
-        except ProcessLookupError:
-            pass
-        finally:
-            os.close(supervisor)
+        # If nobody holds it, the spawner sees to what is left.
+        records.signal_holder(self._claims, key, record.supervisor_pid, signal.SIGTERM)
 
 
 if __name__ == "__main__":

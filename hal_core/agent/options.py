@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 
-from hal_core.agent.launcher.cgroups import this_machine
+from hal_core.agent import hierarchies
 from hal_core.models.node import Node
 
 
@@ -38,12 +38,15 @@ class Machine:
     """Empty: jobs are not bound."""
     boot_id: str
     missing: tuple[str, ...]
+    cgroups: dict[str, str] = attrs.Factory(dict)
+    """Where cgroups can be made, by controller."""
 
 
 def inspect_machine(options: AgentOptions) -> Machine:
     """Look at the machine under the agent. The state directory must exist."""
     usable = sorted(os.sched_getaffinity(0))
-    missing = list(this_machine(str(options.state_directory)).missing)
+    cgroups = hierarchies.this_machine(options.state_directory)
+    missing = hierarchies.missing(cgroups)
     declared = options.node.cpu_count
     if declared > len(usable):
         missing.append(f"CPU binding: {declared} CPUs are declared, this machine has {len(usable)}")
@@ -52,4 +55,4 @@ def inspect_machine(options: AgentOptions) -> Machine:
     if uid != 0:
         missing.append(f"jobs of other users: the agent runs as uid {uid}, not as root")
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return Machine(uid, tuple(usable[:declared]), boot_id, tuple(missing))
+    return Machine(uid, tuple(usable[:declared]), boot_id, tuple(missing), cgroups)

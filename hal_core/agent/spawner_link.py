@@ -9,15 +9,14 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import trio
 
 from hal_core import failpoints
 from hal_core.agent.launcher import records
-from hal_core.agent.launcher.fields import Order
-from hal_core.agent.orders import cancel_frame, launch_frame, stop_frame
+from hal_core.agent.orders import Order, cancel_frame, launch_frame, stop_frame
 
 CONNECT_PAUSE_S_MIN, CONNECT_PAUSE_S_MAX = 0.005, 0.25
 RESTART_PAUSE_S = 0.5
@@ -30,8 +29,9 @@ log = logging.getLogger(__name__)
 class SpawnerLink:
     """`pending` and `cancels` are what the spawner was told and no record shows yet."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, cgroups: Mapping[str, str]) -> None:
         self._directory = directory
+        self._cgroups = cgroups
         self._stream: trio.SocketStream | None = None
         self._sending = trio.Lock()
         self.pending: dict[str, Order] = {}
@@ -102,10 +102,11 @@ class SpawnerLink:
 
     async def _start(self) -> None:
         """Start a spawner that outlives us, and reap it if it ends: at once, if one is running already."""
-        program = Path(records.__file__).with_name("__main__.py")
+        program = str(Path(records.__file__).with_name("__main__.py"))
+        launcher = [program, str(self._directory), *(f"{name}={base}" for name, base in self._cgroups.items())]
         async with await trio.open_file(self._directory / "spawner.log", "ab") as errors:
             process = await trio.lowlevel.open_process(
-                [sys.executable, "-I", "-S", str(program), str(self._directory)],
+                [sys.executable, "-I", "-S", *failpoints.command(launcher)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors.fileno(),

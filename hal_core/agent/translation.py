@@ -10,8 +10,9 @@ import math
 from collections.abc import Sequence
 
 from hal_core.agent.environment import part_environment, task_environments
-from hal_core.agent.launcher.fields import Order, Program
+from hal_core.agent.leftovers import mark
 from hal_core.agent.options import AgentOptions, Machine
+from hal_core.agent.orders import Order, Program
 from hal_core.models.effect import LaunchOrder
 from hal_core.models.patterns import output_paths
 from hal_core.models.ranges import members, parse_ranges
@@ -30,26 +31,21 @@ def translate(orders: Sequence[LaunchOrder], options: AgentOptions, machine: Mac
 
 def failed(order: LaunchOrder, fault: str) -> Order:
     """An order that is only recorded as a failed launch."""
-    empty = Program()
-    empty.uid, empty.gid = order.owner.uid, order.owner.gid
-    empty.directory, empty.script, empty.arguments, empty.environment = b"/", b"", [], []
-    empty.walltime_s, empty.grace_s = math.inf, 0.0
-    result = _empty_order(str(order.key), empty)
-    result.fault = fault
-    return result
+    return Order(str(order.key), Program(order.owner.uid, order.owner.gid), fault)
 
 
 def _program(order: LaunchOrder) -> Program:
     spec = order.spec
-    program = Program()
-    program.uid, program.gid = order.owner.uid, order.owner.gid
-    program.directory = _bytes(spec.working_directory)
-    program.script = _bytes(spec.script)
-    program.arguments = [_bytes(text) for text in (*spec.command, *spec.arguments)]
-    program.environment = [_bytes(text) for text in spec.environment if "=" in text[1:]]
-    program.walltime_s = math.inf if spec.walltime_s is None else spec.walltime_s
-    program.grace_s = spec.kill_grace_s
-    return program
+    return Program(
+        order.owner.uid,
+        order.owner.gid,
+        directory=_bytes(spec.working_directory),
+        script=_bytes(spec.script),
+        arguments=[_bytes(text) for text in (*spec.command, *spec.arguments)],
+        environment=[_bytes(text) for text in spec.environment if "=" in text[1:]],
+        walltime_s=math.inf if spec.walltime_s is None else spec.walltime_s,
+        grace_s=spec.kill_grace_s,
+    )
 
 
 def _order(order: LaunchOrder, program: Program, options: AgentOptions, machine: Machine) -> Order:
@@ -62,8 +58,8 @@ def _order(order: LaunchOrder, program: Program, options: AgentOptions, machine:
         output, error = output_paths(spec, order.key, node.name, order.owner.user)
     except ValueError as wrong:
         return failed(order, str(wrong))
-    result = _empty_order(str(order.key), program)
-    result.environment = part_environment(order, node)
+    result = Order(str(order.key), program)
+    result.environment = [*part_environment(order, node), mark(options.state_directory, order.key)]
     result.tasks = task_environments(order, node)
     result.input_path = _bytes(spec.input_path)
     result.output_path = _bytes(output)
@@ -80,17 +76,6 @@ def _order(order: LaunchOrder, program: Program, options: AgentOptions, machine:
     result.memory_bytes = share.memory_bytes
     result.pids_max = options.pids_max
     return result
-
-
-def _empty_order(key: str, program: Program) -> Order:
-    order = Order()
-    order.key, order.program, order.fault = key, program, ""
-    order.environment, order.tasks, order.cpus = [], [], []
-    order.input_path = order.output_path = b"/dev/null"
-    order.error_path = b""
-    order.is_appending = False
-    order.cpu_quota = order.memory_bytes = order.pids_max = 0
-    return order
 
 
 def _has_nul(order: LaunchOrder) -> bool:

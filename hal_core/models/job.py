@@ -41,6 +41,8 @@ class EndKind(Enum):
     NODE_LOST = "node_lost"
     CANCELLED = "cancelled"
     LAUNCH_FAILED = "launch_failed"
+    PROLOG_FAILED = "prolog_failed"
+    """The site's prolog did, so the job's own processes were not started on that node."""
     SUPERVISOR_LOST = "supervisor_lost"
     STAGING_FAILED = "staging_failed"
     DEPENDENCY_NEVER_SATISFIED = "dependency_never_satisfied"

@@ -87,6 +87,8 @@ class PartStatus:
     start_time_s: float | None = None
     end_time_s: float | None = None
     end: End | None = None
+    node_fault: str = ""
+    """Why this node should get no further work: its prolog or epilog failed."""
 
 
 @attrs.frozen

@@ -50,7 +50,18 @@ class _PartEnd:
 
 
 def parts_changed(state: State, message: PartsChanged, now_s: float) -> list[Event]:
-    return [event for part in _merged(message.parts) for event in _part(state, message.node, part, now_s)]
+    events = [event for part in _merged(message.parts) for event in _part(state, message.node, part, now_s)]
+    return events + _drained(state, message.node, message.parts, now_s)
+
+
+def _drained(state: State, node: NodeName, parts: Iterable[PartStatus], now_s: float) -> list[Event]:
+    """No more work for a node whose prolog or epilog fails, until somebody has looked at it. Echoes do not count."""
+    faults = (part.node_fault for part in parts if part.node_fault and state.activity(part.key) is not None)
+    fault = next(faults, "")
+    number = state.table.number_of.get(node)
+    if not fault or number is None or state.table.drain[number] is not None:
+        return []
+    return [NodeDrained(now_s, node, fault, "hal")]
 
 
 def _merged(parts: tuple[PartStatus, ...]) -> Iterable[PartStatus]:
@@ -63,7 +74,7 @@ def _merged(parts: tuple[PartStatus, ...]) -> Iterable[PartStatus]:
         if known.start_time_s is None:
             known = attrs.evolve(known, start_time_s=part.start_time_s)
         if known.end is None:
-            known = attrs.evolve(known, end=part.end, end_time_s=part.end_time_s)
+            known = attrs.evolve(known, end=part.end, end_time_s=part.end_time_s, node_fault=part.node_fault)
         merged[part.key] = known
     return merged.values()
 
@@ -104,12 +115,21 @@ def _end_part(activity: Activity, part: _PartEnd, now_s: float, gone: Set[NodeNa
             return JobRequeued(now_s, activity.key, by, whole)
         if whole.kind is not EndKind.NODE_LOST:
             whole = attrs.evolve(whole, kind=EndKind.CANCELLED, by=by, detail=detail or whole.detail)
-    elif whole.kind is EndKind.NODE_LOST and activity.record.spec.can_requeue and activity.attempt < ATTEMPTS_MAX:
+    elif _is_queued_again(activity, whole):
         return JobRequeued(now_s, activity.key, REQUEUED_BY, whole)
     job_id, index, attempt = activity.key
     start_s = part.start_time_s
     end_s = part.end_time_s if start_s is None else max(part.end_time_s, start_s)
     return JobEnded(now_s, job_id, ((index, index + 1),), attempt, whole, start_s, end_s)
+
+
+def _is_queued_again(activity: Activity, end: End) -> bool:
+    """What lost its node, if it can bear a restart; what nowhere began because of a prolog, in any case."""
+    if activity.attempt >= ATTEMPTS_MAX:
+        return False
+    if end.kind is EndKind.PROLOG_FAILED and not activity.parts_started:
+        return True
+    return end.kind in (EndKind.NODE_LOST, EndKind.PROLOG_FAILED) and activity.record.spec.can_requeue
 
 
 def node_reported(state: State, message: NodeReported, now_s: float) -> list[Event]:
@@ -136,7 +156,7 @@ def node_reported(state: State, message: NodeReported, now_s: float) -> list[Eve
     if missing and state.table.drain[number] is None:
         events.append(NodeDrained(now_s, declared.name, missing, "hal"))
     events.append(NodeJoined(now_s, declared, message.boot_id, message.missing))
-    return events
+    return events + ([] if missing else _drained(state, declared.name, message.parts, now_s))
 
 
 def _silent_end(activity: Activity, node: NodeName, did_reboot: bool) -> End | None:

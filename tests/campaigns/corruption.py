@@ -174,7 +174,7 @@ def make_record(dice: random.Random) -> bytes:
     end.exit_code = dice.randrange(256)
     lines = [
         records.claim_line("6f1d5276-e278-4801-9c71-49fff27b8ca4"),
-        records.run_line(dice.randrange(2, 30_000), [b"HAL_JOB_ID=17", b"HAL_ATTEMPT=1"]),
+        records.run_line(dice.randrange(2, 30_000)),
         records.start_line(1_700_000_000.0),
         records.end_line(end),
     ]
@@ -192,8 +192,7 @@ def judge_record(before: bytes, after: bytes) -> str:
 
 
 def plain(record: records.Record) -> list[object]:
-    end = [] if record.end is None else [getattr(record.end, name) for name in records.End.__slots__]
-    return [getattr(record, name) for name in records.Record.__slots__ if name not in ("end", "is_damaged")] + end
+    return [value for name, value in vars(record).items() if name != "is_damaged"]
 
 
 def measure(campaign: Campaign) -> Figures:

@@ -19,8 +19,7 @@ import pytest
 
 from hal_core.agent.book import Book
 from hal_core.agent.launcher import records
-from hal_core.agent.launcher.fields import Order, Program
-from hal_core.agent.orders import cancel_frame, launch_frame, stop_frame
+from hal_core.agent.orders import Order, Program, cancel_frame, launch_frame, stop_frame
 from tests.support.power_model import PowerModel
 from tests.support.syscalls import Call, Execute, Write, calls, need_strace, strace
 
@@ -29,18 +28,9 @@ LAUNCHER = Path(records.__file__).with_name("__main__.py")
 
 
 def order(number: int) -> Order:
-    program = Program()
-    program.uid, program.gid = os.geteuid(), os.getegid()
-    program.directory, program.script, program.arguments = b"/", b"", [b"/bin/true"]
-    program.environment, program.walltime_s, program.grace_s = [], 60.0, 1.0
-    made = Order()
-    made.key, made.program, made.fault = f"{number}.0.1", program, ""
-    made.environment = [b"HAL_JOB_ID=%d" % number, b"HAL_ATTEMPT=1"]
-    made.tasks, made.cpus = [[b"TASK=0"]], []
-    made.input_path = made.output_path = b"/dev/null"
-    made.error_path, made.is_appending = b"", False
-    made.cpu_quota = made.memory_bytes = made.pids_max = 0
-    return made
+    program = Program(os.geteuid(), os.getegid(), arguments=[b"/bin/true"], walltime_s=60.0, grace_s=1.0)
+    environment = [b"HAL_JOB_ID=%d" % number, b"HAL_ATTEMPT=1"]
+    return Order(f"{number}.0.1", program, environment=environment, tasks=[[b"TASK=0"]])
 
 
 @pytest.fixture(scope="module")

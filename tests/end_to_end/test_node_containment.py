@@ -337,7 +337,7 @@ def test_agent_without_root_says_so_and_refuses_other_users(open_directory: Path
     as_user(lambda: Book(state))
     assert os.waitpid(children.pop(), 0)[1] == 0
     try:
-        spawner = as_user(lambda: spawner_main(str(state)))
+        spawner = as_user(lambda: spawner_main([str(state)]))
         as_user(lambda: agent_main([*words, "--socket", str(open_directory / "agents.sock")]))
         asked = as_user(daemon)
         status = os.waitpid(asked, 0)[1]

@@ -17,8 +17,9 @@ from typing import Any
 import attrs
 import trio
 
+from hal_core.agent import hierarchies
 from hal_core.agent.launcher import records
-from hal_core.agent.launcher.cgroups import this_machine
+from hal_core.agent.launcher.cgroups import Group
 from hal_core.models.effect import LaunchOrder
 from hal_core.models.job import JobId, JobSpec, Owner
 from hal_core.models.message import Message, NodeReported, NodeSilent, PartsChanged, PartStatus
@@ -175,10 +176,10 @@ def _swept(directory: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        base = this_machine(str(directory / "n1"))
-        for name in {path.name for top in base.directories.values() for path in Path(top).iterdir() if path.is_dir()}:
-            base.group(name).remove()
-        base.remove()
+        bases = hierarchies.this_machine(directory / "n1")
+        for name in {path.name for top in bases.values() for path in Path(top).iterdir() if path.is_dir()}:
+            Group(bases, name).remove()
+        hierarchies.remove_bases(bases)
 
 
 def _is_spawner(pid: int, parent: int) -> bool:

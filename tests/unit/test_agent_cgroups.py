@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hal_core.agent.launcher.cgroups import Cgroups
+from hal_core.agent.hierarchies import bases, missing
+from hal_core.agent.launcher.cgroups import Group
 
 V1 = ("memory", "cpu", "pids", "freezer")
 
@@ -32,45 +33,43 @@ def v2_machine(root: Path) -> str:
 
 def test_v1_limits_go_below_our_own_group(tmp_path: Path) -> None:
     own = "".join(f"{n}:{name}:/box\n" for n, name in enumerate(V1))
-    cgroups = Cgroups(v1_machine(tmp_path), own, "hal-x")
-    assert cgroups.missing == []
-    assert cgroups.directories["memory"] == f"{tmp_path}/memory/box/hal-x"
-    assert cgroups.can_kill
+    cgroups = bases(v1_machine(tmp_path), own, "hal-x")
+    assert missing(cgroups) == []
+    assert cgroups["memory"] == f"{tmp_path}/memory/box/hal-x"
 
 
 def test_hybrid_takes_limits_from_v1_and_the_kill_from_v2(tmp_path: Path) -> None:
     mounts = v1_machine(tmp_path) + v2_machine(tmp_path).replace("/hal-x", "")
     (tmp_path / "unified" / "cgroup.subtree_control").unlink()
-    cgroups = Cgroups(mounts, "0::/\n", "hal-x")
-    assert cgroups.missing == []
-    assert cgroups.unified_controllers == frozenset()
-    assert set(cgroups.directories) == {*V1, "unified"}
+    cgroups = bases(mounts, "0::/\n", "hal-x")
+    assert missing(cgroups) == []
+    assert "unified" not in cgroups["memory"]
+    assert set(cgroups) == {*V1, "unified"}
 
 
 def test_pure_v2_enables_its_controllers(tmp_path: Path) -> None:
-    cgroups = Cgroups(v2_machine(tmp_path), "0::/\n", "hal-x")
-    assert cgroups.unified_controllers == {"memory", "cpu", "pids"}
-    assert cgroups.missing == []
+    cgroups = bases(v2_machine(tmp_path), "0::/\n", "hal-x")
+    assert cgroups == dict.fromkeys(("unified", "memory", "cpu", "pids"), f"{tmp_path}/unified/hal-x")
+    assert missing(cgroups) == []
 
 
 def test_machine_without_cgroups_says_all_that_is_missing() -> None:
-    cgroups = Cgroups("tmpfs /tmp tmpfs rw 0 0\n", "", "hal-x")
-    assert len(cgroups.missing) == 4
-    assert not cgroups.can_kill
-    group = cgroups.group("1.0.1")
+    cgroups = bases("tmpfs /tmp tmpfs rw 0 0\n", "", "hal-x")
+    assert len(missing(cgroups)) == 4
+    group = Group(cgroups, "1.0.1")
     assert group.create(1 << 20, 1, 1) == []
-    assert (group.exists(), group.pids(), group.oom_kill_count(), group.peak_memory_bytes()) == (False, [], 0, None)
+    assert (group.exists(), group.oom_kill_count(), group.peak_memory_bytes()) == (False, 0, None)
     group.kill()
     group.remove()
 
 
 @pytest.mark.parametrize(("events", "peak"), [("low 0\noom 2\noom_kill 3\n", "4096\n")])
 def test_v2_counters_are_read(tmp_path: Path, events: str, peak: str) -> None:
-    cgroups = Cgroups(v2_machine(tmp_path), "0::/\n", "hal-x")
+    cgroups = bases(v2_machine(tmp_path), "0::/\n", "hal-x")
     directory = tmp_path / "unified" / "hal-x" / "1.0.1"
     directory.mkdir()
     (directory / "memory.events").write_text(events)
     (directory / "memory.peak").write_text(peak)
-    group = cgroups.group("1.0.1")
+    group = Group(cgroups, "1.0.1")
     assert group.exists()
     assert (group.oom_kill_count(), group.peak_memory_bytes()) == (3, 4096)

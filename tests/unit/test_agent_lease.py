@@ -67,7 +67,7 @@ def test_what_was_not_launched_is_claimed_and_never_starts(directory: Path) -> N
     guard.look(terms_of(directory).end_s(5.0) + 0.1)
     record = records.parse((directory / records.CLAIMS / KEY).read_bytes())
     assert record.end is not None
-    assert record.end.kind == "cancelled"
+    assert record.end[0] == "cancelled"
     lease.release(KEY)
     assert guard.look(boot_time_s()) == (False, True)
 
@@ -95,7 +95,7 @@ def test_whom_nobody_looks_after_gets_no_signal(directory: Path, claims: Callabl
     lease = lease_of(directory, 100.0, 1000.0)
     lease.put_under(KEY, 5.0)
     folder = claims()
-    lines = records.claim_line(records.boot_id()) + records.run_line(os.getpid(), [])
+    lines = records.claim_line(records.boot_id()) + records.run_line(os.getpid())
     claim = records.claim(folder, KEY, lines, "test.new")
     assert claim is not None
     os.close(claim)

@@ -10,4 +10,4 @@ if __name__ == "__main__":
     sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     from launcher.spawner import main  # type: ignore[import-not-found]
 
-    main(sys.argv[1])
+    main(sys.argv[1:])

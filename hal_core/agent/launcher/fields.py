@@ -2,7 +2,7 @@
 
 A frame is a 4-byte length and that many bytes. Paths, arguments and environment strings cannot contain NUL, so no
 escaping is needed, and the decoder that runs as root is a split. Verbs: `launch`, `cancel`, `stop`. The frames are
-built by the agent (agent/orders.py).
+built by the agent (agent/orders.py). What only the job's own user needs is not decoded here (job/program.py).
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ class BadFrame(Exception):
 
 def take_frame(buffer: bytearray) -> Fields | None:
     """Remove and return the first whole frame of the buffer; None if there is none yet."""
-    if len(buffer) < 4:
-        return None
     length = int.from_bytes(buffer[:4], "big")
     if length > FRAME_BYTES_MAX:
         raise BadFrame(f"frame of {length} bytes")
@@ -28,26 +26,24 @@ def take_frame(buffer: bytearray) -> Fields | None:
     return Fields(body.split(b"\0"))
 
 
+def pack(fields: list[bytes]) -> bytes:
+    """One frame of fields that contain no NUL byte."""
+    body = b"\0".join(fields)
+    return len(body).to_bytes(4, "big") + body
+
+
 class Fields:
     """Reads fields in order. Whatever is not there or is no number is a BadFrame."""
-
-    __slots__ = ("_at", "_fields")
 
     def __init__(self, fields: list[bytes]) -> None:
         self._fields = fields
         self._at = 0
 
     def raw(self) -> bytes:
-        if self._at >= len(self._fields):
-            raise BadFrame("frame ends early")
-        self._at += 1
-        return self._fields[self._at - 1]
+        return self._take(1)[0]
 
     def text(self) -> str:
-        try:
-            return self.raw().decode("utf-8")
-        except UnicodeDecodeError:
-            raise BadFrame("text is not UTF-8") from None
+        return self.raw().decode("utf-8", "replace")
 
     def integer(self) -> int:
         try:
@@ -63,101 +59,45 @@ class Fields:
 
     def items(self) -> list[bytes]:
         """A count and that many fields."""
-        count = self.integer()
+        return self._take(self.integer())
+
+    def _take(self, count: int) -> list[bytes]:
         if not 0 <= count <= len(self._fields) - self._at:
-            raise BadFrame("count larger than the frame")
+            raise BadFrame("frame ends early")
         self._at += count
         return self._fields[self._at - count : self._at]
 
 
-class Program:
-    """What orders of the same job have in common: who, where, what, for how long. Sent once per frame."""
-
-    __slots__ = ("arguments", "directory", "environment", "gid", "grace_s", "script", "uid", "walltime_s")
-
-    uid: int
-    gid: int
-    directory: bytes
-    script: bytes
-    """Text of the script, or empty: then `arguments` begins with the command."""
-    arguments: list[bytes]
-    environment: list[bytes]
-    walltime_s: float
-    """Infinity without a limit."""
-    grace_s: float
-
-    @classmethod
-    def read(cls, fields: Fields) -> Program:
-        program = cls()
-        program.uid = fields.integer()
-        program.gid = fields.integer()
-        program.directory = fields.raw()
-        program.script = fields.raw()
-        program.arguments = fields.items()
-        program.environment = fields.items()
-        program.walltime_s = fields.number()
-        program.grace_s = fields.number()
-        return program
-
-
 class Order:
-    """One attempt to launch. `fault`, if not empty, says why it cannot be; it is then only recorded as failed."""
+    """What the supervisor must know of one attempt. A `fault` says why it cannot be launched; it is then recorded."""
 
-    __slots__ = (
-        "cpu_quota",
-        "cpus",
-        "environment",
-        "error_path",
-        "fault",
-        "input_path",
-        "is_appending",
-        "key",
-        "memory_bytes",
-        "output_path",
-        "pids_max",
-        "program",
-        "tasks",
-    )
-
-    key: str
-    program: Program
-    fault: str
-    environment: list[bytes]
-    tasks: list[list[bytes]]
-    """One list of additional environment strings for each process to start."""
-    input_path: bytes
-    output_path: bytes
-    error_path: bytes
-    """Empty: joins the output."""
-    is_appending: bool
-    cpus: list[int]
-    """To bind to; empty: not bound."""
-    cpu_quota: int
-    memory_bytes: int
-    pids_max: int
-    """Limits; 0 means none."""
-
-    @classmethod
-    def read(cls, fields: Fields, program: Program) -> Order:
-        order = cls()
-        order.program = program
-        order.key = fields.text()
-        order.fault = fields.text()
-        order.environment = fields.items()
-        order.tasks = [fields.items() for _ in range(fields.integer())]
-        order.input_path = fields.raw()
-        order.output_path = fields.raw()
-        order.error_path = fields.raw()
-        order.is_appending = fields.integer() != 0
-        order.cpus = [int(cpu) for cpu in fields.items()]
-        order.cpu_quota = fields.integer()
-        order.memory_bytes = fields.integer()
-        order.pids_max = fields.integer()
-        return order
+    def __init__(self, fields: Fields) -> None:
+        self.uid = fields.integer()
+        self.gid = fields.integer()
+        self.walltime_s = fields.number()
+        """Infinity without a limit."""
+        self.grace_s = fields.number()
+        self.script = fields.raw()
+        """Its text, or empty: then the job is a command."""
+        program = fields.items()
+        self.key = fields.text()
+        self.fault = fields.text()
+        self.task_count = fields.integer()
+        self.cpu_quota = fields.integer()
+        self.memory_bytes = fields.integer()
+        self.pids_max = fields.integer()
+        """Limits; 0 means none."""
+        self.prolog = fields.raw()
+        self.epilog = fields.raw()
+        """Paths; empty for none."""
+        self.hook_environment = fields.items()
+        self.hook_timeout_s = fields.number()
+        self.program = Fields(program + fields.items())
+        """For the process that has become the user."""
 
 
 def split_launch(fields: Fields) -> list[tuple[str, list[bytes]]]:
-    """(key, fields for the supervisor) of each order in a frame whose verb has been read. Looks at nothing else."""
+    """(key, fields of an Order) of each order in a frame whose verb has been read. Looks at nothing else."""
     programs = [fields.items() for _ in range(fields.integer())]
     orders = []
     for _ in range(fields.integer()):
@@ -167,14 +107,3 @@ def split_launch(fields: Fields) -> list[tuple[str, list[bytes]]]:
             raise BadFrame("order without a program, or empty")
         orders.append((order[0].decode("ascii", "replace"), programs[number] + order))
     return orders
-
-
-def read_order(fields: Fields) -> Order:
-    """What the supervisor is given: the fields of a program, then those of the order."""
-    return Order.read(fields, Program.read(fields))
-
-
-def pack(fields: list[bytes]) -> bytes:
-    """One frame of fields that contain no NUL byte."""
-    body = b"\0".join(fields)
-    return len(body).to_bytes(4, "big") + body

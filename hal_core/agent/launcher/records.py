@@ -16,6 +16,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import signal
 import zlib
 from contextlib import suppress
 
@@ -31,8 +32,6 @@ _renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
 class End:
     """How an attempt ended on this node, in plain values."""
 
-    __slots__ = ("cpu_s", "detail", "end_time_s", "exit_code", "kind", "peak_memory_bytes", "signal")
-
     def __init__(self, kind: str, end_time_s: float, detail: str = "") -> None:
         self.kind = kind
         self.end_time_s = end_time_s
@@ -41,22 +40,21 @@ class End:
         self.signal: int | None = None
         self.peak_memory_bytes: int | None = None
         self.cpu_s: float | None = None
+        self.node_fault = ""
+        """Why this node should get no further work."""
 
 
 class Record:
     """What the lines of one file say."""
-
-    __slots__ = ("boot_id", "cancel_grace_s", "end", "is_damaged", "marks", "start_time_s", "supervisor_pid")
 
     def __init__(self) -> None:
         self.boot_id = ""
         self.start_time_s: float | None = None
         self.supervisor_pid = 0
         """Set by the `run` line, which is written before the first process is started."""
-        self.marks: list[bytes] = []
-        """Environment strings that only processes of this attempt have."""
         self.cancel_grace_s: float | None = None
-        self.end: End | None = None
+        self.end: list[str] | None = None
+        """What `end_line` wrote; the agent reads it (agent/book.py)."""
         self.is_damaged = False
         """Some line cannot be believed: it was torn by a full disk or a power cut, or changed by a bad disk."""
 
@@ -66,9 +64,9 @@ def claim_line(boot_id: str) -> bytes:
     return _line("claim", boot_id)
 
 
-def run_line(supervisor_pid: int, marks: list[bytes]) -> bytes:
+def run_line(supervisor_pid: int) -> bytes:
     """From here on the attempt may have run: it is never launched again."""
-    return _line("run", str(supervisor_pid), *(mark.decode("ascii", "replace") for mark in marks))
+    return _line("run", str(supervisor_pid))
 
 
 def start_line(start_time_s: float) -> bytes:
@@ -90,6 +88,7 @@ def end_line(end: End) -> bytes:
         _optional(end.peak_memory_bytes),
         _optional(end.cpu_s),
         end.detail[:DETAIL_LENGTH_MAX],
+        end.node_fault[:DETAIL_LENGTH_MAX],
     )
 
 
@@ -106,13 +105,12 @@ def parse(data: bytes) -> Record:
             record.boot_id = values[0]
         elif kind == "run":
             record.supervisor_pid = int(values[0])
-            record.marks = [mark.encode() for mark in values[1:]]
         elif kind == "start":
             record.start_time_s = float(values[0])
         elif kind == "cancel":
             record.cancel_grace_s = float(values[0])
         elif kind == "end" and record.end is None:
-            record.end = _parse_end(values)
+            record.end = values
     return record
 
 
@@ -186,6 +184,25 @@ def take_lock(directory: int, key: str) -> int | None:
     return descriptor
 
 
+def signal_holder(directory: int, key: str, pid: int, number: int) -> bool:
+    """Signal the supervisor that the record names. False if nobody holds the lock: then the number is anybody's."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        unheld = take_lock(directory, key)
+        if unheld is None:
+            signal.pidfd_send_signal(pidfd, number)
+        else:
+            os.close(unheld)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(pidfd)
+    return unheld is None
+
+
 def boot_id() -> str:
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
@@ -205,12 +222,3 @@ def _line(*values: str) -> bytes:
 
 def _optional(value: float | None) -> str:
     return "" if value is None else repr(value)
-
-
-def _parse_end(values: list[str]) -> End:
-    end = End(values[0], float(values[1]), values[6].encode().decode("unicode_escape"))
-    end.exit_code = int(values[2]) if values[2] else None
-    end.signal = int(values[3]) if values[3] else None
-    end.peak_memory_bytes = int(values[4]) if values[4] else None
-    end.cpu_s = float(values[5]) if values[5] else None
-    return end

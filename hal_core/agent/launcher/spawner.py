@@ -7,27 +7,27 @@ and is found again through its socket. What it is told and what it tells is othe
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import gc
 import os
 import select
 import signal
 import socket
-import struct
 import sys
 import time
 import traceback
 from typing import NoReturn
 
-from . import cgroups, fields, records, supervisor, tree
+from . import fields, records, supervisor, tree
+from .cgroups import Group
 from .failpoints import reach
 
 LISTEN_BACKLOG = 4
 IDLE_S = 30.0
 """Supervisors that had nothing to do for so long are let go, but for one."""
 ORPHANS_S = 5.0
-UNCLEAR_S = 0.2
+INHERITED_S = 0.5
+"""How often to look whether the supervisors of an earlier spawner still live."""
 READ_BYTES = 1 << 18
 SCRATCH = "spawner.new"
 DAMAGED = "its record is damaged, so nobody can tell whether it ran"
@@ -35,8 +35,6 @@ DAMAGED = "its record is damaged, so nobody can tell whether it ran"
 
 class Child:
     """A supervisor that we forked. `key` is empty while it waits for work."""
-
-    __slots__ = ("channel", "key", "pid")
 
     def __init__(self, pid: int, channel: socket.socket) -> None:
         self.pid = pid
@@ -47,43 +45,44 @@ class Child:
 class Spawner:
     """The state of one spawner. All paths are below `directory`, which only this user can write."""
 
-    def __init__(self, directory: str, lock: int) -> None:
+    def __init__(self, directory: str, cgroups: dict[str, str], lock: int) -> None:
         self._lock = lock
         self._claims = os.open(f"{directory}/{records.CLAIMS}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         scripts = os.fsencode(f"{os.path.abspath(directory)}/{records.SCRIPTS}/")
         # Opened for both, so that it never fails for want of a reader: hints wait in the pipe for the next agent.
         self._hints = os.open(f"{directory}/hints", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        self.place = supervisor.Place(self._hints, cgroups.this_machine(directory), scripts)
+        self.place = supervisor.Place(self._hints, cgroups, scripts)
         self._boot_id = records.boot_id()
         self._children: dict[int, Child] = {}
         """By the descriptor of our end of the channel."""
         self._idle: list[Child] = []
         self._busy: dict[str, Child] = {}
-        self._adopted: dict[int, str] = {}
-        """Keys by pidfd: supervisors of an earlier spawner."""
-        self._unclear: set[str] = set()
-        """What an earlier spawner handed over to a supervisor that has not yet said who it is."""
+        self._inherited: set[str] = set()
+        """What an earlier spawner has claimed, as long as it is not known to have ended."""
         self._agent: socket.socket | None = None
         self._buffer = bytearray()
         self._is_stopping = False
-        self._prctl = ctypes.CDLL(None).prctl
         self._poll = select.epoll()
 
     def serve(self, listener: socket.socket) -> None:
         """Until told to stop and the last attempt is over."""
         self._listener = listener
-        self._prctl(tree.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        self._recover()
+        tree.adopt_orphans()
+        records.clear(self._claims, SCRATCH)
+        self._inherited.update(filter(records.is_key, os.listdir(self._claims)))
+        self._look_after_inherited()
         reach("spawner.recovered")
         self._poll.register(listener.fileno(), select.EPOLLIN)
         gc.collect()
         gc.freeze()
         gc.disable()
-        while not (self._is_stopping and not self._busy and not self._adopted):
-            pause_s = UNCLEAR_S if self._unclear else IDLE_S if len(self._idle) > 1 else None
+        looked_s = time.monotonic()
+        while not (self._is_stopping and not self._busy and not self._inherited):
+            pause_s = INHERITED_S if self._inherited else IDLE_S if len(self._idle) > 1 else None
             happened = self._poll.poll(pause_s)
-            for key in tuple(self._unclear):
-                self._take_up(key)
+            if self._inherited and time.monotonic() - looked_s >= INHERITED_S:
+                self._look_after_inherited()
+                looked_s = time.monotonic()
             if not happened and pause_s == IDLE_S:
                 for child in self._idle[1:]:
                     child.channel.shutdown(socket.SHUT_WR)  # It ends, and we hear of it by the channel.
@@ -93,17 +92,12 @@ class Spawner:
                     self._hear(self._children[descriptor])
                 elif descriptor == listener.fileno():
                     self._accept(listener)
-                elif descriptor in self._adopted:
-                    self._lose_adopted(descriptor)
                 elif self._agent is not None and descriptor == self._agent.fileno():
                     self._listen(self._agent)
 
     def _accept(self, listener: socket.socket) -> None:
+        """The latest agent counts. Only the owner of the socket, and root, can connect."""
         agent, _ = listener.accept()
-        _, uid, _ = struct.unpack("3i", agent.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        if uid != os.geteuid():
-            agent.close()
-            return
         self._drop_agent()
         self._agent = agent
         self._poll.register(agent.fileno(), select.EPOLLIN)
@@ -186,9 +180,7 @@ class Spawner:
         if record.end is None and not record.supervisor_pid and record.boot_id == self._boot_id:
             if not record.is_damaged:
                 return claim
-            os.close(claim)
-            self._lose(key, DAMAGED)
-            return None
+            self._inherited.add(key)
         os.close(claim)
         return None
 
@@ -200,9 +192,7 @@ class Spawner:
                 child = self._idle.pop() if self._idle else self._fork([claim, *others])
             except OSError as error:
                 text = f"cannot start a process on this node: {error.strerror}"
-                end = records.End("launch_failed", time.time(), text)
-                supervisor.write_durably(claim, records.end_line(end))
-                supervisor.poke(self._hints, key)
+                self._end(key, claim, records.End("launch_failed", time.time(), text))
                 return
             try:
                 sent = socket.send_fds(child.channel, [frame], [claim])
@@ -227,9 +217,9 @@ class Spawner:
 
     def _become_supervisor(self, channel: socket.socket, others: list[int]) -> NoReturn:
         try:
-            self._prctl(tree.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+            tree.adopt_orphans()
             # Nothing of ours may stay open: a lock would stay locked, and a channel would not end with us.
-            for other in (*others, *self._children, *self._adopted, self._claims, self._lock):
+            for other in (*others, *self._children, self._claims, self._lock):
                 os.close(other)
             self._poll.close()
             self._listener.close()
@@ -268,11 +258,9 @@ class Spawner:
         try:
             claim = self._claim(key)
             if claim is not None:
-                end = records.End("cancelled", time.time(), "cancelled before it was launched")
-                supervisor.write_durably(claim, records.end_line(end))
                 os.fsync(self._claims)
+                self._end(key, claim, records.End("cancelled", time.time(), "cancelled before it was launched"))
                 os.close(claim)
-                supervisor.poke(self._hints, key)
                 return
         except OSError as error:
             _log(f"cannot record the cancel of {key}: {error.strerror}")
@@ -286,88 +274,59 @@ class Spawner:
             _log(f"cannot write the cancel of {key}: {error.strerror}")
         if key in self._busy:
             os.kill(self._busy[key].pid, signal.SIGTERM)  # Our own child that we have not reaped: the id is its own.
-        for pidfd, adopted_key in self._adopted.items():
-            if adopted_key == key:
-                signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+        elif (record := records.read_named(self._claims, key)) is not None and record.supervisor_pid:
+            records.signal_holder(self._claims, key, record.supervisor_pid, signal.SIGTERM)
         supervisor.poke(self._hints, key)
-
-    def _lose_adopted(self, pidfd: int) -> None:
-        self._poll.unregister(pidfd)
-        os.close(pidfd)
-        self._lose(self._adopted.pop(pidfd), "its supervisor was killed")
 
     def _lose(self, key: str, detail: str) -> None:
         """A supervisor is gone: if it wrote no end, kill what it left and write the end for it."""
         claim = records.take_lock(self._claims, key)
         if claim is None:
             return
-        record = records.read(claim)
-        if record.end is None:
+        if records.read(claim).end is None:
             reach("spawner.lost_noticed")
-            self._kill_left(key, record)
-            supervisor.write_durably(claim, records.end_line(records.End("supervisor_lost", time.time(), detail)))
+            self._kill_left(key)
+            self._end(key, claim, records.End("supervisor_lost", time.time(), detail))
             reach("spawner.lost_recorded")
-            supervisor.poke(self._hints, key)
         os.close(claim)
 
-    def _kill_left(self, key: str, record: records.Record) -> None:
-        group = self.place.cgroups.group(key)
+    def _end(self, key: str, claim: int, end: records.End) -> None:
+        supervisor.write_durably(claim, records.end_line(end))
+        supervisor.poke(self._hints, key)
+
+    def _kill_left(self, key: str) -> None:
+        group = Group(self.place.cgroups, key)
         if group.exists():
             group.kill()
             group.remove()
         # What a dead supervisor of ours leaves becomes our child.
         supervisors = frozenset(child.pid for child in self._children.values())
         tree.kill_children(supervisors, time.monotonic() + ORPHANS_S)
-        if record.marks and record.boot_id == self._boot_id:
-            tree.kill_marked(record.marks)
 
-    def _recover(self) -> None:
-        """Adopt the supervisors of an earlier spawner, and end what nobody looks after any more."""
-        records.clear(self._claims, SCRATCH)
-        for key in os.listdir(self._claims):
-            if records.is_key(key):
-                self._take_up(key)
-
-    def _take_up(self, key: str) -> None:
-        self._unclear.discard(key)
-        record = records.read_named(self._claims, key)
-        if record is None or record.end is not None:
-            return
-        is_of_this_boot = record.boot_id == self._boot_id
-        if record.supervisor_pid and (is_of_this_boot or record.is_damaged):
-            self._adopt(key, record.supervisor_pid)
-            return
-        claim = records.take_lock(self._claims, key)
-        if claim is None:
-            self._unclear.add(key)
-            return
-        os.close(claim)
-        if record.is_damaged:
-            self._lose(key, DAMAGED)
-        elif not is_of_this_boot:
-            self._lose(key, "the node was restarted")
-
-    def _adopt(self, key: str, pid: int) -> None:
-        """Pin the supervisor by pidfd; that the lock is still held afterwards proves that it is the right process."""
-        try:
-            pidfd = os.pidfd_open(pid)
-        except ProcessLookupError:
-            pidfd = -1
-        claim = records.take_lock(self._claims, key)
-        if claim is not None or pidfd < 0:
-            if claim is not None:
-                os.close(claim)
-            if pidfd >= 0:
-                os.close(pidfd)
-            self._lose(key, "its supervisor was killed")
-            return
-        self._adopted[pidfd] = key
-        self._poll.register(pidfd, select.EPOLLIN)
+    def _look_after_inherited(self) -> None:
+        """End what nobody looks after any more. Of what an earlier spawner handed over, the lock tells."""
+        for key in tuple(self._inherited):
+            claim = records.take_lock(self._claims, key)
+            if claim is None:
+                if records.read_named(self._claims, key) is None:
+                    self._inherited.remove(key)
+                continue
+            record = records.read(claim)
+            os.close(claim)
+            self._inherited.remove(key)
+            if record.is_damaged:
+                self._lose(key, DAMAGED)
+            elif record.boot_id != self._boot_id:
+                self._lose(key, "the node was restarted")
+            elif record.supervisor_pid:
+                self._lose(key, "its supervisor was killed")
 
 
-def main(directory: str) -> None:
-    """Serve on `spawner.sock` in the directory; ends at once if another spawner does."""
+def main(arguments: list[str]) -> None:
+    """DIRECTORY [CONTROLLER=BASE ...]: serve on `spawner.sock` in the directory, unless another spawner does."""
+    directory, *words = arguments
     os.umask(0o022)
+    tree.close_to_others()
     lock = os.open(f"{directory}/spawner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -377,7 +336,7 @@ def main(directory: str) -> None:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     if os.path.lexists(path):
         os.unlink(path)
-    spawner = Spawner(directory, lock)
+    spawner = Spawner(directory, dict(word.split("=", 1) for word in words), lock)
     old_mask = os.umask(0o177)
     listener.bind(path)
     os.umask(old_mask)
@@ -385,7 +344,6 @@ def main(directory: str) -> None:
     # Supervisors inherit the mask; it keeps a cancel that comes right after the fork for them.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     spawner.serve(listener)
-    spawner.place.cgroups.remove()
     os.unlink(path)
 
 

@@ -15,15 +15,14 @@ import signal
 import socket
 import sys
 import time
-import zlib
 from contextlib import suppress
 from resource import struct_rusage
 from typing import NoReturn
 
-from . import fields, process, records, tree
-from .cgroups import Cgroups
+from . import fields, hooks, process, records, tree
+from .cgroups import Group
 from .failpoints import reach
-from .process import LaunchFailed
+from .job.program import LaunchFailed, Program
 
 SIGNALS = frozenset({signal.SIGCHLD, signal.SIGTERM})
 READ_BYTES = 1 << 18
@@ -32,7 +31,6 @@ ATTEMPTS_MAX = 1000
 """A bound on whatever may grow in a process that looks after one attempt after the other."""
 DONE = b"."
 """What the spawner is told when an attempt is over and the supervisor is free."""
-MARKS = (b"HAL_JOB_ID=", b"HAL_ARRAY_INDEX=", b"HAL_ATTEMPT=", b"HAL_NODE_NAME=", b"HAL_NODE_ID=")
 UNKILLABLE_S = 60.0
 """How long to wait for killed processes to go. Some hang in the kernel (a dead file server); the end says so."""
 FULL_DISK_PAUSE_S = 1.0
@@ -41,24 +39,10 @@ FULL_DISK_PAUSE_S = 1.0
 class Place:
     """What all attempts of one supervisor have in common. `hints` is the pipe by which the agent is poked."""
 
-    def __init__(self, hints: int, cgroups: Cgroups, scripts: bytes) -> None:
+    def __init__(self, hints: int, cgroups: dict[str, str], scripts: bytes) -> None:
         self.hints = hints
         self.cgroups = cgroups
         self.scripts = scripts
-        self.mark = b"HAL_NODE_ID=%08x" % zlib.crc32(os.path.abspath(scripts))
-        """In the environment of every job here, because other clusters on this machine may have the same job ids."""
-        self.all_cpus = os.sched_getaffinity(0)
-        self.cpus: set[int] = self.all_cpus
-
-    def bind(self, cpus: list[int]) -> None:
-        """Bind to these CPUs, or to all of them if there are none."""
-        wanted = set(cpus) or self.all_cpus
-        if wanted != self.cpus:
-            try:
-                os.sched_setaffinity(0, wanted)
-            except OSError as error:
-                raise LaunchFailed(f"cannot bind to the CPUs {sorted(wanted)}: {error.strerror}") from None
-            self.cpus = wanted
 
 
 def supervise(channel: socket.socket, place: Place) -> NoReturn:
@@ -80,7 +64,7 @@ def supervise(channel: socket.socket, place: Place) -> NoReturn:
             continue
         attempts_left -= 1
         claim = claims.pop()
-        if not Supervisor(fields.read_order(frame), claim, place).run():
+        if not Supervisor(fields.Order(frame), claim, place).run():
             break
         os.close(claim)
         os.chdir("/")  # Idle, we must not keep a file system of users busy.
@@ -98,12 +82,14 @@ class Supervisor:
         self._order = order
         self._claim = claim
         self._place = place
-        self._group = place.cgroups.group(order.key)
+        self._group = Group(place.cgroups, order.key)
         self._has_group = False
-        self._script_path = place.scripts + order.key.encode()
+        self._script_path = place.scripts + order.key.encode() if order.script else b""
         self._leaders: set[int] = set()
         self._first_failure: int | None = None
         self._reason = ""
+        self._node_fault = ""
+        self._is_epilog_due = False
         self._kill_time_s = math.inf
         self._cpu_s = 0.0
         self._peak_bytes = 0
@@ -113,14 +99,14 @@ class Supervisor:
     def run(self) -> bool:
         """From the claim to the durable end record. False if this process should not be given another attempt."""
         reach("supervisor.begun")
-        self._order.environment.append(self._place.mark)
-        marks = [string for string in self._order.environment if string.startswith(MARKS)]
         try:
-            self._record(records.run_line(os.getpid(), marks))
-            reach("supervisor.run_recorded")
+            self._prepare()
+            if self._ordered_grace_s() is not None:
+                return self._finish(records.End("cancelled", time.time(), "cancelled before it was started"))
             self._start()
         except LaunchFailed as failure:
-            end = records.End("launch_failed", time.time(), str(failure))
+            kind = "prolog_failed" if self._node_fault else "launch_failed"
+            end = records.End(kind, time.time(), str(failure))
             end.exit_code = failure.exit_code
             self._finish(end)
             return False  # Descriptors may be open.
@@ -132,60 +118,65 @@ class Supervisor:
             except OSError:
                 self._unwritten = line  # The job runs: a full disk is no reason to end it.
             reach("supervisor.start_recorded")
-            deadline_s = time.monotonic() + self._order.program.walltime_s
+            deadline_s = time.monotonic() + self._order.walltime_s
             if self._leaders:
-                self._poke()
+                poke(self._place.hints, self._order.key)
                 self._wait(deadline_s)
             end = records.End("", time.time())
         return self._finish(end)
 
-    def _record(self, line: bytes) -> None:
-        """A line without which nothing may be started."""
+    def _prepare(self) -> None:
+        """All that comes before the job's own processes, but for what needs to be undone: see _finish."""
         try:
-            records.append(self._claim, line)
+            records.append(self._claim, records.run_line(os.getpid()))
         except OSError as error:
             raise LaunchFailed(f"cannot write the record on this node: {error.strerror}") from None
-
-    def _start(self) -> None:
+        reach("supervisor.run_recorded")
         order = self._order
         if order.fault:
             raise LaunchFailed(order.fault)
-        is_other_user = process.needs_other_user(order)
-        if order.program.script:
+        process.needs_other_user(order)
+        self._is_epilog_due = True
+        if fault := hooks.run(order.prolog, order):
+            self._node_fault = f"prolog {fault}"
+            raise LaunchFailed(self._node_fault)
+
+    def _start(self) -> None:
+        order = self._order
+        if order.script:
             write_script(self._script_path, order)
-        self._place.bind(order.cpus)
-        if not (is_other_user or order.memory_bytes or order.cpu_quota or order.pids_max):
-            self._leaders.update(process.start_plain(order, self._script_path))
+        program = Program(order.program, self._script_path)
+        if not (process.needs_other_user(order) or order.memory_bytes or order.cpu_quota or order.pids_max):
+            self._leaders.update(program.spawn())
             return
         self._has_group = True
         try:
             descriptors = self._group.create(order.memory_bytes, order.cpu_quota, order.pids_max)
         except OSError as error:
             raise LaunchFailed(f"cannot set the limits: {error.filename}: {error.strerror}") from None
-        self._leaders.update(process.start_forked(order, self._script_path, descriptors))
+        self._leaders.update(process.start(order, program, descriptors))
         for descriptor in descriptors:
             os.close(descriptor)
 
     def _wait(self, deadline_s: float) -> None:
         """Until the leaders are gone, or the first of several failed, or the order to end has been carried out."""
-        while True:
-            self._reap()
-            if not self._leaders:
-                return
+        while tree.reap(self._on_reaped) is not None and self._leaders:
             if self._first_failure is not None and not self._reason:
-                self._terminate("failure", self._order.program.grace_s)
+                self._terminate("failure", self._order.grace_s)
             now_s = time.monotonic()
             if now_s >= self._kill_time_s:
                 return  # _finish kills what is left.
             if now_s >= deadline_s and not self._reason:
-                self._terminate("time_limit", self._order.program.grace_s)
+                self._terminate("time_limit", self._order.grace_s)
             until_s = self._kill_time_s if self._reason else deadline_s
-            taken = _next_signal(until_s - now_s)
-            if taken == signal.SIGTERM:
+            if next_signal(SIGNALS, until_s - now_s) == signal.SIGTERM:
                 # Only a hint, perhaps a late one for the attempt before this: the record says whether to end.
-                ordered_s = records.read(self._claim).cancel_grace_s
-                if ordered_s is not None:
-                    self._terminate("cancelled", ordered_s)
+                grace_s = self._ordered_grace_s()
+                if grace_s is not None:
+                    self._terminate("cancelled", grace_s)
+
+    def _ordered_grace_s(self) -> float | None:
+        return records.read(self._claim).cancel_grace_s
 
     def _terminate(self, reason: str, grace_s: float) -> None:
         """SIGTERM to the whole tree; SIGKILL follows after the grace."""
@@ -193,17 +184,6 @@ class Supervisor:
         self._kill_time_s = min(self._kill_time_s, time.monotonic() + grace_s)
         if grace_s > 0:
             tree.signal_tree(signal.SIGTERM)
-
-    def _reap(self) -> None:
-        while True:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                self._leaders.clear()
-                return
-            if pid == 0:
-                return
-            self._on_reaped(pid, status, usage)
 
     def _on_reaped(self, pid: int, status: int, usage: struct_rusage) -> None:
         self._cpu_s += usage.ru_utime + usage.ru_stime
@@ -224,12 +204,15 @@ class Supervisor:
             self._group.remove()
         if not is_empty:
             end.detail = (end.detail + "; some of its processes could not be killed").lstrip("; ")
-        if self._order.program.script:
+        if self._script_path:
             _unlink(self._script_path)
         reach("supervisor.tree_ended")
+        if self._is_epilog_due and (fault := hooks.run(self._order.epilog, self._order)):
+            self._node_fault = self._node_fault or f"epilog {fault}"
+        end.node_fault = self._node_fault
         write_durably(self._claim, self._unwritten + records.end_line(end))
         reach("supervisor.end_durable")
-        self._poke()
+        poke(self._place.hints, self._order.key)
         reach("supervisor.poked")
         return is_empty
 
@@ -248,9 +231,6 @@ class Supervisor:
             end.detail = f"the limit was {self._order.memory_bytes} bytes"
         else:
             end.kind = "exited" if code >= 0 else "signalled"
-
-    def _poke(self) -> None:
-        poke(self._place.hints, self._order.key)
 
 
 def poke(hints: int, key: str) -> None:
@@ -277,23 +257,21 @@ def write_script(path: bytes, order: fields.Order) -> None:
     try:
         _unlink(path)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o500)
-        try:
+        with open(descriptor, "wb", buffering=0) as file:
             if process.needs_other_user(order):
-                os.fchown(descriptor, order.program.uid, order.program.gid)
-            text = memoryview(order.program.script)
+                os.fchown(descriptor, order.uid, order.gid)
+            text = memoryview(order.script)
             while text:
-                text = text[os.write(descriptor, text) :]
-        finally:
-            os.close(descriptor)
+                text = text[file.write(text) :]
     except OSError as error:
         raise LaunchFailed(f"cannot write the script on this node: {error.strerror}") from None
 
 
-def _next_signal(wait_s: float) -> int:
+def next_signal(signals: frozenset[signal.Signals], wait_s: float) -> int:
     """The next signal in the queue, or 0 when the time is over."""
     if wait_s == math.inf:
-        return signal.sigwaitinfo(SIGNALS).si_signo
-    taken = signal.sigtimedwait(SIGNALS, max(wait_s, 0.0))
+        return signal.sigwaitinfo(signals).si_signo
+    taken = signal.sigtimedwait(signals, max(wait_s, 0.0))
     return taken.si_signo if taken is not None else 0
 
 

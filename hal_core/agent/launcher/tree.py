@@ -7,13 +7,27 @@ that, or it is an unreaped child of ours.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from resource import struct_rusage
 
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
+PAUSE_S = 0.001
+_prctl = ctypes.CDLL(None).prctl
+
+
+def adopt_orphans() -> None:
+    """What our descendants leave behind becomes our child. Not inherited by a fork."""
+    _prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def close_to_others() -> None:
+    """Nobody but root can look into our memory or trace us, and it is never written to a core file."""
+    _prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def children(pid: int) -> list[int]:
@@ -28,47 +42,22 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def descendants(roots: list[int]) -> Iterator[int]:
-    """The given processes and all below them, parents first."""
-    waiting = list(roots)
-    while waiting:
-        pid = waiting.pop(0)
-        yield pid
-        waiting += children(pid)
-
-
 def signal_tree(number: int, spared: frozenset[int] = frozenset()) -> None:
     """Send a signal to all descendants of this process, except to the spared children and what is below them."""
-    own = os.getpid()
-    is_ours = {own}
-    for pid in descendants([child for child in children(own) if child not in spared]):
-        send(pid, number, lambda pid=pid: _parent(pid) in is_ours)  # type: ignore[misc]
-        is_ours.add(pid)
-
-
-def send(pid: int, number: int, is_right: Callable[[], bool]) -> None:
-    """Pin the process, make sure that it is the one that is meant, then signal it."""
-    try:
-        pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        if is_right():
-            signal.pidfd_send_signal(pidfd, number)
-    except (ProcessLookupError, PermissionError):
-        pass  # Gone, or it became another user by a set-user-id program: the kernel's cgroup kill is the remedy.
-    finally:
+    waiting = [child for child in children(os.getpid()) if child not in spared]
+    ours = {os.getpid()}
+    for pid in waiting:  # Grows while we go: parents first.
+        waiting += children(pid)
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        # Gone, or it became another user by a set-user-id program: the kernel's cgroup kill is the remedy.
+        with suppress(ProcessLookupError, PermissionError):
+            if _parent(pid) in ours:
+                signal.pidfd_send_signal(pidfd, number)
         os.close(pidfd)
-
-
-def kill_marked(marks: list[bytes]) -> int:
-    """Last resort, when the parent of a tree is gone and there was no cgroup: go by what is in the environment."""
-    count = 0
-    for name in os.listdir("/proc"):
-        if name.isdigit() and _has_marks(name, marks):
-            send(int(name), signal.SIGKILL, lambda name=name: _has_marks(name, marks))  # type: ignore[misc]
-            count += 1
-    return count
+        ours.add(pid)
 
 
 def kill_children(spared: frozenset[int], deadline_s: float) -> None:
@@ -79,27 +68,32 @@ def kill_children(spared: frozenset[int], deadline_s: float) -> None:
             os.waitpid(pid, os.WNOHANG)
         if time.monotonic() >= deadline_s:
             return
-        time.sleep(0.001)
+        time.sleep(PAUSE_S)
+
+
+def reap(on_reaped: Callable[[int, int, struct_rusage], None]) -> bool | None:
+    """Collect what has ended: whether that was anything; None if no child is left."""
+    is_one_reaped = False
+    while True:
+        try:
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+        except ChildProcessError:
+            return None
+        if pid == 0:
+            return is_one_reaped
+        is_one_reaped = True
+        on_reaped(pid, status, usage)
 
 
 def reap_and_kill(deadline_s: float, on_reaped: Callable[[int, int, struct_rusage], None]) -> bool:
     """SIGKILL until no child is left. False if some could not be killed by then (monotonic time)."""
-    while True:
-        is_one_reaped = False
-        while True:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                return True
-            if pid == 0:
-                break
-            is_one_reaped = True
-            on_reaped(pid, status, usage)
+    while (is_one_reaped := reap(on_reaped)) is not None:
         if time.monotonic() >= deadline_s:
             return False
         signal_tree(signal.SIGKILL)
         if not is_one_reaped:
-            time.sleep(0.001)
+            time.sleep(PAUSE_S)
+    return True
 
 
 def _parent(pid: int) -> int:
@@ -108,12 +102,3 @@ def _parent(pid: int) -> int:
             return int(file.read().rpartition(b")")[2].split()[1])
     except (FileNotFoundError, ProcessLookupError):
         return -1
-
-
-def _has_marks(name: str, marks: list[bytes]) -> bool:
-    try:
-        with open(f"/proc/{name}/environ", "rb") as file:
-            found = set(file.read().split(b"\0"))
-    except OSError:
-        return False
-    return found.issuperset(marks)
