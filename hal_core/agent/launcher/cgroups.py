@@ -46,11 +46,8 @@ class Group:
             descriptors.append(os.open(path + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
         return descriptors
 
-    def exists(self) -> bool:
-        return any(os.path.isdir(path) for path in self._paths.values())
-
     def kill(self) -> None:
-        """SIGKILL to every process, with no race against forks."""
+        """SIGKILL to every process, with no race against forks. Nothing happens without such a group."""
         freezer = self._paths.get("freezer")
         if self._unified is not None:
             _write(self._unified + "/cgroup.kill", "1", is_optional=True)

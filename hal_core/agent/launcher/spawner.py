@@ -296,9 +296,8 @@ class Spawner:
 
     def _kill_left(self, key: str) -> None:
         group = Group(self.place.cgroups, key)
-        if group.exists():
-            group.kill()
-            group.remove()
+        group.kill()
+        group.remove()
         # What a dead supervisor of ours leaves becomes our child.
         supervisors = frozenset(child.pid for child in self._children.values())
         tree.kill_children(supervisors, time.monotonic() + ORPHANS_S)
@@ -325,7 +324,7 @@ class Spawner:
 def main(arguments: list[str]) -> None:
     """DIRECTORY [CONTROLLER=BASE ...]: serve on `spawner.sock` in the directory, unless another spawner does."""
     directory, *words = arguments
-    os.umask(0o022)
+    os.umask(0o177)
     tree.close_to_others()
     lock = os.open(f"{directory}/spawner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
@@ -337,9 +336,8 @@ def main(arguments: list[str]) -> None:
     if os.path.lexists(path):
         os.unlink(path)
     spawner = Spawner(directory, dict(word.split("=", 1) for word in words), lock)
-    old_mask = os.umask(0o177)
     listener.bind(path)
-    os.umask(old_mask)
+    os.umask(0o022)
     listener.listen(LISTEN_BACKLOG)
     # Supervisors inherit the mask; it keeps a cancel that comes right after the fork for them.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
