@@ -147,8 +147,7 @@ class Agent:
     async def _obey(self, message: object) -> None:
         reach("agent.order_received")
         if isinstance(message, messages.Launch | messages.Cancel | messages.Forget):
-            # 0 is "not stated": a daemon that has not launched anything since its start.
-            if message.epoch < self._book.epoch and (message.epoch or isinstance(message, messages.Launch)):
+            if is_outdated(message, self._book.epoch):
                 log.warning("refused a %s of epoch %d < %d", type(message).__name__, message.epoch, self._book.epoch)
                 return
             if message.epoch > self._book.epoch:
@@ -266,6 +265,11 @@ class Agent:
         await self._spawner.stop()
         await self._spawner.until_gone()
         remove_bases(self._machine.cgroups)
+
+
+def is_outdated(message: messages.Launch | messages.Cancel | messages.Forget, newest_epoch: int) -> bool:
+    """Whether an older daemon gave the order. 0 is "not stated": that daemon has launched nothing since its start."""
+    return message.epoch < newest_epoch and (message.epoch != 0 or isinstance(message, messages.Launch))
 
 
 async def _send_heartbeats(frames: FrameStream, period_s: float) -> None:

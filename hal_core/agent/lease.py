@@ -40,6 +40,16 @@ class Terms(NamedTuple):
     def grace_left_s(self, now_s: float) -> float:
         return max(0.0, self.deadline_s - now_s)
 
+    def is_over(self, now_s: float) -> bool:
+        """Nothing under the lease may be started any more."""
+        return now_s >= self.end_s(math.inf)
+
+    @classmethod
+    def since(cls, boot_id: str, length_s: float, heard_s: float) -> Terms:
+        """The daemon heard of this node at `heard_s` or later, on the clock of this boot."""
+        margin_s = min(length_s * MARGIN_SHARE, MARGIN_S_MAX)
+        return cls(boot_id, length_s, heard_s + length_s - margin_s)
+
 
 def read_terms(directory: Path, boot_id: str) -> Terms | None:
     """What is in force; None without a lease, and after a reboot: then there is nothing left to end."""
@@ -70,14 +80,13 @@ class Lease:
     def extend(self, heard_s: float) -> None:
         """The daemon heard of us at `heard_s` or later."""
         if self._length_s:
-            margin_s = min(self._length_s * MARGIN_SHARE, MARGIN_S_MAX)
-            self._terms = Terms(self._boot_id, self._length_s, heard_s + self._length_s - margin_s)
+            self._terms = Terms.since(self._boot_id, self._length_s, heard_s)
             self._write(self._terms)
 
     @property
     def is_over(self) -> bool:
         """Nothing under the lease may be started any more."""
-        return self._terms is not None and boot_time_s() >= self._terms.end_s(math.inf)
+        return self._terms is not None and self._terms.is_over(boot_time_s())
 
     def put_under(self, key: str, grace_s: float) -> None:
         """Before the attempt is ordered. Like the terms not synced: these files need not outlive this boot."""
