@@ -77,6 +77,8 @@ class MetalExecutor:
     def __init__(self, options: MetalOptions) -> None:
         self._options = options
         self._links: dict[NodeName, AgentLink] = {}
+        self._leaving: set[NodeName] = set()
+        """Nodes out of contact of which that is not yet on disk. Until then none comes back: the two would be confused."""
         self._epoch = 0
         """The newest that the kernel has ordered with; 0: none yet, which agents take as "not stated"."""
         self.alarms = Alarms(time.monotonic)
@@ -178,6 +180,8 @@ class MetalExecutor:
         if name in self._links:
             self.alarms.count("second_agent")
             return f"another agent is connected as node {name}"
+        if name in self._leaving:
+            return f"that the last connection of node {name} is over is not on disk yet"
         if penalty_s := self.alarms.penalty_s(name):
             return f"node {name} broke the protocol too often; it may come again in {penalty_s:.0f} s"
         return ""
@@ -199,9 +203,11 @@ class MetalExecutor:
                     await report(PartsChanged(name, tuple(parts)))
         finally:
             del self._links[name]
-            with trio.move_on_after(1) as scope:
-                scope.shield = True
+            self._leaving.add(name)
+            try:
                 await report(NodeSilent(name))
+            finally:
+                self._leaving.remove(name)
 
 
 def _door(options: MetalOptions, alarms: Alarms) -> Door:

@@ -11,11 +11,12 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from hal_core.errors import InvalidInput, Unavailable
 from hal_core.models.effect import CancelOrder, LaunchOrder
 from hal_core.models.job import JobId, JobSpec, Owner
-from hal_core.models.message import PartStatus
+from hal_core.models.message import Message, NodeSilent, PartStatus
 from hal_core.models.node import Node, NodeName, PartitionName
 from hal_core.models.placement import AttemptKey, Share
 from hal_core.wire import messages
@@ -33,10 +34,10 @@ ORDER = LaunchOrder(KEY, Owner("u", 1, 1), SPEC, Share(N1, 1, "0"), ((N1, 1),), 
 class Side:
     """A served executor and the agents that the test plays."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reports: Reports) -> None:
         self.path = path
         self.executor = MetalExecutor.from_options({"socket": str(path)})
-        self.reports = Reports()
+        self.reports = reports
         self.streams: list[trio.SocketStream] = []
 
     async def connect(self) -> trio.SocketStream:
@@ -50,8 +51,8 @@ class Side:
 
 
 @asynccontextmanager
-async def serving(directory: Path) -> AsyncIterator[Side]:
-    side = Side(directory / "agents.sock")
+async def serving(directory: Path, reports: Reports | None = None) -> AsyncIterator[Side]:
+    side = Side(directory / "agents.sock", reports or Reports())
     async with trio.open_nursery() as nursery:
         await nursery.start(side.executor.run, side.reports.report)
         yield side
@@ -78,6 +79,29 @@ async def test_agent_is_welcomed_reported_given_orders_and_missed(tmp_path: Path
         await side.reports.start_of(KEY)
         await agent.stream.aclose()
         await side.reports.until(lambda: bool(side.reports.silences))
+
+
+async def test_a_silence_is_told_however_long_the_journal_takes_nothing(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Otherwise the node would be believed to be up for ever, and be given work."""
+
+    class SlowReports(Reports):
+        async def report(self, message: Message) -> None:
+            if isinstance(message, NodeSilent):
+                await trio.sleep(30)
+            await super().report(message)
+
+    async with serving(tmp_path, SlowReports()) as side:
+        agent = await side.dial()
+        await agent.receive()
+        await agent.stream.aclose()
+        (refusal,) = await (await side.dial()).receive()
+        assert isinstance(refusal, messages.Refusal)
+        assert "not on disk yet" in refusal.text
+        await side.reports.until(lambda: bool(side.reports.silences))
+        (welcome,) = await (await side.dial()).receive()
+        assert isinstance(welcome, messages.Welcome)
 
 
 async def test_orders_for_a_node_out_of_contact_are_dropped(tmp_path: Path) -> None:
@@ -114,10 +138,10 @@ async def test_left_over_socket_is_replaced_and_anything_else_is_not(tmp_path: P
         await side.dial()
         await side.reports.until(lambda: bool(side.reports.nodes))
         with pytest.raises(Unavailable, match="another daemon listens"):
-            await Side(path).executor.run(side.reports.report)
+            await Side(path, side.reports).executor.run(side.reports.report)
     path.write_text("precious")
     with pytest.raises(Unavailable, match="not a socket"):
-        await Side(path).executor.run(side.reports.report)
+        await Side(path, side.reports).executor.run(side.reports.report)
     assert path.read_text() == "precious"
 
 
