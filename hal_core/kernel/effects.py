@@ -1,8 +1,10 @@
 """Effects: carrying out, on the planes, what the journalled events call for. Each node has a lane of its own.
 
-A lane does launches, then cancels, then forgets, in batches of what has gathered while it was busy; a slow node holds
-up nobody else. Effects may be lost (node out of contact, daemon killed): the core orders again what is outstanding
-when the node reports.
+A lane works in rounds: it takes what has gathered while it was busy, and sends the launches of it, then the cancels,
+then the forgets. What comes meanwhile waits for the next round, so that nothing overtakes an order for the same
+attempt: a launch that came after its forget would start again what has ended. A slow node holds up nobody else.
+Effects may be lost (node out of contact, daemon killed): the core orders again what is outstanding when the node
+reports.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ from __future__ import annotations
 import logging
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
 
 import attrs
 import trio
@@ -25,22 +26,23 @@ from hal_core.planes import Executor, LocalityProvider, Report
 
 logger = logging.getLogger("hal.effects")
 
-_T = TypeVar("_T")
-
 
 @attrs.define
-class _Lane:
+class _Round:
     """What waits for one node."""
 
     launches: list[LaunchOrder] = attrs.Factory(list)
     cancels: list[CancelOrder] = attrs.Factory(list)
     forgets: list[AttemptKey] = attrs.Factory(list)
-    is_busy: bool = False
 
-    def take(self, waiting: list[_T]) -> list[_T]:
-        taken = waiting[:]
-        waiting.clear()
-        return taken
+    def __bool__(self) -> bool:
+        return bool(self.launches or self.cancels or self.forgets)
+
+
+@attrs.define
+class _Lane:
+    waiting: _Round = attrs.Factory(_Round)
+    is_busy: bool = False
 
 
 class Effects:
@@ -84,11 +86,11 @@ class Effects:
         for effect in effects:
             match effect:
                 case Launch(node=node, order=order):
-                    self._lane(node).launches.append(attrs.evolve(order, epoch=self._epoch))
+                    self._waiting(node).launches.append(attrs.evolve(order, epoch=self._epoch))
                 case CancelPart(node=node, order=order):
-                    self._lane(node).cancels.append(order)
+                    self._waiting(node).cancels.append(order)
                 case Forget(node=node, key=key):
-                    self._lane(node).forgets.append(key)
+                    self._waiting(node).forgets.append(key)
                 case Stage():
                     self._nursery.start_soon(self._stage, effect)
         for node in {effect.node for effect in effects if not isinstance(effect, Stage)}:
@@ -97,28 +99,32 @@ class Effects:
                 lane.is_busy = True
                 self._nursery.start_soon(self._serve, node, lane)
 
-    def _lane(self, node: NodeName) -> _Lane:
-        return self._lanes.setdefault(node, _Lane())
+    def _waiting(self, node: NodeName) -> _Round:
+        return self._lanes.setdefault(node, _Lane()).waiting
 
     async def _serve(self, node: NodeName, lane: _Lane) -> None:
         executor = self._executors[self._executor_name_of(node)]
-        while lane.launches or lane.cancels or lane.forgets:
-            try:
-                if launches := lane.take(lane.launches):
-                    reach("order.before_launch")
-                    await executor.launch(node, launches)
-                    reach("order.after_launch")
-                if cancels := lane.take(lane.cancels):
-                    reach("order.before_cancel")
-                    await executor.cancel(node, cancels)
-                    reach("order.after_cancel")
-                if forgets := lane.take(lane.forgets):
-                    reach("order.before_forget")
-                    await executor.forget(node, forgets)
-                    reach("order.after_forget")
-            except Exception:  # the wall around a plugin: its failure is said, and what it lost is ordered again
-                logger.exception("executor of %s failed; its orders are repeated when the node reports", node)
+        while lane.waiting:
+            taken, lane.waiting = lane.waiting, _Round()
+            await self._send(node, executor, taken)
         lane.is_busy = False
+
+    async def _send(self, node: NodeName, executor: Executor, taken: _Round) -> None:
+        try:
+            if taken.launches:
+                reach("order.before_launch")
+                await executor.launch(node, taken.launches)
+                reach("order.after_launch")
+            if taken.cancels:
+                reach("order.before_cancel")
+                await executor.cancel(node, taken.cancels)
+                reach("order.after_cancel")
+            if taken.forgets:
+                reach("order.before_forget")
+                await executor.forget(node, taken.forgets)
+                reach("order.after_forget")
+        except Exception:  # the wall around a plugin: its failure is said, and what it lost is ordered again
+            logger.exception("executor of %s failed; its orders are repeated when the node reports", node)
 
     async def _stage(self, effect: Stage) -> None:
         """Bring the inputs of one attempt to its nodes, one after the other."""
