@@ -78,7 +78,7 @@ class MetalExecutor:
         self._options = options
         self._links: dict[NodeName, AgentLink] = {}
         self._leaving: set[NodeName] = set()
-        """Nodes out of contact of which that is not yet on disk. Until then none comes back: the two would be confused."""
+        """Nodes that went out of contact, which is not on disk yet. Until it is, they are not taken again."""
         self._epoch = 0
         """The newest that the kernel has ordered with; 0: none yet, which agents take as "not stated"."""
         self.alarms = Alarms(time.monotonic)
