@@ -36,8 +36,8 @@ def print_explanation(console: Console, found: dict[str, Any]) -> None:
     if found["constraint"]:
         rows.append(("Short of", f"{found['constraint']['resource']}: {found['constraint']['text']}"))
     total = sum(term["value"] for term in found["priority"])
-    terms = " + ".join(f"{term['value']} ({term['name']})" for term in found["priority"])
-    rows.append(("Priority", f"{total} = {terms}"))
+    terms = " + ".join(f"{term['value']:.10g} ({_name(term)})" for term in found["priority"])
+    rows.append(("Priority", f"{total:.10g} = {terms}"))
     if found["ahead_count"]:
         shown = ", ".join(str(job_id) for job_id in found["ahead"])
         more = ", ..." if found["ahead_count"] > len(found["ahead"]) else ""
@@ -54,6 +54,10 @@ def print_explanation(console: Console, found: dict[str, Any]) -> None:
             [(each["option"], each["text"], instant(each["start_time_s"])) for each in suggestions],
         ):
             console.line(f"  {line}")
+
+
+def _name(term: dict[str, Any]) -> str:
+    return f"{term['name']}: {term['text']}" if term["text"] else str(term["name"])
 
 
 def tell_forecast(console: Console, request: dict[str, Any], is_json: bool) -> int:

@@ -39,6 +39,7 @@ OPTION_HELP = (
     ("-o, --output PATTERN", "standard output: %j %A %a %x %N %u"),
     ("-p, --partition NAME", "where to run (default: the default partition)"),
     ("    --priority NUMBER", "larger is earlier; above 0 for operators only"),
+    ("-q, --qos NAME", "the level of service (default: the site's)"),
     ("    --requeue", "queue the job again if it loses a node; it must bear a restart"),
     ("    --reservation NAME", "run inside of this reservation; see `hal reserve ls`"),
     ("    --spread job|node|task", "run once, once on each node, or once for each task"),

@@ -36,6 +36,7 @@ VALUE_NAMES = frozenset(
         "output",
         "partition",
         "priority",
+        "qos",
         "reservation",
         "spread",
         "time",
@@ -62,5 +63,6 @@ SHORT_NAMES = {
     "n": "ntasks",
     "o": "output",
     "p": "partition",
+    "q": "qos",
     "t": "time",
 }

@@ -70,18 +70,24 @@ def pages(console: Console, path: str, field: str, filters: dict[str, object], a
 
 
 def print_queue(console: Console, jobs: list[dict[str, Any]], now_s: float) -> None:
-    heads = ("JOB", "NAME", "USER", "PARTITION", "STATE", "TIME", "LIMIT", "NODES", "WHERE OR WHY NOT")
+    heads = ("JOB", "NAME", "USER", "PARTITION", "STATE", "PRIORITY", "TIME", "LIMIT", "NODES", "WHERE OR WHY NOT")
     rows = [
         (
             job_text(job), job["name"], job["user"], job["partition"], job["state"],
+            priority_text(job),
             duration(now_s - job["start_time_s"] if job["start_time_s"] and job["state"] != "PENDING" else None),
             duration(job["walltime_s"]) if job["walltime_s"] else "none", str(job["node_count"]),
             where(job),
         )
         for job in jobs
     ]  # fmt: skip
-    right = (False, False, False, False, False, True, True, True)
+    right = (False, False, False, False, False, True, True, True, True)
     console.table(heads, rows, right, [STATE_COLOURS.get(job["state"], "") for job in jobs])
+
+
+def priority_text(job: dict[str, Any]) -> str:
+    """What orders the queue, in whole points or seconds; nothing for what does not wait."""
+    return "-" if job["queue_priority"] is None else f"{job['queue_priority']:.0f}"
 
 
 def where(job: dict[str, Any]) -> str:

@@ -91,7 +91,7 @@ def print_job(console: Console, job: dict[str, Any]) -> None:
         ("Ended", end_text(job["end"] or element.get("end") or {})),
         ("Array", job["array"] or ""),
         ("Attempt", str(job["attempt"])),
-        ("Priority", str(job["priority"])),
+        ("Priority", priority_text(job)),
         ("Submitted", instant(job["submit_time_s"])),
         ("Not before", instant(job["begin_time_s"])),
         ("Expected start", instant(job["expected_start_time_s"])),
@@ -108,6 +108,7 @@ def print_job(console: Console, job: dict[str, Any]) -> None:
         ("Errors", job["error_path"] or ("with the output" if job["output_path"] else "")),
         ("Inputs", ", ".join(job["inputs"] or ())),
         ("Account", job["account"]),
+        ("Quality of service", job["qos"]),
         ("Comment", job["comment"]),
     ]
     for line in pairs([(name, value) for name, value in values if value not in ("", "-")]):
@@ -176,6 +177,12 @@ def shape_text(job: dict[str, Any]) -> str:
 
 def plural(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def priority_text(job: dict[str, Any]) -> str:
+    """Its own, and what that comes to in the queue where other things count as well."""
+    own, whole = job["priority"], job["queue_priority"]
+    return str(own) if whole in (None, own) else f"{own}, in the queue {whole:.0f} (hal explain says how)"
 
 
 def used_text(end: dict[str, Any]) -> str:

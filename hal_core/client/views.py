@@ -60,6 +60,9 @@ class JobView:
     reason: WaitReason | None = None
     end: End | None = None
     element: ElementView | None = None
+    qos: str = ""
+    queue_priority: float | None = None
+    """What orders the queue, all terms together, while it waits."""
     output_path: str | None = None
     error_path: str | None = None
 

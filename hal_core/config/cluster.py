@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from functools import partial
 from typing import Any
 
 import attrs
 
 from hal_core.config.kinds import Notes
 from hal_core.config.schema import GPUS_MAX, PLANES, ConfigurationFile, PartitionSection
+from hal_core.config.sharing import limits_of, sharing_of
 from hal_core.config.topology import build_topology, check_locations, spread_locations
 from hal_core.errors import did_you_mean
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName, Reservation
@@ -22,27 +22,26 @@ def build_cluster(file: ConfigurationFile, notes: Notes) -> Cluster:
     """Nodes and partitions in the order of the file. What is wrong is noted; the result is good only if nothing was."""
     nodes = _build_nodes(file, notes)
     if not file.nodes:
-        note(notes, "nodes", "there are no nodes; describe at least one")
+        notes.at("nodes", "there are no nodes; describe at least one")
     if not file.partitions:
-        note(notes, "partitions", "there are no partitions; name at least one")
+        notes.at("partitions", "there are no partitions; name at least one")
     names = [partition.name for partition in file.partitions]
     defaults = [index for index, partition in enumerate(file.partitions) if partition.default]
     for index in defaults[1:]:
-        note(notes, f"partitions[{index}].default", f"partition {names[defaults[0]]!r} is the default already")
+        notes.at(f"partitions[{index}].default", f"partition {names[defaults[0]]!r} is the default already")
     partitions = []
     for index, section in enumerate(file.partitions):
         if section.name in names[:index]:
-            note(notes, f"partitions[{index}].name", f"partition {section.name!r} is named twice")
+            notes.at(f"partitions[{index}].name", f"partition {section.name!r} is named twice")
         partitions.append(_build_partition(section, f"partitions[{index}]", nodes, notes))
     if len(partitions) == 1 and not defaults:
         partitions = [_as_default(partitions[0])]
-    topology = build_topology(file.topology, partial(note, notes))
+    topology = build_topology(file.topology, notes.at)
     if topology is not None:
-        check_locations(nodes.values(), topology, partial(note, notes))
+        check_locations(nodes.values(), topology, notes.at)
     reservations = tuple(_build_reservation(file, index, nodes, notes) for index in range(len(file.reservations)))
-    return Cluster(
-        file.cluster, tuple(nodes.values()), tuple(partitions), file.node_timeout, topology, reservations=reservations
-    )
+    names_of = (file.cluster, tuple(nodes.values()), tuple(partitions))
+    return Cluster(*names_of, file.node_timeout, topology, reservations=reservations, **sharing_of(file, notes))
 
 
 def check_plugins(sections: Mapping[str, Any], installed: Mapping[str, Collection[str]] | None, notes: Notes) -> None:
@@ -56,7 +55,7 @@ def check_plugins(sections: Mapping[str, Any], installed: Mapping[str, Collectio
         known = sorted(installed.get(plane, ()))
         if name not in known:
             hint = did_you_mean(name, known)
-            note(notes, path, f"no {plane} named {shown(name)}; installed: {', '.join(known) or 'none'}{hint}")
+            notes.at(path, f"no {plane} named {shown(name)}; installed: {', '.join(known) or 'none'}{hint}")
 
 
 def _build_nodes(file: ConfigurationFile, notes: Notes) -> dict[str, Node]:
@@ -65,24 +64,24 @@ def _build_nodes(file: ConfigurationFile, notes: Notes) -> dict[str, Node]:
         path = f"nodes[{index}]"
         gpus = tuple(gpu.type for gpu in group.gpus for _ in range(gpu.count))
         if len(gpus) > GPUS_MAX:
-            note(notes, f"{path}.gpus", f"{len(gpus)} GPUs on one node; at most {GPUS_MAX} are allowed")
+            notes.at(f"{path}.gpus", f"{len(gpus)} GPUs on one node; at most {GPUS_MAX} are allowed")
         if group.executor not in file.executors:
             known = f"; there are: {', '.join(file.executors) or 'none'}{did_you_mean(group.executor, file.executors)}"
-            note(notes, f"{path}.executor", f"no executor {group.executor!r} under `executors`{known}")
+            notes.at(f"{path}.executor", f"no executor {group.executor!r} under `executors`{known}")
         names = [name for part in group.names for name in part]
         addresses = [address for part in group.address for address in part] or [""] * len(names)
         if len(addresses) != len(names):
-            note(notes, f"{path}.address", f"{len(addresses)} addresses for {len(names)} nodes; give one for each")
+            notes.at(f"{path}.address", f"{len(addresses)} addresses for {len(names)} nodes; give one for each")
             return nodes
         if len(nodes) + len(names) > HOSTS_MAX:
-            note(notes, f"{path}.names", f"there are more than {HOSTS_MAX} nodes")
+            notes.at(f"{path}.names", f"there are more than {HOSTS_MAX} nodes")
             return nodes
         twice = [name for name in names if name in nodes] or ([] if len(set(names)) == len(names) else names[:1])
         if twice:
-            note(notes, f"{path}.names", f"named twice: {format_hosts(twice)}; describe every node once")
+            notes.at(f"{path}.names", f"named twice: {format_hosts(twice)}; describe every node once")
         locations = spread_locations(group.location, len(names))
         if locations is None:
-            note(notes, f"{path}.location", f"{len(names)} nodes cannot be shared out evenly over its ranges")
+            notes.at(f"{path}.location", f"{len(names)} nodes cannot be shared out evenly over its ranges")
             return nodes
         for name, address, location in zip(names, addresses, locations, strict=True):
             nodes[name] = Node(
@@ -105,13 +104,13 @@ def _build_partition(section: PartitionSection, path: str, nodes: Mapping[str, N
     if unknown:
         hint = did_you_mean(unknown[0], list(nodes)[:1000])
         text = f"no such node: {shown(format_hosts(unknown))}{hint}; there are: {shown(format_hosts(nodes))}"
-        note(notes, f"{path}.nodes", text)
+        notes.at(f"{path}.nodes", text)
     if len(set(names)) < len(names):
-        note(notes, f"{path}.nodes", "a node is named twice; name every node once")
+        notes.at(f"{path}.nodes", "a node is named twice; name every node once")
     most, default = section.walltime_max, section.walltime_default
     if most is not None and default is not None and default > most:
         text = f"{format_time_limit(default)} is more than walltime_max, {format_time_limit(most)}"
-        note(notes, f"{path}.walltime_default", text)
+        notes.at(f"{path}.walltime_default", text)
     return Partition(
         name=PartitionName(section.name),
         nodes=tuple(NodeName(name) for name in names),
@@ -120,6 +119,7 @@ def _build_partition(section: PartitionSection, path: str, nodes: Mapping[str, N
         walltime_s_default=default,
         memory_bytes_per_cpu_default=section.memory_per_cpu,
         priority=section.priority,
+        limits=limits_of(section.limits),
     )
 
 
@@ -128,15 +128,15 @@ def _build_reservation(file: ConfigurationFile, index: int, nodes: Mapping[str, 
     names = [name for part in section.nodes for name in part]
     unknown = [name for name in names if name not in nodes]
     if unknown:
-        note(notes, f"{path}.nodes", f"no such node: {shown(format_hosts(unknown))}{did_you_mean(unknown[0], nodes)}")
+        notes.at(f"{path}.nodes", f"no such node: {shown(format_hosts(unknown))}{did_you_mean(unknown[0], nodes)}")
     if section.name in [each.name for each in file.reservations[:index]]:
-        note(notes, f"{path}.name", f"reservation {section.name!r} is named twice")
+        notes.at(f"{path}.name", f"reservation {section.name!r} is named twice")
     if not section.duration:
-        note(notes, f"{path}.duration", "a reservation of no time keeps nothing; give for example 2h")
+        notes.at(f"{path}.duration", "a reservation of no time keeps nothing; give for example 2h")
     if section.every and section.every < section.duration:
-        note(notes, f"{path}.every", "the next one would begin before the last has ended")
+        notes.at(f"{path}.every", "the next one would begin before the last has ended")
     if section.maintenance == bool(section.users or section.accounts):
-        note(notes, path, "give users, accounts, or `maintenance: true`; maintenance is for nobody")
+        notes.at(path, "give users, accounts, or `maintenance: true`; maintenance is for nobody")
     return Reservation(
         name=section.name,
         nodes=tuple(NodeName(name) for name in dict.fromkeys(names)),
@@ -152,11 +152,3 @@ def _build_reservation(file: ConfigurationFile, index: int, nodes: Mapping[str, 
 
 def _as_default(partition: Partition) -> Partition:
     return attrs.evolve(partition, is_default=True)
-
-
-def note(notes: Notes, path: str, text: str) -> None:
-    """At the line of `path`, or of the nearest section around it."""
-    around = path
-    while around and around not in notes.places:
-        around = around.rpartition(".")[0]
-    notes.add(notes.places.get(around, ""), path, text)

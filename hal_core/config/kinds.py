@@ -40,6 +40,13 @@ class Notes:
     def add(self, place: str, path: str, text: str) -> None:
         self.extend([Problem(place, f"{path}: {text}" if path else text)])
 
+    def at(self, path: str, text: str) -> None:
+        """At the line of `path`, or of the nearest section around it."""
+        around = path
+        while around and around not in self.places:
+            around = around.rpartition(".")[0]
+        self.add(self.places.get(around, ""), path, text)
+
     def extend(self, problems: list[Problem]) -> None:
         """Raises InvalidInput when there are too many to be worth reading."""
         self.problems += problems

@@ -15,8 +15,9 @@ import attrs
 
 from hal_core.config.kinds import ListOf, MapOf, Options, SectionOf, Text, choice, setting
 from hal_core.config.topology import PLACE, TopologySection
-from hal_core.errors import InvalidInput, Problem
+from hal_core.errors import InvalidInput, Problem, did_you_mean
 from hal_core.models.node import Cluster
+from hal_core.models.policy import DEFAULT_PRIORITIES, LIMIT_NAMES, QueueOrder
 from hal_core.models.role import Role
 from hal_core.parsing.addresses import parse_address, parse_network_host
 from hal_core.parsing.durations import format_interval, format_time_limit, parse_interval, parse_time_limit
@@ -79,7 +80,7 @@ INSTANT_OR_NEVER = Text(
     lambda text: None if text == "never" else parse_date(text),
     lambda instant_s: "never" if instant_s is None else format_instant(instant_s),
 )
-INTERVAL = Text("duration", parse_interval, format_interval)
+INTERVAL = Text("duration", parse_interval, format_interval, _TEXT_OR_NUMBER)
 PATH = Text("absolute path", parse_absolute_path)
 MODE = Text("file mode", _parse_mode, lambda mode: f'"{mode:04o}"', _TEXT_OR_NUMBER)
 GPUS = Text("GPUs", _parse_gpus, lambda gpus: f"{gpus.type}:{gpus.count}", _TEXT_OR_NUMBER)
@@ -92,8 +93,27 @@ PRIORITY = Text(
 )
 
 
+LIMIT_MAX: Final = 2**53
+SHARES_MAX: Final = 1_000_000
+_RULES: Final = DEFAULT_PRIORITIES
+
+
+def _parse_limit_name(text: str) -> str:
+    if text not in LIMIT_NAMES:
+        hint = did_you_mean(text[:64], LIMIT_NAMES)
+        raise wrong(f"no limit named {shown(text)}{hint}; there are: {', '.join(LIMIT_NAMES)}")
+    return text
+
+
+LIMITS = MapOf(_parse_limit_name, count(0, LIMIT_MAX))
+
+
 def _path_or_nothing(text: str) -> str:
     return parse_absolute_path(text) if text else ""
+
+
+def _name_or_nothing(text: str) -> str:
+    return parse_identifier(text) if text else ""
 
 
 def _address_or_nothing(text: str) -> str:
@@ -142,6 +162,55 @@ class PartitionSection:
     )
     memory_per_cpu: int = setting(MEMORY, "memory of jobs that ask for none, for each CPU; 0 is no limit", 0)
     priority: int = setting(PRIORITY, "jobs of a partition with more come first", 0)
+    limits: Mapping[str, int] = setting(LIMITS, "bounds on its jobs together: {running_jobs: 100, user.cpus: 64}", {})
+
+
+@attrs.frozen
+class AccountSection:
+    """What jobs are accounted to; a tree of accounts with shares."""
+
+    name: str = setting(NAME, "name of the account", example="physics")
+    parent: str = setting(Text("name", _name_or_nothing, takes_empty=True), "the account above it; empty for none", "")
+    shares: int = setting(count(1, SHARES_MAX), "its shares among the accounts with the same parent", 1)
+    users: Mapping[str, int] = setting(
+        MapOf(parse_identifier, count(1, SHARES_MAX)),
+        "who may use it, with their shares of it: {ada: 1}; nobody named: everybody, if no account is below it",
+        {},
+    )
+    limits: Mapping[str, int] = setting(LIMITS, "bounds on its jobs, and those of the accounts below it, together", {})
+
+
+@attrs.frozen
+class QosSection:
+    """A level of service that jobs can ask for."""
+
+    name: str = setting(NAME, "name of the level, for --qos", example="normal")
+    priority: int = setting(PRIORITY, "added to the priority of its jobs", 0)
+    default: bool = setting(FLAG, "the level of jobs that ask for none", False)
+    limits: Mapping[str, int] = setting(LIMITS, "bounds on its jobs together: {running_jobs: 100, user.cpus: 64}", {})
+    preempts: tuple[str, ...] = setting(ListOf(NAME), "levels whose running jobs its jobs may displace", ())
+
+
+@attrs.frozen
+class PrioritySection:
+    """What decides which job comes first. Weights are times: so much longer one would have to wait for the same."""
+
+    order: QueueOrder = setting(
+        choice(QueueOrder), "strict (partition, job, age), weighted (a sum of terms) or expansion-factor", _RULES.order
+    )
+    age_max: float = setting(INTERVAL, "weighted: waiting longer than this adds no more", _RULES.age_s_max)
+    fair_share: float = setting(
+        INTERVAL, "weighted: between a user who used nothing and one far beyond the share", _RULES.fair_share_s
+    )
+    half_life: float = setting(INTERVAL, "past usage counts half after so long; 0: for ever", _RULES.half_life_s)
+    partition: float = setting(INTERVAL, "weighted: a point of the partition's priority", _RULES.partition_s)
+    qos: float = setting(INTERVAL, "weighted: a point of the priority of a quality of service", _RULES.qos_s)
+    job: float = setting(INTERVAL, "weighted: a point of the job's own priority, of --nice too", _RULES.job_s)
+    size: float = setting(INTERVAL, "weighted: for a job as large as its partition; smaller ones less", _RULES.size_s)
+    floor: float = setting(INTERVAL, "expansion-factor: shorter limits are taken for so long", _RULES.floor_s)
+    starvation: float = setting(
+        INTERVAL, "but for strict: who has waited so long comes first; 0: nobody", _RULES.starvation_s
+    )
 
 
 @attrs.frozen
@@ -223,6 +292,15 @@ class ConfigurationFile:
     )
     node_timeout: float = setting(INTERVAL, "a node without contact for so long is given up, with its jobs", 300.0)
     engine: EngineSection = setting(SectionOf(EngineSection), "the scheduling engine", EngineSection())
+    priority: PrioritySection = setting(SectionOf(PrioritySection), "which job comes first", PrioritySection())
+    accounts: tuple[AccountSection, ...] = setting(
+        ListOf(SectionOf(AccountSection)), "who shares the cluster, and by how much; empty: every user alike", ()
+    )
+    qos: tuple[QosSection, ...] = setting(ListOf(SectionOf(QosSection)), "levels of service; empty: there are none", ())
+    job_limits: Mapping[str, int] = setting(LIMITS, "bounds on all jobs together: {user.running_jobs: 100}", {})
+    licences: Mapping[str, int] = setting(
+        MapOf(parse_identifier, count(0, 2**31 - 1)), "countable things that belong to no node: {matlab: 10}", {}
+    )
     executors: Mapping[str, Mapping[str, Any]] = setting(_plugins("executors"), "what runs jobs", {"metal": {}})
     localities: Mapping[str, Mapping[str, Any]] = setting(_plugins("localities"), "where data is", {"files": {}})
     observers: Mapping[str, Mapping[str, Any]] = setting(

@@ -13,7 +13,9 @@ class PriorityTerm:
     """One part of the number that orders the queue. The terms add up to it."""
 
     name: str
-    value: int
+    value: float
+    text: str = ""
+    """How it comes about: a factor and what it is of."""
 
 
 @attrs.frozen

@@ -205,6 +205,8 @@ class JobSpec:
     """It waits for that however long; otherwise only while waiting is expected to end it sooner."""
     gpu_milli: int = 0
     """A share of one device on each node, in thousandths, beside no whole ones; other jobs may have the rest of it."""
+    qos: str = ""
+    """The level of service; empty where the site has none."""
 
     reservation: str = ""
     """The reservation that it runs in; empty: outside of all of them."""

@@ -11,6 +11,7 @@ from typing import NewType
 
 import attrs
 
+from hal_core.models.policy import DEFAULT_PRIORITIES, Account, Limits, Priorities, Qos
 from hal_core.models.topology import Topology
 
 NodeName = NewType("NodeName", str)
@@ -46,6 +47,7 @@ class Partition:
     walltime_s_default: float | None = None
     memory_bytes_per_cpu_default: int = 0
     priority: int = 0
+    limits: Limits = ()
 
 
 @attrs.frozen
@@ -100,6 +102,12 @@ class Cluster:
     topology: Topology | None = None
     """What the locations of the nodes mean; without it they mean nothing."""
     reservations: tuple[Reservation, ...] = ()
+    accounts: tuple[Account, ...] = ()
+    qos: tuple[Qos, ...] = ()
+    limits: Limits = ()
+    licences: tuple[tuple[str, int], ...] = ()
+    """Countable things that belong to no node, sorted by name: (("matlab", 10),)."""
+    priorities: Priorities = DEFAULT_PRIORITIES
 
 
 class NodeStatus(Enum):

@@ -66,6 +66,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
            ("input-data",)),
     Option("account", "A", "value", "NAME", "account", "what the job is accounted to"),
     Option("reservation", "", "value", "NAME", "reservation", "run inside of this reservation; see `hal reserve ls`"),
+    Option("qos", "q", "value", "NAME", "qos", "the level of service (default: the site's)"),
     Option("comment", "", "value", "TEXT", "comment", "a note, shown by `hal show`"),
     Option("wrap", "", "value", "COMMAND", "script", "a shell command line instead of a script"),
 )  # fmt: skip

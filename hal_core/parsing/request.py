@@ -297,6 +297,7 @@ class _Reading:
             inputs=wishes.inputs,
             account=wishes.account or "",
             reservation=wishes.reservation or "",
+            qos=wishes.qos or "",
             comment=wishes.comment or "",
             can_requeue=wishes.requeue,
             communication=(COMMUNICATION_DEFAULT if near.level else 0.0) if wishes.comm is None else wishes.comm,

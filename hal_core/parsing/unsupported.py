@@ -36,7 +36,6 @@ _GROUPS: Final[tuple[tuple[str, str], ...]] = (
     (_STEP, "exact overlap whole het-group multi-prog mpi jobid external-launcher no-allocate interactive treewidth"),
     (_STEP, "bcast compress send-libs slurmd-debug stepmgr threads wait-all-nodes kill-on-bad-exit K"),
     (_MAIL, "mail-type mail-user"),
-    ("HAL has no quality of service; use --partition or --nice", "qos q"),
     ("HAL has no workload characterization keys; use --account or --comment", "wckey mcs-label extra"),
     (_CLUSTER, "clusters cluster M"),
     ("HAL ends all of a job when one of its nodes is lost; remove it", "no-kill k"),

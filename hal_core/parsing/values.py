@@ -72,6 +72,7 @@ class Wishes:
     inputs: tuple[str, ...] = ()
     account: str | None = None
     reservation: str | None = None
+    qos: str | None = None
     comment: str | None = None
     wrap: str | None = None
 
@@ -172,6 +173,7 @@ PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "inputs": _inputs,
     "account": parse_identifier,
     "reservation": parse_identifier,
+    "qos": parse_identifier,
     "comment": lambda text: parse_line(text, COMMENT_CHARACTERS_MAX),
     "wrap": _wrap,
 }

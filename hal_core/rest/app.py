@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from starlette.routing import Route as PathRoute, Router
 
-from hal_core.rest import about, events, foresight, jobs, nodes, reservations, submit
+from hal_core.rest import about, events, foresight, jobs, nodes, reservations, sharing, submit
 from hal_core.rest.answers import Answer, HttpError, error_answer, json_answer
 from hal_core.rest.asgi import AsgiApp, Receive, Scope, Send
 from hal_core.rest.bodies import OpenApiAnswer
@@ -31,8 +31,8 @@ def all_routes(version: str) -> tuple[Route, ...]:
     async def show_openapi(call: Call) -> Answer:
         return document
 
-    people = (*submit.ROUTES, *jobs.ROUTES, *foresight.ROUTES)
-    described = (*people, *nodes.ROUTES, *reservations.ROUTES, *about.ROUTES, *events.ROUTES)
+    rooms = (submit, jobs, foresight, nodes, reservations, sharing, about, events)
+    described = tuple(route for room in rooms for route in room.ROUTES)
     own = Route(
         method="GET",
         path="/v1/openapi.json",

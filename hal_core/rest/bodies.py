@@ -15,6 +15,7 @@ from hal_core.models.history import HistoryEntry
 from hal_core.models.plugin import PluginListing
 from hal_core.parsing.request import JobRequest
 from hal_core.rules.node_view import NodeView
+from hal_core.rules.share_view import ShareView
 from hal_core.rules.views import ElementView, JobView
 
 BULK_MAX = 10_000
@@ -49,6 +50,12 @@ class DrainRequest:
 @attrs.frozen
 class EmptyRequest:
     """`{}`"""
+
+
+@attrs.frozen
+class SharesAnswer:
+    shares: list[ShareView]
+    sequence: int
 
 
 @attrs.frozen

@@ -10,7 +10,7 @@ from functools import partial
 import attrs
 import trio
 
-from hal_core.errors import NotFound, Problem
+from hal_core.errors import InvalidInput, NotFound, Problem
 from hal_core.models.explanation import Explanation
 from hal_core.models.node import NodeName
 from hal_core.parsing.request import JobRequest
@@ -19,6 +19,7 @@ from hal_core.rest.call import Call, Route
 from hal_core.rest.jobs import find_job
 from hal_core.rest.rights import Verb
 from hal_core.rest.submit import insist_on_priority
+from hal_core.rules.charging import charged
 from hal_core.rules.explain import explain, verified
 from hal_core.rules.forecast import Forecast, excerpt, forecast, with_submission
 
@@ -50,10 +51,13 @@ async def dry_run(call: Call) -> Answer:
     owner, now_s = call.caller.owner, call.context.now_s()
     parsed = call.context.kernel.parse_job(call.body, owner)
     insist_on_priority(call, parsed)
+    spec, problems = charged(call.context.kernel.state.cluster, owner, parsed.spec)
+    if problems:
+        raise InvalidInput(problems)
     part, engine = excerpt(call.context.kernel.state), call.context.new_engine()
 
     def look() -> Forecast:
-        return forecast(with_submission(part, owner, parsed.spec, now_s), engine, now_s)
+        return forecast(with_submission(part, owner, spec, now_s), engine, now_s)
 
     found = await trio.to_thread.run_sync(look)
     return json_answer(ForecastAnswer(found.start_time_s, found.nodes, found.why_not, parsed.warnings))

@@ -10,6 +10,7 @@ from hal_core.errors import Conflict, InvalidInput, NotFound, Problem, did_you_m
 from hal_core.models.event import ClusterDefined, Event, JobSubmitted
 from hal_core.models.job import DependencyKind, JobId, JobSpec
 from hal_core.models.message import DefineCluster, Submission, Submit
+from hal_core.rules.charging import charged
 
 if TYPE_CHECKING:
     from hal_core.rules.state import State
@@ -27,14 +28,15 @@ def submit(state: State, message: Submit, now_s: float) -> tuple[list[Event], tu
         if known is not None:
             ids.append(known)
             continue
-        problems += _problems(state, submission.spec)
-        problems += state.reservations.problems(submission.spec, submission.owner, now_s)
+        spec, wrong = charged(state.cluster, submission.owner, submission.spec)
+        problems += (*wrong, *_problems(state, spec))
+        problems += state.reservations.problems(spec, submission.owner, now_s)
         job_id = JobId(next_id)
         next_id += 1
         ids.append(job_id)
         if submission.client_id:
-            in_this_batch[submission.owner.uid, submission.client_id] = (job_id, submission.spec)
-        events.append(JobSubmitted(now_s, job_id, submission.client_id, submission.owner, submission.spec))
+            in_this_batch[submission.owner.uid, submission.client_id] = (job_id, spec)
+        events.append(JobSubmitted(now_s, job_id, submission.client_id, submission.owner, spec))
     if problems:
         raise InvalidInput(dict.fromkeys(problems))
     return events, tuple(ids)
@@ -57,7 +59,8 @@ def _known(
         spec = record.spec
     else:
         return None
-    if not _is_same_request(spec, submission.spec):
+    given, _ = charged(state.cluster, submission.owner, submission.spec)
+    if not _is_same_request(spec, given):
         raise Conflict(f"client id {submission.client_id!r} was used for job {job_id}, which asks for something else")
     return job_id
 

@@ -17,6 +17,7 @@ from hal_core.models.plan import promised
 from hal_core.models.ranges import Ranges, RangeSet, runs_of
 from hal_core.rules.job_record import Activity, ElementEnd, JobRecord
 from hal_core.rules.state import State
+from hal_core.rules.usage import Payer
 
 DUMP_VERSION = 1
 
@@ -95,6 +96,8 @@ class DumpedState:
     promised_nodes: tuple[Ranges, ...] = ()
     """Of each of `reserves`, if the last plan's event had them."""
     has_released: bool = True
+    usage: tuple[tuple[Payer, float, float, float], ...] = ()
+    """(who, CPU-seconds, GPU-seconds, when they were that much)."""
     version: int = DUMP_VERSION
     reservations: tuple[Reservation, ...] = ()
     """Those that operators made."""
@@ -135,6 +138,7 @@ def dump_state(state: State, only: Collection[JobId] | None = None) -> bytes:
         promised_nodes=tuple(runs_of(promise.node_numbers) for promise in state.promises.values()),
         has_released=state.has_released,
         reservations=state.reservations.made,
+        usage=state.ledger.rows(),
     )
     return msgspec.msgpack.encode(dumped)
 
@@ -186,6 +190,7 @@ def load_state(content: bytes) -> State:
         raise ValueError(f"a state dump of version {dumped.version}; this HAL reads version {DUMP_VERSION}")
     state = State()
     _load_nodes(state, dumped)
+    state.ledger.load(dumped.usage)
     for job in dumped.jobs:
         state.link(_load_job(job))
     for job in dumped.recent:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hal_core.models.explanation import Constraint, Explanation, PriorityTerm, Suggestion
+from hal_core.models.explanation import Constraint, Explanation, Suggestion
 from hal_core.models.job import JobId, JobSpec, Shape
 from hal_core.models.node import Node, PartitionName
 from hal_core.rules.forecast import Engine, Excerpt, forecast
@@ -32,15 +32,13 @@ GAIN_S_MIN = 1.0
 def explain(state: State, record: JobRecord, now_s: float) -> Explanation:
     """All but the times, from the live state."""
     reason = Waiting(state, now_s).reason(record)
-    partition = state.partitions.get(record.spec.partition)
-    base = partition.priority if partition else 0
     ahead = list(_ahead(state, record)) if record.is_queued else []
     return Explanation(
         job_id=record.job_id,
         state=record.state.value,
         reason=reason.kind if reason else "",
         text=reason.text if reason else "nothing of it waits",
-        priority=(PriorityTerm(f"partition {record.spec.partition}", base), PriorityTerm("job", record.priority)),
+        priority=tuple(state.queue.order.terms(record, now_s, state.fair_shares(now_s))),
         ahead_count=len(ahead),
         ahead=tuple(ahead[:AHEAD_SHOWN]),
         constraint=constraint(state, record) if record.is_queued else None,
@@ -48,7 +46,7 @@ def explain(state: State, record: JobRecord, now_s: float) -> Explanation:
 
 
 def _ahead(state: State, record: JobRecord) -> Iterator[JobId]:
-    for _, job_id in state.queue:
+    for job_id in state.queue:
         if job_id == record.job_id:
             return
         yield job_id

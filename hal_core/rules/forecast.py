@@ -55,7 +55,7 @@ class Excerpt:
 def excerpt(state: State, job_id: JobId | None = None) -> Excerpt:
     """The part of the state that decides when the job starts; without a job, when one that comes next would."""
     ahead: list[JobId] = []
-    for _, other in state.queue:
+    for other in state.queue:
         if other == job_id or len(ahead) == AHEAD_MAX:
             break
         ahead.append(other)

@@ -13,6 +13,8 @@ from hal_core.models.node import NodeName
 from hal_core.models.placement import AttemptKey, Share
 from hal_core.models.plan import PendingJob
 from hal_core.models.ranges import Ranges, RangeSet, count_of
+from hal_core.rules.queue_order import Place
+from hal_core.rules.usage import held_by, payer_of
 
 ENDS_KEPT = 1000
 """Of one array, so many elements' ends stay in memory; the journal's history has all."""
@@ -27,7 +29,9 @@ class Activity:
     __slots__ = (
         "attempt",
         "cancel",
+        "cpu_count",
         "end",
+        "gpu_count",
         "index",
         "is_launched",
         "node_numbers",
@@ -44,6 +48,7 @@ class Activity:
         self.index = index
         self.attempt = attempt
         self.shares = shares
+        self.cpu_count, self.gpu_count = held_by(shares)
         self.node_numbers: tuple[int, ...] = ()
         self.place_time_s = time_s
         self.start_time_s: float | None = None
@@ -108,11 +113,11 @@ class JobRecord:
         "finish_time_s",
         "held_by",
         "is_met",
-        "is_queued",
         "job_id",
         "owner",
+        "payer",
+        "place",
         "priority",
-        "queue_priority",
         "ready",
         "row",
         "shape",
@@ -129,12 +134,12 @@ class JobRecord:
         self.submit_time_s = submit_time_s
         self.finish_time_s: float | None = None
         self.priority = spec.priority
-        self.queue_priority = 0
-        """The partition's priority and the job's own in one number; the queue is ordered by it."""
+        self.payer = payer_of(owner, spec)
         self.held_by = owner.user if spec.is_held else ""
         self.is_met = not spec.dependencies
         """Dependencies were satisfied once (but for the elements in `blocked`); then they stay so."""
-        self.is_queued = False
+        self.place: Place | None = None
+        """Where it stands in the queue; None if it does not."""
         self.row: PendingJob | None = None
         """The engine's view of it, made once and used pass after pass."""
         self.ready = RangeSet() if self.does_follow_elements else RangeSet(self.elements)
@@ -145,6 +150,10 @@ class JobRecord:
         """The number of the latest attempt, for elements that were requeued."""
         self.ended: dict[JobState, RangeSet] = {}
         self.ends: dict[int, ElementEnd] = {}
+
+    @property
+    def is_queued(self) -> bool:
+        return self.place is not None
 
     @property
     def is_array(self) -> bool:

@@ -23,6 +23,7 @@ from hal_core.rules.waiting import Waiting
 
 if TYPE_CHECKING:
     from hal_core.rules.job_record import JobRecord
+    from hal_core.rules.pending_queue import PendingQueue, Rank
     from hal_core.rules.state import State
 
 SCAN_MAX = 5_000
@@ -47,11 +48,12 @@ class QueueFilters:
 
 @attrs.frozen
 class QueuePosition:
-    """After this job. `priority` is the queue's own order key and counts in the pending part only."""
+    """After this job. `tier` and `value` are its rank in the queue; they count in the pending part only."""
 
     part: int = RUNNING
     job_id: int = 0
-    priority: int = 0
+    tier: int = 0
+    value: int | float = 0
 
 
 @attrs.frozen
@@ -80,7 +82,7 @@ def _records(state: State, filters: QueueFilters, after: QueuePosition) -> Itera
     """All records behind `after` that may match, in order, each with its position."""
     owned = _owned(state, filters)
     if owned is not None:
-        yield from _among(owned, filters, after)
+        yield from _among(owned, state.queue, filters, after)
     else:
         if after.part == RUNNING and filters.states & UNFINISHED:
             running = sorted({job_id for job_id, _ in state.allocations})
@@ -101,31 +103,32 @@ def _owned(state: State, filters: QueueFilters) -> list[JobRecord] | None:
 
 
 def _among(
-    records: list[JobRecord], filters: QueueFilters, after: QueuePosition
+    records: list[JobRecord], queue: PendingQueue, filters: QueueFilters, after: QueuePosition
 ) -> Iterator[tuple[JobRecord, QueuePosition]]:
     """The same order as that of a walk through everything, for some records."""
-    behind = (after.part, after.priority, after.job_id)
-    found = [(key, record) for record in records if (key := _key(record)) > behind]
+    behind = (after.part, (after.tier, after.value, after.job_id))
+    found = [(key, record) for record in records if (key := _key(queue, record)) > behind]
     found.sort(key=itemgetter(0))
-    for (part, priority, job_id), record in found:
+    for (part, (tier, value, job_id)), record in found:
         if part == RUNNING or JobState.PENDING in filters.states:
-            yield record, QueuePosition(part, job_id, priority)
+            yield record, QueuePosition(part, job_id, tier, value)
 
 
-def _key(record: JobRecord) -> tuple[int, int, JobId]:
-    """(part, priority, id) of an unfinished job: ascending order is the order of the list."""
-    if record.active:
-        return (RUNNING, 0, record.job_id)
-    return (PENDING, -record.queue_priority, record.job_id) if record.is_queued else (WAITING, 0, record.job_id)
+def _key(queue: PendingQueue, record: JobRecord) -> tuple[int, Rank]:
+    """(part, rank) of an unfinished job: ascending order is the order of the list."""
+    rank = None if record.active else queue.rank_of(record)
+    if rank is not None:
+        return PENDING, rank
+    return RUNNING if record.active else WAITING, (0, 0, record.job_id)
 
 
 def _pending(state: State, after: QueuePosition) -> Iterator[tuple[JobRecord, QueuePosition]]:
     """Jobs of which nothing runs: first those that may start, then the held and blocked."""
     if after.part <= PENDING:
-        at = bisect_right(state.queue, (after.priority, JobId(after.job_id))) if after.part == PENDING else 0
-        for priority, job_id in islice(state.queue, at, None):
+        behind = (after.tier, after.value, JobId(after.job_id)) if after.part == PENDING else None
+        for tier, value, job_id in state.queue.ranks(behind):
             if not state.jobs[job_id].active:
-                yield state.jobs[job_id], QueuePosition(PENDING, job_id, priority)
+                yield state.jobs[job_id], QueuePosition(PENDING, job_id, tier, value)
     if after.part <= WAITING:
         ids = list(state.jobs)
         at = bisect_right(ids, after.job_id) if after.part == WAITING else 0

@@ -34,7 +34,7 @@ class StateSnapshot:
 
     def pending(self) -> Iterator[PendingJob]:
         jobs = self._state.jobs
-        for _, job_id in self._state.queue:
+        for job_id in self._state.queue:
             record = jobs[job_id]
             if record.spec.begin_time_s <= self.now_s:
                 yield record.pending_row()

@@ -42,6 +42,8 @@ from hal_core.models.placement import AttemptKey
 from hal_core.models.plan import Reserve, promised
 from hal_core.models.ranges import RangeSet, count_of, members
 from hal_core.rules import dependencies
+from hal_core.rules.client_ids import ClientIds, remember
+from hal_core.rules.fair_share import FairShares, fair_shares
 from hal_core.rules.job_record import Activity, JobRecord
 from hal_core.rules.node_table import NodeTable, split_share
 from hal_core.rules.owned_jobs import OwnedJobs
@@ -49,11 +51,10 @@ from hal_core.rules.pending_queue import PendingQueue
 from hal_core.rules.reservations import Reservations
 from hal_core.rules.shared_parts import SharedParts
 from hal_core.rules.snapshot import StateSnapshot
+from hal_core.rules.usage import Ledger
 
 RECENT_MAX = 10_000
 """Ended jobs whose records stay in memory; older ones are in the journal's history."""
-CLIENT_ID_KEPT_S = 3600.0
-"""How long a client id makes a repeated submission the same job, at least."""
 
 
 class State:
@@ -84,7 +85,7 @@ class State:
         self.owned = OwnedJobs()
         self.doomed: set[JobId] = set()
         """Jobs with (elements with) a dependency that can never be satisfied: the core ends them next."""
-        self.client_ids: dict[tuple[int, str], tuple[JobId, float]] = {}
+        self.client_ids: ClientIds = {}
         self.reserves: tuple[tuple[JobId, float], ...] = ()
         """The latest plan's promises."""
         self.promises: dict[JobId, Reserve] = {}
@@ -99,6 +100,7 @@ class State:
         """Unfinished jobs that were submitted with a begin time, by it."""
         self._shared_parts = SharedParts()
         self.reservations = Reservations()
+        self.ledger = Ledger()
 
     # -- questions ---------------------------------------------------------------------------------------------------
 
@@ -112,8 +114,14 @@ class State:
         return activity if activity is not None and activity.attempt == key.attempt else None
 
     def snapshot(self, now_s: float) -> StateSnapshot:
-        """The engine's view. Shares the columns: valid until the next `apply`."""
+        """The engine's view, for which the queue is put in order. Shares the columns: valid until the next `apply`."""
+        shares = self.fair_shares(now_s) if self.queue.order.needs_shares else None
+        self.queue.move_to(now_s, shares, self.jobs)
         return StateSnapshot(self, now_s)
+
+    def fair_shares(self, now_s: float) -> FairShares:
+        """Where everybody stands at that moment."""
+        return fair_shares(self.cluster, self.ledger, now_s)
 
     def next_begin_time_s(self, after_s: float) -> float | None:
         """The earliest begin time after that moment among the jobs that were submitted with one."""
@@ -124,6 +132,7 @@ class State:
 
     def apply(self, event: Event) -> None:
         """Fold one event into the state. Total: a forgotten kind of event is a type error."""
+        self.time_s = event.time_s
         match event:
             case JobSubmitted():
                 self._submitted(event)
@@ -146,7 +155,7 @@ class State:
             case JobReleased():
                 self._hold(event.job_id, "")
             case PriorityChanged():
-                self._prioritise(self.jobs[event.job_id], event.priority)
+                self.queue.set_priority(self.jobs[event.job_id], event.priority)
             case ClusterDefined():
                 self._defined(event.cluster)
             case NodeJoined() | NodeSuspected() | NodeWentDown() | NodeDrained() | NodeResumed():
@@ -164,7 +173,6 @@ class State:
             case _:
                 assert_never(event)
         self.sequence += 1
-        self.time_s = event.time_s
 
     # -- jobs --------------------------------------------------------------------------------------------------------
 
@@ -174,7 +182,7 @@ class State:
         self.next_job_id = record.job_id + 1
         self.link(record)
         if event.client_id:
-            self._remember_client_id(record)
+            remember(self.client_ids, record, self.jobs)
         if spec.dependencies:
             self._look_at_dependencies(record)
         self.queue.update(record)
@@ -186,23 +194,13 @@ class State:
         self.jobs[record.job_id] = record
         self.pending_count += record.pending_count
         self.owned.add(record)
+        self.ledger.add_job(record)
         if spec.begin_time_s > record.submit_time_s:
             insort(self._begins, (spec.begin_time_s, record.job_id))
         for dependency in spec.dependencies:
             if dependency.job_id in self.jobs:
                 self.children.setdefault(dependency.job_id, set()).add(record.job_id)
-        self._prioritise(record, record.priority)
-
-    def _remember_client_id(self, record: JobRecord) -> None:
-        self.client_ids[record.owner.uid, record.client_id] = (record.job_id, record.submit_time_s)
-        for _ in range(2):  # more than one comes in, so that they never pile up behind a job that lives long
-            oldest = next(iter(self.client_ids))
-            job_id, time_s = self.client_ids[oldest]
-            if time_s > record.submit_time_s - CLIENT_ID_KEPT_S:
-                return
-            del self.client_ids[oldest]
-            if job_id in self.jobs:
-                self.client_ids[oldest] = (job_id, record.submit_time_s)
+        self.queue.set_priority(record, record.priority)
 
     def _placed(self, event: JobPlaced) -> None:
         record = self.jobs[event.job_id]
@@ -223,6 +221,7 @@ class State:
         activity.node_numbers = tuple(self.table.number_of[share.node] for share in activity.shares)
         record.active[index] = activity
         self.allocations[record.job_id, index] = activity
+        self.ledger.place(activity, is_restored)
         for share in activity.shares:
             self.table.allocate(share, is_restored)
             self.on_node.setdefault(share.node, {})[record.job_id, index] = activity
@@ -255,6 +254,7 @@ class State:
         self.has_released = True
         del record.active[activity.index]
         del self.allocations[record.job_id, activity.index]
+        self.ledger.release(activity, self.time_s)
         for share in activity.shares:
             self.table.release(share)
             del self.on_node[share.node][record.job_id, activity.index]
@@ -283,6 +283,7 @@ class State:
         record.finish_time_s = time_s
         del self.jobs[record.job_id]
         self.recent[record.job_id] = record
+        self.ledger.remove_job(record)
         (self.failed_ids if record.has_failed else self.completed_ids).add(record.job_id)
         if len(self.recent) > RECENT_MAX:
             del self.recent[next(iter(self.recent))]
@@ -352,15 +353,14 @@ class State:
         record.held_by = by
         self.queue.update(record)
 
-    def _prioritise(self, record: JobRecord, priority: int) -> None:
-        self.queue.set_priority(record, self.partitions.get(record.spec.partition), priority)
-
     # -- nodes -------------------------------------------------------------------------------------------------------
 
     def _defined(self, cluster: Cluster) -> None:
+        for record in self.jobs.values():
+            self.queue.remove(record)
         self.set_cluster(cluster)
         for record in self.jobs.values():
-            self._prioritise(record, record.priority)
+            self.queue.update(record)
 
     def set_cluster(self, cluster: Cluster) -> None:
         """Nodes and partitions are these from now on. Also used when a dump is loaded."""
@@ -373,6 +373,8 @@ class State:
         }
         self.packing = Packing(self.table.nodes, self.partition_numbers, cluster.topology)
         self.reservations.define(cluster.reservations, number_of)
+        self.queue.define(cluster)
+        self.ledger.set_half_life(cluster.priorities.half_life_s, self.time_s)
 
     # -- as bytes ----------------------------------------------------------------------------------------------------
 

@@ -40,7 +40,11 @@ class JobView:
     array: str | None
     element_count: int
     counts: dict[str, int]
+    qos: str
     priority: int
+    """The job's own: what its user and operators gave it."""
+    queue_priority: float | None
+    """What orders the queue, all terms together; None once nothing waits."""
     submit_time_s: float
     begin_time_s: float
     start_time_s: float | None
@@ -268,7 +272,9 @@ def _summary(record: JobRecord, waiting: Waiting) -> dict[str, Any]:
         "array": _array_text(spec),
         "element_count": record.element_count if is_array else 1,
         "counts": counts_of(record) if is_array else {state.value: 1},
+        "qos": spec.qos,
         "priority": record.priority,
+        "queue_priority": waiting.queue_priority(record) if record.pending_count else None,
         "submit_time_s": record.submit_time_s,
         "begin_time_s": spec.begin_time_s,
         "start_time_s": _start_time_s(record),

@@ -14,6 +14,7 @@ from hal_core.models.job import DependencyKind, JobId, Shape
 from hal_core.models.node import PartitionName
 
 if TYPE_CHECKING:
+    from hal_core.rules.fair_share import FairShares
     from hal_core.rules.job_record import JobRecord
     from hal_core.rules.state import State
 
@@ -36,12 +37,20 @@ class Waiting:
         self._promises = dict(state.reserves)
         self._has_nodes: dict[PartitionName, bool] = {}
         self._held_up: dict[tuple[Shape, float], bool] = {}
-        self._head = state.queue[0][1] if state.queue else None
+        self._shares: FairShares | None = None
+        self._head = state.queue.first()
 
     def expected_start_time_s(self, job_id: JobId) -> float | None:
         """The engine's promise, if there is one."""
         promise_s = self._promises.get(job_id)
         return promise_s if promise_s is None or math.isfinite(promise_s) else None
+
+    def queue_priority(self, record: JobRecord) -> float:
+        """The sum of the terms that order the queue."""
+        order = self._state.queue.order
+        if self._shares is None and order.needs_shares:
+            self._shares = self._state.fair_shares(self._now_s)
+        return order.priority(record, self._now_s, self._shares)
 
     def reason(self, record: JobRecord) -> Reason | None:
         """Why its pending elements wait (or an active one is not running yet); None if nothing waits."""

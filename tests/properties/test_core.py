@@ -299,7 +299,7 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def plan_nonsense(self, data: st.DataObject) -> None:
         numbers = st.lists(st.integers(-1, len(self.world.nodes)), max_size=3).map(tuple)
-        pending = [job_id for _, job_id in self.world.state.queue]
+        pending = list(self.world.state.queue)
         job_ids = st.sampled_from([*pending, JobId(0), *self.world.state.jobs])
         starts = st.builds(Start, job_ids, numbers, st.sampled_from([1, 1, 1, 2, 3, 0, -1]))
         reserves = st.builds(Reserve, job_ids, st.integers(0, 3000).map(float), numbers)

@@ -128,7 +128,7 @@ def _check_queue(state: State) -> None:
         if record.ready and record.is_met and not record.held_by and has_room:
             partition = state.partitions.get(record.spec.partition)
             expected.append((-(partition.priority if partition else 0), -record.priority, record.job_id))
-    assert [job_id for _, job_id in state.queue] == [job_id for _, _, job_id in sorted(expected)], "queue"
-    pending = {job_id for _, job_id in state.queue}
+    assert list(state.queue) == [job_id for _, _, job_id in sorted(expected)], "queue"
+    pending = set(state.queue)
     for record in state.jobs.values():
         assert record.is_queued == (record.job_id in pending)

@@ -78,10 +78,10 @@ def test_all_problems_are_told_one_in_a_line(server):
 
 
 def test_an_unknown_option_is_the_daemons_to_refuse(server):
-    server.answer("POST", "/v1/jobs", error(422, "invalid_input", "no qos", [("options.qos", "HAL has no qos")]))
-    result = hal(server.path, "submit", "--qos", "high", "job.sh")
-    assert (result.code, result.err) == (1, "hal: options.qos: HAL has no qos\n")
-    assert server.requests[0].body["options"] == [["qos", ""]]
+    server.answer("POST", "/v1/jobs", error(422, "invalid_input", "no wckey", [("options.wckey", "HAL has no wckey")]))
+    result = hal(server.path, "submit", "--wckey", "high", "job.sh")
+    assert (result.code, result.err) == (1, "hal: options.wckey: HAL has no wckey\n")
+    assert server.requests[0].body["options"] == [["wckey", ""]]
 
 
 def test_a_script_that_cannot_be_read_is_told(server, tmp_path):

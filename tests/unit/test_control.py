@@ -226,7 +226,7 @@ def test_priority_is_the_order_of_the_queue(world):
     before = len(world.events)
     world.tell(SetPriority(first, -5, "ada"))
     assert len(world.events) == before
-    assert [job_id for _, job_id in world.state.queue] == [third, second, first]
+    assert list(world.state.queue) == [third, second, first]
     world.settle()
     assert world.job(third).state is JobState.RUNNING
 

@@ -10,7 +10,7 @@ from hal_core.models.event import ClusterDefined, JobSubmitted
 from hal_core.models.job import Owner
 from hal_core.models.message import DefineCluster, ObserverFailed, Submission, Submit
 from hal_core.models.node import NodeName, Partition, PartitionName
-from hal_core.rules import state as state_module
+from hal_core.rules.client_ids import CLIENT_ID_KEPT_S
 from hal_core.rules.state import State
 from tests.support.core_world import ADA, World, make_cluster, make_spec
 
@@ -89,7 +89,7 @@ def test_client_ids_are_forgotten_after_a_while_but_not_those_of_living_jobs(wor
     (first,) = submit(world, ("first", make_spec(is_held=True)))
     (second,) = submit(world, ("second", make_spec()))
     world.cancel(second)
-    world.now_s += state_module.CLIENT_ID_KEPT_S + 1
+    world.now_s += CLIENT_ID_KEPT_S + 1
     for number in range(5):
         submit(world, (f"later{number}", make_spec(is_held=True)))
     assert submit(world, ("first", make_spec(is_held=True))) == (first,)
@@ -115,9 +115,9 @@ def test_a_new_partition_priority_orders_the_queue_anew(world):
     fast = Partition(PartitionName("fast"), (NodeName("n0"),))
     world.define(attrs.evolve(cluster, partitions=(*cluster.partitions, fast)))
     slow_job, fast_job = world.submit(priority=9), world.submit(partition="fast")
-    assert [job_id for _, job_id in world.state.queue] == [slow_job, fast_job]
+    assert list(world.state.queue) == [slow_job, fast_job]
     world.define(attrs.evolve(cluster, partitions=(*cluster.partitions, attrs.evolve(fast, priority=1))))
-    assert [job_id for _, job_id in world.state.queue] == [fast_job, slow_job]
+    assert list(world.state.queue) == [fast_job, slow_job]
 
 
 def test_a_failed_observer_is_remembered(world):

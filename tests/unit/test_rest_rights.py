@@ -114,6 +114,7 @@ READS = {
     "/v1/reservations": (200, 200, 200, 200),
     "/v1/reservations/{reservation}": (200, 200, 200, 200),
     "/v1/status": (200, 200, 200, 200),
+    "/v1/shares": (200, 200, 200, 200),
     "/v1/history": (200, 200, 200, 200),
     "/v1/plugins": (200, 200, 200, 200),
     "/v1/configuration": (200, 200, 200, 200),

@@ -86,7 +86,7 @@ def test_pages_of_the_queue_hold_every_job_once_in_order(core: Core, limit: int)
         seen += [job.job_id for job in part.jobs]
         position = part.next
     running = sorted({job_id for job_id, _ in state.allocations})
-    queued = [job_id for _, job_id in state.queue if job_id not in running]
+    queued = [job_id for job_id in state.queue if job_id not in running]
     others = [job_id for job_id in state.jobs if job_id not in running and job_id not in queued]
     assert seen == [*running, *queued, *others, *reversed(state.recent)]
 

@@ -1,0 +1,44 @@
+"""`hal shares`: who shares the cluster, by how much, and what each has used of it."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from hal_core.cli.arguments import Parser
+from hal_core.cli.console import Console
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def configure(parser: Parser) -> None:
+    parser.add_json()
+
+
+def run(console: Console, arguments: Namespace) -> int:
+    answer = console.get("/v1/shares")
+    if arguments.json:
+        console.body(answer)
+    else:
+        print_shares(console, answer.json()["shares"])
+    return 0
+
+
+def print_shares(console: Console, shares: list[dict[str, Any]]) -> None:
+    rows = [
+        (
+            "  " * each["depth"] + (each["user"] or each["account"]),
+            str(each["shares"]), percent(each["share"]), percent(each["used"]),
+            f"{each['cpu_s'] / 3600:.1f}", f"{each['gpu_s'] / 3600:.1f}", f"{each['factor']:.3f}",
+        )
+        for each in shares
+    ]  # fmt: skip
+    heads = ("ACCOUNT OR USER", "SHARES", "SHARE", "USED", "CPU HOURS", "GPU HOURS", "FACTOR")
+    console.table(heads, rows, (False, True, True, True, True, True, True))
+    if not shares:
+        console.note("no accounts are configured, and nobody has used anything yet")
+
+
+def percent(part: float) -> str:
+    return f"{100 * part:.1f}%"

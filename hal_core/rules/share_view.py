@@ -1,0 +1,59 @@
+"""How the cluster is shared: accounts and users with their shares and usage, as plain values for JSON. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from hal_core.rules.usage import Used
+
+if TYPE_CHECKING:
+    from hal_core.rules.state import State
+
+
+@attrs.frozen
+class ShareView:
+    """An account (`user` empty) or one of its users, in the order of the tree; `depth` is how many are above it.
+
+    `share` and `used` are parts of the whole cluster, `ratio` is the mean of usage against share over all levels. Usage
+    is decayed; that of an account is with all that is below it.
+    """
+
+    account: str
+    user: str
+    depth: int
+    shares: int
+    share: float
+    used: float
+    ratio: float
+    factor: float
+    cpu_s: float
+    gpu_s: float
+
+
+def share_views(state: State, now_s: float) -> list[ShareView]:
+    """All of them, as they stand at that moment."""
+    above = {account.name: account.parent for account in state.cluster.accounts}
+    sums: dict[tuple[str, str], Used] = {}
+    for payer, used in state.ledger.used(now_s):
+        name = payer.account if above else ""
+        sums[name, payer.user] = sums.get((name, payer.user), Used()).plus(used)
+        while name in above:
+            sums[name, ""] = sums.get((name, ""), Used()).plus(used)
+            name = above[name]
+    return [
+        ShareView(
+            account=each.account,
+            user=each.user,
+            depth=each.depth - 1,
+            shares=each.shares,
+            share=each.share,
+            used=each.used,
+            ratio=each.ratio,
+            factor=each.factor,
+            cpu_s=sums.get(key, Used()).cpu_s,
+            gpu_s=sums.get(key, Used()).gpu_s,
+        )
+        for key, each in state.fair_shares(now_s).standings.items()
+    ]
