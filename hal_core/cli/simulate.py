@@ -59,6 +59,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--replicas", metavar="N", type=checked(replicas), default=1, help="so many (default: 1)")
     parser.add_argument("--seed", metavar="N", type=checked(whole_number), default=0, help="of --shake (default: 0)")
     parser.add_argument("--jobs-csv", metavar="FILE", help="write each job's wait there (several runs: several files)")
+    parser.add_argument("--report", metavar="FILE.html", help="draw everything on one page that needs nothing else")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON (docs: how-to/replay)")
     parser.add_argument(
         "--timezone",
@@ -80,6 +81,8 @@ def run(console: Console, arguments: Namespace) -> int:
         console.write(json.dumps({"runs": [run.as_dict() for run in outcome.runs]}, indent=2))
     else:
         _print_runs(console, outcome.runs)
+    if arguments.report:
+        console.note(f"the report is in {arguments.report}")
     if outcome.bad_traces and not arguments.lenient:
         console.note(f"more than 1 % of the lines are bad in {', '.join(outcome.bad_traces)} (--lenient: go on)")
         return 1

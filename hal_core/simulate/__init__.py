@@ -88,6 +88,12 @@ def simulate(arguments: Namespace, say: Say) -> Outcome:
             for policy in arguments.policy:
                 task = _Task(arguments, plugins, source.name, replica, policy)
                 runs.append(task.run(trace, machine, jobs, say))
+    if arguments.report:
+        from hal_core.simulate.page import write_page
+
+        say.progress(f"{arguments.report}: drawing")
+        write_page(arguments, runs)
+        say.progress("")
     return Outcome(tuple(runs), tuple(bad))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from random import Random
 
 import attrs
 import pytest
@@ -38,22 +37,11 @@ from tests.support.replays import (
     replay,
     traces,
 )
+from tests.support.simple_traces import some_jobs
 
 PROCESSORS = 16
 SLICE_COUNT = 3000
 POLICIES = ("fcfs", "easy", "easy-sjbf", "conservative")
-
-
-def some_jobs(seed: int, count: int, step_s: int = 1) -> list[TraceJob]:
-    """A busy little trace, with many ends and submissions at the same instants if `step_s` is large."""
-    random = Random(seed)
-    jobs, now_s = [], 0.0
-    for number in range(count):
-        now_s += step_s * random.choice((0, 0, 1, 2, 10, 40))
-        limit_s = step_s * random.choice((5, 10, 50, 100, 400))
-        run_s = random.choice((limit_s, step_s * random.randint(1, limit_s // step_s)))
-        jobs.append(TraceJob(number, now_s, run_s, limit_s, random.choice((1, 1, 2, 3, 4, 8, 16)), f"u{number % 3}"))
-    return jobs
 
 
 # -- against naive schedulers ------------------------------------------------------------------------------------------

@@ -215,3 +215,11 @@ def test_a_directory_without_a_journal(tmp_path: Path) -> None:
     done = simulate(tmp_path)
     assert (done.code, done.out) == (1, "")
     assert "without HAL's journal" in done.err
+
+
+def test_the_report_is_one_page(trace: Path, tmp_path: Path) -> None:
+    target = tmp_path / "report.html"
+    done = simulate(trace, "--policy", "easy", "--policy", "fcfs", "--report", target)
+    assert done.code == 0, done
+    assert f"the report is in {target}" in done.err
+    assert target.read_text().startswith("<!doctype html>")
