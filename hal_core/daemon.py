@@ -129,7 +129,7 @@ class Daemon:
             journal = Journal.open(self.state_directory)
             stack.callback(journal.close)
             observers = self._observers()
-            executors = self._executors()
+            executors = self._executors(journal.epoch)
             kernel = self._kernel(journal, observers, executors)
             settle_collector()
             stalls = StallMeter()
@@ -168,11 +168,12 @@ class Daemon:
         chosen = self.configuration.engine
         return self._plugins.engine(chosen.name, chosen.options)
 
-    def _executors(self) -> dict[str, Executor]:
+    def _executors(self, epoch: int) -> dict[str, Executor]:
         metal = {
             "socket": str(self.state_directory / AGENT_SOCKET_NAME),
             "authority": str(self.state_directory / AUTHORITY_NAME),
             "lease_s": self.configuration.cluster.node_timeout_s,
+            "epoch": epoch,
         }
         defaults = {"metal": metal}
         return {

@@ -119,6 +119,8 @@ class Agent:
             text = received[0].text if received and isinstance(received[0], messages.Refusal) else "no welcome"
             raise WireError(f"the daemon does not take this agent: {text}")
         welcome = received.pop(0)
+        if welcome.epoch < self._book.epoch:
+            raise WireError(f"the daemon's epoch is {welcome.epoch}; this node has served {self._book.epoch} already")
         log.info("connected to the daemon, epoch %d", welcome.epoch)
         self._lease.begin(welcome.lease_s, said_s)
         self._session = frames
@@ -268,8 +270,8 @@ class Agent:
 
 
 def is_outdated(message: messages.Launch | messages.Cancel | messages.Forget, newest_epoch: int) -> bool:
-    """Whether an older daemon gave the order. 0 is "not stated": that daemon has launched nothing since its start."""
-    return message.epoch < newest_epoch and (message.epoch != 0 or isinstance(message, messages.Launch))
+    """Whether an older daemon gave the order."""
+    return message.epoch < newest_epoch
 
 
 async def _send_heartbeats(frames: FrameStream, period_s: float) -> None:

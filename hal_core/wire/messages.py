@@ -42,7 +42,7 @@ class Hello:
 
 @attrs.frozen
 class Welcome:
-    """The daemon takes the agent. `epoch` is the newest known to the executor (0: none yet)."""
+    """The daemon takes the agent. An older `epoch` than the node has served: the agent leaves."""
 
     protocol: int
     epoch: int

@@ -61,7 +61,8 @@ class MetalOptions:
     """`socket` is where agents on this machine connect, `listen` (host:port) where all others do, if it is given.
 
     `heartbeat_s`: three of them missed means that contact is lost. The daemon fills in `authority` (the directory of
-    the certificate authority) and `lease_s` (how long a node without contact may keep jobs that can be requeued).
+    the certificate authority), `lease_s` (how long a node without contact may keep jobs that can be requeued) and
+    `epoch` (the number of this run of the daemon, which every order carries: nodes refuse those of an older one).
     """
 
     socket: str
@@ -69,6 +70,7 @@ class MetalOptions:
     authority: str = ""
     heartbeat_s: float = attrs.field(default=5.0, validator=attrs.validators.gt(0.0))
     lease_s: float = attrs.field(default=0.0, validator=attrs.validators.ge(0.0))
+    epoch: int = attrs.field(default=0, validator=attrs.validators.ge(0))
 
 
 class MetalExecutor:
@@ -79,8 +81,7 @@ class MetalExecutor:
         self._links: dict[NodeName, AgentLink] = {}
         self._leaving: set[NodeName] = set()
         """Nodes that went out of contact, which is not on disk yet. Until it is, they are not taken again."""
-        self._epoch = 0
-        """The newest that the kernel has ordered with; 0: none yet, which agents take as "not stated"."""
+        self._epoch = options.epoch
         self.alarms = Alarms(time.monotonic)
         self._door = _door(options, self.alarms) if options.listen else None
         self.port = 0
@@ -130,7 +131,7 @@ class MetalExecutor:
         await door.admit(tcp, serve)
 
     async def launch(self, node: NodeName, orders: Sequence[LaunchOrder]) -> None:
-        self._epoch = max((order.epoch for order in orders), default=self._epoch)
+        self._epoch = max(self._epoch, max(order.epoch for order in orders))
         if (link := self._links.get(node)) is not None:
             await _to_agent(link, link.launch(orders))
 

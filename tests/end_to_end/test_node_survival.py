@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import attrs
 import pytest
+import trio
 
 from hal_core.models.effect import CancelOrder
-from hal_core.models.job import EndKind
+from hal_core.models.job import End, EndKind
 from hal_core.models.node import NodeName
 from hal_core.models.placement import AttemptKey
-from tests.support.node import RealNode, key_of, order, real_node
+from hal_core.wire.agents import AgentLink
+from hal_core.wire.frames import LinkLost
+from tests.support.node import RealNode, key_of, lone_agent, order, real_node
 
 N1 = NodeName("n1")
 LEDGER_LINE = 'echo $HAL_JOB_ID.$HAL_ATTEMPT >> "$PWD/ledger"'
@@ -136,6 +141,61 @@ async def test_order_of_an_older_epoch_is_refused_also_after_a_restart(tmp_path:
         await node.run(attrs.evolve(order(3, LEDGER_LINE, directory=tmp_path), epoch=5))
         assert ledger(node) == {"1.1": 1, "3.1": 1}
         assert older.key not in node.reports.parts
+
+
+async def test_an_older_daemon_can_neither_end_nor_forget_anything(tmp_path: Path) -> None:
+    """Not by a cancel, not by a forget, and also not if it has ordered nothing yet."""
+    with trio.fail_after(60):
+        async with lone_agent(tmp_path) as node, trio.SocketListener(await listening(tmp_path / "agents.sock")) as door:
+            ended, endless = order(1, "exit 3", directory=tmp_path), order(2, "exec sleep 1000", directory=tmp_path)
+            async with hosting(door) as link:
+                await link.introduce()
+                await link.welcome(5)
+                await link.launch([attrs.evolve(given, epoch=5) for given in (ended, endless)])
+                await told(link, lambda ends: ends.keys() == {ended.key, endless.key} and ends[ended.key] is not None)
+                for epoch in (4, 0):
+                    await link.cancel(epoch, [CancelOrder(endless.key, 0.0)])
+                    await link.forget(epoch, [ended.key])
+            for epoch in (4, 0):
+                async with hosting(door) as older:
+                    await older.introduce()
+                    await older.welcome(epoch)
+                    with pytest.raises(LinkLost):
+                        await older.receive()
+            async with hosting(door) as newer:
+                known = {part.key: part.end for part in (await newer.introduce()).parts}
+                assert known.keys() == {ended.key, endless.key}
+                assert known[endless.key] is None
+                await newer.welcome(6)
+                await newer.cancel(6, [CancelOrder(endless.key, 0.0)])
+                await told(newer, lambda ends: ends.get(endless.key) is not None)
+            assert "epoch is 4; this node has served 5" in (tmp_path / "agent.log").read_text()
+            assert node.agent_pid in {member.pid for member in node.tree.members()}
+
+
+@asynccontextmanager
+async def hosting(door: trio.SocketListener) -> AsyncIterator[AgentLink]:
+    """The daemon's end of the agent's next connection."""
+    link = AgentLink(await door.accept())
+    try:
+        yield link
+    finally:
+        await link.aclose()
+
+
+async def listening(path: Path) -> trio.socket.SocketType:
+    """The socket that an agent dials."""
+    found = trio.socket.socket(socket.AF_UNIX)
+    await found.bind(str(path))
+    found.listen()
+    return found
+
+
+async def told(link: AgentLink, is_enough: Callable[[dict[AttemptKey, End | None]], bool]) -> None:
+    """Receive until the reports together say enough."""
+    ends: dict[AttemptKey, End | None] = {}
+    while not is_enough(ends):
+        ends |= {part.key: part.end for part in await link.receive()}
 
 
 async def test_hello_tells_of_every_record_until_it_is_forgotten(node: RealNode) -> None:
