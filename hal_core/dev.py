@@ -43,7 +43,9 @@ def run_dev(arguments: Namespace, announce: Announce) -> int:
     socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _state_directory(arguments.state) as directory:
         configuration = _configuration(arguments, plugins, directory, socket)
-        run_service(partial(_serve, Daemon(configuration, plugins, arguments.config), announce))
+        daemon = Daemon(configuration, plugins, arguments.config)
+        # What nobody can take over ends also when we are killed.
+        run_service(partial(_serve, daemon, announce, is_leashed=arguments.state is None))
     return 0
 
 
@@ -74,9 +76,9 @@ def _configuration(arguments: Namespace, plugins: Plugins, directory: Path, sock
     return attrs.evolve(configuration, observers={**configuration.observers, "log": log})
 
 
-async def _serve(daemon: Daemon, announce: Announce) -> None:
+async def _serve(daemon: Daemon, announce: Announce, is_leashed: bool) -> None:
     agent_socket = daemon.state_directory / AGENT_SOCKET_NAME
-    agents = _agents(daemon.configuration.cluster.nodes, daemon.state_directory, agent_socket)
+    agents = _agents(daemon.configuration.cluster.nodes, daemon.state_directory, agent_socket, is_leashed)
     async with until_signalled() as nursery, agents:
         kernel = await nursery.start(daemon.serve)
         await _all_up(kernel, announce)
@@ -85,14 +87,14 @@ async def _serve(daemon: Daemon, announce: Announce) -> None:
 
 
 @asynccontextmanager
-async def _agents(nodes: tuple[Node, ...], directory: Path, socket: Path) -> AsyncIterator[None]:
+async def _agents(nodes: tuple[Node, ...], directory: Path, socket: Path, is_leashed: bool) -> AsyncIterator[None]:
     """One agent process for each node that bare metal serves. At the end they kill their jobs, and go."""
     agents: list[_Agent] = []
     try:
         metal = [node for node in nodes if node.executor == "metal"]
         for node in metal:
             # One by one: what runs must be in the list when the next one fails.
-            agents.append(await _agent_of(node, directory / "nodes" / node.name, socket))  # noqa: PERF401
+            agents.append(await _agent_of(node, directory / "nodes" / node.name, socket, is_leashed))  # noqa: PERF401
         yield
     finally:
         for agent in agents:
@@ -121,15 +123,17 @@ class _Agent:
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
             await trio.lowlevel.wait_readable(self.pidfd)
         if self.child is not None:
+            assert self.child.stdin is not None
+            self.child.stdin.close()
             self.child.wait()
         os.close(self.pidfd)
 
 
-async def _agent_of(node: Node, directory: Path, socket: Path) -> _Agent:
+async def _agent_of(node: Node, directory: Path, socket: Path, is_leashed: bool) -> _Agent:
     """The node's agent. One that outlived a killed `hal dev` is taken over with its jobs if it serves the same node."""
     command = [sys.executable, "-m", "hal_core.agent", "--name", node.name, "--cpus", str(node.cpu_count)]
     command += ["--memory-bytes", str(node.memory_bytes), "--gpus", ",".join(node.gpus)]
-    command += ["--directory", str(directory), "--socket", str(socket), "--ephemeral"]
+    command += ["--directory", str(directory), "--socket", str(socket), "--ephemeral", *["--leashed"] * is_leashed]
     if (earlier := _earlier_agent(directory)) is not None:
         agent, its_command = earlier
         if its_command[1:] == command[1:]:
@@ -144,7 +148,8 @@ def _start_agent(command: list[str], directory: Path) -> _Agent:
     directory.mkdir(parents=True, exist_ok=True)
     with open(directory / "agent.log", "ab") as log:
         # A session of its own: Ctrl-C is for this process, which then ends the agents in good order.
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        # The other end of its input is ours until we end, in whatever way.
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
     (directory / PID_NAME).write_text(str(child.pid))
     return _Agent(os.pidfd_open(child.pid), child)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import random
 import signal
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from hal_core.agent.identity import Identity
 from hal_core.agent.options import AgentOptions
 from hal_core.errors import Refused
 from hal_core.models.node import Node, NodeName
+
+STANDARD_INPUT = 0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -37,10 +40,21 @@ async def serve(options: AgentOptions) -> None:
     agent = Agent(options, dial if identity is None else identity.dial, random.SystemRandom(), identity)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(agent.run)
+        if options.is_leashed:
+            nursery.start_soon(_end_with_input, nursery.cancel_scope)
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for _ in signals:
                 nursery.cancel_scope.cancel()
                 return
+
+
+async def _end_with_input(scope: trio.CancelScope) -> None:
+    """End when standard input does: its other end is held by who started us, and is gone when they are."""
+    while True:
+        await trio.lowlevel.wait_readable(STANDARD_INPUT)
+        if not os.read(STANDARD_INPUT, 4096):
+            scope.cancel()
+            return
 
 
 def read_arguments(arguments: Sequence[str] | None) -> AgentOptions:
@@ -54,6 +68,7 @@ def read_arguments(arguments: Sequence[str] | None) -> AgentOptions:
     parser.add_argument("--pids-max", type=int, default=0, help="processes per job (0: no limit)")
     parser.add_argument("--limit-cpus", action="store_true", default=None, help="CPU quota for every job, by cgroup")
     parser.add_argument("--ephemeral", action="store_true", help="at the end kill all jobs")
+    parser.add_argument("--leashed", action="store_true", help="end when standard input does")
     given = parser.parse_args(arguments)
     gpus = tuple(filter(None, given.gpus.split(",")))
     return AgentOptions(
@@ -63,6 +78,7 @@ def read_arguments(arguments: Sequence[str] | None) -> AgentOptions:
         pids_max=given.pids_max,
         does_limit_cpus=given.limit_cpus,
         is_ephemeral=given.ephemeral,
+        is_leashed=given.leashed,
     )
 
 

@@ -84,9 +84,11 @@ class Agent:
                 task_status.started()
                 await self._stay_connected()
             finally:
-                if self._options.is_ephemeral:
-                    with trio.move_on_after(EPHEMERAL_END_S, shield=True):
+                with trio.move_on_after(EPHEMERAL_END_S, shield=True):
+                    if self._options.is_ephemeral:
                         await self._end_everything()
+                    elif not self._has_work():
+                        await self._stop_spawner()  # which is there for what runs
 
     async def _stay_connected(self) -> None:
         pause_s = BACKOFF_S_MIN
@@ -259,11 +261,19 @@ class Agent:
         told = self._reported.get(key)
         return told is not None and told.end is not None
 
+    def _has_work(self) -> bool:
+        """Whether anything runs, or may yet."""
+        statuses = (self._book.status(key) for key in self._book.known())
+        return bool(self._spawner.pending) or any(status is not None and status.end is None for status in statuses)
+
     async def _end_everything(self) -> None:
         for key in self._book.known():
             status = self._book.status(key)
             if status is not None and status.end is None:
                 await self._spawner.cancel(str(key), 0.0)
+        await self._stop_spawner()
+
+    async def _stop_spawner(self) -> None:
         await self._spawner.stop()
         await self._spawner.until_gone()
         remove_bases(self._machine.cgroups)

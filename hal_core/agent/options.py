@@ -27,6 +27,8 @@ class AgentOptions:
     """host:port of a daemon that this node was enrolled with."""
     is_ephemeral: bool = False
     """At the end of the agent everything ends: jobs are killed and the spawner stops."""
+    is_leashed: bool = False
+    """The agent ends when its standard input does."""
 
 
 @attrs.frozen

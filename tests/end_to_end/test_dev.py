@@ -1,8 +1,9 @@
-"""`hal dev --state`: what an earlier one left when it was killed belongs to the next, and goes with it."""
+"""`hal dev`, killed: with `--state` what it left belongs to the next one, without nothing is left."""
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -32,6 +33,30 @@ def processes_of(state: Path) -> list[int]:
         if any(word.startswith(f"{state}/") for word in words):
             found.append(int(entry.parent.name))
     return found
+
+
+def test_without_a_state_directory_everything_ends_when_it_is_killed(tmp_path: Path) -> None:
+    """Agents, spawner and jobs: nobody would ever find them again."""
+    socket = tmp_path / "hal.sock"
+    service = subprocess.Popen(
+        [*COMMAND, "dev", "--socket", str(socket)],
+        env=environment(socket) | {"TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert service.stdout is not None
+    assert "is ready" in service.stdout.readline()
+    job_id = hal(socket, "submit", "--parsable", "-o", "/dev/null", "--", "sleep", "1000").out.strip()
+    with HalConnection(socket) as connection:
+        assert connection.get(f"/v1/jobs/{job_id}?wait=started&timeout_s=60")["state"] == "RUNNING"
+    watched = [os.pidfd_open(pid) for pid in processes_of(tmp_path) if pid != service.pid]
+    assert len(watched) >= 3, "an agent, a spawner and a supervisor"
+    end(service, signal.SIGKILL)
+    for pidfd in watched:
+        ended, _, _ = select.select([pidfd], [], [], 30)
+        os.close(pidfd)
+        assert ended, "a process outlived a killed `hal dev` that nobody can take over"
 
 
 def start(state: Path, *words: str) -> subprocess.Popen[str]:

@@ -229,6 +229,12 @@ async def test_ephemeral_agent_takes_everything_with_it(tmp_path: Path) -> None:
         assert len(node.tree.members()) == 1, "more than the keeper is left"
 
 
+async def test_an_agent_that_is_told_to_end_takes_an_idle_spawner_with_it(node: RealNode) -> None:
+    await node.run(order(1, "exit 0", directory=node.directory))
+    node.tree.stop([node.agent_pid])
+    assert len(node.tree.members()) == 1, "more than the keeper is left"
+
+
 async def test_stopped_agent_costs_nothing_and_catches_up(node: RealNode) -> None:
     orders = [order(number, LEDGER_LINE, directory=node.directory) for number in range(1, 21)]
     await node.executor.launch(N1, orders)
