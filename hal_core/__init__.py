@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hal_core.hookspecs import Register as Register, hookimpl as hookimpl
     from hal_core.models.effect import CancelOrder as CancelOrder, LaunchOrder as LaunchOrder
     from hal_core.models.event import (
+        AccessChanged as AccessChanged,
         ClusterDefined as ClusterDefined,
         Event as Event,
         InputsStaged as InputsStaged,
@@ -136,9 +137,9 @@ _NAMES_BY_MODULE = {
     "hookspecs": "Register hookimpl",
     "models.effect": "CancelOrder LaunchOrder",
     "models.event": (
-        "ClusterDefined Event InputsStaged JobCancelRequested JobEnded JobHeld JobPlaced JobReleased JobRequeued "
-        "JobSubmitted NodeDrained NodeJoined NodeResumed NodeSuspected NodeWentDown ObserverDisabled OrphanFound "
-        "PartEnded PartStarted Planned PriorityChanged ReservationAdded ReservationRemoved"
+        "AccessChanged ClusterDefined Event InputsStaged JobCancelRequested JobEnded JobHeld JobPlaced JobReleased "
+        "JobRequeued JobSubmitted NodeDrained NodeJoined NodeResumed NodeSuspected NodeWentDown ObserverDisabled "
+        "OrphanFound PartEnded PartStarted Planned PriorityChanged ReservationAdded ReservationRemoved"
     ),
     "models.job": "ArraySpec Dependency DependencyKind End EndKind JobId JobSpec JobState Owner Shape Spread",
     "models.message": "Message NodeLost NodeReported NodeSilent PartStatus PartsChanged",

@@ -66,7 +66,7 @@ def token(console: Console, arguments: Namespace) -> int:
     from hal_core.wire.authority import Authority
 
     life_s = INTERVAL.parse(arguments.life)
-    made = Authority(_authority_directory(arguments)).make_token(arguments.node, time.time(), life_s)
+    made = Authority(_authority_directory(arguments)).make_token(arguments.node, time.time(), life_s, _own_name())
     console.line(made.text())
     if sys.stdout.isatty():
         console.note(f"a secret: give it to node {arguments.node} within {arguments.life}, in a file or a pipe")
@@ -76,7 +76,7 @@ def token(console: Console, arguments: Namespace) -> int:
 def revoke(console: Console, arguments: Namespace) -> int:
     from hal_core.wire.authority import Authority
 
-    count = Authority(_authority_directory(arguments)).revoke(arguments.node)
+    count = Authority(_authority_directory(arguments)).revoke(arguments.node, _own_name())
     console.line(f"node {arguments.node}: {count} certificate{'' if count == 1 else 's'} or tokens revoked")
     return 0
 
@@ -94,6 +94,17 @@ def enroll(console: Console, arguments: Namespace) -> int:
         raise UsageError("--token-file: holds no join token, but binary data") from None
     arguments.token = text
     return int(importlib.import_module("hal_core.node_service").run_enroll(arguments, console.line))
+
+
+def _own_name() -> str:
+    """Of whom this machine's kernel knows us to be."""
+    import os
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def _authority_directory(arguments: Namespace) -> Path:

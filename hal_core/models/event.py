@@ -12,6 +12,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
+from hal_core.models.access import AccessChange
 from hal_core.models.job import End, JobId, JobSpec, Owner
 from hal_core.models.node import Cluster, Node, NodeName, Reservation
 from hal_core.models.placement import AttemptKey, Share
@@ -220,6 +221,18 @@ class ReservationRemoved:
     by: str
 
 
+@attrs.frozen
+class AccessChanged:
+    """Somebody may come in who could not before, or may not any more. Nothing secret is in it."""
+
+    time_s: float
+    change: AccessChange
+    subject: str
+    """The user or node that it is about."""
+    by: str
+    detail: str
+
+
 Event = (
     ClusterDefined
     | JobSubmitted
@@ -243,6 +256,7 @@ Event = (
     | ObserverDisabled
     | ReservationAdded
     | ReservationRemoved
+    | AccessChanged
 )
 
 EVENT_CLASSES: Final[dict[str, type[Any]]] = {cls.__name__: cls for cls in Event.__args__}

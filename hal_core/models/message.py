@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import attrs
 
+from hal_core.models.access import AccessChange
 from hal_core.models.job import End, JobId, JobSpec, Owner
 from hal_core.models.node import Cluster, Node, NodeName, PartitionName, Reservation
 from hal_core.models.placement import AttemptKey
@@ -174,6 +175,16 @@ class ObserverFailed:
 
 
 @attrs.frozen
+class NoteAccess:
+    """A token was made, or a node enrolled or revoked. It becomes an event before anybody profits from it."""
+
+    change: AccessChange
+    subject: str
+    by: str
+    detail: str
+
+
+@attrs.frozen
 class Tick:
     """A timer fired: something may have become due (begin times, retention)."""
 
@@ -197,6 +208,7 @@ Message = (
     | StagingDone
     | StagingFailed
     | ObserverFailed
+    | NoteAccess
     | Tick
 )
 

@@ -8,8 +8,10 @@ import attrs
 import trio
 
 from hal_core.errors import InvalidInput, Problem, Refused
+from hal_core.models.access import AccessChange
 from hal_core.models.history import HistoryFilters
 from hal_core.models.job import JobId
+from hal_core.models.message import NoteAccess
 from hal_core.parsing.durations import format_interval, parse_interval
 from hal_core.parsing.text import placed
 from hal_core.rest.answers import Answer, json_answer
@@ -110,6 +112,8 @@ async def make_token(call: Call) -> Answer:
     lifetime_s = _lifetime_s(call.body.lifetime, tokens.lifetime_s_max)
     issued = tokens.issue(caller.owner, lifetime_s, call.context.now_s())
     claims = issued.claims
+    detail = f"{claims.nonce}, good until {claims.end_time_s:.0f}"
+    await call.context.kernel.ask(NoteAccess(AccessChange.TOKEN_MADE, claims.user, caller.user, detail))
     log.info("token %s for user %s (%d) until %d", claims.nonce, claims.user, claims.uid, claims.end_time_s)
     return json_answer(TokenAnswer(issued.token, claims.user, claims.end_time_s, claims.nonce), 201)
 

@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from hal_core.errors import InvalidInput, Problem
-from hal_core.models.event import Event, JobSubmitted
+from hal_core.models.event import AccessChanged, Event, JobSubmitted
 from hal_core.models.ranges import format_ranges
 from hal_core.rest.answers import Gone
 from hal_core.rest.asgi import Send
@@ -98,8 +98,10 @@ class _Pump:
 
 
 def encode_row(sequence: int, event: Event, caller: Caller, job_id: int | None) -> bytes:
-    """One event as the stream carries it; nothing if it is about another job."""
+    """One event as the stream carries it; nothing if it is about another job, or not for the caller."""
     if job_id is not None and job_of(event) != job_id:
+        return b""
+    if isinstance(event, AccessChanged) and not caller.may(Verb.SEE_ACCESS):
         return b""
     data = msgspec.json.encode(event_view(event, caller))
     return b"id: %d\nevent: %b\ndata: %b\n\n" % (sequence, type(event).__name__.encode("ascii"), data)

@@ -28,6 +28,7 @@ class Verb(Enum):
     CONTROL_NODE = "drain or resume nodes"
     RESERVE = "make or remove reservations"
     SEE_HAL = "see how HAL is set up"
+    SEE_ACCESS = "see who may come in"
     MAKE_TOKEN = "make tokens for others"  # noqa: S105  no password
 
 
@@ -56,6 +57,7 @@ RIGHTS: dict[tuple[Role, Verb], Whose] = {
     (Role.OPERATOR, Verb.CONTROL_NODE): Whose.ANY,
     (Role.OPERATOR, Verb.RESERVE): Whose.ANY,
     (Role.OPERATOR, Verb.SEE_HAL): Whose.ANY,
+    (Role.OPERATOR, Verb.SEE_ACCESS): Whose.ANY,
     (Role.OPERATOR, Verb.MAKE_TOKEN): Whose.OWN,
     (Role.ADMINISTRATOR, Verb.SUBMIT): Whose.OWN,
     (Role.ADMINISTRATOR, Verb.SEE_JOB): Whose.ANY,
@@ -68,6 +70,7 @@ RIGHTS: dict[tuple[Role, Verb], Whose] = {
     (Role.ADMINISTRATOR, Verb.CONTROL_NODE): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.RESERVE): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.SEE_HAL): Whose.ANY,
+    (Role.ADMINISTRATOR, Verb.SEE_ACCESS): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.MAKE_TOKEN): Whose.OWN,
 }
 

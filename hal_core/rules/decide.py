@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from hal_core.models.event import Event, InputsStaged, ObserverDisabled
+from hal_core.models.event import AccessChanged, Event, InputsStaged, ObserverDisabled
 from hal_core.models.message import (
     AddReservation,
     Answer,
@@ -20,6 +20,7 @@ from hal_core.models.message import (
     NodeLost,
     NodeReported,
     NodeSilent,
+    NoteAccess,
     ObserverFailed,
     PartsChanged,
     Release,
@@ -75,6 +76,8 @@ def decide(state: State, message: Message, now_s: float) -> tuple[list[Event], A
             return reports.staging_failed(state, message, now_s), None
         case ObserverFailed(observer=observer, detail=detail):
             return [ObserverDisabled(now_s, observer, detail)], None
+        case NoteAccess(change=change, subject=subject, by=by, detail=detail):
+            return [AccessChanged(now_s, change, subject, by, detail)], None
         case Tick():
             return reports.nodes_overdue(state, now_s), None
         case _:

@@ -11,6 +11,7 @@ from operator import itemgetter
 from typing import assert_never
 
 from hal_core.models.event import (
+    AccessChanged,
     ClusterDefined,
     Event,
     InputsStaged,
@@ -168,7 +169,7 @@ class State:
             case ReservationAdded() | ReservationRemoved():
                 self.reservations.apply(event)
                 self.has_released = True
-            case OrphanFound():
+            case OrphanFound() | AccessChanged():
                 pass
             case _:
                 assert_never(event)

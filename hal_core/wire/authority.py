@@ -3,7 +3,7 @@
     ca/authority.key, authority.pem     made once by `hal ca init`; the key never leaves the directory
     ca/daemon.key, daemon.pem           what the daemon shows to agents
     ca/tokens/<sha256 of the secret>    a join token that was not used yet: node and expiry
-    ca/issued, ca/revoked               one line for each certificate: serial, node
+    ca/issued, ca/revoked               one line for each certificate: serial, node, and its end or who revoked it
 
 A join token is good for one node, once, and for a limited time. It carries the authority's certificate, so that the
 new node trusts nobody else from the first byte on; of its secret only the hash is kept.
@@ -69,6 +69,17 @@ class StoredToken:
 
     node: str
     expiry_s: float
+    by: str = ""
+    """Who made it."""
+
+
+@attrs.frozen
+class Enrolled:
+    """A node has a certificate; `by` is who made its token."""
+
+    node: str
+    pem: bytes
+    by: str
 
 
 class Authority:
@@ -109,14 +120,14 @@ class Authority:
         write_private(path, self._signer().sign_daemon(read_private(self.directory / "daemon.key"), now_s).pem)
         return True
 
-    def make_token(self, node: str, now_s: float, life_s: float = TOKEN_LIFE_S) -> JoinToken:
+    def make_token(self, node: str, now_s: float, life_s: float = TOKEN_LIFE_S, by: str = "") -> JoinToken:
         secret = secrets.token_urlsafe(SECRET_BYTES)
-        stored = StoredToken(node, now_s + life_s)
+        stored = StoredToken(node, now_s + life_s, by)
         write_private(self._token_path(secret), msgspec.json.encode(stored))
         return JoinToken(node, read_private(self.directory / "authority.pem").decode(), secret)
 
-    def enrol(self, secret: str, request_pem: bytes, now_s: float) -> tuple[str, bytes]:
-        """(node, certificate) for a token that is good. Using it up comes first: it works once, whatever follows."""
+    def enrol(self, secret: str, request_pem: bytes, now_s: float) -> Enrolled:
+        """The certificate for a token that is good. Using it up comes first: it works once, whatever follows."""
         path = self._token_path(secret)
         try:
             token = msgspec.json.decode(read_private(path), type=StoredToken)
@@ -126,7 +137,7 @@ class Authority:
         sync_directory(path.parent)
         if now_s > token.expiry_s:
             raise Refused("the join token has expired; make another with `hal agent token`")
-        return token.node, self.issue(token.node, request_pem, now_s)
+        return Enrolled(token.node, self.issue(token.node, request_pem, now_s), token.by)
 
     def issue(self, node: str, request_pem: bytes, now_s: float) -> bytes:
         """A certificate for that node, on record before anybody has it."""
@@ -134,13 +145,13 @@ class Authority:
         append_private(self.directory / "issued", f"{issued.serial:x} {node} {issued.expiry_s:.0f}")
         return issued.pem
 
-    def revoke(self, node: str) -> int:
+    def revoke(self, node: str, by: str = "") -> int:
         """Every certificate and token that the node has so far is void. Returns how many."""
         known = [line.split() for line in self._lines("issued")]
         already = self.revoked()
         serials = [serial for serial, name, *_ in known if name == node and int(serial, 16) not in already]
         for serial in serials:
-            append_private(self.directory / "revoked", f"{serial} {node}")
+            append_private(self.directory / "revoked", f"{serial} {node} {by}".rstrip())
         count = len(serials)
         for path in (self.directory / "tokens").iterdir():
             if (
@@ -163,6 +174,11 @@ class Authority:
             self._revoked = frozenset(int(line.split()[0], 16) for line in self._lines("revoked"))
             self._revoked_stamp = stamp
         return self._revoked
+
+    def revocations(self) -> dict[int, tuple[str, str]]:
+        """(node, by whom) of each serial that is void."""
+        lines = (line.split() for line in self._lines("revoked"))
+        return {int(serial, 16): (node, " ".join(by)) for serial, node, *by in lines}
 
     def _lines(self, name: str) -> list[str]:
         path = self.directory / name

@@ -17,6 +17,8 @@ import attrs
 import trio
 
 from hal_core.errors import Refused, WireError
+from hal_core.models.access import AccessChange
+from hal_core.models.message import NoteAccess
 from hal_core.wire import messages, tls
 from hal_core.wire.authority import Authority
 from hal_core.wire.frames import FrameStream
@@ -42,6 +44,8 @@ class Guest:
 
 
 Serve = Callable[[Guest], Awaitable[None]]
+Note = Callable[[NoteAccess], Awaitable[None]]
+"""Returns when it is on record."""
 
 
 class Door:
@@ -56,23 +60,25 @@ class Door:
         self._handshakes = trio.CapacityLimiter(HANDSHAKES_MAX)
         self._turns: dict[str, tuple[trio.CapacityLimiter, int]] = {}
         """By host: its limiter, and how many of its connections hold it or wait for it."""
+        self._revoked = self._authority.revoked()
+        """Serials whose revocation was noted, or is older than this daemon."""
         self._guests: dict[int, set[trio.CancelScope]] = {}
         """What serves the holders of each certificate."""
 
-    async def admit(self, tcp: trio.SocketStream, serve: Serve) -> None:
+    async def admit(self, tcp: trio.SocketStream, serve: Serve, note: Note) -> None:
         """Serve one connection to its end: by `serve`, if it is let in."""
         async with tcp:
-            guest = await self._let_in(tcp, peer_name(tcp))
+            guest = await self._let_in(tcp, peer_name(tcp), note)
             if guest is not None:
                 await self._host(guest, serve)
 
-    async def _let_in(self, tcp: trio.SocketStream, where: str) -> Guest | None:
+    async def _let_in(self, tcp: trio.SocketStream, where: str, note: Note) -> Guest | None:
         try:
             async with self._turn(where.rpartition(":")[0]), self._handshakes:
                 stream = await tls.accept(tcp, self._context)
                 peer = tls.peer_of(stream)
                 if peer is None:
-                    await self._enrol(stream, where)
+                    await self._enrol(stream, where, note)
                     return None
         except (WireError, trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
             self._refuse("handshake", f"closing the connection of {where}: {error}")
@@ -97,16 +103,25 @@ class Door:
             else:
                 del self._turns[host]
 
-    async def review(self) -> None:
+    async def review(self, note: Note) -> None:
         """Until cancelled: end the connections of certificates that were revoked; keep the daemon's own one fresh."""
         while True:
             await trio.sleep(REVIEW_PERIOD_S)
-            for serial in self._guests.keys() & self._authority.revoked():
+            revoked = self._authority.revoked()
+            for serial in self._guests.keys() & revoked:
                 for scope in self._guests[serial]:
                     scope.cancel()
+            await self._note_revoked(revoked, note)
             if self._authority.renew_daemon(self._now_s()):
                 directory = self._authority.directory
                 self._context.load_cert_chain(str(directory / "daemon.pem"), str(directory / "daemon.key"))
+
+    async def _note_revoked(self, revoked: frozenset[int], note: Note) -> None:
+        fresh, self._revoked = revoked - self._revoked, revoked
+        whose = self._authority.revocations() if fresh else {}
+        for serial in sorted(fresh):
+            node, by = whose[serial]
+            await note(NoteAccess(AccessChange.NODE_REVOKED, node, by, f"certificate {serial:x}"))
 
     async def _host(self, guest: Guest, serve: Serve) -> None:
         scopes = self._guests.setdefault(guest.serial, set())
@@ -121,7 +136,7 @@ class Door:
         if scope.cancelled_caught:
             self._refuse("revoked", f"the certificate of node {guest.node} was revoked: its connection is closed")
 
-    async def _enrol(self, stream: trio.SSLStream[trio.SocketStream], where: str) -> None:
+    async def _enrol(self, stream: trio.SSLStream[trio.SocketStream], where: str, note: Note) -> None:
         frames = FrameStream(stream, messages.FROM_STRANGER)
         with trio.move_on_after(ENROL_TIMEOUT_S):
             received = await frames.receive()
@@ -131,13 +146,14 @@ class Door:
             try:
                 if enrol.protocol != messages.PROTOCOL_VERSION:
                     raise Refused(f"protocol version {enrol.protocol}; this daemon: {messages.PROTOCOL_VERSION}")
-                node, pem = self._authority.enrol(enrol.secret, enrol.request, self._now_s())
+                enrolled = self._authority.enrol(enrol.secret, enrol.request, self._now_s())
             except Refused as error:
                 self._refuse("token", f"{where} may not join: {error}")
                 await frames.send(messages.Refusal(str(error)))
                 return
-            log.info("node %s has joined from %s", node, where)
-            await frames.send(messages.Certificate(pem))
+            await note(NoteAccess(AccessChange.NODE_ENROLLED, enrolled.node, enrolled.by, f"from {where}"))
+            log.info("node %s has joined from %s", enrolled.node, where)
+            await frames.send(messages.Certificate(enrolled.pem))
 
     def _renewal(self, node: str) -> Callable[[bytes], bytes]:
         def renew(request: bytes) -> bytes:

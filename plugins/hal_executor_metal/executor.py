@@ -105,7 +105,7 @@ class MetalExecutor:
                 async with trio.open_nursery() as nursery:
                     await nursery.start(trio.serve_listeners, partial(self._serve, report=report), [local])
                     if self._door is not None:
-                        nursery.start_soon(self._door.review)
+                        nursery.start_soon(self._door.review, report)
                         admit = partial(self._admit, self._door, report)
                         await nursery.start(trio.serve_listeners, admit, ports)
                     task_status.started()
@@ -128,10 +128,10 @@ class MetalExecutor:
             link = AgentLink(guest.stream, self._options.heartbeat_s, self._options.lease_s, guest.renew)
             await self._attend(link, report, guest.node)
 
-        await door.admit(tcp, serve)
+        await door.admit(tcp, serve, report)
 
     async def launch(self, node: NodeName, orders: Sequence[LaunchOrder]) -> None:
-        self._epoch = max(self._epoch, max(order.epoch for order in orders))
+        self._epoch = max((self._epoch, *(order.epoch for order in orders)))
         if (link := self._links.get(node)) is not None:
             await _to_agent(link, link.launch(orders))
 

@@ -22,7 +22,7 @@ from hal_core.agent.launcher import records
 from hal_core.agent.launcher.cgroups import Group
 from hal_core.models.effect import LaunchOrder
 from hal_core.models.job import JobId, JobSpec, Owner
-from hal_core.models.message import Message, NodeReported, NodeSilent, PartsChanged, PartStatus
+from hal_core.models.message import Message, NodeReported, NodeSilent, NoteAccess, PartsChanged, PartStatus
 from hal_core.models.node import NodeName, PartitionName
 from hal_core.models.placement import AttemptKey, Share
 from hal_executor_metal.executor import MetalExecutor
@@ -57,6 +57,7 @@ class Reports:
 
     nodes: list[NodeReported] = attrs.Factory(list)
     silences: list[NodeSilent] = attrs.Factory(list)
+    notes: list[NoteAccess] = attrs.Factory(list)
     parts: dict[AttemptKey, PartStatus] = attrs.Factory(dict)
     _changed: trio.Event = attrs.Factory(trio.Event)
 
@@ -69,6 +70,8 @@ class Reports:
                 self._take(parts)
             case NodeSilent():
                 self.silences.append(message)
+            case NoteAccess():
+                self.notes.append(message)
         self._changed.set()
         self._changed = trio.Event()
 

@@ -28,8 +28,10 @@ def request_of(node: str) -> bytes:
 
 
 def test_a_token_makes_one_certificate_for_its_node(authority: Authority) -> None:
-    token = JoinToken.parse(authority.make_token("n1", NOW_S).text())
-    node, pem = authority.enrol(token.secret, request_of("somebody else"), NOW_S)
+    token = JoinToken.parse(authority.make_token("n1", NOW_S, by="root").text())
+    enrolled = authority.enrol(token.secret, request_of("somebody else"), NOW_S)
+    node, pem = enrolled.node, enrolled.pem
+    assert enrolled.by == "root"
     assert node == "n1"
     names = x509.load_pem_x509_certificate(pem).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.UniformResourceIdentifier) == ["hal-node:n1"]
@@ -59,12 +61,13 @@ def test_revoking_voids_certificates_and_tokens_of_that_node_only(authority: Aut
         serials[node] = x509.load_pem_x509_certificate(pem).serial_number
     token = authority.make_token("n1", NOW_S)
     other = authority.make_token("n2", NOW_S)
-    assert authority.revoke("n1") == 2
+    assert authority.revoke("n1", "root") == 2
+    assert list(authority.revocations().values()) == [("n1", "root")]
     assert authority.revoked() == {serials["n1"]}
     assert authority.revoke("n1") == 0
     with pytest.raises(Refused, match="not known"):
         authority.enrol(token.secret, request_of("n1"), NOW_S)
-    assert authority.enrol(other.secret, request_of("n2"), NOW_S)[0] == "n2"
+    assert authority.enrol(other.secret, request_of("n2"), NOW_S).node == "n2"
     again = authority.issue("n1", request_of("n1"), NOW_S)
     assert x509.load_pem_x509_certificate(again).serial_number not in authority.revoked()
 

@@ -13,6 +13,7 @@ import trio
 
 from hal_core.agent.identity import Identity, enrol
 from hal_core.errors import Refused, WireError
+from hal_core.models.access import AccessChange
 from hal_core.models.node import Node, NodeName
 from hal_core.wire import certificates, messages, tls
 from hal_core.wire.authority import Authority, JoinToken
@@ -47,7 +48,7 @@ class Site:
         return dict(self.executor.alarms.counts)
 
     async def enrol(self, node: str) -> Identity:
-        token = self.authority.make_token(node, time.time())
+        token = self.authority.make_token(node, time.time(), by="ada")
         await enrol(self.server, node, token.text(), self.directory / node)
         found = Identity.find(self.directory / node)
         assert found is not None
@@ -88,6 +89,9 @@ async def test_a_node_enrols_and_is_welcomed(tmp_path: Path) -> None:
             (welcome,) = await frames.receive()
             assert isinstance(welcome, messages.Welcome)
         assert (tmp_path / "n1" / "tls" / "agent.key").stat().st_mode & 0o777 == 0o600
+        (note,) = site.reports.notes
+        assert (note.change, note.subject, note.by) == (AccessChange.NODE_ENROLLED, "n1", "ada")
+        assert note.detail.startswith("from 127.0.0.1:")
         assert site.alarms == {}
 
 
@@ -216,7 +220,7 @@ async def test_a_revoked_key_is_disconnected_and_stays_out(tmp_path: Path) -> No
         async with await site.hello(identity, "n1") as frames, await site.hello(other, "n2") as others:
             await frames.receive()
             await others.receive()
-            assert Authority(site.authority.directory).revoke("n1") == 1
+            assert Authority(site.authority.directory).revoke("n1", "eve") == 1
             with trio.fail_after(PATIENCE_S):
                 assert await frames.receive() == []
             await others.send(messages.Heartbeat(1.0))
@@ -224,6 +228,9 @@ async def test_a_revoked_key_is_disconnected_and_stays_out(tmp_path: Path) -> No
         async with await site.hello(identity, "n1") as frames:
             assert await frames.receive() == []
         await site.alarmed("revoked")
+        await site.reports.until(lambda: len(site.reports.notes) == 3)
+        assert (site.reports.notes[-1].change, site.reports.notes[-1].by) == (AccessChange.NODE_REVOKED, "eve")
+        assert site.reports.notes[-1].subject == "n1"
 
 
 def test_a_token_survives_a_line_end() -> None:

@@ -11,9 +11,11 @@ import attrs
 import pytest
 from hypothesis import given
 
+from hal_core.models.access import AccessChange
 from hal_core.models.event import (
     EVENT_CLASSES,
     EVENT_VERSIONS,
+    AccessChanged,
     ClusterDefined,
     Event,
     InputsStaged,
@@ -129,6 +131,7 @@ EXAMPLES: tuple[Event, ...] = (
     OrphanFound(TIME_S, NODE, KEY, True),
     Planned(TIME_S, "easy", 9, 8, 7, 6, ((JOB, TIME_S + 60.0),), (((0, 2), (3, 4)),)),
     ObserverDisabled(TIME_S, "prometheus", "late"),
+    AccessChanged(TIME_S, AccessChange.NODE_ENROLLED, "n1", "root", "from 10.0.0.1:7"),
 )
 
 

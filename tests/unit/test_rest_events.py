@@ -9,8 +9,10 @@ import pytest
 import trio
 import trio.testing
 
+from hal_core.models.access import AccessChange
+from hal_core.models.message import NoteAccess
 from tests.support.http_client import Client, request_bytes
-from tests.support.rest_api import ADA, BOB, Api, serving_api, until
+from tests.support.rest_api import ADA, ADMINISTRATOR, BOB, OPERATOR, Api, serving_api, until
 from tests.support.rest_kernel import RestKernel
 
 
@@ -109,6 +111,18 @@ async def test_private_fields_go_to_the_owner_only_and_scripts_to_nobody(tmp_pat
             assert data["spec"]["array"]["indices"] == "0-9"
             assert "CANARY" not in str(data)
             assert "client_id" not in data
+
+
+async def test_who_may_come_in_is_shown_to_operators_only(tmp_path: Path) -> None:
+    async with serving_api(tmp_path / "s") as api:
+        after = api.kernel.durable_sequence
+        await api.kernel.ask(NoteAccess(AccessChange.NODE_ENROLLED, "n1", "root", "from 10.0.0.1:7"))
+        await api.submit()
+        for uid, first in ((ADA, "JobSubmitted"), (OPERATOR, "AccessChanged"), (ADMINISTRATOR, "AccessChanged")):
+            api.uid = uid
+            ((_, kind, data),) = await read_events(api, f"/v1/events?after={after}", 1)
+            assert kind == first
+        assert (data["change"], data["subject"], data["by"]) == ("node_enrolled", "n1", "root")
 
 
 async def test_one_job_can_be_followed(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import pytest
 import trio
 from hypothesis import given, settings, strategies as st
 
-from hal_core.models.job import Owner
+from hal_core.models.job import JobId, Owner
+from hal_core.models.message import DrainNode, Hold, JobSelection
+from hal_core.models.node import NodeName
 from hal_core.models.role import Role
 from hal_core.rest.app import all_routes
 from hal_core.rest.rights import Caller, Forbidden, Verb
@@ -29,6 +31,7 @@ EXPECTED = {
     Verb.CONTROL_NODE: "--++++",
     Verb.RESERVE: "--++++",
     Verb.SEE_HAL: "++++++",
+    Verb.SEE_ACCESS: "--++++",
     Verb.MAKE_TOKEN: "+-+-+-",
 }
 
@@ -77,6 +80,23 @@ async def test_every_change_asks_for_the_right(tmp_path: Path, path: str, body: 
         if answer.status == 403:
             assert answer.kind == "forbidden"
             assert api.kernel.durable_sequence == sequence
+
+
+@pytest.mark.parametrize(("path", "body"), CHANGES)
+async def test_what_an_operator_does_is_in_the_journal_with_their_name(tmp_path: Path, path: str, body: str) -> None:
+    async with serving_api(tmp_path / "s") as api:
+        job_id = await api.submit(uid=ADA)
+        if path.endswith("release"):
+            await api.kernel.ask(Hold(JobSelection(JobId(job_id)), "ada"))
+        if path.endswith(("requeue", "cancel")):
+            api.kernel.plan()
+        if path.endswith("resume"):
+            await api.kernel.ask(DrainNode(NodeName("n1"), "x", "admin"))
+        before = len(api.kernel.journal.events)
+        answer = await api.post(path.format(job_id=job_id, name="n1"), body.encode(), uid=OPERATOR)
+        assert answer.status == 200, answer.body
+        events = api.kernel.journal.events[before:]
+        assert any(getattr(event, "by", "") == "oper" for event in events), events
 
 
 def test_no_route_that_changes_something_is_left_out() -> None:

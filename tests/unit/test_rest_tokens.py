@@ -19,6 +19,8 @@ import trio
 from hypothesis import given, strategies as st
 
 from hal_core.errors import Refused
+from hal_core.models.access import AccessChange
+from hal_core.models.event import AccessChanged
 from hal_core.models.job import Owner
 from hal_core.rest.app import all_routes, body_bytes_max, build_app
 from hal_core.rest.asgi import Limits
@@ -228,6 +230,11 @@ async def test_a_token_is_made_for_the_caller_on_the_socket_only(
         assert made.json()["end_time_s"] == NOW_S + 600
         assert made.json()["nonce"] in caplog.text
         assert token not in caplog.text
+        noted = remote.api.kernel.journal.events[-1]
+        assert isinstance(noted, AccessChanged)
+        assert (noted.change, noted.subject, noted.by) == (AccessChange.TOKEN_MADE, "ada", "ada")
+        assert made.json()["nonce"] in noted.detail
+        assert token.rpartition(".")[2] not in noted.detail
         seen = (await remote.request("GET", "/v1/status", headers=auth(token))).json()["caller"]
         assert seen["user"] == "ada"
         again = await remote.request("POST", "/v1/tokens", {}, auth(token))
