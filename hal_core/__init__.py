@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         PriorityChanged as PriorityChanged,
         ReservationAdded as ReservationAdded,
         ReservationRemoved as ReservationRemoved,
+        RunTimesPredicted as RunTimesPredicted,
     )
     from hal_core.models.job import (
         ArraySpec as ArraySpec,
@@ -139,7 +140,8 @@ _NAMES_BY_MODULE = {
     "models.event": (
         "AccessChanged ClusterDefined Event InputsStaged JobCancelRequested JobEnded JobHeld JobPlaced JobReleased "
         "JobRequeued JobSubmitted NodeDrained NodeJoined NodeResumed NodeSuspected NodeWentDown ObserverDisabled "
-        "OrphanFound PartEnded PartStarted Planned PriorityChanged ReservationAdded ReservationRemoved"
+        "OrphanFound PartEnded PartStarted Planned PriorityChanged ReservationAdded ReservationRemoved "
+        "RunTimesPredicted"
     ),
     "models.job": "ArraySpec Dependency DependencyKind End EndKind JobId JobSpec JobState Owner Shape Spread",
     "models.message": "Message NodeLost NodeReported NodeSilent PartStatus PartsChanged",

@@ -34,9 +34,10 @@ from hal_core.kernel.journal_files import Disk
 from hal_core.kernel.journal_recovery import rebuild
 from hal_core.kernel.loop import Kernel, Shell
 from hal_core.kernel.observers import Observers
+from hal_core.kernel.predicting import WARM_EVENT_COUNT, Predicting
 from hal_core.kernel.snapshot_files import newest_sequence
 from hal_core.kernel.stalls import StallMeter
-from hal_core.models.job import Owner
+from hal_core.models.job import JobId, JobSpec, Owner
 from hal_core.models.message import Answer, Message
 from hal_core.models.node import NodeName
 from hal_core.models.role import Role
@@ -128,9 +129,11 @@ class Daemon:
         async with AsyncExitStack() as stack:
             journal = Journal.open(self.state_directory)
             stack.callback(journal.close)
-            observers = self._observers()
+            core = Core(self._new_engine(), self.configuration.engine.name, recover_state(journal))
+            predicting = self._predicting(core, journal)
+            observers = self._observers() | {each.name: each for each in predicting}
             executors = self._executors(journal.epoch)
-            kernel = self._kernel(journal, observers, executors)
+            kernel = self._kernel(core, journal, observers, executors)
             settle_collector()
             stalls = StallMeter()
             parts = (*observers.values(), *executors.values(), stalls)
@@ -141,14 +144,16 @@ class Daemon:
                 await nursery.start(kernel.run, self.configuration.cluster)
                 nursery.start_soon(self._keep_snapshots, kernel)
                 nursery.start_soon(stalls.run)
+                for each in predicting:
+                    nursery.start_soon(each.run, kernel.report)
                 await nursery.start(front.serve)
                 task_status.started(kernel)
 
     # -- the parts -----------------------------------------------------------------------------------------------------
 
-    def _kernel(self, journal: Journal, observers: Mapping[str, Observer], executors: Mapping[str, Executor]) -> Kernel:
-        settings = self.configuration
-        core = Core(self._new_engine(), settings.engine.name, recover_state(journal))
+    def _kernel(
+        self, core: Core, journal: Journal, observers: Mapping[str, Observer], executors: Mapping[str, Executor]
+    ) -> Kernel:
 
         def executor_name_of(node: NodeName) -> str:
             table = core.state.table
@@ -160,7 +165,7 @@ class Daemon:
             observers=Observers(observers),
             now_s=time.time,
             rebuild=partial(recover_state, journal),
-            inbox_max=settings.limits.inbox_max,
+            inbox_max=self.configuration.limits.inbox_max,
         )
         return Kernel(core, shell)
 
@@ -183,6 +188,15 @@ class Daemon:
 
     def _localities(self) -> dict[str, LocalityProvider]:
         return {name: self._plugins.locality(name, options) for name, options in self.configuration.localities.items()}
+
+    def _predicting(self, core: Core, journal: Journal) -> list[Predicting]:
+        def known(job_id: JobId) -> tuple[Owner, JobSpec] | None:
+            record = core.state.find(job_id)
+            return None if record is None else (record.owner, record.spec)
+
+        past = partial(journal.latest, WARM_EVENT_COUNT)
+        chosen = self.configuration.predictors.items()
+        return [Predicting(name, self._plugins.predictor(name, options), known, past) for name, options in chosen]
 
     def _observers(self) -> dict[str, Observer]:
         return {name: self._plugins.observer(name, options) for name, options in self.configuration.observers.items()}

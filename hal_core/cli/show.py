@@ -98,6 +98,7 @@ def print_job(console: Console, job: dict[str, Any]) -> None:
         ("Started", instant(job["start_time_s"])),
         ("Finished", instant(job["end_time_s"])),
         ("Time limit", duration(job["walltime_s"]) if job["walltime_s"] else "none"),
+        ("Expected to run", expected_text(job["prediction"])),
         ("Size", shape_text(job)),
         ("Nodes", job["nodes"]),
         ("Used", used_text(job["end"] or element.get("end") or {})),
@@ -117,6 +118,14 @@ def print_job(console: Console, job: dict[str, Any]) -> None:
         console.note("command, paths and environment are shown to the job's owner only")
     if job["array"] is not None:
         print_elements(console, job["job_id"])
+
+
+def expected_text(prediction: dict[str, Any] | None) -> str:
+    """What the predictor says; the empty string if nobody does."""
+    if prediction is None:
+        return ""
+    low, middle, high = (duration(prediction[name]) for name in ("p10_s", "p50_s", "p90_s"))
+    return middle if low == high else f"{middle} (8 of 10 times {low} to {high})"
 
 
 def print_elements(console: Console, job_id: int) -> None:

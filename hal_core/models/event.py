@@ -16,6 +16,7 @@ from hal_core.models.access import AccessChange
 from hal_core.models.job import End, JobId, JobSpec, Owner
 from hal_core.models.node import Cluster, Node, NodeName, Reservation
 from hal_core.models.placement import AttemptKey, Share
+from hal_core.models.plan import Prediction
 from hal_core.models.ranges import Ranges
 
 
@@ -200,6 +201,15 @@ class Planned:
 
 
 @attrs.frozen
+class RunTimesPredicted:
+    """How long (each element of) these jobs will run, as a predictor says. For planning; nothing is killed for it."""
+
+    time_s: float
+    predictor: str
+    predictions: tuple[tuple[JobId, Prediction], ...]
+
+
+@attrs.frozen
 class ObserverDisabled:
     time_s: float
     observer: str
@@ -253,6 +263,7 @@ Event = (
     | NodeResumed
     | OrphanFound
     | Planned
+    | RunTimesPredicted
     | ObserverDisabled
     | ReservationAdded
     | ReservationRemoved

@@ -11,6 +11,7 @@ from hal_core.models.access import AccessChange
 from hal_core.models.job import End, JobId, JobSpec, Owner
 from hal_core.models.node import Cluster, Node, NodeName, PartitionName, Reservation
 from hal_core.models.placement import AttemptKey
+from hal_core.models.plan import Prediction
 from hal_core.models.ranges import Ranges
 
 
@@ -157,6 +158,14 @@ class PartsChanged:
 
 
 @attrs.frozen
+class PredictionsMade:
+    """What a predictor says of jobs that wait or run. Of others nothing is kept."""
+
+    predictor: str
+    predictions: tuple[tuple[JobId, Prediction], ...]
+
+
+@attrs.frozen
 class StagingDone:
     key: AttemptKey
     bytes_moved: int = 0
@@ -207,6 +216,7 @@ Message = (
     | PartsChanged
     | StagingDone
     | StagingFailed
+    | PredictionsMade
     | ObserverFailed
     | NoteAccess
     | Tick

@@ -176,6 +176,12 @@ class Prediction:
     p10_s: float
     p50_s: float
     p90_s: float
+    planned_s: float | None = None
+    """What to plan with, if that is not the median: to be too short costs a plan less than to be too long."""
+
+    @property
+    def expected_s(self) -> float:
+        return self.p50_s if self.planned_s is None else self.planned_s
 
 
 __all__ = [

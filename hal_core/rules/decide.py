@@ -23,6 +23,7 @@ from hal_core.models.message import (
     NoteAccess,
     ObserverFailed,
     PartsChanged,
+    PredictionsMade,
     Release,
     RemoveReservation,
     Requeue,
@@ -33,7 +34,7 @@ from hal_core.models.message import (
     Submit,
     Tick,
 )
-from hal_core.rules import admission, control, reports, reservations
+from hal_core.rules import admission, control, predictions, reports, reservations
 
 if TYPE_CHECKING:
     from hal_core.rules.state import State
@@ -74,6 +75,8 @@ def decide(state: State, message: Message, now_s: float) -> tuple[list[Event], A
             return ([InputsStaged(now_s, key, bytes_moved)] if is_wanted else []), None
         case StagingFailed():
             return reports.staging_failed(state, message, now_s), None
+        case PredictionsMade():
+            return predictions.predictions_made(state, message, now_s), None
         case ObserverFailed(observer=observer, detail=detail):
             return [ObserverDisabled(now_s, observer, detail)], None
         case NoteAccess(change=change, subject=subject, by=by, detail=detail):

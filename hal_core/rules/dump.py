@@ -13,7 +13,7 @@ import msgspec
 from hal_core.models.job import End, JobId, JobSpec, JobState, Owner
 from hal_core.models.node import Cluster, Node, NodeName, NodeStatus, Reservation
 from hal_core.models.placement import Share
-from hal_core.models.plan import promised
+from hal_core.models.plan import Prediction, promised
 from hal_core.models.ranges import Ranges, RangeSet, runs_of
 from hal_core.rules.job_record import Activity, ElementEnd, JobRecord
 from hal_core.rules.state import State
@@ -63,6 +63,7 @@ class DumpedJob:
     attempts: tuple[tuple[int, int], ...]
     ended: tuple[tuple[JobState, Ranges], ...]
     ends: tuple[DumpedEnd, ...]
+    prediction: Prediction | None = None
 
 
 @attrs.frozen
@@ -164,6 +165,7 @@ def _dump_job(record: JobRecord) -> DumpedJob:
             DumpedEnd(index, end.attempt, end.end, end.start_time_s, end.end_time_s, end.node_names)
             for index, end in record.ends.items()
         ),
+        prediction=record.prediction,
     )
 
 
@@ -228,6 +230,7 @@ def _load_job(job: DumpedJob) -> JobRecord:
     record = JobRecord(job.job_id, job.client_id, job.owner, job.spec, job.submit_time_s)
     record.finish_time_s = job.finish_time_s
     record.priority, record.held_by, record.is_met = job.priority, job.held_by, job.is_met
+    record.prediction = job.prediction
     record.ready, record.blocked = RangeSet(job.ready), RangeSet(job.blocked)
     record.attempts = dict(job.attempts)
     record.ended = {state: RangeSet(ranges) for state, ranges in job.ended}

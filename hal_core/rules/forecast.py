@@ -1,8 +1,9 @@
 """Run the engine forward on a copy of the state: when would this job start if nothing else came in?
 
-Running jobs are taken to end at their limits. The copy holds the nodes, all that runs, the job asked about and what
-stands before it in the queue (up to AHEAD_MAX jobs), so it costs little however long the queue is. Pure: the copy is
-made while the state stands still (`excerpt`); the rest can run anywhere, for as long as it needs.
+Running jobs are taken to end when they are expected to: at their limit, unless a predictor knows better. The copy holds
+the nodes, all that runs, the job asked about and what stands before it in the queue (up to AHEAD_MAX jobs), so it costs
+little however long the queue is. Pure: the copy is made while the state stands still (`excerpt`); the rest can run
+anywhere, for as long as it needs.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from hal_core.models.job import End, EndKind, JobId, JobSpec, Owner
 from hal_core.models.node import NodeName
 from hal_core.rules.commit import commit
 from hal_core.rules.dump import dump_state
+from hal_core.rules.predictions import expected_end_s
 from hal_core.rules.state import State
 
 if TYPE_CHECKING:
     from hal_core.models.plan import Plan, Snapshot
+    from hal_core.rules.job_record import Activity
 
 AHEAD_MAX = 500
 PASSES_MAX = 2_000
@@ -99,11 +102,9 @@ def _run(state: State, job_id: JobId, engine: Engine, now_s: float) -> Forecast:
         if new:
             return Forecast(now_s, tuple(share.node for share in new[0].shares))
         for (other, index), activity in state.allocations.items():
-            walltime_s = activity.record.spec.walltime_s
-            if activity.key not in seen and walltime_s is not None:
+            if activity.key not in seen and (end_s := _expected_end_s(activity, now_s)) < math.inf:
                 seen.add(activity.key)
-                start_s = activity.place_time_s if activity.start_time_s is None else activity.start_time_s
-                heapq.heappush(ends, (max(start_s + walltime_s, now_s), other, index))
+                heapq.heappush(ends, (end_s, other, index))
         edge_s = state.reservations.holds.next_edge_s(now_s)
         if not ends and edge_s == math.inf:
             return Forecast(None, why_not=_never(state))
@@ -113,8 +114,13 @@ def _run(state: State, job_id: JobId, engine: Engine, now_s: float) -> Forecast:
     return Forecast(None, why_not=f"it is more than {PASSES_MAX} ends of other jobs away")
 
 
+def _expected_end_s(activity: Activity, now_s: float) -> float:
+    start_s = activity.place_time_s if activity.start_time_s is None else activity.start_time_s
+    return expected_end_s(start_s, activity.record.expected_s, activity.record.spec.walltime_s, now_s)
+
+
 def _never(state: State) -> str:
-    if any(activity.record.spec.walltime_s is None for activity in state.allocations.values()):
+    if any(activity.record.expected_s == math.inf for activity in state.allocations.values()):
         return "it waits for jobs that have no time limit"
     return "no set of the nodes that are up has what it asks for"
 

@@ -11,7 +11,7 @@ from hal_core.models.event import JobEnded
 from hal_core.models.job import FINAL, DependencyKind, End, JobId, JobSpec, JobState, Owner, Shape
 from hal_core.models.node import NodeName
 from hal_core.models.placement import AttemptKey, Share
-from hal_core.models.plan import PendingJob
+from hal_core.models.plan import PendingJob, Prediction
 from hal_core.models.ranges import Ranges, RangeSet, count_of
 from hal_core.rules.queue_order import Place
 from hal_core.rules.usage import held_by, payer_of
@@ -117,6 +117,7 @@ class JobRecord:
         "owner",
         "payer",
         "place",
+        "prediction",
         "priority",
         "ready",
         "row",
@@ -140,6 +141,8 @@ class JobRecord:
         """Dependencies were satisfied once (but for the elements in `blocked`); then they stay so."""
         self.place: Place | None = None
         """Where it stands in the queue; None if it does not."""
+        self.prediction: Prediction | None = None
+        """What a predictor says of the run time of each element."""
         self.row: PendingJob | None = None
         """The engine's view of it, made once and used pass after pass."""
         self.ready = RangeSet() if self.does_follow_elements else RangeSet(self.elements)
@@ -219,9 +222,19 @@ class JobRecord:
                 walltime_s,
                 self.priority,
                 self.submit_time_s,
+                self.expected_s,
                 reservation=spec.reservation,
             )
         return row
+
+    def expect(self, prediction: Prediction) -> None:
+        self.prediction, self.row = prediction, None
+
+    @property
+    def expected_s(self) -> float:
+        """How long an element is expected to run: at most its limit, which is infinity if there is none."""
+        walltime_s = math.inf if self.spec.walltime_s is None else self.spec.walltime_s
+        return walltime_s if self.prediction is None else min(self.prediction.expected_s, walltime_s)
 
     def attempt_of(self, index: int) -> int:
         """The number of the element's latest (or coming) attempt."""

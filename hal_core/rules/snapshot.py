@@ -11,6 +11,7 @@ from hal_core.models.node import Partition, PartitionName
 from hal_core.models.plan import PendingJob, Reserve, RunningJob
 from hal_core.models.reservation import Holds
 from hal_core.models.room import Room
+from hal_core.rules.predictions import expected_end_s
 
 if TYPE_CHECKING:
     from hal_core.rules.node_table import NodeTable
@@ -47,8 +48,9 @@ class StateSnapshot:
             record = activity.record
             start_s = activity.place_time_s if activity.start_time_s is None else activity.start_time_s
             walltime_s = record.spec.walltime_s
-            end_s = math.inf if walltime_s is None else start_s + walltime_s
-            yield RunningJob(job_id, index, record.shape, activity.node_numbers, max(end_s, self.now_s))
+            end_s = max(math.inf if walltime_s is None else start_s + walltime_s, self.now_s)
+            soon_s = expected_end_s(start_s, record.expected_s, walltime_s, self.now_s)
+            yield RunningJob(job_id, index, record.shape, activity.node_numbers, end_s, soon_s)
 
     def room(self) -> Room:
         return Room.of(self._state.packing, self.columns)

@@ -35,6 +35,7 @@ from hal_core.models.event import (
     PriorityChanged,
     ReservationAdded,
     ReservationRemoved,
+    RunTimesPredicted,
 )
 from hal_core.models.job import JobId, JobState
 from hal_core.models.node import Cluster, Partition, PartitionName
@@ -164,6 +165,9 @@ class State:
             case Planned():
                 self.reserves, self.has_released = event.reserves, False
                 self.promises = promised(event.reserves, event.promised_nodes)
+            case RunTimesPredicted():
+                for job_id, prediction in event.predictions:
+                    self.jobs[job_id].expect(prediction)
             case ObserverDisabled():
                 self.disabled_observers[event.observer] = event.detail
             case ReservationAdded() | ReservationRemoved():

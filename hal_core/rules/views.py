@@ -13,6 +13,7 @@ import attrs
 
 from hal_core.models.job import FINAL, Dependency, End, JobId, JobSpec, JobState
 from hal_core.models.placement import Share
+from hal_core.models.plan import Prediction
 from hal_core.models.ranges import format_ranges
 from hal_core.rules.waiting import Reason, Waiting
 
@@ -120,6 +121,8 @@ class JobDetail(JobView):
     dependencies: tuple[Dependency, ...]
     needs_all_dependencies: bool
     array_throttle: int | None
+    prediction: Prediction | None
+    """Of the run time of (each element of) the job, for planning."""
     element: ElementView | None
     sequence: int
 
@@ -178,6 +181,7 @@ def job_detail(record: JobRecord, waiting: Waiting, does_show_private: bool, seq
         dependencies=spec.dependencies,
         needs_all_dependencies=spec.needs_all_dependencies,
         array_throttle=spec.array.throttle if spec.array else None,
+        prediction=record.prediction,
         element=None if record.is_array else element_view(record, 0, does_show_private),
         sequence=sequence,
     )

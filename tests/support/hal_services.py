@@ -26,6 +26,8 @@ class HalServices(HalCluster):
     services: dict[str, int] = attrs.field(factory=dict, init=False)
     memory: str = "8G"
     """Of each node."""
+    more_configuration: str = ""
+    """Further sections of the YAML, in whole lines."""
     extra_environment: dict[str, str] = attrs.field(factory=dict, init=False)
     """For services that are started from now on."""
 
@@ -86,4 +88,4 @@ partitions:
 listen:
   socket: {self.socket}
 state_directory: {self.state}
-"""
+{self.more_configuration}"""

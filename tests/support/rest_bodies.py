@@ -74,6 +74,7 @@ DETAILS: dict[str, Any] = {
     "dependencies": [{"kind": "afterok", "job_id": 11}],
     "needs_all_dependencies": True,
     "array_throttle": None,
+    "prediction": None,
     "element": ELEMENT,
     "sequence": 104233,
 }

@@ -37,6 +37,7 @@ from hal_core.models.event import (
     PartStarted,
     Planned,
     PriorityChanged,
+    RunTimesPredicted,
     decode_event,
     encode_event,
 )
@@ -53,6 +54,7 @@ from hal_core.models.job import (
 )
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
 from hal_core.models.placement import AttemptKey, Share
+from hal_core.models.plan import Prediction
 from hal_core.models.topology import Level, LevelKind, Link, Topology
 from tests.support.journal_events import any_event
 
@@ -130,6 +132,7 @@ EXAMPLES: tuple[Event, ...] = (
     NodeResumed(TIME_S, NODE, "root"),
     OrphanFound(TIME_S, NODE, KEY, True),
     Planned(TIME_S, "easy", 9, 8, 7, 6, ((JOB, TIME_S + 60.0),), (((0, 2), (3, 4)),)),
+    RunTimesPredicted(TIME_S, "ml", ((JOB, Prediction(5.0, 60.0, 90.0, 30.0)),)),
     ObserverDisabled(TIME_S, "prometheus", "late"),
     AccessChanged(TIME_S, AccessChange.NODE_ENROLLED, "n1", "root", "from 10.0.0.1:7"),
 )

@@ -1,0 +1,143 @@
+"""Predictors beside the kernel: asked about what comes in, shown what ends, and asked no more when they misbehave."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import pytest
+import trio
+import trio.testing
+
+from hal_core.kernel.predicting import DEADLINE_S, Predicting
+from hal_core.models.event import Event, JobEnded, JobSubmitted
+from hal_core.models.job import End, EndKind, JobId, JobSpec, Owner
+from hal_core.models.message import Message, ObserverFailed, PredictionsMade
+from hal_core.models.node import PartitionName
+from hal_core.models.plan import Prediction
+
+ADA = Owner("ada", 1000, 1000)
+SPEC = JobSpec("job", PartitionName("all"), command=("true",), walltime_s=600.0)
+OK = End(EndKind.EXITED, exit_code=0)
+
+
+def submitted(number: int) -> JobSubmitted:
+    return JobSubmitted(0.0, JobId(number), "", ADA, SPEC)
+
+
+def ended(number: int, run_s: float, end: End = OK) -> JobEnded:
+    return JobEnded(0.0, JobId(number), ((0, 1),), 1, end, 100.0, 100.0 + run_s)
+
+
+class MeanOfAll:
+    """Predicts the mean of all it has seen."""
+
+    def __init__(self) -> None:
+        self.seen_s: list[float] = []
+
+    def predict(self, specs: Sequence[tuple[Owner, JobSpec]]) -> Sequence[Prediction | None]:
+        if not self.seen_s:
+            return [None] * len(specs)
+        mean_s = sum(self.seen_s) / len(self.seen_s)
+        return [Prediction(mean_s, mean_s, mean_s)] * len(specs)
+
+    def learn(self, owner: Owner, spec: JobSpec, runtime_s: float) -> None:
+        self.seen_s.append(runtime_s)
+
+
+class Rig:
+    """A service under test; `told` is what it reported."""
+
+    def __init__(self, predictor: MeanOfAll, past: Sequence[Event] = ()) -> None:
+        self.told: list[Message] = []
+        self._heard = trio.Event()
+        self.service = Predicting("test", predictor, lambda job_id: (ADA, SPEC) if job_id < 100 else None, lambda: past)
+
+    async def report(self, message: Message) -> None:
+        self.told.append(message)
+        self._heard.set()
+        self._heard = trio.Event()
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            await self._heard.wait()
+
+
+async def test_jobs_are_predicted_from_what_ended_before(nursery: trio.Nursery) -> None:
+    rig = Rig(MeanOfAll())
+    nursery.start_soon(rig.service.run, rig.report)
+    await rig.service.record(1, [submitted(1), ended(1, 30.0), submitted(2), submitted(3)])
+    await rig.until(lambda: bool(rig.told))
+    of_30_s = Prediction(30.0, 30.0, 30.0)
+    assert rig.told == [PredictionsMade("test", tuple((JobId(number), of_30_s) for number in (1, 2, 3)))]
+
+
+async def test_only_ends_that_tell_something_are_learned_from(nursery: trio.Nursery) -> None:
+    predictor = MeanOfAll()
+    rig = Rig(predictor)
+    nursery.start_soon(rig.service.run, rig.report)
+    never_ran = JobEnded(0.0, JobId(5), ((0, 9),), 1, End(EndKind.CANCELLED), None, 5.0)
+    unknown = ended(100, 1.0)
+    events = [never_ran, unknown, ended(1, 7.0), ended(2, 8.0, End(EndKind.NODE_LOST)), ended(3, 9.0)]
+    await rig.service.record(1, [*events, submitted(4)])
+    await rig.until(lambda: bool(rig.told))
+    assert predictor.seen_s == [7.0, 9.0]
+
+
+async def test_the_past_is_learned_at_the_start(nursery: trio.Nursery) -> None:
+    past = [submitted(1), ended(1, 20.0), ended(2, 9.0)]  # What job 2 was is not told any more.
+    rig = Rig(MeanOfAll(), past)
+    nursery.start_soon(rig.service.run, rig.report)
+    await rig.service.record(4, [submitted(3)])
+    await rig.until(lambda: bool(rig.told))
+    assert rig.told == [PredictionsMade("test", ((JobId(3), Prediction(20.0, 20.0, 20.0)),))]
+
+
+class Broken(MeanOfAll):
+    def learn(self, owner: Owner, spec: JobSpec, runtime_s: float) -> None:
+        raise ZeroDivisionError("a bug of the model")
+
+
+class OneAnswer(MeanOfAll):
+    def predict(self, specs: Sequence[tuple[Owner, JobSpec]]) -> Sequence[Prediction | None]:
+        return [None]
+
+
+@pytest.mark.parametrize(("bad", "word"), [(Broken(), "a bug of the model"), (OneAnswer(), "zip")])
+async def test_one_that_fails_is_asked_no_more_and_that_is_said(bad: MeanOfAll, word: str) -> None:
+    rig = Rig(bad)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.service.run, rig.report)
+        await rig.service.record(1, [submitted(1), submitted(2), ended(1, 1.0)])
+    (said,) = rig.told
+    assert isinstance(said, ObserverFailed)
+    assert said.observer == "predictor test"
+    assert word in said.detail
+    assert said.detail.endswith("jobs are planned with their limits")
+    with pytest.raises(trio.BrokenResourceError):  # So the kernel's observers switch it off as well.
+        await rig.service.record(2, [submitted(3)])
+
+
+class Hanging(MeanOfAll):
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_over = threading.Event()
+
+    def predict(self, specs: Sequence[tuple[Owner, JobSpec]]) -> Sequence[Prediction | None]:
+        self.is_over.wait()
+        return [None] * len(specs)
+
+
+async def test_one_that_hangs_is_left_alone(autojump_clock: trio.testing.MockClock) -> None:
+    hanging = Hanging()
+    rig = Rig(hanging)
+    autojump_clock.autojump_threshold = 0.05
+    try:
+        await rig.service.record(1, [submitted(1)])
+        await rig.service.run(rig.report)
+    finally:
+        hanging.is_over.set()
+    assert trio.current_time() >= DEADLINE_S
+    (said,) = rig.told
+    assert isinstance(said, ObserverFailed)
+    assert "took longer than 5 s" in said.detail
