@@ -47,7 +47,7 @@ def build_cluster(file: ConfigurationFile, notes: Notes) -> Cluster:
 def check_plugins(sections: Mapping[str, Any], installed: Mapping[str, Collection[str]] | None, notes: Notes) -> None:
     """Note every plugin that is chosen by a name that nothing has registered. `installed` is plane -> names."""
     if len(sections.get("predictors", ())) > 1:
-        note(notes, "predictors", f"one predictor at most; {' and '.join(sections['predictors'])} are named")
+        notes.at("predictors", f"one predictor at most; {' and '.join(sections['predictors'])} are named")
     if installed is None:
         return
     chosen = [("engine", "engine.name", sections["engine"].name)] if "engine" in sections else []
