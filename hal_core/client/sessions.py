@@ -13,13 +13,14 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from itertools import islice
 from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar
 
 from hal_core.client.session_calls import Calls
+from hal_core.client.session_commands import CommandEnd, run_command
 from hal_core.client.session_functions import Functions, Policy
 from hal_core.client.session_link import SessionLink
 from hal_core.client.session_sinks import Failed, ResultSink
@@ -105,6 +106,10 @@ class Session(Executor):
                 yield value
             given += count
 
+    def run(self, commands: Iterable[Sequence[str]]) -> Results[CommandEnd]:
+        """A process for each command (a list of words, no shell); how they ended, in order."""
+        return self.map(run_command, commands)
+
     @staticmethod
     def as_completed(futures: Iterable[Future[T]], timeout: float | None = None) -> Iterator[Future[T]]:
         """Futures of `submit`, each when it is done."""
@@ -114,6 +119,10 @@ class Session(Executor):
         """Drop all tasks that wait; with `running` also end those that a worker is at (the worker is replaced)."""
         self._opened.calls.flush()
         self._link.cancel(((0, 1 << 62),), running)
+
+    @property
+    def broker_pid(self) -> int:
+        return self._opened.broker_pid
 
     def figures(self) -> Figures:
         """The session at a glance: workers, and how many tasks wait, run, are done, failed."""
@@ -146,6 +155,7 @@ class Opened:
         self.functions = Functions(self.link)
         self.calls = Calls(self.link)
         self._finished = threading.Lock()
+        self.broker_pid = broker.pid
 
     def finish(self, does_wait: bool, does_drain: bool = True) -> None:
         """Once; a second call only waits for the first."""

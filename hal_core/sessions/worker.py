@@ -18,7 +18,7 @@ from hal_core.sessions.execution import Run, prepare
 from hal_core.wire.packed import pack
 from hal_core.wire.sessions import PROTOCOL_VERSION, Batch, Define, Hello, Inbox, Results, encode, receive
 
-HELD_NS: Final = 5_000_000
+HELD_NS: Final = 10_000_000
 
 
 class Failure(bytes):
@@ -31,6 +31,7 @@ class Worker:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._functions: dict[int, Run] = {}
+        self._entered = contextlib.ExitStack()
         self._lock = threading.Lock()
         self._is_at_work = threading.Event()
         self._first = 0
@@ -43,7 +44,7 @@ class Worker:
         self._connection.sendall(encode(hello))
         threading.Thread(target=self._watch, daemon=True).start()
         inbox = Inbox()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), self._entered:
             while (messages := receive(self._connection, inbox)) is not None:
                 for message in messages:
                     if isinstance(message, Batch):
@@ -53,7 +54,7 @@ class Worker:
 
     def _define(self, definition: Define) -> None:
         try:
-            self._functions[definition.number] = prepare(definition)
+            self._functions[definition.number] = prepare(definition, self._entered)
         except BaseException as error:  # noqa: BLE001  a function that cannot be loaded fails its tasks, not the worker
             self._functions[definition.number] = _always(error)
 
