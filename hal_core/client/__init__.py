@@ -9,22 +9,33 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hal_core.client.asynchronous import AsyncClient
     from hal_core.client.blocking import Client
-    from hal_core.client.sessions import Session, session
+    from hal_core.client.session_commands import CommandEnd
+    from hal_core.client.session_pipes import PipeProgram
+    from hal_core.client.sessions import Session, attach, session
     from hal_core.client.views import EventRecord, HistoryEntry, JobRequest, JobView, NodeView
 
 __all__ = [
     "AsyncClient",
     "Client",
+    "CommandEnd",
     "EventRecord",
     "HistoryEntry",
     "JobRequest",
     "JobView",
     "NodeView",
+    "PipeProgram",
     "Session",
+    "attach",
     "session",
 ]
 
-_HOMES = {"AsyncClient": "asynchronous", "Client": "blocking", "Session": "sessions", "session": "sessions"}
+_HOMES = {
+    "AsyncClient": "asynchronous",
+    "Client": "blocking",
+    "CommandEnd": "session_commands",
+    "PipeProgram": "session_pipes",
+    **dict.fromkeys(("Session", "attach", "session"), "sessions"),
+}
 
 
 def __getattr__(name: str) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from types import BuiltinFunctionType, FunctionType
 from weakref import WeakKeyDictionary
 
@@ -10,7 +11,6 @@ import attrs
 
 from hal_core.client.session_link import SessionLink
 from hal_core.client.task_codec import dumps
-from hal_core.wire.sessions import Define
 
 
 @attrs.frozen
@@ -27,6 +27,7 @@ class Functions:
 
     def __init__(self, link: SessionLink) -> None:
         self._link = link
+        self._lock = threading.Lock()
         self._numbers: dict[tuple[str, bytes, Policy], int] = {}
         self._seen: dict[tuple[str, Policy], WeakKeyDictionary[object, int]] = {}
 
@@ -47,7 +48,9 @@ class Functions:
 
     def _define(self, kind: str, body: bytes, policy: Policy) -> int:
         digest = hashlib.blake2b(body, digest_size=16).digest()
-        number = self._numbers.setdefault((kind, digest, policy), len(self._numbers))
-        if number == len(self._numbers) - 1:
-            self._link.define(Define(number, kind, digest, body, policy.retries, policy.priority))
+        key = (kind, digest, policy)
+        with self._lock:
+            if (number := self._numbers.get(key)) is None:
+                number = self._link.define(kind, digest, body, (policy.retries, policy.priority))
+                self._numbers[key] = number
         return number

@@ -2,6 +2,9 @@
 
 Bounded by the client itself: at most `UNSETTLED_COUNT_MAX` tasks, or `UNSETTLED_BYTES_MAX` of them, are under way;
 who submits more waits. That is all the flow control there is, and it reaches from the workers to the user's loop.
+
+When the broker of a recoverable session dies, the reading thread starts another over the same journal, tells it what is
+still wanted, and sends again what it does not know. Whoever waits notices nothing but the time that takes.
 """
 
 from __future__ import annotations
@@ -9,14 +12,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from bisect import bisect_right
 from typing import Final
 
-import attrs
-
+from hal_core.client.session_chunks import Chunk, Chunks
 from hal_core.client.session_sinks import Sink
-from hal_core.errors import SessionError
-from hal_core.models.ranges import Ranges
+from hal_core.client.session_start import BrokerProcess
+from hal_core.errors import SessionError, WireError
+from hal_core.models.ranges import Ranges, RangeSet
 from hal_core.wire.packed import Packed
 from hal_core.wire.sessions import (
     PROTOCOL_VERSION,
@@ -31,7 +33,9 @@ from hal_core.wire.sessions import (
     Inbox,
     Refusal,
     Results,
+    Said,
     Submit,
+    Want,
     Welcome,
     encode,
     receive,
@@ -39,43 +43,51 @@ from hal_core.wire.sessions import (
 
 UNSETTLED_COUNT_MAX: Final = 100_000
 UNSETTLED_BYTES_MAX: Final = 64 << 20
-
-
-@attrs.define(eq=False)
-class Chunk:
-    """Tasks that were submitted together; their results go to `sink`, from `place` on."""
-
-    first: int
-    count: int
-    byte_count: int
-    sink: Sink
-    place: int
-    left: int
+RETURNS_MAX: Final = 10
+"""So often in a row a broker may die before it has said anything."""
+GONE: Final = "the session's broker ended"
 
 
 class SessionLink:
     """Any thread may call. Errors after the session's end are SessionError."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
+    def __init__(self, broker: BrokerProcess, is_new: bool = True) -> None:
+        self._broker = broker
         self._sending = threading.Lock()
         self._changed = threading.Condition()
-        self._chunks: list[Chunk] = []
-        self._firsts: list[int] = []
-        self._task_count = 0
-        self._accepted_count = 0
-        self._unsettled_count = 0
-        self._unsettled_bytes = 0
+        self._chunks = Chunks()
+        self._definitions: list[bytes] = []
+        self.function_count = 0
         self._figures: Figures | None = None
+        self._is_finishing = False
+        self._is_left = False
+        self._does_drain = True
         self.lost: SessionError | None = None
-        self.session = ""
         self.settled_count = 0
+        self._inbox = Inbox()
+        self._reason = GONE
+        if is_new:
+            self._connection = broker.start()
+            beginning: list[Said] = [Hello(PROTOCOL_VERSION, "client"), *([Want(())] if broker.is_recoverable else [])]
+            self._connection.sendall(b"".join(map(encode, beginning)))
+        else:
+            self._chunks.task_count = self._return()
         self._reader = threading.Thread(target=self._read, name="hal-session", daemon=True)
-        self._send(Hello(PROTOCOL_VERSION, "client"))
         self._reader.start()
 
-    def define(self, definition: Define) -> None:
-        self._send(definition)
+    @property
+    def task_count(self) -> int:
+        return self._chunks.task_count
+
+    def define(self, kind: str, digest: bytes, body: bytes, treatment: tuple[int, int]) -> int:
+        """The number of a new function; `treatment` is (retries, priority)."""
+        with self._sending:
+            number, self.function_count = self.function_count, self.function_count + 1
+            data = encode(Define(number, kind, digest, body, *treatment))
+            if self._broker.is_recoverable:
+                self._definitions.append(data)
+            self._send_all(data)
+        return number
 
     def wait_for_room(self, count: int, byte_count: int) -> None:
         """Until so much more may be under way. Not from a sink: the thread that calls it makes the room."""
@@ -87,19 +99,27 @@ class SessionLink:
 
     def submit(self, function: int, items: Packed, sink: Sink, place: int) -> int:
         """Send tasks. Returns the id of the first."""
-        count, byte_count = len(items), len(items.data)
+        count = len(items)
         with self._sending:
             with self._changed:
                 if self.lost:
                     raise self.lost
-                first = self._task_count
-                self._task_count += count
-                self._chunks.append(Chunk(first, count, byte_count, sink, place, count))
-                self._firsts.append(first)
-                self._unsettled_count += count
-                self._unsettled_bytes += byte_count
-            self._send_all(encode(Submit(first, function, items)))
+                first = self._chunks.task_count
+                message = encode(Submit(first, function, items))
+                chunk = Chunk(first, count, len(items.data), sink, place, count)
+                if self._broker.is_recoverable:
+                    chunk.message, chunk.settled = message, RangeSet()
+                self._chunks.add(chunk)
+            self._send_all(message)
         return first
+
+    def fetch(self, first: int, count: int, sink: Sink) -> None:
+        """Have the results of earlier tasks of a recoverable session, also of those that are not done yet."""
+        with self._sending:
+            with self._changed:
+                chunk = Chunk(first, count, 0, sink, 0, count, settled=RangeSet())
+                self._chunks.add(chunk)
+            self._send_all(encode(Want(((first, first + count),))))
 
     def cancel(self, tasks: Ranges, does_kill: bool) -> None:
         self._send(Cancel(tasks, does_kill))
@@ -118,91 +138,148 @@ class SessionLink:
 
     def is_idle(self) -> bool:
         """Whether no task is under way."""
-        return not self._unsettled_count
+        return not self._chunks.unsettled_count
 
     def finish(self, does_drain: bool) -> None:
         """End the session; with `does_drain` after its last task. Returns when the broker has closed."""
+        self._is_finishing, self._does_drain = True, does_drain
         with contextlib.suppress(SessionError):
             self._send(Finish(does_drain))
         self._reader.join()
         self._connection.close()
 
+    def leave(self) -> None:
+        """Go away; the session stays."""
+        self._is_left = True
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+        self._reader.join()
+        self._connection.close()
+
     def _has_room(self, count: int, byte_count: int) -> bool:
         """One submission is always taken, however large."""
-        return not self._unsettled_count or (
-            self._unsettled_count + count <= UNSETTLED_COUNT_MAX
-            and self._unsettled_bytes + byte_count <= UNSETTLED_BYTES_MAX
+        chunks = self._chunks
+        return not chunks.unsettled_count or (
+            chunks.unsettled_count + count <= UNSETTLED_COUNT_MAX
+            and chunks.unsettled_bytes + byte_count <= UNSETTLED_BYTES_MAX
         )
 
-    def _send(self, message: Hello | Define | Cancel | Ask | Finish) -> None:
+    def _send(self, message: Cancel | Ask | Finish) -> None:
         with self._sending:
             self._send_all(encode(message))
 
     def _send_all(self, data: bytes) -> None:
+        """With the lock. What a dead broker of a recoverable session did not take is sent to the next."""
+        if self.lost:
+            raise self.lost
         try:
             self._connection.sendall(data)
         except OSError:
-            self._reader.join()
-            assert self.lost is not None
-            raise self.lost from None
+            if not self._broker.is_recoverable:
+                self._reader.join()
+                raise self.lost or SessionError(GONE) from None
 
     def _read(self) -> None:
-        """The reading thread: until the broker closes."""
-        inbox = Inbox()
-        reason = "the session's broker ended"
+        """The reading thread: until the session ends."""
         try:
-            while (messages := receive(self._connection, inbox)) is not None:
-                for message in messages:
-                    if isinstance(message, Results):
-                        self._settle(message.first, message)
-                    elif isinstance(message, Accepted):
-                        self._accepted_count = message.stop
-                    elif isinstance(message, Dropped):
-                        for start, stop in message.tasks:
-                            self._drop(start, stop, message.reason)
-                    elif isinstance(message, Refusal):
-                        reason = message.text
-                    elif isinstance(message, Welcome):
-                        self.session = message.session
-                    elif isinstance(message, Figures):
-                        with self._changed:
-                            self._figures = message
-                            self._changed.notify_all()
+            while True:
+                while (messages := receive(self._connection, self._inbox)) is not None:
+                    for message in messages:
+                        self._hear(message)
+                if self._is_over():
+                    return
+                self._come_back()
+        except (WireError, SessionError) as error:
+            self._reason = str(error)
         finally:
-            self._lose(SessionError(reason))
+            self._lose(SessionError(self._reason))
 
-    def _settle(self, first: int, results: Results) -> None:
-        chunk = self._chunk_of(first)
-        chunk.sink.take(chunk.place + first - chunk.first, results.failed, results.values)
-        self._count_settled(chunk, len(results.values))
+    def _is_over(self) -> bool:
+        is_done = self._is_finishing and not (self._does_drain and self._chunks.unsettled_count)
+        return is_done or self._is_left or not self._broker.is_recoverable or self._reason != GONE
+
+    def _hear(self, message: Said) -> None:
+        match message:
+            case Results(first=first, failed=failed, values=values):
+                self._settle(first, failed, values)
+            case Accepted(stop=stop):
+                with self._changed:
+                    self._chunks.accept(stop)
+            case Dropped(tasks=tasks, reason=reason):
+                for start, stop in tasks:
+                    self._drop(start, stop, reason)
+            case Refusal(text=text):
+                self._reason = text
+            case Figures():
+                with self._changed:
+                    self._figures = message
+                    self._changed.notify_all()
+
+    def _come_back(self) -> None:
+        """To a new broker, with all that it must know. Whoever wants to send waits meanwhile."""
+        with self._sending:
+            while True:
+                self._connection.close()
+                task_count = self._return()
+                with self._changed:
+                    self._chunks.accept(task_count)
+                    wanted, missing = self._chunks.wanted(task_count), self._chunks.unaccepted(task_count)
+                ending = [encode(Finish(self._does_drain))] if self._is_finishing else []
+                with contextlib.suppress(OSError):
+                    self._connection.sendall(b"".join([*self._definitions, encode(Want(wanted)), *missing, *ending]))
+                    return
+
+    def _return(self) -> int:
+        """Connect to the broker that there is, or a new one. Returns how many tasks it has. Raises SessionError."""
+        for _ in range(RETURNS_MAX):
+            self._connection, self._inbox = self._broker.connect(), Inbox()
+            try:
+                self._connection.sendall(encode(Hello(PROTOCOL_VERSION, "client")))
+                return self._welcomed()
+            except OSError:
+                self._connection.close()
+        raise SessionError(f"{RETURNS_MAX} brokers in a row ended at once; see the log in {self._broker.directory}")
+
+    def _welcomed(self) -> int:
+        """How many tasks the broker has. Raises OSError if it is gone, and SessionError if it does not want us."""
+        while (messages := receive(self._connection, self._inbox)) is not None:
+            for message in messages:
+                if isinstance(message, Welcome):
+                    self.function_count = max(self.function_count, message.function_count)
+                    return message.task_count
+                self._hear(message)
+        if self._reason != GONE:
+            raise SessionError(self._reason)
+        raise ConnectionResetError(GONE)
+
+    def _settle(self, first: int, failed: tuple[int, ...], values: Packed) -> None:
+        with self._changed:
+            chunk = self._chunks.of(first)
+            if chunk is None or not self._chunks.settle(chunk, first, len(values)):
+                return
+        chunk.sink.take(chunk.place_of(first), failed, values)
+        self._count_settled(len(values))
 
     def _drop(self, start: int, stop: int, reason: str) -> None:
         while start < stop:
-            chunk = self._chunk_of(start)
-            count = min(stop, chunk.first + chunk.count) - start
-            chunk.sink.drop(chunk.place + start - chunk.first, count, reason)
-            self._count_settled(chunk, count)
+            with self._changed:
+                chunk = self._chunks.of(start)
+                count = 1 if chunk is None else min(stop, chunk.stop) - start
+                is_new = chunk is not None and self._chunks.settle(chunk, start, count)
+            if is_new and chunk is not None:
+                chunk.sink.drop(chunk.place_of(start), count, reason)
+                self._count_settled(count)
             start += count
 
-    def _chunk_of(self, task: int) -> Chunk:
+    def _count_settled(self, count: int) -> None:
         with self._changed:
-            return self._chunks[bisect_right(self._firsts, task) - 1]
-
-    def _count_settled(self, chunk: Chunk, count: int) -> None:
-        self.settled_count += count
-        with self._changed:
-            chunk.left -= count
-            self._unsettled_count -= count
-            if not chunk.left:
-                self._unsettled_bytes -= chunk.byte_count
-                at = bisect_right(self._firsts, chunk.first) - 1
-                del self._firsts[at], self._chunks[at]
+            self.settled_count += count
             self._changed.notify_all()
 
     def _lose(self, error: SessionError) -> None:
         with self._changed:
             self.lost = error
-            chunks, self._chunks, self._firsts = self._chunks, [], []
+            chunks = self._chunks.clear()
             self._changed.notify_all()
         for chunk in chunks:
             chunk.sink.lose(error)

@@ -7,34 +7,99 @@ import secrets
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 import hal_core
+from hal_core.client.session_directory import OPTIONS, connect, find_directory, make_directory, remove_directory
+from hal_core.errors import SessionError
+from hal_core.wire.private_files import read_private, write_private
+
+START_S_MAX: Final = 30.0
+POLL_S: Final = 0.02
+
+PROGRAM: Final = "import sys; sys.path.insert(0, sys.argv[1]); from hal_core.sessions.__main__ import main; main()"
+"""The path is given as a word, because PYTHONPATH would reach the programs that tasks start."""
 
 
-def start_broker(local_worker_count: int) -> tuple[socket.socket, subprocess.Popen[bytes]]:
-    """Our end of the socket, and the process. It does not wait for the broker: what is sent waits in the socket."""
-    ours, theirs = socket.socketpair()
-    root = str(Path(hal_core.__file__).parents[1])
-    options = {
-        "session": secrets.token_hex(8),
-        "local_worker_count": local_worker_count,
-        "client_descriptor": theirs.fileno(),
-        "import_path": [str(Path(each).absolute()) for each in sys.path],
-    }
-    # The path is given as a word, because PYTHONPATH would reach the programs that tasks start.
-    program = "import sys; sys.path.insert(0, sys.argv[1]); from hal_core.sessions.__main__ import main; main()"
-    with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-c", program, root, "hal-session"],
-            stdin=subprocess.PIPE,
-            pass_fds=[theirs.fileno()],
-            cwd=os.curdir,
-            start_new_session=True,
-        )
-    assert process.stdin is not None
-    with process.stdin as stdin:
-        stdin.write(msgspec.json.encode(options))
-    return ours, process
+class BrokerProcess:
+    """The broker of one session, which may be started again if the session is recoverable."""
+
+    def __init__(self, session: str, options: dict[str, object], directory: Path) -> None:
+        self.session = session
+        self.is_recoverable = bool(options["is_recoverable"])
+        self.directory = directory
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def new(cls, local_worker_count: int, is_recoverable: bool) -> BrokerProcess:
+        session = secrets.token_hex(6)
+        directory = make_directory(os.environ, session)
+        options: dict[str, object] = {
+            "session": session,
+            "local_worker_count": local_worker_count,
+            "import_path": [str(Path(each).absolute()) for each in sys.path],
+            "directory": str(directory),
+            "is_recoverable": is_recoverable,
+        }
+        if is_recoverable:
+            write_private(directory / OPTIONS, msgspec.json.encode(options))
+        return cls(session, options, directory)
+
+    @classmethod
+    def of(cls, session: str) -> BrokerProcess:
+        """Of a recoverable session that there is. Raises NotFound."""
+        directory = find_directory(os.environ, session)
+        return cls(directory.name, msgspec.json.decode(read_private(directory / OPTIONS)), directory)
+
+    @property
+    def pid(self) -> int:
+        """0 if it was started by somebody else."""
+        return self._process.pid if self._process is not None else 0
+
+    def start(self) -> socket.socket:
+        """Our end of the socket. It does not wait for the broker: what is sent waits in the socket."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._start(theirs)
+        return ours
+
+    def connect(self) -> socket.socket:
+        """To the broker that there is, or to a new one. Raises SessionError if that does not come up."""
+        deadline_s = time.monotonic() + START_S_MAX
+        while (connection := connect(self.directory)) is None:
+            if time.monotonic() > deadline_s:
+                raise SessionError(f"the broker of session {self.session} does not come up; see {self.directory}/log")
+            if self._process is None or self._process.poll() is not None:
+                self._start(None)
+            time.sleep(POLL_S)
+        return connection
+
+    def wait(self) -> None:
+        if self._process is not None:
+            self._process.wait()
+
+    def abandon(self) -> None:
+        """It goes on without us; whenever it ends, it is waited for."""
+        if self._process is not None:
+            threading.Thread(target=self._process.wait, name="hal-session-broker", daemon=True).start()
+
+    def forget(self) -> None:
+        """The session is over: nothing of it is kept."""
+        remove_directory(self.directory)
+
+    def _start(self, client: socket.socket | None) -> None:
+        self.wait()
+        descriptors = [] if client is None else [client.fileno()]
+        options = self._options | ({"client_descriptor": descriptors[0]} if descriptors else {})
+        root = str(Path(hal_core.__file__).parents[1])
+        words = [sys.executable, "-P", "-c", PROGRAM, root, f"hal-session-{self.session}"]
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, pass_fds=descriptors, start_new_session=True)
+        assert self._process.stdin is not None
+        with self._process.stdin as stdin:
+            stdin.write(msgspec.json.encode(options))

@@ -9,8 +9,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,9 +22,9 @@ from hal_core.client.session_commands import CommandEnd, run_command
 from hal_core.client.session_functions import Functions, Policy
 from hal_core.client.session_link import SessionLink
 from hal_core.client.session_sinks import Failed, ResultSink
-from hal_core.client.session_start import start_broker
+from hal_core.client.session_start import BrokerProcess
 from hal_core.client.task_codec import dumps, dumps_all
-from hal_core.errors import InvalidInput, Problem, SessionError
+from hal_core.errors import InvalidInput, Problem, Refused, SessionError
 from hal_core.wire.packed import pack
 from hal_core.wire.sessions import Figures
 
@@ -43,10 +41,19 @@ DEFAULT_POLICY: Final = Policy()
 
 
 def session(workers: int = 1, recoverable: bool = False, server: str | None = None) -> Session:
-    """Open a session with so many workers on this machine. Use it as a context: leaving waits for its tasks."""
+    """Open a session with so many workers on this machine. Use it as a context: leaving waits for its tasks.
+
+    A `recoverable` session keeps a journal: no result that was given is lost, whichever of its processes dies, and it
+    goes on when its client has gone (see `attach`).
+    """
     if workers < 1:
         raise InvalidInput([Problem("workers", f"{workers} is too few; give 1 or more")])
-    return Session(Opened(*start_broker(workers)))
+    return Session(Opened(BrokerProcess.new(workers, recoverable)))
+
+
+def attach(session_id: str) -> Session:
+    """Come back to a recoverable session, from any process of the same user. Raises NotFound."""
+    return Session(Opened(BrokerProcess.of(session_id), is_new=False))
 
 
 class Session(Executor):
@@ -121,8 +128,35 @@ class Session(Executor):
         self._link.cancel(((0, 1 << 62),), running)
 
     @property
+    def id(self) -> str:
+        """For `attach` and `hal session`."""
+        return self._opened.broker.session
+
+    @property
     def broker_pid(self) -> int:
-        return self._opened.broker_pid
+        return self._opened.broker.pid
+
+    @property
+    def task_count(self) -> int:
+        """How many tasks it has been given, by this client and those before."""
+        return self._link.task_count
+
+    def results(self, first: int = 0, stop: int | None = None) -> Results[Any]:
+        """Of tasks by their numbers, in a session that was attached; those that are not done yet are waited for."""
+        last = self.task_count if stop is None else stop
+        if not 0 <= first <= last <= self.task_count:
+            raise InvalidInput([Problem("first, stop", f"{first} to {last} are not all of {self.task_count} tasks")])
+        sink = ResultSink()
+        if last > first:
+            self._link.fetch(first, last - first, sink)
+        return Results(sink, last - first, None)
+
+    def leave(self) -> str:
+        """Go away and let a recoverable session go on. Returns its id, with which you can `attach` again."""
+        if not self._opened.broker.is_recoverable:
+            raise Refused("this session is not recoverable: nobody could come back; open it with recoverable=True")
+        self._opened.leave()
+        return self.id
 
     def figures(self) -> Figures:
         """The session at a glance: workers, and how many tasks wait, run, are done, failed."""
@@ -149,13 +183,13 @@ class Session(Executor):
 class Opened:
     """What all views of one session share: the broker's process, the link to it, the functions it knows."""
 
-    def __init__(self, connection: socket.socket, broker: subprocess.Popen[bytes]) -> None:
-        self._broker = broker
-        self.link = SessionLink(connection)
+    def __init__(self, broker: BrokerProcess, is_new: bool = True) -> None:
+        self.broker = broker
+        self.link = SessionLink(broker, is_new)
         self.functions = Functions(self.link)
         self.calls = Calls(self.link)
-        self._finished = threading.Lock()
-        self.broker_pid = broker.pid
+        self._finishing = threading.Lock()
+        self._is_finished = False
 
     def finish(self, does_wait: bool, does_drain: bool = True) -> None:
         """Once; a second call only waits for the first."""
@@ -163,10 +197,19 @@ class Opened:
         if not does_wait:
             threading.Thread(target=self.finish, args=(True, does_drain)).start()
             return
-        with self._finished:
-            if self._broker.returncode is None:
+        with self._finishing:
+            if not self._is_finished:
+                self._is_finished = True
                 self.link.finish(does_drain)
-                self._broker.wait()
+                self.broker.wait()
+                self.broker.forget()
+
+    def leave(self) -> None:
+        self.calls.close()
+        with self._finishing:
+            self._is_finished = True
+            self.link.leave()
+            self.broker.abandon()
 
 
 class Feed:

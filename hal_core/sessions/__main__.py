@@ -7,9 +7,12 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import msgspec
 
+from hal_core.client.session_directory import JOURNAL, LOG, listen
+from hal_core.errors import Refused
 from hal_core.sessions.options import BrokerOptions
 from hal_core.sessions.starter import fork_starter
 
@@ -17,17 +20,38 @@ from hal_core.sessions.starter import fork_starter
 def main() -> None:
     options = msgspec.json.decode(sys.stdin.buffer.read(), type=BrokerOptions)
     sys.path[:] = options.import_path
-    client = socket.socket(fileno=options.client_descriptor)
-    client.set_inheritable(False)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the client, who tells us.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the client, who tells us.
+    client = None
+    if options.client_descriptor >= 0:
+        client = socket.socket(fileno=options.client_descriptor)
+        client.set_inheritable(False)
+    if options.is_recoverable:
+        keep_output(Path(options.directory) / LOG)
     starter = fork_starter(options.local_worker_count, client)
     import trio
 
     from hal_core.sessions.broker import Broker
+    from hal_core.sessions.journal import SessionJournal
 
+    journal = listener = None
+    try:
+        if options.is_recoverable:
+            journal = SessionJournal(Path(options.directory) / JOURNAL)
+    except Refused:
+        return  # Another one has been started for the same session: whoever started us will find it.
+    if options.directory:
+        listener = listen(Path(options.directory))
     gc.freeze()
-    trio.run(Broker(options, starter).run, client)
+    trio.run(Broker(options, starter, journal).run, client, listener)
+
+
+def keep_output(path: Path) -> None:
+    """What tasks print goes to a file: the terminal may be gone before they are."""
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    for standard in (1, 2):
+        os.dup2(file, standard)
+    os.close(file)
 
 
 if __name__ == "__main__":

@@ -7,20 +7,25 @@ not take its results, nobody is given more.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
+import struct
 from typing import Final
 
 import trio
 
 from hal_core.errors import WireError
-from hal_core.models.ranges import Ranges
+from hal_core.models.ranges import Ranges, RangeSet, count_of
+from hal_core.sessions.journal import UNSYNCED_BYTES_MAX, SessionJournal
 from hal_core.sessions.ledger import Ledger, Policy
 from hal_core.sessions.options import BrokerOptions
 from hal_core.sessions.peer import Peer
 from hal_core.sessions.starter import START, take_worker
 from hal_core.wire.sessions import (
     PROTOCOL_VERSION,
+    Accepted,
     Ask,
     Batch,
     Cancel,
@@ -33,6 +38,7 @@ from hal_core.wire.sessions import (
     Results,
     Said,
     Submit,
+    Want,
     Welcome,
     encode,
 )
@@ -41,38 +47,92 @@ CLIENT_BACKLOG_BYTES_MAX: Final = 32 << 20
 """Beyond it no task is handed out until the client has read."""
 END_S_MAX: Final = 10.0
 """For the workers to leave when all is done, and for the client to take what is left."""
+PEER_CREDENTIALS: Final = struct.Struct("3i")
 VAIN_STARTS_MAX: Final = 16
 """So many workers in a row that die before their first result: something is wrong with all of them."""
 
 
 class Broker:
-    """`run` is the whole life of a session."""
+    """`run` is the whole life of a session, or what a client and a crash left of one."""
 
-    def __init__(self, options: BrokerOptions, starter: socket.socket) -> None:
+    def __init__(self, options: BrokerOptions, starter: socket.socket, journal: SessionJournal | None = None) -> None:
         self._options = options
         self._starter = starter
+        self._journal = journal
         self._ledger = Ledger()
         self._definitions: dict[int, bytes] = {}
         self._known: dict[Peer, set[int]] = {}
+        self._dropped: dict[str, RangeSet] = {}
         self._client: Peer | None = None
         self._vain_starts = 0
+        self._has_begun = False
         self._is_draining = False
         self._end = trio.Event()
         self._workers_gone = trio.Event()
 
-    async def run(self, client: socket.socket) -> None:
+    async def run(self, client: socket.socket | None, listener: socket.socket | None = None) -> None:
         async with trio.open_nursery() as nursery:
+            if self._journal is not None:
+                self._recover(self._journal)
+                nursery.start_soon(self._write_journal, self._journal)
             nursery.start_soon(self._take_workers, nursery)
-            nursery.start_soon(self._serve, client)
+            if client is not None:
+                nursery.start_soon(self._serve, client)
+            if listener is not None:
+                nursery.start_soon(self._listen, nursery, listener)
             await self._end.wait()
-            with trio.move_on_after(END_S_MAX):
-                if self._known and self._is_draining and self._ledger.is_settled():
-                    for worker in self._known:
-                        worker.finish()
-                    await self._workers_gone.wait()
-                if self._client is not None:
-                    await self._client.flush()
+            await self._finish()
             nursery.cancel_scope.cancel()
+
+    def _recover(self, journal: SessionJournal) -> None:
+        """Two readings: the first finds what is settled, so that the second keeps only what is not."""
+        settled, counts = RangeSet(), self._ledger.counts
+        for message in journal.read():
+            match message:
+                case Define():
+                    self._define(message)
+                case Results(first=first, failed=failed, values=values):
+                    settled.add(first, first + len(values))
+                    counts.failed += len(failed)
+                    counts.done += len(values) - len(failed)
+                case Dropped(tasks=tasks, reason=reason):
+                    settled.update(tasks)
+                    self._dropped.setdefault(reason, RangeSet()).update(tasks)
+                    counts.dropped += count_of(tasks)
+        for message in journal.read():
+            if isinstance(message, Submit):
+                self._ledger.restore(message.first, message.function, message.items, settled)
+
+    async def _write_journal(self, journal: SessionJournal) -> None:
+        try:
+            await journal.run()
+        except OSError as error:
+            self._give_up(f"the session's journal cannot be written: {error.strerror}")
+
+    async def _finish(self) -> None:
+        """The end in good order: workers leave when all is done, and all that was settled is on disk and told."""
+        with trio.move_on_after(END_S_MAX):
+            if self._known and self._ledger.is_settled():
+                for worker in self._known:
+                    worker.finish()
+                await self._workers_gone.wait()
+            if self._journal is not None:
+                with contextlib.suppress(OSError):  # Then it was said already, and nobody was told what is not there.
+                    await self._journal.sync()
+            if self._client is not None:
+                await self._client.flush()
+
+    async def _listen(self, nursery: trio.Nursery, listener: socket.socket) -> None:
+        """Clients that come back, and visitors. The kernel says who they are."""
+        listener.setblocking(False)
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            with contextlib.suppress(OSError):
+                connection, _ = listener.accept()
+                if owner_of(connection) in (os.geteuid(), 0):
+                    nursery.start_soon(self._serve, connection)
+                else:
+                    connection.close()
 
     async def _take_workers(self, nursery: trio.Nursery) -> None:
         """Workers that the starter has started."""
@@ -93,7 +153,7 @@ class Broker:
             try:
                 messages = await peer.receive()
                 if messages:
-                    await self._introduced(peer, messages)
+                    await self._introduced(peer, messages, nursery)
             except WireError as error:
                 peer.send(encode(Refusal(str(error))))
                 await peer.flush()
@@ -101,7 +161,7 @@ class Broker:
                 peer.close()
                 nursery.cancel_scope.cancel()
 
-    async def _introduced(self, peer: Peer, messages: list[Said]) -> None:
+    async def _introduced(self, peer: Peer, messages: list[Said], nursery: trio.Nursery) -> None:
         hello = messages.pop(0)
         if not isinstance(hello, Hello):
             raise WireError(f"a {type(hello).__name__} before Hello")
@@ -110,40 +170,80 @@ class Broker:
         peer.name, peer.pid = hello.name, hello.pid
         match hello.role:
             case "client":
-                await self._serve_client(peer, messages)
+                await self._serve_client(peer, messages, nursery)
+            case "visitor":
+                await self._serve_visitor(peer, messages)
             case "worker":
                 await self._serve_worker(peer)
             case _:
                 raise WireError(f"the unknown role {hello.role!r}")
 
-    async def _serve_client(self, client: Peer, messages: list[Said] | None) -> None:
-        self._client = client
+    async def _serve_client(self, client: Peer, messages: list[Said] | None, nursery: trio.Nursery) -> None:
+        """Of a recoverable session the client says first what it wants to be told; until then it is told nothing."""
         client.on_drained = self._pump
-        client.send(encode(Welcome(self._options.session, self._ledger.counts.accepted)))
+        if self._journal is None:
+            self._client = client
+            self._has_begun = True
+        welcome = Welcome(self._options.session, self._ledger.counts.accepted, len(self._definitions))
+        client.send(encode(welcome))
         try:
             while messages is not None:
                 for message in messages:
-                    self._hear_client(client, message)
+                    if isinstance(message, Want):
+                        self._client = client
+                        self._has_begun = True
+                        nursery.start_soon(self._tell_again, client, RangeSet(message.tasks))
+                    else:
+                        self._hear_client(client, message)
                 self._pump()
                 messages = await client.receive()
         finally:
-            self._client = None
-            self._end.set()
+            if self._client is client:
+                self._client = None
+            if self._journal is None:
+                self._end.set()
+            self._pump()
+
+    async def _tell_again(self, client: Peer, wanted: RangeSet) -> None:
+        """What is settled of these tasks, as fast as the client takes it."""
+        assert self._journal is not None
+        for reason, tasks in self._dropped.items():
+            if common := tasks.intersection(wanted.ranges()):
+                client.send(encode(Dropped(common, reason)))
+        for results in self._journal.results(wanted):
+            client.send(encode(results))
+            await client.flush()
+
+    async def _serve_visitor(self, visitor: Peer, messages: list[Said] | None) -> None:
+        """Somebody who looks in, or wants the session to end."""
+        while messages is not None:
+            for message in messages:
+                if not isinstance(message, Ask | Finish | Cancel):
+                    raise WireError(f"unexpected {type(message).__name__} from a visitor")
+                self._hear_client(visitor, message)
+            self._pump()
+            messages = await visitor.receive()
 
     def _hear_client(self, client: Peer, message: Said) -> None:
         match message:
             case Submit(first=first, function=function, items=items):
                 items.check()
-                self._ledger.submit(first, function, items)
+                if self._ledger.submit(first, function, items) and self._journal is not None:
+                    stop = self._ledger.counts.accepted
+                    self._journal.append(message, lambda: client.send(encode(Accepted(stop))))
             case Define():
-                self._ledger.define(message.number, Policy(message.retries, message.priority))
-                self._definitions[message.number] = encode(message)
+                if (known := self._definitions.get(message.number)) is None:
+                    self._define(message)
+                    if self._journal is not None:
+                        self._journal.append(message, _nothing)
+                elif known != encode(message):
+                    raise WireError(f"function {message.number} was another one before")
             case Cancel(tasks=tasks, does_kill=does_kill):
                 dropped, to_kill = self._ledger.cancel(tasks, does_kill)
-                self._tell_dropped(dropped, "cancelled")
+                self._settle_dropped(dropped, "cancelled")
                 for worker in to_kill:
                     assert isinstance(worker, Peer)
-                    os.kill(worker.pid, 9)
+                    os.kill(worker.pid, signal.SIGKILL)
             case Finish(does_drain=does_drain):
                 self._is_draining = True
                 if not does_drain:
@@ -152,6 +252,10 @@ class Broker:
                 client.send(encode(self.figures()))
             case _:
                 raise WireError(f"unexpected {type(message).__name__} from a client")
+
+    def _define(self, message: Define) -> None:
+        self._ledger.define(message.number, Policy(message.retries, message.priority))
+        self._definitions[message.number] = encode(message)
 
     async def _serve_worker(self, worker: Peer) -> None:
         self._known[worker] = set()
@@ -164,7 +268,7 @@ class Broker:
                         raise WireError(f"unexpected {type(message).__name__} from a worker")
                     message.values.check()
                     for settled in self._ledger.results(worker, message):
-                        self._tell(settled)
+                        self._settle(settled)
                     self._vain_starts = 0
                 self._pump()
         finally:
@@ -173,20 +277,23 @@ class Broker:
     def _lose_worker(self, worker: Peer) -> None:
         del self._known[worker]
         aside, cancelled = self._ledger.lose_worker(worker)
-        self._tell_dropped(aside, "every worker that had it died; it was set aside")
-        self._tell_dropped(cancelled, "cancelled")
+        self._settle_dropped(aside, "every worker that had it died; it was set aside")
+        self._settle_dropped(cancelled, "cancelled")
         self._vain_starts += 1
         if self._vain_starts > VAIN_STARTS_MAX:
             self._give_up(f"{self._vain_starts} workers in a row died before their first result")
         elif not self._end.is_set():
-            self._starter.send(START)
+            with contextlib.suppress(OSError):  # It is gone, and we shall hear of it.
+                self._starter.send(START)
             self._pump()
         elif not self._known:
             self._workers_gone.set()
 
     def _pump(self) -> None:
-        """Hand out what can be handed out."""
+        """Hand out what can be handed out, and end when that was all."""
         if self._client is not None and self._client.backlog_bytes > CLIENT_BACKLOG_BYTES_MAX:
+            return
+        if self._journal is not None and self._journal.unsynced_bytes > UNSYNCED_BYTES_MAX:
             return
         for worker, tasks in self._ledger.batches():
             assert isinstance(worker, Peer)
@@ -194,16 +301,30 @@ class Broker:
                 self._known[worker].add(tasks.function)
                 worker.send(self._definitions[tasks.function])
             worker.send(encode(Batch(tasks.first, tasks.function, tasks.items)))
-        if self._is_draining and self._ledger.is_settled():
+        # A recoverable session that nobody waits for is over when its tasks are: its journal has all that there is.
+        is_unwanted = self._is_draining or self._client is None
+        if self._has_begun and is_unwanted and self._ledger.is_settled():
             self._end.set()
+
+    def _settle(self, message: Results | Dropped) -> None:
+        """Tell the client, if need be when it is on disk."""
+        if self._journal is None:
+            self._tell(message)
+        else:
+            self._journal.append(message, lambda: self._tell_synced(message))
+
+    def _settle_dropped(self, tasks: Ranges, reason: str) -> None:
+        if tasks:
+            self._dropped.setdefault(reason, RangeSet()).update(tasks)
+            self._settle(Dropped(tasks, reason))
+
+    def _tell_synced(self, message: Results | Dropped) -> None:
+        self._tell(message)
+        self._pump()
 
     def _tell(self, message: Said) -> None:
         if self._client is not None:
             self._client.send(encode(message))
-
-    def _tell_dropped(self, tasks: Ranges, reason: str) -> None:
-        if tasks:
-            self._tell(Dropped(tasks, reason))
 
     def _give_up(self, why: str) -> None:
         self._tell(Refusal(why))
@@ -222,3 +343,14 @@ class Broker:
             counts.retried,
             counts.lost,
         )
+
+
+def owner_of(connection: socket.socket) -> int:
+    """The user at the other end of a Unix socket."""
+    packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER_CREDENTIALS.size)
+    _, uid, _ = PEER_CREDENTIALS.unpack(packed)
+    return int(uid)
+
+
+def _nothing() -> None:
+    pass

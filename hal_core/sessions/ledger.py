@@ -110,9 +110,14 @@ class Ledger:
             self.counts.accepted += new
         return new
 
-    def settle_unseen(self, tasks: Ranges) -> None:
-        """For recovery: these waiting tasks were settled before."""
-        self._remove_waiting(RangeSet(tasks))
+    def restore(self, first: int, function: int, items: Packed, settled: RangeSet) -> None:
+        """For recovery: as `submit`, without those that are settled already."""
+        assert first == self.counts.accepted
+        waiting = RangeSet([(first, first + len(items))])
+        waiting.difference_update(settled.intersection(waiting.ranges()))
+        for start, stop in waiting.ranges():
+            self._enqueue(Slice(start, function, items.part(start - first, stop - first)))
+        self.counts.accepted += len(items)
 
     def add_worker(self, worker: object) -> None:
         self._held[worker] = Held()

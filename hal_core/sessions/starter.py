@@ -21,12 +21,13 @@ START = b"s"
 PID_BYTES = 4
 
 
-def fork_starter(worker_count: int, client: socket.socket) -> socket.socket:
+def fork_starter(worker_count: int, client: socket.socket | None) -> socket.socket:
     """Start it with so many workers. Returns the broker's end: see `take_worker`. Only the broker keeps the client."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if not os.fork():
         ours.close()
-        client.close()
+        if client is not None:
+            client.close()
         _run(theirs, worker_count)
     theirs.close()
     return ours

@@ -39,10 +39,11 @@ class Hello(_Said, frozen=True):
 
 
 class Welcome(_Said, frozen=True):
-    """The broker takes the peer. `task_count` is how many tasks it has of this session already."""
+    """The broker takes the peer. The counts are what it has of this session already: the next numbers are free."""
 
     session: str
     task_count: int
+    function_count: int
 
 
 class Refusal(_Said, frozen=True):
@@ -111,6 +112,12 @@ class Cancel(_Said, frozen=True):
     does_kill: bool = False
 
 
+class Want(_Said, frozen=True):
+    """To a recoverable session, after Welcome: tell what becomes of these tasks, and became of them before."""
+
+    tasks: Ranges
+
+
 class Finish(_Said, frozen=True):
     """No more tasks come. The broker ends when all are done and told (`drain`), or at once."""
 
@@ -136,7 +143,20 @@ class Figures(_Said, frozen=True):
 
 
 Said = (
-    Hello | Welcome | Refusal | Define | Submit | Accepted | Batch | Results | Dropped | Cancel | Finish | Ask | Figures
+    Hello
+    | Welcome
+    | Refusal
+    | Define
+    | Submit
+    | Accepted
+    | Batch
+    | Results
+    | Dropped
+    | Cancel
+    | Want
+    | Finish
+    | Ask
+    | Figures
 )
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -151,6 +171,11 @@ def encode(message: Said) -> bytes:
     return framed(body)
 
 
+def decode(body: bytes) -> Said:
+    """The inverse, without the length. Raises what msgspec raises."""
+    return _DECODER.decode(body)
+
+
 class Inbox:
     """Bytes in, messages out."""
 
@@ -160,7 +185,7 @@ class Inbox:
     def feed(self, data: bytes) -> list[Said]:
         """Raises WireError for what is no message."""
         try:
-            return [_DECODER.decode(frame) for frame in self._buffer.feed(data)]
+            return [decode(frame) for frame in self._buffer.feed(data)]
         except (msgspec.MsgspecError, ValueError) as error:
             raise WireError(f"a message that does not decode: {error}") from None
 

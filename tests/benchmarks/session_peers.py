@@ -1,8 +1,7 @@
 """The same tasks on other systems. Runs with the Python of a peer's own environment: the standard library and the peer.
 
 `python session_peers.py dask|ray|parsl|hyperqueue --count N --workers W` prints one JSON object; the last line counts,
-since some peers print things of their own. Every peer is used as its documentation says, with two things turned off where
-there are such things: dashboards, and logs to disk.
+since some peers print things of their own. Every peer is used as its documentation says, without dashboard and logs.
 """
 
 from __future__ import annotations
