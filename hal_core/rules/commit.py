@@ -74,11 +74,11 @@ def refusal(state: State, start: Start, now_s: float) -> str:
     allowed = state.partition_numbers.get(shape.partition, [])
     permitted = _permitted(state, record, now_s)
     for number in numbers:
-        if not permitted >> number & 1:
-            return f"{state.table.nodes[number].name} is reserved before its limit, or is not in its reservation"
         at = bisect_left(allowed, number)
         if at == len(allowed) or allowed[at] != number:
             return f"node number {number} is not in partition {shape.partition}"
+        if not permitted >> number & 1:
+            return f"{state.table.nodes[number].name} is reserved before its limit, or is not in its reservation"
         if state.table.room_count(number, shape) < start.element_count:
             return f"{state.table.nodes[number].name} has no room for {start.element_count}"
     if not state.packing.ask(shape).is_allowed(mask_of(numbers)):

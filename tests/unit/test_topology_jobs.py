@@ -47,6 +47,8 @@ def test_a_start_outside_the_required_domain_is_refused():
     bound = world.submit(node_count=2, task_count=2, level="rack", is_level_required=True)
     assert refusal(world.state, Start(bound, (0, 1)), world.now_s) == "it must be in one rack"
     assert refusal(world.state, Start(bound, (0, 2)), world.now_s) == ""
+    assert "not in partition" in refusal(world.state, Start(bound, (0, -1)), world.now_s)
+    assert "not in partition" in refusal(world.state, Start(bound, (0, 4)), world.now_s)
     named = world.submit(node_count=2, task_count=2, level="rack", domain="b", is_level_required=True)
     assert refusal(world.state, Start(named, (0, 2)), world.now_s) == "it must be in one rack b"
     assert refusal(world.state, Start(named, (1, 3)), world.now_s) == ""
