@@ -177,7 +177,10 @@ class NodeResumed:
 
 @attrs.frozen
 class OrphanFound:
-    """A node has records of an attempt that the state does not want there: it is ended and forgotten."""
+    """A node has records of an attempt that the state does not want there: it is ended and forgotten.
+
+    Until it has ended, nothing new is started on that node.
+    """
 
     time_s: float
     node: NodeName

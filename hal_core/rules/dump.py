@@ -12,7 +12,7 @@ import msgspec
 
 from hal_core.models.job import End, JobId, JobSpec, JobState, Owner
 from hal_core.models.node import Cluster, Node, NodeName, NodeStatus, Reservation
-from hal_core.models.placement import Share
+from hal_core.models.placement import AttemptKey, Share
 from hal_core.models.plan import Prediction, promised
 from hal_core.models.ranges import Ranges, RangeSet, runs_of
 from hal_core.rules.job_record import Activity, ElementEnd, JobRecord
@@ -75,6 +75,7 @@ class DumpedNode:
     missing: tuple[str, ...]
     detail: str
     drain: tuple[str, str] | None
+    orphans: tuple[AttemptKey, ...] = ()
 
 
 @attrs.frozen
@@ -118,6 +119,7 @@ def dump_state(state: State, only: Collection[JobId] | None = None) -> bytes:
             table.missing,
             table.detail,
             table.drain,
+            map(tuple, map(sorted, table.orphans)),
             strict=True,
         )
     )
@@ -223,6 +225,7 @@ def _load_nodes(state: State, dumped: DumpedState) -> None:
         state.table.boot_id[number] = row.boot_id
         state.table.missing[number] = row.missing
         state.table.drain[number] = row.drain
+        state.table.orphans[number] = set(row.orphans)
         state.table.set_status(number, row.status, row.status_time_s, row.detail)
 
 

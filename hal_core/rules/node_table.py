@@ -14,7 +14,7 @@ import attrs
 from hal_core.models.event import NodeDrained, NodeJoined, NodeResumed, NodeSuspected, NodeWentDown
 from hal_core.models.job import Shape
 from hal_core.models.node import Cluster, Node, NodeName, NodeStatus
-from hal_core.models.placement import Share
+from hal_core.models.placement import AttemptKey, Share
 from hal_core.models.ranges import RangeSet, parse_ranges
 
 NOT_DECLARED = ("no longer in the configuration", "configuration")
@@ -57,7 +57,7 @@ def lowest(mask: int, count: int) -> int:
 
 
 class NodeTable:
-    """Columns over all nodes. `is_available` says whether new work may start (up and not drained)."""
+    """Columns over all nodes. `is_available` says whether new work may start (up, not drained, no orphans)."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
@@ -74,6 +74,8 @@ class NodeTable:
         """Why the node is suspect or down."""
         self.drain: list[tuple[str, str] | None] = []
         """(reason, by whom) while drained."""
+        self.orphans: list[set[AttemptKey]] = []
+        """Attempts that run there and should not: they may use what the columns say is free, until they have ended."""
         self.is_available: list[bool] = []
         self.free_cpus: list[int] = []
         self.free_memory_bytes: list[int] = []
@@ -120,6 +122,7 @@ class NodeTable:
         self.missing.append(())
         self.detail.append("its agent has not reported yet")
         self.drain.append(None)
+        self.orphans.append(set())
         self.is_available.append(False)
         self.free_cpus.append(node.cpu_count)
         self.free_memory_bytes.append(node.memory_bytes)
@@ -181,11 +184,19 @@ class NodeTable:
         self.status_time_s[number] = time_s
         (self.suspects.add if status is NodeStatus.SUSPECT else self.suspects.discard)(number)
         self.detail[number] = detail
-        self.is_available[number] = status is NodeStatus.UP and self.drain[number] is None
+        self._look_whether_available(number)
 
     def set_drain(self, number: int, drain: tuple[str, str] | None) -> None:
         self.drain[number] = drain
-        self.is_available[number] = self.status[number] is NodeStatus.UP and drain is None
+        self._look_whether_available(number)
+
+    def set_orphan(self, number: int, key: AttemptKey, is_ended: bool) -> None:
+        (self.orphans[number].discard if is_ended else self.orphans[number].add)(key)
+        self._look_whether_available(number)
+
+    def _look_whether_available(self, number: int) -> None:
+        is_up = self.status[number] is NodeStatus.UP
+        self.is_available[number] = is_up and self.drain[number] is None and not self.orphans[number]
 
     def room_count(self, number: int, shape: Shape) -> int:
         """How many elements of the shape (one node's part of each) could be allocated on the node right now."""

@@ -110,6 +110,8 @@ def _values(state: State, number: int) -> dict[str, Any]:
     table = state.table
     node, drain = table.nodes[number], table.drain[number]
     reason, by = drain if drain is not None else (table.detail[number], "")
+    if not reason and (orphans := table.orphans[number]):
+        reason = f"{len(orphans)} attempts that should not run there are being ended"
     return {
         "name": node.name,
         "status": table.status[number],

@@ -148,6 +148,8 @@ def node_reported(state: State, message: NodeReported, now_s: float) -> list[Eve
             part = attrs.evolve(part, end=lost)
         events += _part(state, message.node.name, part, now_s)
     reported = {part.key for part in message.parts}
+    for key in sorted(state.table.orphans[number] - reported):
+        events.append(OrphanFound(now_s, declared.name, key, is_ended=True))
     for activity in state.on_node.get(declared.name, {}).values():
         end = None if activity.key in reported else _silent_end(activity, declared.name, did_reboot)
         if end is not None:

@@ -173,7 +173,10 @@ class State:
             case ReservationAdded() | ReservationRemoved():
                 self.reservations.apply(event)
                 self.has_released = True
-            case OrphanFound() | AccessChanged():
+            case OrphanFound():
+                if event.node in self.table.number_of:
+                    self.table.set_orphan(self.table.number_of[event.node], event.key, event.is_ended)
+            case AccessChanged():
                 pass
             case _:
                 assert_never(event)

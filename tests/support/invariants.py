@@ -77,7 +77,8 @@ def _check_nodes(state: State) -> None:
         for name in names:
             expected = declared.get(name, 0) - generic[node.name, name]
             assert table.free_generic[number].get(name, 0) == expected, f"{node.name}: {name}"
-        is_available = table.status[number] is NodeStatus.UP and table.drain[number] is None
+        is_up = table.status[number] is NodeStatus.UP
+        is_available = is_up and table.drain[number] is None and not table.orphans[number]
         assert table.is_available[number] == is_available
         assert (number in table.suspects) == (table.status[number] is NodeStatus.SUSPECT)
 

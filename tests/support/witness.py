@@ -25,6 +25,7 @@ from hal_core.models.event import (
     NodeResumed,
     NodeSuspected,
     NodeWentDown,
+    OrphanFound,
     PartEnded,
     PartStarted,
 )
@@ -43,6 +44,7 @@ class Element:
     state: JobState | None = None
     shares: tuple[Share, ...] = ()
     has_started: bool = False
+    is_asked_to_end: bool = False
     is_met: bool = False
     """Its dependencies were satisfied once; then they stay so."""
     parts_started: set[NodeName] = attrs.Factory(set)
@@ -72,7 +74,10 @@ class Witness:
         self.cluster = Cluster("", (), ())
         self.is_up: dict[NodeName, bool] = {}
         self.is_drained: dict[NodeName, bool] = {}
+        self.orphans: dict[NodeName, set[AttemptKey]] = {}
         self.time_s = 0.0
+        self._unmet: set[JobId] = set()
+        """Jobs with elements whose dependencies were never satisfied: the only ones to look at again."""
 
     def see(self, event: Event) -> None:
         assert event.time_s >= self.time_s, "time runs backwards"
@@ -88,6 +93,7 @@ class Witness:
                 indices = spec.array.indices if spec.array else ((0, 1),)
                 elements = {index: Element() for index in members(indices)}
                 self.jobs[job_id] = Job(owner, spec, spec.is_held, elements)
+                self._unmet.add(job_id)
             case JobHeld(job_id=job_id) | JobReleased(job_id=job_id):
                 assert not self.jobs[job_id].is_finished
                 self.jobs[job_id].is_held = isinstance(event, JobHeld)
@@ -97,6 +103,9 @@ class Witness:
                 self.is_up[name] = False
             case NodeDrained(node=name) | NodeResumed(node=name):
                 self.is_drained[name] = isinstance(event, NodeDrained)
+            case OrphanFound(node=name, key=key, is_ended=is_ended):
+                orphans = self.orphans.setdefault(name, set())
+                (orphans.discard if is_ended else orphans.add)(key)
             case JobPlaced():
                 self._placed(event)
             case PartStarted(key=key, node=node):
@@ -111,6 +120,8 @@ class Witness:
             case JobCancelRequested(job_id=job_id, elements=elements):
                 phases = {self.jobs[job_id].elements[index].phase for index in members(elements)}
                 assert phases == {"active"}
+                for index in members(elements):
+                    self.jobs[job_id].elements[index].is_asked_to_end = True
             case JobEnded():
                 self._ended(event)
             case JobRequeued(key=key):
@@ -147,6 +158,7 @@ class Witness:
         for share in event.shares:
             assert self.is_up[share.node], f"{share.node} is not up"
             assert not self.is_drained[share.node], f"{share.node} is drained"
+            assert not self.orphans.get(share.node), f"{share.node} still runs what it should not"
             assert share.node in partition.nodes
             node = next(each for each in self.cluster.nodes if each.name == share.node)
             assert set(shape.features) <= set(node.features)
@@ -193,12 +205,15 @@ class Witness:
     # -- dependencies --------------------------------------------------------------------------------------------------
 
     def _note_dependencies(self) -> None:
-        for job_id, job in self.jobs.items():
+        for job_id in tuple(self._unmet):
+            job = self.jobs[job_id]
             for index, element in job.elements.items():
                 if not element.is_met:
                     answers = [self._is_met(job_id, index, each) for each in job.spec.dependencies]
                     is_all = job.spec.needs_all_dependencies or not answers
                     element.is_met = all(answers) if is_all else any(answers)
+            if all(element.is_met for element in job.elements.values()):
+                self._unmet.remove(job_id)
 
     def _is_met(self, job_id: JobId, index: int, dependency: Dependency) -> bool:
         me = self.jobs[job_id]

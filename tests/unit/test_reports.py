@@ -18,9 +18,10 @@ from hal_core.models.event import (
     PartEnded,
     PartStarted,
 )
-from hal_core.models.job import End, EndKind, JobState, Spread
+from hal_core.models.job import End, EndKind, JobId, JobState, Spread
 from hal_core.models.message import (
     Cancel,
+    DrainNode,
     NodeLost,
     NodeReported,
     NodeSilent,
@@ -34,6 +35,7 @@ from hal_core.models.message import (
 from hal_core.models.node import NodeName, NodeStatus
 from hal_core.models.placement import AttemptKey
 from tests.support.core_world import BAD, OK, World, make_cluster, select
+from tests.support.invariants import check_dump
 
 N0, N1 = NodeName("n0"), NodeName("n1")
 GANG = {"node_count": 2, "task_count": 2, "spread": Spread.NODE}
@@ -125,6 +127,29 @@ def test_an_unknown_part_that_runs_is_ended(world):
     (effect,) = decided.effects
     assert isinstance(effect, CancelPart)
     assert (effect.order.key, effect.order.grace_s) == (key, 0.0)
+
+
+def test_a_node_gets_no_new_work_before_what_should_not_run_there_has_ended(world):
+    """A node that was given up comes back, and its job with it: both would be on the same CPUs."""
+    key = world.start(cpus_per_task=4)
+    world.tell(NodeLost(N0, "test"))
+    world.tell(DrainNode(NodeName("n1"), "test", "root"))
+    job_id = world.submit()
+    world.join("n0")
+    world.plan()
+    assert world.job(job_id).state is JobState.PENDING
+    check_dump(world.state)
+    world.settle()
+    assert world.job(job_id).state is JobState.RUNNING
+    assert key not in world.nodes[N0].parts
+
+
+def test_what_a_node_has_no_record_of_any_more_keeps_no_work_from_it(world):
+    key = AttemptKey(JobId(77), 0, 1)
+    world.tell(PartsChanged(N0, (PartStatus(key, 1.0),)))
+    assert not world.state.table.is_available[0]
+    world.join("n0")
+    assert world.state.table.is_available[0]
 
 
 def test_an_old_attempt_of_a_job_that_runs_again_is_an_orphan(world):
