@@ -103,6 +103,7 @@ if TYPE_CHECKING:
     )
     from hal_core.models.reservation import Holds as Holds
     from hal_core.models.room import Room as Room
+    from hal_core.models.standing import Standing as Standing
     from hal_core.options import structure_options as structure_options
     from hal_core.planes import (
         CloudProvider as CloudProvider,
@@ -153,6 +154,7 @@ _NAMES_BY_MODULE = {
     "models.packing": "Ask Packing",
     "models.reservation": "Holds",
     "models.room": "Room",
+    "models.standing": "Standing",
     "options": "structure_options",
     "planes": (
         "CloudProvider Engine Executor Instance LocalityProvider Observer Offer Options Predictor Replica Report"

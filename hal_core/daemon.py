@@ -42,10 +42,11 @@ from hal_core.models.message import Answer, Message
 from hal_core.models.node import NodeName
 from hal_core.models.role import Role
 from hal_core.parsing.request import JobRequest, ParseContext, ParsedJob, parse_job
-from hal_core.planes import Engine, Executor, LocalityProvider, Observer
+from hal_core.planes import Engine, Executor, LocalityProvider, Observer, StandingObserver
 from hal_core.plugins import Plugins
 from hal_core.rest.port import ConfigurationView, Context
 from hal_core.rules.core import Core
+from hal_core.rules.standing import standing_of
 from hal_core.rules.state import State
 
 logger = logging.getLogger("hal.daemon")
@@ -134,6 +135,7 @@ class Daemon:
             observers = self._observers() | {each.name: each for each in predicting}
             executors = self._executors(journal.epoch)
             kernel = self._kernel(core, journal, observers, executors)
+            begin_observers(observers, core.state)
             settle_collector()
             stalls = StallMeter()
             parts = (*observers.values(), *executors.values(), stalls)
@@ -228,6 +230,18 @@ class Daemon:
             await kernel.wait_beyond(last_sequence + SNAPSHOT_EVENT_COUNT)
             last_sequence = kernel.durable_sequence
             await trio.run_process(command, check=False, stdin=subprocess.DEVNULL)
+
+
+def begin_observers(observers: Mapping[str, Observer], state: State) -> None:
+    """Tell what there is to those that want to know."""
+    asking = {name: each for name, each in observers.items() if isinstance(each, StandingObserver)}
+    standing = standing_of(state) if asking else None
+    for name, observer in asking.items():
+        assert standing is not None
+        try:
+            observer.begin(standing)
+        except Exception:  # the wall around a plugin
+            logger.exception("observer %s could not take what there was before it; its figures begin at zero", name)
 
 
 def settle_collector() -> None:

@@ -7,7 +7,7 @@ Engines and predictors are pure and synchronous; the other planes are trio-async
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import attrs
 import trio
@@ -19,6 +19,7 @@ from hal_core.models.message import Message
 from hal_core.models.node import Node, NodeName
 from hal_core.models.placement import AttemptKey
 from hal_core.models.plan import Plan, Prediction, Snapshot
+from hal_core.models.standing import Standing
 
 Options = Mapping[str, Any]
 """A plugin's own section of the YAML, already checked against the schema that the plugin registered."""
@@ -100,6 +101,15 @@ class Observer(Protocol):
 
     async def record(self, first_sequence: int, events: Sequence[Event]) -> None:
         """A batch, in order, already durable. Must return within a second."""
+        ...
+
+
+@runtime_checkable
+class StandingObserver(Protocol):
+    """An observer that is also told what there was before its first batch: a restarted daemon did not see it begin."""
+
+    def begin(self, standing: Standing) -> None:
+        """Called once, before any `record`."""
         ...
 
 

@@ -17,9 +17,10 @@ from hal_core.models.effect import CancelOrder, LaunchOrder
 from hal_core.models.event import Event, JobSubmitted, NodeDrained
 from hal_core.models.job import EndKind, JobId, JobSpec, Owner
 from hal_core.models.message import Message, NodeReported, PartsChanged, PartStatus
-from hal_core.models.node import NodeName, PartitionName
+from hal_core.models.node import NodeName, NodeStatus, PartitionName
 from hal_core.models.placement import AttemptKey
-from hal_core.planes import CloudProvider, Executor, Instance, LocalityProvider, Observer
+from hal_core.models.standing import Standing
+from hal_core.planes import CloudProvider, Executor, Instance, LocalityProvider, Observer, StandingObserver
 
 PATIENCE_S: Final = 30.0
 """How long a check waits for one observation before it fails. Only a broken implementation takes so long."""
@@ -31,6 +32,9 @@ async def check_observer(make: Callable[[], Observer]) -> None:
     spec = JobSpec(name="check", partition=PartitionName("all"), command=("true",))
     owner = Owner("user", 1000, 1000)
     events: list[Event] = [JobSubmitted(float(n), JobId(n), f"c{n}", owner, spec) for n in range(1, 4)]
+    if isinstance(observer, StandingObserver):
+        waiting, active = ((JobId(9), 2, 1.0),), ((JobId(9), 1, True),)
+        observer.begin(Standing(0, waiting, active, ((NodeName("n1"), NodeStatus.UP, True),)))
     with trio.fail_after(PATIENCE_S):
         await observer.record(1, events)
         await observer.record(4, [])

@@ -33,6 +33,7 @@ from hal_core import (
     NodeSuspected,
     NodeWentDown,
     Options,
+    Standing,
     count_of,
     structure_options,
 )
@@ -70,6 +71,13 @@ class PrometheusObserver:
     def from_options(cls, options: Options) -> PrometheusObserver:
         structure_options(PrometheusOptions, options, "prometheus")
         return cls()
+
+    def begin(self, standing: Standing) -> None:
+        """Start from what there was: gauges tell of all that exists, not of what came since the daemon's start."""
+        self._tracker.begin(standing)
+        self._status_of = {name: status for name, status, _ in standing.nodes}
+        self._drained = {name for name, _, is_drained in standing.nodes if is_drained}
+        self._sequence.set(standing.sequence)
 
     async def record(self, first_sequence: int, events: Sequence[Event]) -> None:
         for event in events:

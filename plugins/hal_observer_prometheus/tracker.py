@@ -1,7 +1,7 @@
 """How many elements wait, are prepared and run: a small fold of the events. No metrics library, no clock.
 
 Its memory is bounded by what waits (one number for each job) and what is active (one entry for each element).
-Events of jobs that it never saw submitted are passed over: after a restart it knows only what came since.
+It begins with what there was before; events of jobs that it knows nothing of are passed over.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from hal_core import (
     JobRequeued,
     JobSubmitted,
     PartStarted,
+    Standing,
     count_of,
     members,
 )
@@ -32,6 +33,19 @@ class Tracker:
         self._active: dict[tuple[JobId, int], bool] = {}
         """(job, index) of each allocation in force -> whether it has started."""
 
+    def begin(self, standing: Standing) -> None:
+        for job_id, count, since_s in standing.waiting:
+            self.pending_count += count
+            self._unfinished[job_id] = count
+            self._waits_since_s[job_id] = since_s
+        for job_id, index, has_started in standing.active:
+            self._active[job_id, index] = has_started
+            self._unfinished[job_id] += 1
+            if has_started:
+                self.running_count += 1
+            else:
+                self.staging_count += 1
+
     def follow(self, event: Event) -> list[float]:
         match event:
             case JobSubmitted():
@@ -41,9 +55,10 @@ class Tracker:
             case PartStarted():
                 return self._start(event)
             case JobRequeued(key=key, time_s=time_s):
-                self._leave(key)
-                if key.job_id in self._unfinished:
-                    self._waits_since_s[key.job_id] = time_s
+                if not self._leave(key):  # it had ended
+                    self._unfinished[key.job_id] = self._unfinished.get(key.job_id, 0) + 1
+                    self.pending_count += 1
+                self._waits_since_s[key.job_id] = time_s
             case JobEnded():
                 self._end(event)
             case _:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import attrs
 from hypothesis import given, strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -31,12 +32,17 @@ from hal_core import (
     PartStarted,
     Share,
 )
+from hal_core.models.message import Cancel, DrainNode, JobSelection, NodeSilent, Requeue, Submission, Submit
+from hal_core.rules.standing import standing_of
+from hal_core.rules.state import State
 from hal_observer_prometheus.observer import PrometheusObserver
 from hal_observer_prometheus.tracker import Tracker
+from tests.support.rest_kernel import RestKernel
 
 N1 = NodeName("n1")
 OWNER = Owner("u", 1000, 1000)
 DONE = End(EndKind.EXITED, exit_code=0)
+GAUGES = ("hal_jobs", "hal_nodes", "hal_nodes_drained", "hal_journal_sequence")
 
 
 def submitted(job_id, time_s=0.0, size=None):
@@ -121,6 +127,47 @@ async def test_jobs_from_before_its_time_do_not_make_figures_negative():
     found = await scrape(placed(1), started(1), ended(1), JobRequeued(1.0, AttemptKey(JobId(1), 0, 1), "", DONE))
     assert min(value for (name, *_), value in found.items() if name == "hal_jobs") == 0
     assert found["hal_jobs_ended_total", "COMPLETED", "exited"] == 1
+
+
+def lively_events():
+    """A journal in which everything happens that the gauges tell of."""
+    kernel = RestKernel()
+
+    def receive(message):
+        kernel._receive(message)
+
+    spec = JobSpec(name="x", partition=PartitionName("main"), command=("x",), cpus_per_task=8)
+    array = attrs.evolve(spec, array=ArraySpec(((0, 6),)))
+    receive(Submit(tuple(Submission(f"c{number}", OWNER, each) for number, each in enumerate((spec, array, spec)))))
+    kernel.plan()
+    kernel.start(1)
+    receive(DrainNode(NodeName("n3"), "disk", "root"))
+    kernel.start(2, 0)
+    kernel.end(1)
+    kernel.end(2, 0)
+    receive(Requeue(JobSelection(JobId(1)), "root"))
+    receive(Requeue(JobSelection(JobId(2), ((0, 1),)), "root"))
+    kernel.plan()
+    receive(NodeSilent(NodeName("n2")))
+    receive(Cancel(JobSelection(JobId(3)), "root"))
+    return kernel.journal.events
+
+
+async def test_gauges_of_a_restarted_daemon_are_those_of_one_that_saw_it_all():
+    events = lively_events()
+    whole = await scrape(*events)
+    gauges = {name: value for name, value in whole.items() if name[0] in GAUGES}
+    assert gauges["hal_jobs", "pending"] > 0
+    assert gauges["hal_jobs", "staging"] > 0
+    for cut in range(len(events) + 1):
+        state = State()
+        for event in events[:cut]:
+            state.apply(event)
+        observer = PrometheusObserver.from_options({})
+        observer.begin(standing_of(state))
+        await observer.record(cut + 1, events[cut:])
+        found = samples(observer)
+        assert {name: found[name] for name in gauges} == gauges, f"begun after event {cut}"
 
 
 @given(st.lists(st.sampled_from(["place", "start", "requeue", "end"]), max_size=20), st.integers(1, 5))
