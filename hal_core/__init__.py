@@ -93,6 +93,7 @@ if TYPE_CHECKING:
         Start as Start,
     )
     from hal_core.models.plugin import SDK_VERSION as SDK_VERSION, PluginInfo as PluginInfo
+    from hal_core.models.quota import Quota as Quota, within as within
     from hal_core.models.ranges import (
         Ranges as Ranges,
         RangeSet as RangeSet,
@@ -159,6 +160,7 @@ _NAMES_BY_MODULE = {
     "planes": (
         "CloudProvider Engine Executor Instance LocalityProvider Observer Offer Options Predictor Replica Report"
     ),
+    "models.quota": "Quota within",
     "rules.permit": "Permit Permits",
     "rules.profile": "Hold Profile profile_of",
     "rules.timeline": "Promise earliest_start",

@@ -38,6 +38,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "status": ("about", "Show the cluster at a glance"),
         "nodes": ("nodes", "List nodes; show, drain or resume them"),
         "reserve": ("reserve", "Keep nodes for users, accounts or maintenance; list and remove reservations"),
+        "limits": ("shares", "Show the limits on jobs, and how much of each is in force"),
         "shares": ("shares", "Show who shares the cluster, by how much, and what each has used"),
         "events": ("events", "Print the event log; --follow keeps watching"),
         "plugins": ("about", "List what is installed and which plane it serves"),

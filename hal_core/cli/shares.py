@@ -1,4 +1,4 @@
-"""`hal shares`: who shares the cluster, by how much, and what each has used of it."""
+"""`hal shares`: who shares the cluster, by how much, what each has used; `hal limits`: what is limited, and how far."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ def configure(parser: Parser) -> None:
 
 
 def run(console: Console, arguments: Namespace) -> int:
-    answer = console.get("/v1/shares")
+    answer = console.get(f"/v1/{arguments.command}")
     if arguments.json:
         console.body(answer)
+    elif arguments.command == "limits":
+        print_limits(console, answer.json()["limits"])
     else:
         print_shares(console, answer.json()["shares"])
     return 0
@@ -38,6 +40,20 @@ def print_shares(console: Console, shares: list[dict[str, Any]]) -> None:
     console.table(heads, rows, (False, True, True, True, True, True, True))
     if not shares:
         console.note("no accounts are configured, and nobody has used anything yet")
+
+
+def print_limits(console: Console, limits: list[dict[str, Any]]) -> None:
+    rows = [
+        (
+            each["scope"], each["user"] or "all together", each["name"],
+            "no end" if each["current"] is None else f"{each['current']:.10g}", str(each["most"]),
+        )
+        for each in limits
+    ]  # fmt: skip
+    colours = ["red" if each["current"] is None or each["current"] >= each["most"] else "" for each in limits]
+    console.table(("SCOPE", "USER", "LIMIT", "NOW", "MOST"), rows, (False, False, False, True, True), colours)
+    if not limits:
+        console.note("nothing is limited, or nobody limited has submitted anything yet")
 
 
 def percent(part: float) -> str:

@@ -14,6 +14,7 @@ import attrs
 
 from hal_core.models.job import JobId, Shape
 from hal_core.models.node import Node, NodeName, Partition, PartitionName
+from hal_core.models.quota import Quota
 from hal_core.models.ranges import Ranges, members
 from hal_core.models.reservation import Holds
 from hal_core.models.room import Room
@@ -100,7 +101,10 @@ class Snapshot(Protocol):
         ...
 
     def pending(self) -> Iterator[PendingJob]:
-        """Jobs that may start, highest priority first, then oldest. Lazy: stop early at no cost."""
+        """Jobs that may start, highest priority first, then oldest. Lazy: stop early at no cost.
+
+        What a limit keeps from starting is left out, as far as `quota` says when the job's turn comes.
+        """
         ...
 
     def running(self) -> Iterable[RunningJob]:
@@ -109,6 +113,11 @@ class Snapshot(Protocol):
 
     def room(self) -> Room:
         """What is free now, to try placements on: a copy."""
+        ...
+
+    @property
+    def quota(self) -> Quota | None:
+        """What limits still let start; None if there are no limits. Count in it what the plan starts."""
         ...
 
     @property

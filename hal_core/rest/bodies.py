@@ -14,6 +14,7 @@ from hal_core.errors import Problem
 from hal_core.models.history import HistoryEntry
 from hal_core.models.plugin import PluginListing
 from hal_core.parsing.request import JobRequest
+from hal_core.rules.limit_view import LimitView
 from hal_core.rules.node_view import NodeView
 from hal_core.rules.share_view import ShareView
 from hal_core.rules.views import ElementView, JobView
@@ -50,6 +51,12 @@ class DrainRequest:
 @attrs.frozen
 class EmptyRequest:
     """`{}`"""
+
+
+@attrs.frozen
+class LimitsAnswer:
+    limits: list[LimitView]
+    sequence: int
 
 
 @attrs.frozen

@@ -11,6 +11,7 @@ from hal_core.models.event import ClusterDefined, Event, JobSubmitted
 from hal_core.models.job import DependencyKind, JobId, JobSpec
 from hal_core.models.message import DefineCluster, Submission, Submit
 from hal_core.rules.charging import charged
+from hal_core.rules.limits import Door
 
 if TYPE_CHECKING:
     from hal_core.rules.state import State
@@ -22,6 +23,7 @@ def submit(state: State, message: Submit, now_s: float) -> tuple[list[Event], tu
     events: list[Event] = []
     ids: list[JobId] = []
     next_id = state.next_job_id
+    door = Door(state.limits)
     in_this_batch: dict[tuple[int, str], tuple[JobId, JobSpec]] = {}
     for submission in message.submissions:
         known = _known(state, submission, in_this_batch)
@@ -31,6 +33,7 @@ def submit(state: State, message: Submit, now_s: float) -> tuple[list[Event], tu
         spec, wrong = charged(state.cluster, submission.owner, submission.spec)
         problems += (*wrong, *_problems(state, spec))
         problems += state.reservations.problems(spec, submission.owner, now_s)
+        problems += door.problems(submission.owner, spec)
         job_id = JobId(next_id)
         next_id += 1
         ids.append(job_id)

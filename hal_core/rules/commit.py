@@ -1,8 +1,8 @@
 """Turn a plan into events. Nothing an engine proposes is believed: a start that does not fit is refused, with a reason.
 
 Guarantee: no device, byte of memory or generic resource is given twice; a gang has all its nodes or none; only jobs
-that may start are started, no array runs more elements than its throttle, and none runs into a reservation. Ranks
-follow the topology, whatever order the engine gave the nodes in.
+that may start are started, no array runs more elements than its throttle, no limit is exceeded, and none runs into a
+reservation. Ranks follow the topology, whatever order the engine gave the nodes in.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from hal_core.models.masks import mask_of
 from hal_core.models.plan import Plan, Start
 from hal_core.models.ranges import Ranges, members, runs_of
 from hal_core.models.reservation import ALL_NODES
+from hal_core.rules.limits import RunningQuota
 
 if TYPE_CHECKING:
     from hal_core.rules.job_record import JobRecord
@@ -39,8 +40,10 @@ def commit(state: State, plan: Plan, engine: str, now_s: float) -> tuple[list[Ev
     sequence = state.sequence
     events: list[Event] = []
     refused: list[RefusedStart] = []
+    limits = state.limits
+    quota = RunningQuota(limits, state.ledger, state.jobs, now_s) if limits.is_active and plan.starts else None
     for start in plan.starts:
-        reason = refusal(state, start, now_s)
+        reason = refusal(state, start, now_s) or _limit(state, quota, start)
         if reason:
             refused.append(RefusedStart(start, reason))
             continue
@@ -84,6 +87,14 @@ def refusal(state: State, start: Start, now_s: float) -> str:
     if not state.packing.ask(shape).is_allowed(mask_of(numbers)):
         return f"it must be in one {shape.level} {shape.domain}".rstrip()
     return ""
+
+
+def _limit(state: State, quota: RunningQuota | None, start: Start) -> str:
+    """Which limit the start would exceed, beside what of this plan has been applied already."""
+    if quota is None or quota.left(start.job_id) >= start.element_count:
+        return ""
+    hit = quota.hit(state.jobs[start.job_id])
+    return hit.text if hit is not None else f"limits leave {quota.left(start.job_id)} of it"
 
 
 def _permitted(state: State, record: JobRecord, now_s: float) -> int:

@@ -86,8 +86,9 @@ class Core:
         """One pass of the engine, and what holds of its plan."""
         self.needs_plan = False
         self._planned_time_s = now_s
-        plan = self.engine.plan(self.state.snapshot(now_s))
-        self._plan_wake_s = plan.wake_s if plan.wake_s > now_s else math.inf
+        snapshot = self.state.snapshot(now_s)
+        plan = self.engine.plan(snapshot)
+        self._plan_wake_s = min((each for each in (plan.wake_s, snapshot.wake_s) if each > now_s), default=math.inf)
         events, refused = commit(self.state, plan, self.engine_name, now_s)
         effects = [effect for event in events for effect in effects_of(self.state, event)]
         return Decided(tuple(events), tuple(effects), refused=tuple(refused))
@@ -101,7 +102,7 @@ class Core:
         state = self.state
         table, timeout_s = state.table, state.cluster.node_timeout_s
         times = [table.status_time_s[number] + timeout_s for number in table.suspects]
-        begin_s = None if self.needs_plan else state.next_begin_time_s(self._planned_time_s)
+        begin_s = None if self.needs_plan else state.begins.next_after(self._planned_time_s)
         if begin_s is not None:
             times.append(begin_s)
         if state.reservations.holds and len(state.queue) and not self.needs_plan:

@@ -7,6 +7,7 @@ verifying (`verified`) works on an excerpt and may run elsewhere.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from hal_core.rules.job_record import JobRecord
 
 AHEAD_SHOWN = 5
+HOLDERS_SHOWN = 3
 SUGGESTIONS_MAX = 3
 GAIN_S_MIN = 1.0
 """A change that gains less is not worth telling."""
@@ -31,7 +33,8 @@ GAIN_S_MIN = 1.0
 
 def explain(state: State, record: JobRecord, now_s: float) -> Explanation:
     """All but the times, from the live state."""
-    reason = Waiting(state, now_s).reason(record)
+    waiting = Waiting(state, now_s)
+    reason = waiting.reason(record)
     ahead = list(_ahead(state, record)) if record.is_queued else []
     return Explanation(
         job_id=record.job_id,
@@ -41,7 +44,7 @@ def explain(state: State, record: JobRecord, now_s: float) -> Explanation:
         priority=tuple(state.queue.order.terms(record, now_s, state.fair_shares(now_s))),
         ahead_count=len(ahead),
         ahead=tuple(ahead[:AHEAD_SHOWN]),
-        constraint=constraint(state, record) if record.is_queued else None,
+        constraint=_binding(state, record, waiting) if record.is_queued else None,
     )
 
 
@@ -50,6 +53,19 @@ def _ahead(state: State, record: JobRecord) -> Iterator[JobId]:
         if job_id == record.job_id:
             return
         yield job_id
+
+
+def _binding(state: State, record: JobRecord, waiting: Waiting) -> Constraint | None:
+    """A limit, if one lets nothing of the job start; else what is short."""
+    hit = waiting.limit(record)
+    if hit is None:
+        return constraint(state, record)
+    held: Counter[str] = Counter()
+    for activity in state.allocations.values():
+        if hit.tally in state.limits.of(activity.record.payer):
+            held[activity.record.owner.user] += 1
+    holders = ", ".join(f"{user} ({count} running)" for user, count in held.most_common(HOLDERS_SHOWN))
+    return Constraint("limit", hit.tally.name(hit.what), 0, 1, f"{hit.text}; in use by {holders or 'past usage'}")
 
 
 def constraint(state: State, record: JobRecord) -> Constraint | None:

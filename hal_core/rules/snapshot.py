@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from hal_core.models.job import JobId
 from hal_core.models.node import Partition, PartitionName
 from hal_core.models.plan import PendingJob, Reserve, RunningJob
+from hal_core.models.quota import within
 from hal_core.models.reservation import Holds
 from hal_core.models.room import Room
+from hal_core.rules.limits import RunningQuota
 from hal_core.rules.predictions import expected_end_s
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 class StateSnapshot:
     """Implements models.plan.Snapshot over the live state. Valid until the state changes."""
 
-    __slots__ = ("_state", "columns", "now_s", "partitions", "sequence")
+    __slots__ = ("_state", "columns", "now_s", "partitions", "quota", "sequence")
 
     def __init__(self, state: State, now_s: float) -> None:
         self._state = state
@@ -29,6 +31,9 @@ class StateSnapshot:
         self.sequence = state.sequence
         self.columns: NodeTable = state.table
         self.partitions: Mapping[PartitionName, Partition] = state.partitions
+        self.quota: RunningQuota | None = None
+        if state.limits.is_active:
+            self.quota = RunningQuota(state.limits, state.ledger, state.jobs, now_s)
 
     def partition_nodes(self, name: PartitionName) -> Sequence[int]:
         return self._state.partition_numbers.get(name, ())
@@ -38,7 +43,9 @@ class StateSnapshot:
         for job_id in self._state.queue:
             record = jobs[job_id]
             if record.spec.begin_time_s <= self.now_s:
-                yield record.pending_row()
+                row = within(self.quota, record.pending_row())
+                if row is not None:
+                    yield row
 
     def running(self) -> Iterable[RunningJob]:
         return sorted(self._allocations(), key=_expected_end_order)
@@ -54,6 +61,11 @@ class StateSnapshot:
 
     def room(self) -> Room:
         return Room.of(self._state.packing, self.columns)
+
+    @property
+    def wake_s(self) -> float:
+        """When a limit that was found to bar a job will have made room by itself."""
+        return math.inf if self.quota is None else self.quota.wake_s
 
     @property
     def holds(self) -> Holds:

@@ -6,8 +6,6 @@ the allocations) is kept beside them, incrementally. Time is not read here: it c
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
-from operator import itemgetter
 from typing import assert_never
 
 from hal_core.models.event import (
@@ -44,9 +42,11 @@ from hal_core.models.placement import AttemptKey
 from hal_core.models.plan import Reserve, promised
 from hal_core.models.ranges import RangeSet, count_of, members
 from hal_core.rules import dependencies
+from hal_core.rules.begin_times import BeginTimes
 from hal_core.rules.client_ids import ClientIds, remember
 from hal_core.rules.fair_share import FairShares, fair_shares
 from hal_core.rules.job_record import Activity, JobRecord
+from hal_core.rules.limits import LimitBook
 from hal_core.rules.node_table import NodeTable, split_share
 from hal_core.rules.owned_jobs import OwnedJobs
 from hal_core.rules.pending_queue import PendingQueue
@@ -98,11 +98,11 @@ class State:
         self.ended_counts: dict[JobState, int] = {}
         self.pending_count = 0
         """Elements that wait."""
-        self._begins: list[tuple[float, JobId]] = []
-        """Unfinished jobs that were submitted with a begin time, by it."""
+        self.begins = BeginTimes()
         self._shared_parts = SharedParts()
         self.reservations = Reservations()
         self.ledger = Ledger()
+        self.limits = LimitBook()
 
     # -- questions ---------------------------------------------------------------------------------------------------
 
@@ -124,11 +124,6 @@ class State:
     def fair_shares(self, now_s: float) -> FairShares:
         """Where everybody stands at that moment."""
         return fair_shares(self.cluster, self.ledger, now_s)
-
-    def next_begin_time_s(self, after_s: float) -> float | None:
-        """The earliest begin time after that moment among the jobs that were submitted with one."""
-        at = bisect_right(self._begins, after_s, key=itemgetter(0))
-        return self._begins[at][0] if at < len(self._begins) else None
 
     # -- the fold ----------------------------------------------------------------------------------------------------
 
@@ -200,11 +195,10 @@ class State:
         spec = record.spec
         record.shape = self._shared_parts.share_shape(record.shape)
         self.jobs[record.job_id] = record
-        self.pending_count += record.pending_count
+        self.pending_count += self.limits.count_pending(record, record.pending_count)
         self.owned.add(record)
         self.ledger.add_job(record)
-        if spec.begin_time_s > record.submit_time_s:
-            insort(self._begins, (spec.begin_time_s, record.job_id))
+        self.begins.add(record)
         for dependency in spec.dependencies:
             if dependency.job_id in self.jobs:
                 self.children.setdefault(dependency.job_id, set()).add(record.job_id)
@@ -219,7 +213,7 @@ class State:
             shares = tuple(split[position] for split in per_share)
             self.hold_allocation(Activity(record, index, event.attempt, shares, event.time_s))
         record.ready.difference_update(event.elements)
-        self.pending_count -= count
+        self.pending_count += self.limits.count_pending(record, -count)
         self.queue.update(record)
 
     def hold_allocation(self, activity: Activity, is_restored: bool = False) -> None:
@@ -230,6 +224,7 @@ class State:
         record.active[index] = activity
         self.allocations[record.job_id, index] = activity
         self.ledger.place(activity, is_restored)
+        self.limits.move(activity, 1)
         for share in activity.shares:
             self.table.allocate(share, is_restored)
             self.on_node.setdefault(share.node, {})[record.job_id, index] = activity
@@ -263,6 +258,7 @@ class State:
         del record.active[activity.index]
         del self.allocations[record.job_id, activity.index]
         self.ledger.release(activity, self.time_s)
+        self.limits.move(activity, -1)
         for share in activity.shares:
             self.table.release(share)
             del self.on_node[share.node][record.job_id, activity.index]
@@ -278,7 +274,7 @@ class State:
         record.mark_ended(state, event.elements)
         if not record.is_array and not record.ends:
             record.keep_end(0, event, None)
-        self.pending_count += record.pending_count - waiting_before
+        self.pending_count += self.limits.count_pending(record, record.pending_count - waiting_before)
         self.ended_counts[state] = self.ended_counts.get(state, 0) + count_of(event.elements)
         if record.is_finished:
             self._finish(record, event.time_s)
@@ -295,8 +291,7 @@ class State:
         (self.failed_ids if record.has_failed else self.completed_ids).add(record.job_id)
         if len(self.recent) > RECENT_MAX:
             del self.recent[next(iter(self.recent))]
-        if record.spec.begin_time_s > record.submit_time_s:
-            del self._begins[bisect_left(self._begins, (record.spec.begin_time_s, record.job_id))]
+        self.begins.remove(record)
         self.doomed.discard(record.job_id)
         self.owned.remove(record)
         singleton = self.owned.next_singleton(record)
@@ -318,7 +313,7 @@ class State:
         record.ends.pop(index, None)
         record.attempts[index] = attempt + 1
         (record.blocked if record.does_follow_elements else record.ready).add(index)
-        self.pending_count += 1
+        self.pending_count += self.limits.count_pending(record, 1)
         self._look_at_dependencies(record)
 
     def _revive(self, record: JobRecord) -> None:
@@ -369,6 +364,7 @@ class State:
         self.set_cluster(cluster)
         for record in self.jobs.values():
             self.queue.update(record)
+            self.limits.add(record)
 
     def set_cluster(self, cluster: Cluster) -> None:
         """Nodes and partitions are these from now on. Also used when a dump is loaded."""
@@ -382,6 +378,7 @@ class State:
         self.packing = Packing(self.table.nodes, self.partition_numbers, cluster.topology)
         self.reservations.define(cluster.reservations, number_of)
         self.queue.define(cluster)
+        self.limits.define(cluster)
         self.ledger.set_half_life(cluster.priorities.half_life_s, self.time_s)
 
     # -- as bytes ----------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import attrs
 
 from hal_core.models.job import DependencyKind, JobId, Shape
 from hal_core.models.node import PartitionName
+from hal_core.rules.limits import Hit, RunningQuota
 
 if TYPE_CHECKING:
     from hal_core.rules.fair_share import FairShares
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Reason:
-    """`kind`: held, begin_time, dependency, throttle, reservation, resources, priority, node_unavailable or
+    """`kind`: held, begin_time, dependency, throttle, limit, reservation, resources, priority, node_unavailable or
     staging."""
 
     kind: str
@@ -37,6 +38,9 @@ class Waiting:
         self._promises = dict(state.reserves)
         self._has_nodes: dict[PartitionName, bool] = {}
         self._held_up: dict[tuple[Shape, float], bool] = {}
+        self._quota: RunningQuota | None = None
+        if state.limits.is_active:
+            self._quota = RunningQuota(state.limits, state.ledger, state.jobs, now_s)
         self._shares: FairShares | None = None
         self._head = state.queue.first()
 
@@ -44,6 +48,10 @@ class Waiting:
         """The engine's promise, if there is one."""
         promise_s = self._promises.get(job_id)
         return promise_s if promise_s is None or math.isfinite(promise_s) else None
+
+    def limit(self, record: JobRecord) -> Hit | None:
+        """The limit that lets nothing of the job start."""
+        return None if self._quota is None else self._quota.hit(record)
 
     def queue_priority(self, record: JobRecord) -> float:
         """The sum of the terms that order the queue."""
@@ -68,6 +76,9 @@ class Waiting:
         if not record.startable_count:
             throttle = spec.array.throttle if spec.array else None
             return Reason("throttle", f"its array may run {throttle} elements at once")
+        hit = self.limit(record)
+        if hit is not None:
+            return Reason("limit", hit.text)
         if not self._partition_has_nodes(spec.partition):
             return Reason("node_unavailable", f"no node of partition {spec.partition} is up and not drained")
         reserved = self._reserved(record)

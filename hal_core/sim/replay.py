@@ -21,6 +21,7 @@ from hal_core.errors import PluginError
 from hal_core.models.job import JobId, Shape
 from hal_core.models.node import Partition, PartitionName
 from hal_core.models.plan import NodeColumns, PendingJob, Plan, Reserve, RunningJob, Start
+from hal_core.models.quota import Quota
 from hal_core.models.reservation import NO_HOLDS, Holds
 from hal_core.models.room import Room
 from hal_core.sim.expectations import Correct, Expectations
@@ -95,6 +96,10 @@ class _View:
 
     def room(self) -> Room:
         return self._room.copy()
+
+    @property
+    def quota(self) -> Quota | None:
+        return None
 
     @property
     def holds(self) -> Holds:

@@ -11,6 +11,7 @@ from hal_core.models.job import JobId, Shape
 from hal_core.models.node import Node, Partition, PartitionName
 from hal_core.models.packing import Packing
 from hal_core.models.plan import NodeColumns, PendingJob, Reserve, RunningJob
+from hal_core.models.quota import Quota
 from hal_core.models.reservation import NO_HOLDS, Holds
 from hal_core.models.room import Room
 from hal_core.models.topology import Topology
@@ -101,6 +102,7 @@ class FakeSnapshot:
     has_released: bool = True
     topology: Topology | None = None
     holds: Holds = NO_HOLDS
+    quota: Quota | None = None
 
     def copy(self) -> FakeSnapshot:
         """Equal, and independent: what can be changed is copied, what is frozen is shared."""

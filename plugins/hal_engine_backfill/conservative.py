@@ -13,7 +13,7 @@ import itertools
 import math
 from collections.abc import Iterator
 
-from hal_core import Ask, Hold, JobId, PendingJob, Permits, Plan, Profile, Reserve, Snapshot, Start, profile_of
+from hal_core import Ask, Hold, JobId, PendingJob, Permits, Plan, Profile, Reserve, Snapshot, Start, profile_of, within
 
 
 class Conservative:
@@ -40,6 +40,7 @@ class _Pass:
         self._now_s = snapshot.now_s
         room = snapshot.room()
         self._packing = room.packing
+        self._quota = snapshot.quota
         self._profile: Profile = profile_of(room, snapshot.running(), self._now_s, snapshot.holds)
         self._permits = Permits(snapshot.holds, room.packing, self._now_s)
         self._promised = snapshot.promises
@@ -63,6 +64,10 @@ class _Pass:
                 self.is_settled = False
                 return
             promise = kept.pop(job.job_id, None)
+            allowed = within(self._quota, job)
+            if allowed is None:  # started others have brought it to a limit: it is promised nothing
+                continue
+            job = allowed
             if promise is not None:
                 self._improve(job, *promise)
             else:
@@ -109,7 +114,7 @@ class _Pass:
         if reserve.start_time_s > self._now_s:
             self.reserves.append(reserve)
             return
-        self.starts.append(Start(job.job_id, reserve.node_numbers))
+        self._start(Start(job.job_id, reserve.node_numbers))
         if job.element_count > 1:
             self._place(job, hold.ask, job.element_count - 1)
 
@@ -127,8 +132,13 @@ class _Pass:
                     self.reserves.append(Reserve(job.job_id, start_s, numbers))
                 return
             profile.take(start_s, job.expected_s, ask, numbers)
-            self.starts.append(Start(job.job_id, numbers))
+            self._start(Start(job.job_id, numbers))
             left -= 1
+
+    def _start(self, start: Start) -> None:
+        self.starts.append(start)
+        if self._quota is not None:
+            self._quota.take(start.job_id, start.element_count)
 
     def _keep_rest(self, kept: dict[JobId, tuple[Hold, Reserve]]) -> None:
         """The budget is used up: promises that were not looked at again stay as they are; those due now are kept."""
@@ -136,4 +146,4 @@ class _Pass:
             if reserve.start_time_s > self._now_s:
                 self.reserves.append(reserve)
             else:
-                self.starts.append(Start(job_id, reserve.node_numbers))
+                self._start(Start(job_id, reserve.node_numbers))

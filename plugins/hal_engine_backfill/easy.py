@@ -29,6 +29,7 @@ from hal_core import (
     Snapshot,
     Start,
     earliest_start,
+    within,
 )
 from hal_engine_backfill.fcfs import start_elements
 
@@ -69,6 +70,7 @@ class _Pass:
         self._now_s = snapshot.now_s
         self._room = room = snapshot.room()
         self._packing = room.packing
+        self._quota = snapshot.quota
         self._permits = Permits(snapshot.holds, room.packing, self._now_s)
         self._promise_of: dict[PartitionName, Promise] = {}
         """By group: what its first blocked job was promised. A job that can never start holds nobody up."""
@@ -95,6 +97,8 @@ class _Pass:
             before = len(starts)
             ask = permits.ask(job)
             left = start_elements(self._room, ask, job, starts)
+            if self._quota is not None:
+                self._quota.take(job.job_id, job.element_count - left)
             self._in_order.append((job, before, len(starts)))
             if left:
                 whole = self._packing.ask(job.shape)
@@ -154,8 +158,11 @@ class _Pass:
                 continue
             if self.depth >= depth_max:
                 return
+            allowed = within(self._quota, job)
+            if allowed is None:
+                continue
             self.depth += 1
-            if self._start_beside(job, None if ends_before else promise.spare):
+            if self._start_beside(allowed, None if ends_before else promise.spare):
                 continue
             (unfit if ends_before else unfit_beside).add(kind)
             most[group] = room.most_cpus(nodes_of.get(group, ALL_NODES))
@@ -182,5 +189,7 @@ class _Pass:
             if spare is not None:
                 spare.take(chosen, ask, count)
             self.starts.append(Start(job.job_id, chosen, count))
+            if self._quota is not None:
+                self._quota.take(job.job_id, count)
             left -= count
         return True

@@ -15,6 +15,7 @@ class Fcfs:
         room = snapshot.room()
         permits = Permits(snapshot.holds, room.packing, snapshot.now_s)
         starts: list[Start] = []
+        quota = snapshot.quota
         stopped: set[PartitionName] = set()
         depth = 0
         for job in snapshot.pending():
@@ -22,6 +23,8 @@ class Fcfs:
                 continue
             depth += 1
             left = start_elements(room, permits.ask(job), job, starts)
+            if quota is not None:
+                quota.take(job.job_id, job.element_count - left)
             if left and not job.reservation:
                 stopped.add(job.shape.partition)
                 if len(stopped) == len(snapshot.partitions) and not snapshot.holds:
