@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import os
@@ -26,7 +27,7 @@ import trio
 import hal_core
 from hal_core.config.reading import read_configuration
 from hal_core.config.schema import Configuration
-from hal_core.errors import HalError, JournalDamaged
+from hal_core.errors import HalError, JournalDamaged, Unavailable
 from hal_core.front import Front
 from hal_core.kernel.effects import Effects
 from hal_core.kernel.journal import SNAPSHOT_EVENT_COUNT, Journal
@@ -68,8 +69,16 @@ def run_daemon(arguments: Namespace, announce: Announce) -> int:
         listen = attrs.evolve(configuration.listen, socket=arguments.socket)
         configuration = attrs.evolve(configuration, listen=listen)
     daemon = Daemon(configuration, plugins, arguments.config)
+    keep_memory_private()
     run_service(partial(_serve, daemon, announce))
     return 0
+
+
+def keep_memory_private() -> None:
+    """No debugger, no core file, no /proc/PID/mem for other processes of the same user: the token key is in here."""
+    pr_set_dumpable = 4
+    if ctypes.CDLL(None, use_errno=True).prctl(pr_set_dumpable, 0, 0, 0, 0) != 0:
+        raise Unavailable(f"the daemon's memory cannot be kept private: {os.strerror(ctypes.get_errno())}")
 
 
 def run_service(serve: Callable[[], Awaitable[None]]) -> None:

@@ -5,7 +5,8 @@
 Each part says its figures and breaks its promise aloud: submissions (64 clients, one job each time), bulk (10,000 jobs
 at once while somebody asks for the status), pollers (200 over a long queue: what `hal queue`, `hal queue --user ME` and
 `hal show JOB` ask, some with a second page; ten users have jobs of their own; four clients submit meanwhile), slow
-(5,000 connections that say a byte now and then, while an administrator asks), oversize (bodies without end).
+(5,000 connections that say a byte now and then, while an administrator asks), oversize (bodies without end), flood (an
+agent that talks without end, and frames of 4 GiB).
 """
 
 from __future__ import annotations
@@ -15,22 +16,26 @@ import pwd
 import random
 import re
 import resource
-import socket
+import signal
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 import trio
 
+from hal_core.models.node import Node, NodeName
+from hal_core.wire import messages
+from hal_core.wire.frames import encode
 from tests.benchmarks.common import milliseconds, percentile
 from tests.campaigns.common import Campaign, Figures, progress
+from tests.campaigns.load_tools import connect_as, get_alone, memory_bytes
 from tests.support.hal import HalCluster
 from tests.support.http_client import Client, Response, connect
 from tests.support.meter import Meter
+from tests.support.processes import command_line
 
-PARTS = ("submissions", "bulk", "pollers", "slow", "oversize")
+PARTS = ("submissions", "bulk", "pollers", "slow", "oversize", "flood")
 PAGE = "/v1/jobs?limit=100"
 HABITS = ("queue", "queue", "queue", "queue", "pages", "own", "own", "own", "job", "job")
 """What pollers do, by their number: half of them read the queue, some of them a page more."""
@@ -58,7 +63,7 @@ def measure(campaign: Campaign) -> Figures:
     try:
         for part in campaign.given.only.split(","):
             progress(part)
-            with HalCluster(node_count=1, cpus=1) as hal:
+            with HalCluster(node_count=2 if part == "flood" else 1, cpus=1) as hal:
                 hal.directory.chmod(0o755)  # other users must get to the socket
                 hal.socket.chmod(0o666)
                 hal.submit("/bin/sleep", "100000", options=[("exclusive", "")])  # what comes after it waits
@@ -208,6 +213,56 @@ class Load:
         self.insist(most <= 32 << 20, f"oversize requests cost {most >> 20} MiB")
         return figures | {"more_mib": most >> 20}
 
+    async def flood(self) -> Figures:
+        """A node's agent that says as much as it can, and strangers whose first frame is of 4 GiB."""
+        before = memory_bytes(self._hal.service)
+        await self._announce_too_much()
+        agents = [member.pid for member in self._hal.members("hal_core.agent") if "n2" in command_line(member.pid)]
+        for pid in agents:
+            os.kill(pid, signal.SIGKILL)
+        asked_s: list[float] = []
+        said = 0
+        async with await trio.open_unix_socket(str(self._hal.state / "agents.sock")) as stream:
+            hello = messages.Hello(messages.PROTOCOL_VERSION, await self._node("n2"), "boot", 0)
+            await stream.send_all(encode(hello))
+            many = encode(messages.Heartbeat(1.0)) * 1_000
+            end_s = time.perf_counter() + self._given.seconds
+
+            async def talk() -> None:
+                nonlocal said
+                while time.perf_counter() < end_s:
+                    await stream.send_all(many)
+                    said += 1_000
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(talk)
+                nursery.start_soon(_drain, stream)
+                while time.perf_counter() < end_s:
+                    asked_s.append(await _timed(self._ask_anew))
+                    await trio.sleep(0.05)
+                nursery.cancel_scope.cancel()
+        most = memory_bytes(self._hal.service) - before
+        status = get_alone(self._hal.socket, "/v1/nodes/n1")
+        self.insist(b'"status":"up"' in status, f"the other node suffered: {status[-300:]!r}")
+        self.insist(max(asked_s) <= 1.0, f"the status took {max(asked_s):.3f} s")
+        self.insist(self.stall_s() <= 1.0, f"the loop was late by {self.stall_s():.3f} s")
+        self.insist(most <= 32 << 20, f"a flood cost {most >> 20} MiB")
+        return {"taken_per_s": round(said / self._given.seconds), "more_mib": most >> 20, **_spread(asked_s)}
+
+    async def _announce_too_much(self) -> None:
+        """A hundred frames that say they are of 4 GiB: each is refused by its length."""
+        for _ in range(100):
+            async with await trio.open_unix_socket(str(self._hal.state / "agents.sock")) as stream:
+                await stream.send_all(b"\xff\xff\xff\xff" + b"x" * 65_536)
+                with trio.fail_after(5), suppress(trio.BrokenResourceError):
+                    while await stream.receive_some(65_536):
+                        pass
+
+    async def _node(self, name: str) -> Node:
+        async with await self._client() as client:
+            shown = (await self._get(client, f"/v1/nodes/{name}")).json()
+        return Node(NodeName(name), shown["cpu_count"], shown["memory_bytes"])
+
     # -- what they are made of -----------------------------------------------------------------------------------------
 
     async def _repeat(
@@ -307,32 +362,9 @@ class Load:
         return get_alone(self._hal.socket, "/metrics")
 
 
-def get_alone(path: Path, target: str) -> bytes:
-    """A GET on a connection of its own, from anywhere."""
-    with socket.socket(socket.AF_UNIX) as stream:
-        stream.connect(str(path))
-        stream.sendall(f"GET {target} HTTP/1.1\r\nhost: hal\r\nconnection: close\r\n\r\n".encode())
-        pieces = []
-        while piece := stream.recv(65_536):
-            pieces.append(piece)
-    return b"".join(pieces)
-
-
-async def connect_as(path: Path, uid: int) -> Client:
-    """A connection of another user: the daemon sees who we are at this moment. No await may come in between."""
-    stream = socket.socket(socket.AF_UNIX)
-    stream.setblocking(False)
-    os.seteuid(uid)
-    try:
-        stream.connect(str(path))
-    finally:
-        os.seteuid(0)
-    return Client(trio.SocketStream(trio.socket.from_stdlib_socket(stream)))
-
-
-def memory_bytes(pid: int) -> int:
-    """Of memory that is really there."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+async def _drain(stream: trio.abc.ReceiveStream) -> None:
+    while await stream.receive_some(65_536):
+        pass
 
 
 async def _timed(act: Callable[[], Awaitable[object]]) -> float:

@@ -4,77 +4,21 @@ from __future__ import annotations
 
 import os
 import pwd
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import attrs
 import pytest
 
 from hal_core.client import AsyncClient, Client
-from tests.support.certificates import make_certificate
-from tests.support.hal import CHECKOUT
-from tests.support.hal_services import HalServices
 from tests.support.needs import need
-
-ADA = "nobody"
-"""A user who is neither root nor an operator, and whom every machine has."""
-
-
-@attrs.define(kw_only=True)
-class RemoteServices(HalServices):
-    """A daemon that also listens on a port of this machine, with TLS."""
-
-    port: int = attrs.field(init=False)
-
-    def start_processes(self) -> None:
-        self.directory.chmod(0o755)
-        make_certificate(self.directory, "localhost", "127.0.0.1")
-        with socket.create_server(("127.0.0.1", 0)) as found:
-            self.port = found.getsockname()[1]
-        super().start_processes()
-
-    def _configuration_text(self) -> str:
-        files = f"  certificate: {self.directory}/tls.pem\n  key: {self.directory}/tls.key"
-        more = f"  address: 127.0.0.1:{self.port}\n{files}"
-        return super()._configuration_text().replace("listen:\n", f"listen:\n{more}\n")
-
-    def as_ada(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """A `hal` command by the user."""
-        return subprocess.run(
-            [sys.executable, "-m", "tests.support.as_user", ADA, *words],
-            env={**self.environment, **more},
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=CHECKOUT,
-        )
-
-    @property
-    def remote(self) -> dict[str, str]:
-        """What the environment on the other machine must have."""
-        return {
-            "HAL_SERVER": f"https://localhost:{self.port}",
-            "HAL_CA_FILE": str(self.directory / "tls.pem"),
-            "HAL_TOKEN_FILE": str(self.token),
-        }
-
-    @property
-    def token(self) -> Path:
-        return self.directory / "ada" / "token"
+from tests.support.remote_services import ADA, RemoteServices
 
 
 @pytest.fixture(scope="module")
 def hal() -> Iterator[RemoteServices]:
     need("" if os.geteuid() == 0 else "takes root, to be another user")
     with RemoteServices(node_count=1, cpus=4) as running:
-        home = running.token.parent
-        home.mkdir()
-        os.chown(home, pwd.getpwnam(ADA).pw_uid, -1)
-        made = running.as_ada("token", "--lifetime", "10m", "--output", str(running.token))
-        assert made.returncode == 0, made.stderr
+        running.make_token()
         yield running
 
 
