@@ -25,6 +25,7 @@ import attrs
 import trio
 
 import hal_core
+from hal_core.agent.launcher.tree import close_to_others
 from hal_core.config.reading import read_configuration
 from hal_core.config.schema import Configuration
 from hal_core.errors import HalError, JournalDamaged, Unavailable
@@ -83,6 +84,7 @@ def keep_memory_private() -> None:
 
 def run_service(serve: Callable[[], Awaitable[None]]) -> None:
     """Run until it ends. What was refused on purpose comes out as itself, not wrapped by the nurseries it passed."""
+    close_to_others()
     try:
         trio.run(serve)
     except BaseExceptionGroup as group:

@@ -192,4 +192,6 @@ def _greet(daemon: Daemon, announce: Announce) -> None:
     announce(f"HAL {hal_core.__version__}: cluster {daemon.configuration.cluster.name} is ready ({what})")
     if str(daemon.socket) != default_socket({**os.environ, "HAL_SERVER": ""}):
         announce(f"In another terminal: export HAL_SERVER={daemon.socket}")
+    if daemon.configuration.hooks:
+        announce("prolog and epilog are not run by `hal dev`; they are for `hal agent`")
     announce("Try: hal run -- hostname    Ctrl-C ends the cluster and leaves nothing behind.")

@@ -6,6 +6,7 @@ Kept apart from daemon.py, because an agent must start without importing what on
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from argparse import Namespace
 from collections.abc import Awaitable, Callable
@@ -17,9 +18,12 @@ import trio
 
 from hal_core.agent.__main__ import serve
 from hal_core.agent.identity import Identity, enrol
+from hal_core.agent.launcher.hooks import why_unsafe
 from hal_core.agent.options import AgentOptions
 from hal_core.config.reading import read_configuration
+from hal_core.config.schema import Configuration
 from hal_core.errors import HalError, InvalidInput, NotFound, Problem, Unavailable, did_you_mean
+from hal_core.models.node import NodeName
 from hal_core.wire.tls import parse_address
 
 AGENT_SOCKET_NAME = "agents.sock"
@@ -35,7 +39,13 @@ def run_agent(arguments: Namespace, announce: Callable[[str], None]) -> int:
         raise NotFound(f"--node: {arguments.config} has no node named {name!r}{did_you_mean(name, nodes)}")
     state_directory = Path(configuration.state_directory)
     own_directory = Path(arguments.state or f"{state_directory}-nodes/{name}").absolute()
-    options = AgentOptions(node, own_directory, state_directory / AGENT_SOCKET_NAME)
+    options = AgentOptions(
+        node,
+        own_directory,
+        state_directory / AGENT_SOCKET_NAME,
+        hooks=checked_hooks(configuration, node.name),
+        hook_timeout_s=configuration.hook_timeout,
+    )
     if "/" in (arguments.server or ""):
         options = attrs.evolve(options, daemon_socket=Path(arguments.server))
     elif arguments.server:
@@ -49,6 +59,21 @@ def run_agent(arguments: Namespace, announce: Callable[[str], None]) -> int:
     announce(f"agent of {name} dials {options.server or options.daemon_socket}")
     run_to_its_end(partial(serve, options))
     return 0
+
+
+def checked_hooks(configuration: Configuration, node: NodeName) -> dict[str, tuple[str, str]]:
+    """Those of the node's partitions. Refused by name if others than root could change what would run as root."""
+    of_node = {partition.name for partition in configuration.cluster.partitions if node in partition.nodes}
+    hooks = {name: hooks for name, hooks in configuration.hooks.items() if name in of_node}
+    problems = {
+        Problem(f"{what} {path}", f"is not run on this node: {wrong}")
+        for pair in hooks.values()
+        for what, path in zip(("prolog", "epilog"), pair, strict=True)
+        if path and (wrong := why_unsafe(os.fsencode(path)))
+    }
+    if problems:
+        raise InvalidInput(sorted(problems, key=lambda problem: problem.place))
+    return hooks
 
 
 def run_enroll(arguments: Namespace, announce: Callable[[str], None]) -> int:

@@ -14,6 +14,7 @@ import trio
 
 from hal_core.agent.agent import Agent
 from hal_core.agent.identity import Identity
+from hal_core.agent.launcher.tree import close_to_others
 from hal_core.agent.options import AgentOptions
 from hal_core.errors import Refused
 from hal_core.models.node import Node, NodeName
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 async def serve(options: AgentOptions) -> None:
     """Run an agent until the process is asked to end. Jobs go on, unless the agent is ephemeral."""
+    close_to_others()
 
     async def dial() -> trio.abc.Stream:
         return await trio.open_unix_socket(str(options.daemon_socket))

@@ -14,6 +14,8 @@ from hal_core.models.job import Spread
 from hal_core.models.node import Node
 from hal_core.models.ranges import members, parse_ranges
 
+USER_BYTES_MAX = 65_536
+"""Of the user's variables in the environment of a prolog or epilog."""
 PORT_FIRST, PORT_COUNT, PORT_STEP = 20_000, 12_000, 7
 """Below the ports that Linux gives to outgoing connections."""
 
@@ -74,6 +76,40 @@ def part_environment(order: LaunchOrder, node: Node) -> list[bytes]:
         values["CUDA_VISIBLE_DEVICES"] = gpus
         values["SLURM_JOB_GPUS"] = gpus
     return _strings(values.items())
+
+
+def hook_environment(order: LaunchOrder, node: Node) -> list[bytes]:
+    """What prolog and epilog are told: of the job what HAL knows, of the user's variables what begins with HAL_USER_.
+
+    The launcher checks it again (launcher/hooks.py). More of the user's than a bound is left out: it is not for a user
+    to say that a prolog cannot be started.
+    """
+    names = [name for name, _ in order.nodes]
+    values = {
+        "HAL_JOB_ID": str(order.key.job_id),
+        "HAL_ATTEMPT": str(order.key.attempt),
+        "HAL_JOB_USER": order.owner.user,
+        "HAL_JOB_UID": str(order.owner.uid),
+        "HAL_JOB_GID": str(order.owner.gid),
+        "HAL_PARTITION": order.spec.partition,
+        "HAL_NODE_NAME": node.name,
+        "HAL_NODE_LIST": ",".join(names),
+        "HAL_NODE_RANK": str(names.index(node.name)),
+        "HAL_CPUS": order.share.cpus,
+        "HAL_GPUS": order.share.gpus,
+        "HAL_MEMORY_BYTES": str(order.share.memory_bytes),
+    }
+    if order.spec.array is not None:
+        values["HAL_ARRAY_INDEX"] = str(order.key.index)
+    found = _strings(values.items())
+    size = 0
+    for text in order.spec.environment:
+        string = b"HAL_USER_" + text.encode("utf-8", "surrogateescape")
+        size += len(string)
+        if size > USER_BYTES_MAX:
+            break
+        found.append(string)
+    return found
 
 
 def task_environments(order: LaunchOrder, node: Node) -> list[list[bytes]]:

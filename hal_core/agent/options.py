@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
@@ -25,6 +26,9 @@ class AgentOptions:
     """CPU quota by cgroup beside the binding. None: for jobs of other users, who could undo the binding."""
     server: str = ""
     """host:port of a daemon that this node was enrolled with."""
+    hooks: Mapping[str, tuple[str, str]] = attrs.field(factory=dict)
+    """Partition -> paths of its prolog and epilog, either may be empty. From this node's own configuration file."""
+    hook_timeout_s: float = 0.0
     is_ephemeral: bool = False
     """At the end of the agent everything ends: jobs are killed and the spawner stops."""
     is_leashed: bool = False

@@ -7,9 +7,10 @@ a failed launch, so that it ends like every other attempt.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 
-from hal_core.agent.environment import part_environment, task_environments
+from hal_core.agent.environment import hook_environment, part_environment, task_environments
 from hal_core.agent.leftovers import mark
 from hal_core.agent.options import AgentOptions, Machine
 from hal_core.agent.orders import Order, Program
@@ -61,6 +62,10 @@ def _order(order: LaunchOrder, program: Program, options: AgentOptions, machine:
     result = Order(str(order.key), program)
     result.environment = [*part_environment(order, node), mark(options.state_directory, order.key)]
     result.tasks = task_environments(order, node)
+    if spec.partition in options.hooks:
+        result.prolog, result.epilog = map(os.fsencode, options.hooks[spec.partition])
+        result.hook_environment = hook_environment(order, node)
+        result.hook_timeout_s = options.hook_timeout_s
     result.input_path = _bytes(spec.input_path)
     result.output_path = _bytes(output)
     result.error_path = b"" if error == output else _bytes(error)

@@ -40,7 +40,12 @@ def configuration_of(file: ConfigurationFile, notes: Notes, installed: Installed
         raise InvalidInput(_in_order(notes.problems))
     shared = {field.name for field in attrs.fields(Configuration)} & {f.name for f in attrs.fields(ConfigurationFile)}
     sections = {name: getattr(file, name) for name in shared - {"cluster"}}
-    return Configuration(cluster=cluster, places=notes.places, **sections)
+    return Configuration(cluster=cluster, places=notes.places, hooks=_hooks(file), **sections)
+
+
+def _hooks(file: ConfigurationFile) -> dict[str, tuple[str, str]]:
+    of_each = {each.name: (each.prolog or file.prolog, each.epilog or file.epilog) for each in file.partitions}
+    return {name: hooks for name, hooks in of_each.items() if any(hooks)}
 
 
 def read_configuration(path: str | Path, installed: Installed | None = None) -> Configuration:

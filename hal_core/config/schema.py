@@ -122,6 +122,7 @@ def _address_or_nothing(text: str) -> str:
 
 HOST = Text("host name or address", parse_network_host)
 ADDRESS = Text("host:port", _address_or_nothing, takes_empty=True)
+PATH_OR_NOTHING = Text("absolute path", _path_or_nothing, takes_empty=True)
 
 
 @attrs.frozen
@@ -163,6 +164,8 @@ class PartitionSection:
     memory_per_cpu: int = setting(MEMORY, "memory of jobs that ask for none, for each CPU; 0 is no limit", 0)
     priority: int = setting(PRIORITY, "jobs of a partition with more come first", 0)
     limits: Mapping[str, int] = setting(LIMITS, "bounds on its jobs together: {running_jobs: 100, user.cpus: 64}", {})
+    prolog: str = setting(PATH_OR_NOTHING, "a prolog of its own, instead of the cluster's", "")
+    epilog: str = setting(PATH_OR_NOTHING, "an epilog of its own, instead of the cluster's", "")
 
 
 @attrs.frozen
@@ -251,13 +254,11 @@ class ListenSection:
         ListOf(HOST), "names by which they may call the daemon, besides that of `address`", ()
     )
     certificate: str = setting(
-        Text("absolute path", _path_or_nothing, takes_empty=True),
+        PATH_OR_NOTHING,
         "PEM file with the daemon's certificate; needed unless `address` is this machine only",
         "",
     )
-    key: str = setting(
-        Text("absolute path", _path_or_nothing, takes_empty=True), "PEM file with its key, for the daemon only", ""
-    )
+    key: str = setting(PATH_OR_NOTHING, "PEM file with its key, for the daemon only", "")
     token_lifetime_max: float = setting(INTERVAL, "how long a token of `hal token` lives at most", 3600.0)
 
 
@@ -290,6 +291,13 @@ class ConfigurationFile:
     reservations: tuple[ReservationSection, ...] = setting(
         ListOf(SectionOf(ReservationSection)), "nodes kept for some, at times", ()
     )
+    prolog: str = setting(
+        PATH_OR_NOTHING, "program that each node runs as root before the first process of a job; empty: none", ""
+    )
+    epilog: str = setting(
+        PATH_OR_NOTHING, "program that each node runs as root after the last process of a job; empty: none", ""
+    )
+    hook_timeout: float = setting(INTERVAL, "how long a prolog or epilog may take before it counts as failed", 300.0)
     node_timeout: float = setting(INTERVAL, "a node without contact for so long is given up, with its jobs", 300.0)
     engine: EngineSection = setting(SectionOf(EngineSection), "the scheduling engine", EngineSection())
     priority: PrioritySection = setting(SectionOf(PrioritySection), "which job comes first", PrioritySection())
@@ -343,6 +351,9 @@ class Configuration:
     listen: ListenSection = ListenSection()
     state_directory: str = "/var/lib/hal"
     limits: LimitsSection = LimitsSection()
+    hooks: Mapping[str, tuple[str, str]] = attrs.field(factory=dict)
+    """Partition -> prolog and epilog, either may be empty. Partitions with neither are left out."""
+    hook_timeout: float = 300.0
     places: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
     """Path (`executors.metal.port`) -> `file:line:column`."""
 
