@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from hal_core.models.event import JobRequeued
+from hal_core.models.event import JobRequeued, NodeDrained
 from hal_core.models.job import End, EndKind, JobState, Spread
 from hal_core.models.message import NodeLost, PartsChanged, PartStatus
 from hal_core.models.node import NodeName
+from hal_core.models.placement import AttemptKey
 from hal_core.rules.reports import ATTEMPTS_MAX
 from tests.support.core_world import World, make_cluster
 
@@ -96,3 +97,43 @@ def test_after_a_reboot_it_waits_again(world: World) -> None:
     (requeued,) = world.of(JobRequeued)
     assert requeued.end.kind is EndKind.NODE_LOST
     assert requeued.key == key
+
+
+PROLOG_FAILED = End(EndKind.PROLOG_FAILED, detail="prolog /etc/hal/prolog: ended with exit code 1")
+
+
+def fail_prolog(world: World, key: AttemptKey, node: NodeName) -> None:
+    part = PartStatus(key, None, world.now_s, PROLOG_FAILED, node_fault=PROLOG_FAILED.detail)
+    world.tell(PartsChanged(node, (part,)))
+
+
+def test_what_never_began_because_of_a_prolog_waits_again_and_the_node_gets_no_more(world: World) -> None:
+    job_id = world.submit()
+    world.plan()
+    key, node = world.activity(job_id).key, node_of(world, job_id)
+    fail_prolog(world, key, node)
+    (requeued,) = world.of(JobRequeued)
+    assert requeued.end == PROLOG_FAILED
+    (drained,) = world.of(NodeDrained)
+    assert (drained.node, drained.reason, drained.by) == (node, PROLOG_FAILED.detail, "hal")
+    world.plan()
+    assert node_of(world, job_id) != node
+
+
+@pytest.mark.parametrize("can_requeue", [False, True])
+def test_a_gang_that_had_begun_elsewhere_must_bear_a_restart(world: World, can_requeue: bool) -> None:
+    key = world.start(can_requeue=can_requeue, node_count=2, task_count=2, spread=Spread.NODE)
+    fail_prolog(world, key, N1)
+    world.tell(PartsChanged(N0, (PartStatus(key, world.now_s, world.now_s, CANCELLED),)))
+    assert [each.key for each in world.of(JobRequeued)] == [key] * can_requeue
+    if not can_requeue:
+        assert world.ended(key.job_id).kind is EndKind.PROLOG_FAILED
+
+
+def test_what_is_told_again_does_not_drain_a_node_that_was_put_back(world: World) -> None:
+    key = world.start()
+    node = node_of(world, key.job_id)
+    world.end(key)
+    part = PartStatus(key, world.now_s, world.now_s, End(EndKind.EXITED, exit_code=0), node_fault="epilog: failed")
+    world.tell(PartsChanged(node, (part,)))
+    assert world.of(NodeDrained) == []
