@@ -142,7 +142,7 @@ def running() -> Iterator[Site]:
         with Site(node_count=2, cpus=2) as site:
             yield site
     finally:
-        subprocess.run(["userdel", USER], check=True)
+        subprocess.run(["userdel", "--force", USER], check=True)
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def user() -> Iterator[pwd.struct_passwd]:
     need("" if os.geteuid() == 0 else "takes root, to be another user")
     subprocess.run(["useradd", "--no-create-home", "--user-group", USER], check=True)
     yield pwd.getpwnam(USER)
-    subprocess.run(["userdel", USER], check=True)
+    subprocess.run(["userdel", "--force", USER], check=True)
 
 
 class Forks:
