@@ -61,7 +61,7 @@ def submit_many(requests: Sequence[JobRequest], client_id: str = "") -> Call[lis
 
 def job(job_id: int, wait_s: float | None = None) -> Call[JobView]:
     """`wait_s`: answer when the job has ended, or after that time."""
-    waiting: dict[str, object] = {} if wait_s is None else {"wait": "ended", "timeout_s": max(wait_s, 0)}
+    waiting: dict[str, object] = {} if wait_s is None else {"wait": "ended", "timeout_s": round(max(wait_s, 0), 3)}
     decoder = msgspec.json.Decoder(JobView)
     return Call("GET", query(f"/v1/jobs/{job_id}", **waiting), decoder.decode, extra_s=wait_s or 0)
 

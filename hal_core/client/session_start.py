@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,8 @@ from hal_core.client.session_directory import OPTIONS, connect, find_directory, 
 from hal_core.errors import SessionError
 from hal_core.wire.private_files import read_private, write_private
 
+JobOptions = Mapping[str, str | int | float | bool]
+NO_OPTIONS: Final[JobOptions] = {}
 START_S_MAX: Final = 30.0
 POLL_S: Final = 0.02
 
@@ -37,12 +40,18 @@ class BrokerProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
-    def new(cls, local_worker_count: int, is_recoverable: bool) -> BrokerProcess:
+    def new(
+        cls, worker_count: int, is_recoverable: bool, server: str = "", job: Mapping[str, object] = NO_OPTIONS
+    ) -> BrokerProcess:
+        """Workers are a job of the daemon at `server`, with these options; without one, processes of this machine."""
         session = secrets.token_hex(6)
         directory = make_directory(os.environ, session)
         options: dict[str, object] = {
             "session": session,
-            "local_worker_count": local_worker_count,
+            "local_worker_count": 0 if server else worker_count,
+            "node_worker_count": worker_count if server else 0,
+            "server": server,
+            "job": dict(job),
             "import_path": [str(Path(each).absolute()) for each in sys.path],
             "directory": str(directory),
             "is_recoverable": is_recoverable,

@@ -9,21 +9,24 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from itertools import islice
 from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar
 
+from hal_core.client.address import find_socket, given_socket
 from hal_core.client.session_calls import Calls
 from hal_core.client.session_commands import CommandEnd, run_command
 from hal_core.client.session_functions import Functions, Policy
 from hal_core.client.session_link import SessionLink
 from hal_core.client.session_sinks import Failed, ResultSink
-from hal_core.client.session_start import BrokerProcess
+from hal_core.client.session_start import NO_OPTIONS, BrokerProcess, JobOptions
 from hal_core.client.task_codec import dumps, dumps_all
+from hal_core.client.transport import NoAnswer, connect as transport_connect
 from hal_core.errors import InvalidInput, Problem, Refused, SessionError
 from hal_core.wire.packed import pack
 from hal_core.wire.sessions import Figures
@@ -31,6 +34,7 @@ from hal_core.wire.sessions import Figures
 P = ParamSpec("P")
 T = TypeVar("T")
 
+PROBE_S_MAX: Final = 2.0
 CHUNK_COUNT_MIN: Final = 16
 CHUNK_COUNT_MAX: Final = 1024
 CHUNK_BYTES_MAX: Final = 1 << 20
@@ -40,15 +44,42 @@ STREAM_COUNT_MAX: Final = 50_000
 DEFAULT_POLICY: Final = Policy()
 
 
-def session(workers: int = 1, recoverable: bool = False, server: str | None = None) -> Session:
-    """Open a session with so many workers on this machine. Use it as a context: leaving waits for its tasks.
+def session(
+    workers: int = 1, recoverable: bool = False, server: str | None = None, job: JobOptions = NO_OPTIONS
+) -> Session:
+    """Open a session with so many workers. Use it as a context: leaving waits for its tasks.
+
+    With a daemon its workers are a job, an array of `workers` elements with the options in `job` (as for `hal submit`).
+    `server` is the daemon's address; None means the one that `hal` would find, and if none answers, processes of this
+    machine; "local" means these in any case.
 
     A `recoverable` session keeps a journal: no result that was given is lost, whichever of its processes dies, and it
     goes on when its client has gone (see `attach`).
     """
     if workers < 1:
         raise InvalidInput([Problem("workers", f"{workers} is too few; give 1 or more")])
-    return Session(Opened(BrokerProcess.new(workers, recoverable)))
+    found = server_of(server, os.environ)
+    if job and not found:
+        raise InvalidInput(
+            [Problem("job", "its options need a daemon, and none was found; start one or give `server`")]
+        )
+    return Session(Opened(BrokerProcess.new(workers, recoverable, found, job)))
+
+
+def server_of(given: str | None, environ: Mapping[str, str]) -> str:
+    """The daemon's address; empty for none. One that was named must be there, one that was not may be missing."""
+    if given == "local":
+        return ""
+    if given is not None:
+        return given_socket({"HAL_SERVER": given})
+    found = find_socket(environ)
+    if environ.get("HAL_SERVER"):
+        return found
+    try:
+        transport_connect(found, PROBE_S_MAX).close()
+    except NoAnswer:
+        return ""
+    return found
 
 
 def attach(session_id: str) -> Session:

@@ -42,8 +42,13 @@ def main() -> None:
         return  # Another one has been started for the same session: whoever started us will find it.
     if options.directory:
         listener = listen(Path(options.directory))
+    nodes = None
+    if options.node_worker_count:
+        from hal_core.sessions.node_workers import NodeWorkers
+
+        nodes = NodeWorkers(options)
     gc.freeze()
-    trio.run(Broker(options, starter, journal).run, client, listener)
+    trio.run(Broker(options, starter, journal, nodes).run, client, listener)
 
 
 def keep_output(path: Path) -> None:

@@ -11,8 +11,7 @@ import contextlib
 import os
 import signal
 import socket
-import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -22,9 +21,9 @@ from hal_core.sessions.journal import UNSYNCED_BYTES_MAX, SessionJournal
 from hal_core.sessions.ledger import Ledger, Policy
 from hal_core.sessions.options import BrokerOptions
 from hal_core.sessions.peer import Peer
-from hal_core.sessions.starter import START, take_worker
+from hal_core.sessions.reception import Reception
+from hal_core.sessions.starter import START
 from hal_core.wire.sessions import (
-    PROTOCOL_VERSION,
     Accepted,
     Ask,
     Batch,
@@ -33,7 +32,6 @@ from hal_core.wire.sessions import (
     Dropped,
     Figures,
     Finish,
-    Hello,
     Refusal,
     Results,
     Said,
@@ -43,11 +41,13 @@ from hal_core.wire.sessions import (
     encode,
 )
 
+if TYPE_CHECKING:  # It brings cryptography, which only those need who have a daemon.
+    from hal_core.sessions.node_workers import NodeWorkers
+
 CLIENT_BACKLOG_BYTES_MAX: Final = 32 << 20
 """Beyond it no task is handed out until the client has read."""
 END_S_MAX: Final = 10.0
 """For the workers to leave when all is done, and for the client to take what is left."""
-PEER_CREDENTIALS: Final = struct.Struct("3i")
 VAIN_STARTS_MAX: Final = 16
 """So many workers in a row that die before their first result: something is wrong with all of them."""
 
@@ -55,10 +55,18 @@ VAIN_STARTS_MAX: Final = 16
 class Broker:
     """`run` is the whole life of a session, or what a client and a crash left of one."""
 
-    def __init__(self, options: BrokerOptions, starter: socket.socket, journal: SessionJournal | None = None) -> None:
+    def __init__(
+        self,
+        options: BrokerOptions,
+        starter: socket.socket,
+        journal: SessionJournal | None = None,
+        nodes: NodeWorkers | None = None,
+    ) -> None:
         self._options = options
         self._starter = starter
         self._journal = journal
+        self._nodes = nodes
+        self._arrived = RangeSet()
         self._ledger = Ledger()
         self._definitions: dict[int, bytes] = {}
         self._known: dict[Peer, set[int]] = {}
@@ -75,11 +83,15 @@ class Broker:
             if self._journal is not None:
                 self._recover(self._journal)
                 nursery.start_soon(self._write_journal, self._journal)
-            nursery.start_soon(self._take_workers, nursery)
+            reception = Reception(self, nursery)
+            nursery.start_soon(self._take_workers, reception)
             if client is not None:
-                nursery.start_soon(self._serve, client)
+                nursery.start_soon(reception.serve, Peer(client))
             if listener is not None:
-                nursery.start_soon(self._listen, nursery, listener)
+                nursery.start_soon(reception.listen, listener)
+            if self._nodes is not None:
+                nursery.start_soon(reception.listen_to_nodes, self._nodes)
+                nursery.start_soon(self._have_workers, self._nodes)
             await self._end.wait()
             await self._finish()
             nursery.cancel_scope.cancel()
@@ -112,9 +124,11 @@ class Broker:
     async def _finish(self) -> None:
         """The end in good order: workers leave when all is done, and all that was settled is on disk and told."""
         with trio.move_on_after(END_S_MAX):
+            for worker in self._known:
+                worker.send(encode(Finish(True)))
+            if self._nodes is not None:
+                await self._nodes.end(self._arrived)
             if self._known and self._ledger.is_settled():
-                for worker in self._known:
-                    worker.finish()
                 await self._workers_gone.wait()
             if self._journal is not None:
                 with contextlib.suppress(OSError):  # Then it was said already, and nobody was told what is not there.
@@ -122,63 +136,28 @@ class Broker:
             if self._client is not None:
                 await self._client.flush()
 
-    async def _listen(self, nursery: trio.Nursery, listener: socket.socket) -> None:
-        """Clients that come back, and visitors. The kernel says who they are."""
-        listener.setblocking(False)
-        while True:
-            await trio.lowlevel.wait_readable(listener)
-            with contextlib.suppress(OSError):
-                connection, _ = listener.accept()
-                if owner_of(connection) in (os.geteuid(), 0):
-                    nursery.start_soon(self._serve, connection)
-                else:
-                    connection.close()
+    async def _have_workers(self, nodes: NodeWorkers) -> None:
+        """The job of the workers, which should not end before us."""
+        self._give_up(await nodes.run())
 
-    async def _take_workers(self, nursery: trio.Nursery) -> None:
-        """Workers that the starter has started."""
-        self._starter.setblocking(False)
-        while True:
-            await trio.lowlevel.wait_readable(self._starter)
-            taken = take_worker(self._starter)
-            if taken is None:
-                self._give_up("the process that starts workers is gone")
-                return
-            nursery.start_soon(self._serve, taken[0])
+    async def _take_workers(self, reception: Reception) -> None:
+        """Those that the starter has started."""
+        await reception.take_workers(self._starter)
+        self._give_up("the process that starts workers is gone")
 
-    async def _serve(self, connection: socket.socket) -> None:
-        """One connection, from its Hello to its end."""
-        peer = Peer(connection)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(peer.run_writer)
-            try:
-                messages = await peer.receive()
-                if messages:
-                    await self._introduced(peer, messages, nursery)
-            except WireError as error:
-                peer.send(encode(Refusal(str(error))))
-                await peer.flush()
-            finally:
-                peer.close()
-                nursery.cancel_scope.cancel()
+    def admit_worker(self, peer: Peer, secret: str) -> None:
+        """Raises WireError. A secret is good for one worker at a time: that element of the job, in that attempt."""
+        if peer.is_local:
+            return
+        if self._nodes is None or not self._nodes.is_secret(secret):
+            raise WireError("you are no worker of this session")
+        if any(each.name == peer.name for each in self._known):
+            raise WireError(f"worker {peer.name} is here already")
+        index = peer.name.split("_")[1:2]
+        if index and index[0].isdecimal():
+            self._arrived.add(int(index[0]))
 
-    async def _introduced(self, peer: Peer, messages: list[Said], nursery: trio.Nursery) -> None:
-        hello = messages.pop(0)
-        if not isinstance(hello, Hello):
-            raise WireError(f"a {type(hello).__name__} before Hello")
-        if hello.protocol != PROTOCOL_VERSION:
-            raise WireError(f"protocol version {hello.protocol}; this broker speaks {PROTOCOL_VERSION}")
-        peer.name, peer.pid = hello.name, hello.pid
-        match hello.role:
-            case "client":
-                await self._serve_client(peer, messages, nursery)
-            case "visitor":
-                await self._serve_visitor(peer, messages)
-            case "worker":
-                await self._serve_worker(peer)
-            case _:
-                raise WireError(f"the unknown role {hello.role!r}")
-
-    async def _serve_client(self, client: Peer, messages: list[Said] | None, nursery: trio.Nursery) -> None:
+    async def serve_client(self, client: Peer, messages: list[Said] | None, nursery: trio.Nursery) -> None:
         """Of a recoverable session the client says first what it wants to be told; until then it is told nothing."""
         client.on_drained = self._pump
         if self._journal is None:
@@ -214,7 +193,7 @@ class Broker:
             client.send(encode(results))
             await client.flush()
 
-    async def _serve_visitor(self, visitor: Peer, messages: list[Said] | None) -> None:
+    async def serve_visitor(self, visitor: Peer, messages: list[Said] | None) -> None:
         """Somebody who looks in, or wants the session to end."""
         while messages is not None:
             for message in messages:
@@ -243,7 +222,10 @@ class Broker:
                 self._settle_dropped(dropped, "cancelled")
                 for worker in to_kill:
                     assert isinstance(worker, Peer)
-                    os.kill(worker.pid, signal.SIGKILL)
+                    if worker.is_local:
+                        os.kill(worker.pid, signal.SIGKILL)
+                    else:
+                        worker.close()  # It is lost to us, and finishes in vain.
             case Finish(does_drain=does_drain):
                 self._is_draining = True
                 if not does_drain:
@@ -257,7 +239,10 @@ class Broker:
         self._ledger.define(message.number, Policy(message.retries, message.priority))
         self._definitions[message.number] = encode(message)
 
-    async def _serve_worker(self, worker: Peer) -> None:
+    async def serve_worker(self, worker: Peer) -> None:
+        if self._end.is_set():
+            worker.send(encode(Finish(True)))
+            return
         self._known[worker] = set()
         self._ledger.add_worker(worker)
         self._pump()
@@ -279,9 +264,11 @@ class Broker:
         aside, cancelled = self._ledger.lose_worker(worker)
         self._settle_dropped(aside, "every worker that had it died; it was set aside")
         self._settle_dropped(cancelled, "cancelled")
-        self._vain_starts += 1
+        self._vain_starts += worker.is_local
         if self._vain_starts > VAIN_STARTS_MAX:
             self._give_up(f"{self._vain_starts} workers in a row died before their first result")
+        elif not self._end.is_set() and not worker.is_local:
+            self._pump()
         elif not self._end.is_set():
             with contextlib.suppress(OSError):  # It is gone, and we shall hear of it.
                 self._starter.send(START)
@@ -343,13 +330,6 @@ class Broker:
             counts.retried,
             counts.lost,
         )
-
-
-def owner_of(connection: socket.socket) -> int:
-    """The user at the other end of a Unix socket."""
-    packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER_CREDENTIALS.size)
-    _, uid, _ = PEER_CREDENTIALS.unpack(packed)
-    return int(uid)
 
 
 def _nothing() -> None:

@@ -6,10 +6,14 @@ import msgspec
 
 
 class BrokerOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`local_worker_count` processes are started here; others may come from elsewhere."""
+    """So many workers are started here, and so many as a job of the daemon at `server`."""
 
     session: str
     local_worker_count: int
+    node_worker_count: int = 0
+    server: str = ""
+    job: dict[str, str | int | float | bool] = {}
+    """Options of the workers' job, as for `hal submit`."""
     client_descriptor: int = -1
     """An open socket to the client; none if it comes by the session's directory."""
     import_path: tuple[str, ...] = ()

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 import trio
 
 from hal_core.wire.sessions import READ_BYTES, Inbox, Said
+
+HANDSHAKE_TIMEOUT_S: Final = 10.0
+NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Peer:
@@ -28,6 +33,8 @@ class Peer:
         self._is_gone = False
         self.backlog_bytes = 0
         self.on_drained: Callable[[], None] = _nothing
+        self.is_local = False
+        """It was started here, by the starter."""
         self.name = ""
         self.pid = 0
 
@@ -38,7 +45,7 @@ class Peer:
         if not self._backlog:
             try:
                 sent = self._connection.send(data)
-            except BlockingIOError:
+            except NOT_NOW:
                 sent = 0
             except OSError:
                 self._is_gone = True
@@ -66,7 +73,7 @@ class Peer:
             first = self._backlog[0]
             try:
                 sent = self._connection.send(first)
-            except BlockingIOError:
+            except NOT_NOW:
                 return
             self.backlog_bytes -= sent
             if sent < len(first):
@@ -80,9 +87,10 @@ class Peer:
         """The next messages; None when the peer is gone. Raises WireError for what is no message."""
         while True:
             try:
-                await trio.lowlevel.wait_readable(self._connection)
+                if not (isinstance(self._connection, ssl.SSLSocket) and self._connection.pending()):
+                    await trio.lowlevel.wait_readable(self._connection)
                 data = self._connection.recv(READ_BYTES)
-            except BlockingIOError:
+            except NOT_NOW:
                 continue
             except (OSError, trio.ClosedResourceError):
                 return None
@@ -98,10 +106,18 @@ class Peer:
                 await trio.lowlevel.wait_writable(self._connection)
                 self._send_backlog()
 
-    def finish(self) -> None:
-        """Tell the peer that nothing more comes; it may still say something."""
-        with contextlib.suppress(OSError):
-            self._connection.shutdown(socket.SHUT_WR)
+    async def shake_hands(self) -> None:
+        """Of TLS. Raises OSError or trio.TooSlowError."""
+        assert isinstance(self._connection, ssl.SSLSocket)
+        with trio.fail_after(HANDSHAKE_TIMEOUT_S):
+            while True:
+                try:
+                    self._connection.do_handshake()
+                    return
+                except ssl.SSLWantReadError:
+                    await trio.lowlevel.wait_readable(self._connection)
+                except ssl.SSLWantWriteError:
+                    await trio.lowlevel.wait_writable(self._connection)
 
     def close(self) -> None:
         self._is_gone = True

@@ -16,7 +16,7 @@ from typing import Final
 from hal_core.client.task_codec import dumps_error
 from hal_core.sessions.execution import Run, prepare
 from hal_core.wire.packed import pack
-from hal_core.wire.sessions import PROTOCOL_VERSION, Batch, Define, Hello, Inbox, Results, encode, receive
+from hal_core.wire.sessions import PROTOCOL_VERSION, Batch, Define, Finish, Hello, Inbox, Results, encode, receive
 
 HELD_NS: Final = 10_000_000
 
@@ -39,18 +39,21 @@ class Worker:
         self._values: list[bytes] = []
         self._has_failures = False
 
-    def run(self, secret: str = "") -> None:
-        hello = Hello(PROTOCOL_VERSION, "worker", secret, socket.gethostname(), os.getpid())
-        self._connection.sendall(encode(hello))
-        threading.Thread(target=self._watch, daemon=True).start()
+    def run(self, secret: str = "", name: str = "") -> bool:
+        """Returns whether the session is over; otherwise the broker is gone."""
         inbox = Inbox()
         with contextlib.suppress(OSError), self._entered:
+            self._connection.sendall(encode(Hello(PROTOCOL_VERSION, "worker", secret, name, os.getpid())))
+            threading.Thread(target=self._watch, daemon=True).start()
             while (messages := receive(self._connection, inbox)) is not None:
                 for message in messages:
                     if isinstance(message, Batch):
                         self._do(message)
                     elif isinstance(message, Define):
                         self._define(message)
+                    elif isinstance(message, Finish):
+                        return True
+        return False
 
     def _define(self, definition: Define) -> None:
         try:

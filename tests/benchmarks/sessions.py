@@ -63,7 +63,7 @@ def measure(given: argparse.Namespace) -> Figures:
         pool = stack.enter_context(multiprocessing.Pool(given.workers))
         pool.map(identity, range(WARM_UP_COUNT), chunksize=1)
         rounds["open_ms"] = [milliseconds(open_once(given)) for _ in range(given.rounds)]
-        opened = stack.enter_context(session(workers=given.workers))
+        opened = stack.enter_context(session(workers=given.workers, server="local"))
         list(opened.map(identity, range(WARM_UP_COUNT)))
         relay = stack.enter_context(Relay())
         for number in range(given.rounds):
@@ -85,7 +85,7 @@ def open_once(given: argparse.Namespace) -> float:
     """Seconds until a session can be given tasks, and its workers wait for them."""
 
     def open_and_leave() -> None:
-        opened.append(session(workers=given.workers))
+        opened.append(session(workers=given.workers, server="local"))
 
     opened: list[Session] = []
     seconds = timed(open_and_leave)

@@ -31,7 +31,7 @@ def runs_of(directory: Path) -> dict[int, int]:
 
 
 def test_a_recoverable_session_leaves_nothing_when_it_is_over():
-    with session(workers=2, recoverable=True) as opened:
+    with session(workers=2, recoverable=True, server="local") as opened:
         assert known_sessions(os.environ) == [opened.id]
         assert list(opened.map(tasks.square, range(20_000))) == [number * number for number in range(20_000)]
     assert known_sessions(os.environ) == []
@@ -40,7 +40,7 @@ def test_a_recoverable_session_leaves_nothing_when_it_is_over():
 def test_a_killed_broker_is_started_again_and_the_client_notices_nothing(tmp_path):
     marks = tmp_path / "marks"
     marks.mkdir()
-    with session(workers=2, recoverable=True) as opened:
+    with session(workers=2, recoverable=True, server="local") as opened:
         stream = opened.stream(tasks.mark, ((number, str(marks)) for number in range(600)))
         given = []
         for kill in range(5):
@@ -56,7 +56,7 @@ def test_a_killed_broker_is_started_again_and_the_client_notices_nothing(tmp_pat
 
 
 def test_calls_survive_a_broker_that_is_killed_while_they_are_sent():
-    with session(workers=1, recoverable=True) as opened:
+    with session(workers=1, recoverable=True, server="local") as opened:
         futures = []
         for number in range(3000):
             futures.append(opened.submit(tasks.square, number))
@@ -67,7 +67,7 @@ def test_calls_survive_a_broker_that_is_killed_while_they_are_sent():
 
 
 def test_a_client_may_leave_and_another_comes_back():
-    opened = session(workers=1, recoverable=True)
+    opened = session(workers=1, recoverable=True, server="local")
     first = opened.map(tasks.quotient, [8, 1, 6], [2, 0, 3])
     assert first[0] == 4
     left = opened.leave()
@@ -91,7 +91,7 @@ def test_a_client_that_is_killed_loses_no_task(tmp_path):
 import os, signal, sys
 from hal_core.client import session
 from tests.support import tasks
-opened = session(workers=2, recoverable=True)
+opened = session(workers=2, recoverable=True, server="local")
 print(opened.id, flush=True)
 results = opened.map(tasks.square, range(5000))
 assert results[10] == 100
@@ -106,7 +106,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_what_was_cancelled_stays_so_for_those_who_come_back():
-    opened = session(workers=1, recoverable=True)
+    opened = session(workers=1, recoverable=True, server="local")
     assert opened.submit(tasks.square, 2).result(timeout=30) == 4
     opened.map(tasks.square, range(100))
     opened.cancel()
@@ -118,7 +118,7 @@ def test_what_was_cancelled_stays_so_for_those_who_come_back():
 
 
 def test_a_torn_end_of_the_journal_is_cut_off():
-    opened = session(workers=1, recoverable=True)
+    opened = session(workers=1, recoverable=True, server="local")
     assert list(opened.map(tasks.square, range(10))) == [number * number for number in range(10)]
     left = opened.leave()
     path = sessions_directory(os.environ) / left / JOURNAL
@@ -131,13 +131,13 @@ def test_a_torn_end_of_the_journal_is_cut_off():
 
 
 def test_only_a_recoverable_session_can_be_left():
-    with session(workers=1) as opened, pytest.raises(Refused, match="recoverable=True"):
+    with session(workers=1, server="local") as opened, pytest.raises(Refused, match="recoverable=True"):
         opened.leave()
 
 
 def test_two_clients_do_not_share_one_session_by_accident():
     """The later one has it; the earlier one still has what it was given."""
-    with session(workers=1, recoverable=True) as opened:
+    with session(workers=1, recoverable=True, server="local") as opened:
         assert opened.submit(tasks.square, 3).result(timeout=30) == 9
         visitor = attach(opened.id)
         assert list(visitor.results()) == [9]
@@ -153,7 +153,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
 from hal_core.client import session
 from hal_core.errors import SessionError
 from tests.support import tasks
-opened = session(workers=1, recoverable=True)
+opened = session(workers=1, recoverable=True, server="local")
 try:
     list(opened.map(tasks.square, range(100_000)))
 except SessionError as error:

@@ -21,7 +21,7 @@ PAGE = ROOT / "docs/reference/session-pipes.md"
 
 @pytest.fixture(scope="module")
 def opened():
-    with session(workers=2) as made:
+    with session(workers=2, server="local") as made:
         yield made
 
 
@@ -96,7 +96,7 @@ def test_a_grid_of_monte_carlo_prices_is_the_same_as_here(opened):
 
 def test_a_model_is_loaded_once_in_each_worker_and_left_at_the_end(tmp_path):
     log = tmp_path / "log"
-    with session(workers=2) as own:
+    with session(workers=2, server="local") as own:
         model = Model(str(log))
         results = list(own.map(model, [(1.0, number, 2.0) for number in range(2000)]))
         assert results == [3.0 - number for number in range(2000)]

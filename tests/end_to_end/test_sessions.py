@@ -16,7 +16,7 @@ from tests.support import tasks
 
 @pytest.fixture(scope="module")
 def shared():
-    with session(workers=2) as opened:
+    with session(workers=2, server="local") as opened:
         yield opened
 
 
@@ -155,18 +155,18 @@ def test_a_policy_that_cannot_be_is_refused(shared):
     with pytest.raises(InvalidInput, match=r"retries: -1 is not"):
         shared.using(retries=-1)
     with pytest.raises(InvalidInput, match=r"workers: 0 is too few"):
-        session(workers=0)
+        session(workers=0, server="local")
 
 
 def test_a_worker_that_dies_is_replaced_and_its_tasks_are_done(tmp_path):
     items = [(number, str(tmp_path)) for number in range(20)]
-    with session(workers=2) as opened:
+    with session(workers=2, server="local") as opened:
         assert list(opened.map(tasks.die_once, items)) == list(range(20))
         assert opened.figures().lost_count >= 20
 
 
 def test_a_task_that_kills_its_workers_is_set_aside_and_the_others_are_done():
-    with session(workers=2) as opened:
+    with session(workers=2, server="local") as opened:
         results = opened.map(tasks.die_at, [(number, 13) for number in range(100)])
         with pytest.raises(TaskFailed, match="set aside"):
             results[13]
@@ -174,14 +174,14 @@ def test_a_task_that_kills_its_workers_is_set_aside_and_the_others_are_done():
 
 
 def test_workers_that_all_die_at_once_end_the_session():
-    with session(workers=1) as opened:
+    with session(workers=1, server="local") as opened:
         futures = [opened.submit(tasks.die, number) for number in range(10)]
         with pytest.raises(SessionError, match="in a row died before their first result"):
             futures[-1].result(timeout=60)
 
 
 def test_waiting_tasks_can_be_dropped_and_running_ones_ended(gate):
-    with session(workers=1) as opened:
+    with session(workers=1, server="local") as opened:
         running = opened.submit(tasks.wait_at, gate.address)
         gate.wait_for_one()
         waiting = [opened.submit(tasks.square, number) for number in range(1000)]
@@ -195,7 +195,7 @@ def test_waiting_tasks_can_be_dropped_and_running_ones_ended(gate):
 
 
 def test_a_killed_worker_is_noticed_while_it_works(gate):
-    with session(workers=1) as opened:
+    with session(workers=1, server="local") as opened:
         future = opened.submit(tasks.wait_at, gate.address)
         first = gate.wait_for_one()
         os.kill(first, 9)
@@ -209,7 +209,7 @@ def test_after_an_error_nobody_waits_for_what_is_left(gate):
     futures = []
 
     def use_and_fail():
-        with session(workers=1) as opened:
+        with session(workers=1, server="local") as opened:
             futures.append(opened.submit(tasks.wait_at, gate.address))
             gate.wait_for_one()
             raise KeyError
@@ -222,7 +222,7 @@ def test_after_an_error_nobody_waits_for_what_is_left(gate):
 
 
 def test_nothing_can_be_submitted_after_the_end():
-    with session(workers=1) as opened:
+    with session(workers=1, server="local") as opened:
         pids = {opened.submit(os.getpid).result(timeout=30)}
     with pytest.raises(SessionError, match="ended"):
         opened.submit(tasks.square, 3).result(timeout=30)

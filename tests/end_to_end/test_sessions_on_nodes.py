@@ -1,0 +1,100 @@
+"""Sessions whose workers are a job of a real daemon: placed, replaced, ended, and none of it left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from hal_core.client import Client, session
+from hal_core.client.session_directory import known_sessions
+from hal_core.client.sessions import server_of
+from hal_core.errors import InvalidInput, SessionError
+from tests.support import tasks
+from tests.support.hal import HalCluster
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with HalCluster(node_count=2, cpus=2) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def own_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def job_of(client, opened):
+    (job,) = [each for each in client.queue() if each.name == f"session-{opened.id}"]
+    return job
+
+
+def test_workers_are_a_job_that_ends_with_the_session(cluster):
+    with Client(str(cluster.socket)) as client:
+        with session(workers=3, server=str(cluster.socket)) as opened:
+            assert list(opened.map(tasks.square, range(20_000))) == [number * number for number in range(20_000)]
+            job = job_of(client, opened)
+            assert job.element_count == 3
+        view = client.wait(job.job_id, timeout_s=30)
+        assert view.has_ended
+        assert view.counts.get("FAILED", 0) == 0
+    assert known_sessions(os.environ) == []
+
+
+def test_no_task_sees_the_secret_and_no_command_line_has_it(cluster):
+    with session(workers=1, server=str(cluster.socket)) as opened:
+        assert "HAL_SESSION_ORDER" not in opened.submit(tasks.environment).result(timeout=60)
+        assert opened.submit(tasks.environment).result(timeout=60)["HAL_JOB_NAME"] == f"session-{opened.id}"
+        words = opened.submit(tasks.command_line).result(timeout=60)
+        assert "secret" not in words
+        assert "authority" not in words
+
+
+def test_workers_that_cannot_all_run_at_once_come_when_there_is_room(cluster):
+    with Client(str(cluster.socket)) as client:
+        with session(workers=9, server=str(cluster.socket)) as opened:
+            assert list(opened.map(tasks.square, range(100))) == [number * number for number in range(100)]
+            job = job_of(client, opened)
+        assert client.wait(job.job_id, timeout_s=30).has_ended, "those that never started are cancelled"
+
+
+def test_a_worker_that_is_killed_is_missed_by_nobody(cluster):
+    with session(workers=2, server=str(cluster.socket)) as opened:
+        pid = opened.submit(os.getpid).result(timeout=60)
+        results = opened.map(tasks.square, range(1000))
+        os.kill(pid, signal.SIGKILL)
+        assert list(results) == [number * number for number in range(1000)]
+
+
+def test_a_cancelled_job_ends_its_session_with_the_reason(cluster):
+    with Client(str(cluster.socket)) as client, session(workers=1, server=str(cluster.socket)) as opened:
+        opened.submit(os.getpid).result(timeout=60)
+        client.cancel(job_of(client, opened).job_id)
+        endless = opened.stream(tasks.square, iter(int, 1))
+        with pytest.raises(SessionError, match=r"job \d+ of the session's workers has ended: cancelled"):
+            sum(endless)
+
+
+def test_a_killed_broker_finds_its_job_again(cluster):
+    with session(workers=1, recoverable=True, server=str(cluster.socket)) as opened:
+        worker = opened.submit(os.getpid).result(timeout=60)
+        os.kill(opened.broker_pid, signal.SIGKILL)
+        assert opened.submit(os.getpid).result(timeout=60) == worker, "the same worker, which dialled again"
+
+
+def test_a_job_that_is_refused_is_told_with_the_reason(cluster):
+    with session(workers=1, server=str(cluster.socket), job={"partition": "nowhere"}) as opened:
+        future = opened.submit(os.getpid)
+        with pytest.raises(SessionError, match="nowhere"):
+            future.result(timeout=60)
+
+
+def test_which_daemon_is_meant(tmp_path):
+    nobody = {"HOME": str(tmp_path)}
+    assert server_of("local", {"HAL_SERVER": "/x.sock"}) == ""
+    assert server_of("unix:/x.sock", nobody) == "/x.sock"
+    assert server_of(None, {**nobody, "HAL_SERVER": "/x.sock"}) == "/x.sock"
+    with pytest.raises(InvalidInput, match="job: its options need a daemon"):
+        session(workers=1, server="local", job={"partition": "main"})
