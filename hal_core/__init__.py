@@ -86,13 +86,13 @@ if TYPE_CHECKING:
         NodeColumns as NodeColumns,
         PendingJob as PendingJob,
         Plan as Plan,
-        Prediction as Prediction,
         Reserve as Reserve,
         RunningJob as RunningJob,
         Snapshot as Snapshot,
         Start as Start,
     )
     from hal_core.models.plugin import SDK_VERSION as SDK_VERSION, PluginInfo as PluginInfo
+    from hal_core.models.prediction import Arrival as Arrival, Outcome as Outcome, Prediction as Prediction
     from hal_core.models.quota import Quota as Quota, within as within
     from hal_core.models.ranges import (
         Ranges as Ranges,
@@ -149,8 +149,9 @@ _NAMES_BY_MODULE = {
     "models.message": "Message NodeLost NodeReported NodeSilent PartStatus PartsChanged",
     "models.node": "Cluster Node NodeName NodeStatus Partition PartitionName Reservation",
     "models.placement": "AttemptKey Share",
-    "models.plan": "NodeColumns PendingJob Plan Prediction Reserve RunningJob Snapshot Start",
+    "models.plan": "NodeColumns PendingJob Plan Reserve RunningJob Snapshot Start",
     "models.plugin": "PluginInfo SDK_VERSION",
+    "models.prediction": "Arrival Outcome Prediction",
     "models.ranges": "RangeSet Ranges count_of format_ranges members parse_ranges",
     "models.packing": "Ask Packing",
     "models.reservation": "Holds",

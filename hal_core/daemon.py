@@ -39,9 +39,10 @@ from hal_core.kernel.observers import Observers
 from hal_core.kernel.predicting import WARM_EVENT_COUNT, Predicting
 from hal_core.kernel.snapshot_files import newest_sequence
 from hal_core.kernel.stalls import StallMeter
-from hal_core.models.job import JobId, JobSpec, Owner
+from hal_core.models.job import JobId, Owner
 from hal_core.models.message import Answer, Message
 from hal_core.models.node import NodeName
+from hal_core.models.prediction import Arrival
 from hal_core.models.role import Role
 from hal_core.parsing.request import JobRequest, ParseContext, ParsedJob, parse_job
 from hal_core.planes import Engine, Executor, LocalityProvider, Observer, StandingObserver
@@ -203,9 +204,9 @@ class Daemon:
         return {name: self._plugins.locality(name, options) for name, options in self.configuration.localities.items()}
 
     def _predicting(self, core: Core, journal: Journal) -> list[Predicting]:
-        def known(job_id: JobId) -> tuple[Owner, JobSpec] | None:
+        def known(job_id: JobId) -> Arrival | None:
             record = core.state.find(job_id)
-            return None if record is None else (record.owner, record.spec)
+            return None if record is None else Arrival(job_id, record.owner, record.spec, record.submit_time_s)
 
         past = partial(journal.latest, WARM_EVENT_COUNT)
         chosen = self.configuration.predictors.items()

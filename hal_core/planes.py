@@ -14,11 +14,12 @@ import trio
 
 from hal_core.models.effect import CancelOrder, LaunchOrder
 from hal_core.models.event import Event
-from hal_core.models.job import JobSpec, Owner
+from hal_core.models.job import JobId
 from hal_core.models.message import Message
 from hal_core.models.node import Node, NodeName
 from hal_core.models.placement import AttemptKey
-from hal_core.models.plan import Plan, Prediction, Snapshot
+from hal_core.models.plan import Plan, Snapshot
+from hal_core.models.prediction import Arrival, Outcome, Prediction
 from hal_core.models.standing import Standing
 
 Options = Mapping[str, Any]
@@ -39,11 +40,14 @@ class Engine(Protocol):
 class Predictor(Protocol):
     """Learns run times from finished jobs. Its quantiles are used for planning, never for killing."""
 
-    def predict(self, specs: Sequence[tuple[Owner, JobSpec]]) -> Sequence[Prediction | None]:
-        """One answer for each; None where it knows nothing."""
+    def predict(self, jobs: Sequence[Arrival]) -> Sequence[Prediction | None]:
+        """One answer for each, in order; None where it knows nothing. Jobs come once when they come in, and again
+        whenever `learn` has named them."""
         ...
 
-    def learn(self, owner: Owner, spec: JobSpec, runtime_s: float) -> None: ...
+    def learn(self, outcomes: Sequence[Outcome]) -> Sequence[JobId]:
+        """In the order of the ends. Returns jobs that it was asked about and would now answer differently."""
+        ...
 
 
 class Executor(Protocol):

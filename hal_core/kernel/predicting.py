@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Final
 
-import attrs
 import trio
 
 from hal_core.models.event import Event, JobEnded, JobSubmitted
-from hal_core.models.job import JobId, JobSpec, Owner
+from hal_core.models.job import JobId
 from hal_core.models.message import ObserverFailed, PredictionsMade
-from hal_core.models.plan import Prediction
+from hal_core.models.prediction import Arrival, Outcome, Prediction
 from hal_core.planes import Predictor, Report
 from hal_core.rules.predictions import TELLING
 
@@ -28,16 +28,11 @@ DEADLINE_S: Final = 5.0
 QUEUE_MAX: Final = 1_000
 WARM_EVENT_COUNT: Final = 100_000
 """So many of the latest events are shown at the start."""
+AGAIN_MAX: Final = 1_000
+"""So many waiting jobs are asked about again after a batch."""
 
-Known = Callable[[JobId], tuple[Owner, JobSpec] | None]
-"""Who a job belongs to, and what it is; None if that is not in memory any more."""
-
-
-@attrs.frozen
-class _Ended:
-    owner: Owner
-    spec: JobSpec
-    runtime_s: float
+Known = Callable[[JobId], Arrival | None]
+"""The job as it came in; None if that is not in memory any more."""
 
 
 class Predicting:
@@ -74,28 +69,33 @@ class Predicting:
         await report(ObserverFailed(self.name, f"{detail}; jobs are planned with their limits"))
 
     def _warm_up(self) -> None:
-        jobs: dict[JobId, tuple[Owner, JobSpec]] = {}
+        jobs: dict[JobId, Arrival] = {}
         for event in self._past():
             if isinstance(event, JobSubmitted):
-                jobs[event.job_id] = (event.owner, event.spec)
-            elif isinstance(event, JobEnded) and (ended := _ended(event, jobs.get(event.job_id))) is not None:
-                self._predictor.learn(ended.owner, ended.spec, ended.runtime_s)
+                jobs[event.job_id] = _arrival(event)
+            elif isinstance(event, JobEnded) and (outcome := outcome_of(event, jobs.get(event.job_id))) is not None:
+                self._predictor.learn([outcome])
 
     def _follow(self, events: Sequence[Event]) -> tuple[tuple[JobId, Prediction], ...]:
-        """Learn from what ended, in the order of the log, and predict what came in."""
-        asked: list[JobSubmitted] = []
-        for event in events:
-            if isinstance(event, JobSubmitted):
-                asked.append(event)
-            elif isinstance(event, JobEnded) and (ended := _ended(event, self._known(event.job_id))) is not None:
-                self._predictor.learn(ended.owner, ended.spec, ended.runtime_s)
-        answers = self._predictor.predict([(event.owner, event.spec) for event in asked]) if asked else ()
+        """Learn from what ended, then predict what came in and what would now be answered differently."""
+        ends = (event for event in events if isinstance(event, JobEnded))
+        outcomes = [outcome for end in ends if (outcome := outcome_of(end, self._known(end.job_id))) is not None]
+        asked = {event.job_id: _arrival(event) for event in events if isinstance(event, JobSubmitted)}
+        for job_id in islice(self._predictor.learn(outcomes), AGAIN_MAX) if outcomes else ():
+            if job_id not in asked and (arrival := self._known(job_id)) is not None:
+                asked[job_id] = arrival
+        answers = self._predictor.predict(list(asked.values())) if asked else ()
         pairs = zip(asked, answers, strict=True)
-        return tuple((event.job_id, answer) for event, answer in pairs if isinstance(answer, Prediction))
+        return tuple((job_id, answer) for job_id, answer in pairs if isinstance(answer, Prediction))
 
 
-def _ended(event: JobEnded, known: tuple[Owner, JobSpec] | None) -> _Ended | None:
+def _arrival(event: JobSubmitted) -> Arrival:
+    return Arrival(event.job_id, event.owner, event.spec, event.time_s)
+
+
+def outcome_of(event: JobEnded, arrival: Arrival | None) -> Outcome | None:
     """None if the end says nothing of how long the job takes."""
-    if known is None or event.start_time_s is None or event.end.kind not in TELLING:
+    if arrival is None or event.start_time_s is None or event.end.kind not in TELLING:
         return None
-    return _Ended(*known, max(0.0, event.end_time_s - event.start_time_s))
+    runtime_s = max(0.0, event.end_time_s - event.start_time_s)
+    return Outcome(arrival, runtime_s, event.end_time_s, event.end)

@@ -11,7 +11,7 @@ from hal_core.models.access import AccessChange
 from hal_core.models.job import End, JobId, JobSpec, Owner
 from hal_core.models.node import Cluster, Node, NodeName, PartitionName, Reservation
 from hal_core.models.placement import AttemptKey
-from hal_core.models.plan import Prediction
+from hal_core.models.prediction import Prediction
 from hal_core.models.ranges import Ranges
 
 

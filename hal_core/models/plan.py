@@ -178,27 +178,11 @@ class Plan:
     """False: another pass over the same promises may improve them, though nothing ends before it was expected to."""
 
 
-@attrs.frozen
-class Prediction:
-    """Quantiles of a run time in seconds, p10 <= p50 <= p90. Used for planning only; jobs are killed at their limit."""
-
-    p10_s: float
-    p50_s: float
-    p90_s: float
-    planned_s: float | None = None
-    """What to plan with, if that is not the median: to be too short costs a plan less than to be too long."""
-
-    @property
-    def expected_s(self) -> float:
-        return self.p50_s if self.planned_s is None else self.planned_s
-
-
 __all__ = [
     "NodeColumns",
     "NodeName",
     "PendingJob",
     "Plan",
-    "Prediction",
     "Reserve",
     "RunningJob",
     "Snapshot",

@@ -13,7 +13,8 @@ import msgspec
 from hal_core.models.job import End, JobId, JobSpec, JobState, Owner
 from hal_core.models.node import Cluster, Node, NodeName, NodeStatus, Reservation
 from hal_core.models.placement import AttemptKey, Share
-from hal_core.models.plan import Prediction, promised
+from hal_core.models.plan import promised
+from hal_core.models.prediction import Prediction
 from hal_core.models.ranges import Ranges, RangeSet, runs_of
 from hal_core.rules.job_record import Activity, ElementEnd, JobRecord
 from hal_core.rules.state import State

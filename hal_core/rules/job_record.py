@@ -11,7 +11,8 @@ from hal_core.models.event import JobEnded
 from hal_core.models.job import FINAL, DependencyKind, End, JobId, JobSpec, JobState, Owner, Shape
 from hal_core.models.node import NodeName
 from hal_core.models.placement import AttemptKey, Share
-from hal_core.models.plan import PendingJob, Prediction
+from hal_core.models.plan import PendingJob
+from hal_core.models.prediction import Prediction
 from hal_core.models.ranges import Ranges, RangeSet, count_of
 from hal_core.rules.queue_order import Place
 from hal_core.rules.usage import held_by, payer_of

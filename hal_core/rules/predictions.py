@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hal_core.models.event import Event, RunTimesPredicted
 from hal_core.models.job import EndKind
-from hal_core.models.plan import Prediction
+from hal_core.models.prediction import Prediction
 
 if TYPE_CHECKING:
     from hal_core.models.message import PredictionsMade

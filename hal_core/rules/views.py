@@ -13,7 +13,7 @@ import attrs
 
 from hal_core.models.job import FINAL, Dependency, End, JobId, JobSpec, JobState
 from hal_core.models.placement import Share
-from hal_core.models.plan import Prediction
+from hal_core.models.prediction import Prediction
 from hal_core.models.ranges import format_ranges
 from hal_core.rules.waiting import Reason, Waiting
 

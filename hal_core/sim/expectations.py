@@ -7,11 +7,13 @@ exceeds the limit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from hal_core.models.job import JobSpec, Owner
+from hal_core.models.job import End, EndKind, JobId, JobSpec, Owner
 from hal_core.models.node import PartitionName
+from hal_core.models.prediction import Arrival, Outcome
+from hal_core.rules.predictions import believable
 from hal_core.sim.trace import TraceJob
 
 if TYPE_CHECKING:
@@ -27,46 +29,49 @@ Correct = Callable[[float, int, float], float]
 class Expectations:
     """The limit is what is expected."""
 
-    def expect_s(self, job: TraceJob) -> float:
+    def expect_s(self, job_id: JobId, job: TraceJob) -> float:
         return job.limit_s
 
-    def learn(self, job: TraceJob) -> None:
-        """The job has ended."""
+    def learn(self, job_id: JobId, job: TraceJob, end_s: float) -> Sequence[JobId]:
+        """The job has ended. Returns those of which something else would be expected now."""
+        return ()
 
 
 class Perfect(Expectations):
     """The truth is what is expected."""
 
-    def expect_s(self, job: TraceJob) -> float:
+    def expect_s(self, job_id: JobId, job: TraceJob) -> float:
         return job.run_s
 
 
 class Predicted(Expectations):
-    """What a predictor says (its median), or the limit where it knows nothing."""
+    """What a predictor says, or the limit where it knows nothing."""
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
 
-    def expect_s(self, job: TraceJob) -> float:
-        (prediction,) = self._predictor.predict([(_owner(job), _spec(job))])
-        return job.limit_s if prediction is None else min(prediction.p50_s, job.limit_s)
+    def expect_s(self, job_id: JobId, job: TraceJob) -> float:
+        (prediction,) = self._predictor.predict([_arrival(job_id, job)])
+        believed = None if prediction is None else believable(prediction, job.limit_s)
+        return job.limit_s if believed is None else believed.expected_s
 
-    def learn(self, job: TraceJob) -> None:
-        self._predictor.learn(_owner(job), _spec(job), job.run_s)
-
-
-def _owner(job: TraceJob) -> Owner:
-    return Owner(job.user, 0, 0)
+    def learn(self, job_id: JobId, job: TraceJob, end_s: float) -> Sequence[JobId]:
+        return self._predictor.learn([Outcome(_arrival(job_id, job), job.run_s, end_s, ENDED)])
 
 
-def _spec(job: TraceJob) -> JobSpec:
-    return JobSpec(
-        name=f"swf{job.number}",
-        partition=PartitionName("all"),
+ENDED = End(EndKind.EXITED, exit_code=0)
+
+
+def _arrival(job_id: JobId, job: TraceJob) -> Arrival:
+    spec = JobSpec(
+        name=job.label or "swf",
+        partition=PartitionName(job.partition or "all"),
         command=("true",),
         task_count=job.processors,
+        memory_bytes_per_node=job.memory_bytes * job.processors,
         walltime_s=job.limit_s,
     )
+    return Arrival(job_id, Owner(job.user, 0, 0), spec, job.submit_s)
 
 
 def to_request(first_s: float, outlived_count: int, limit_s: float) -> float:

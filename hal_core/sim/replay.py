@@ -160,7 +160,7 @@ class Replay:
         while heap and heap[0][0] <= now_s:
             running = heappop(heap)[2]
             self._release(running)
-            self._expectations.learn(running.job)
+            self._learn(running, now_s)
         for running in self._outlived(now_s):
             self._expect_longer(running)
         jobs = self._jobs
@@ -189,7 +189,7 @@ class Replay:
             self._plan(now_s)
         for running in ended:
             self._release(running)
-            self._expectations.learn(running.job)
+            self._learn(running, now_s)
             self._plan(now_s)
 
     # -- what happens --------------------------------------------------------------------------------------------------
@@ -204,9 +204,17 @@ class Replay:
             can_start = bool(self._machine.idle_room().choose(self._machine.packing.ask(shape)))
             self._can_start[shape] = can_start
         if can_start:
-            expected_s = self._expectations.expect_s(job)
             job_id = JobId(at)
+            expected_s = self._expectations.expect_s(job_id, job)
             self._pending[job_id] = PendingJob(job_id, 1, shape, job.limit_s, 0, job.submit_s, expected_s)
+
+    def _learn(self, running: _Running, now_s: float) -> None:
+        """What ended says something about jobs that wait, perhaps."""
+        for job_id in self._expectations.learn(running.row.job_id, running.job, now_s):
+            pending = self._pending.get(job_id)
+            if pending is not None:
+                expected_s = self._expectations.expect_s(job_id, self._jobs[int(job_id)])
+                self._pending[job_id] = attrs.evolve(pending, expected_s=expected_s)
 
     def _plan(self, now_s: float) -> None:
         if not self._pending:

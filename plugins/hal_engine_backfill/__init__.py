@@ -29,6 +29,16 @@ class NoOptions:
     """The predictor has none."""
 
 
+@attrs.frozen
+class ExpansionOptions(EngineOptions):
+    """Options of the engine `hal`."""
+
+    floor_s: float = attrs.field(default=60.0, validator=attrs.validators.gt(0.0))
+    """Shorter expected run times count as this one in the order."""
+    starvation_s: float = attrs.field(default=5 * 86_400.0, validator=attrs.validators.gt(0.0))
+    """Who has waited for so long comes before all others."""
+
+
 RESERVE_COUNT = 4
 """Promises of the engine `reserve`, unless its options say otherwise."""
 
@@ -60,6 +70,7 @@ def hal_register_predictors(register: Register) -> None:
 def hal_register_engines(register: Register) -> None:
     from hal_engine_backfill.conservative import Conservative
     from hal_engine_backfill.easy import Easy
+    from hal_engine_backfill.expansion import Expansion
     from hal_engine_backfill.fcfs import Fcfs
 
     def fcfs(options: Options) -> Engine:
@@ -76,6 +87,11 @@ def hal_register_engines(register: Register) -> None:
             checked = attrs.evolve(checked, promise_max=promise_max)
         return Conservative(checked.promise_max, checked.scan_max, checked.budget_steps)
 
+    def expansion(options: Options) -> Engine:
+        checked = structure_options(ExpansionOptions, options, "engine")
+        return Expansion(checked.floor_s, checked.starvation_s, checked.depth_max, checked.scan_max)
+
+    register("hal", expansion, "backfill by expansion factor: who waits longest for what it takes comes first")
     register("fcfs", fcfs, "start jobs in order; a partition stops at its first job that does not fit")
     register("fifo", fcfs, "another name for fcfs")
     register("easy", easy, "EASY backfill: later jobs may start if the first blocked one is not delayed")

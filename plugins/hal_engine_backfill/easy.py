@@ -16,6 +16,8 @@ import math
 from collections.abc import Hashable, Iterable, Iterator
 from operator import attrgetter
 
+import attrs
+
 from hal_core import (
     JobId,
     PartitionName,
@@ -47,26 +49,23 @@ class Easy:
         self._is_shortest_first = is_shortest_first
 
     def plan(self, snapshot: Snapshot) -> Plan:
-        one_pass = _Pass(snapshot)
+        one_pass = Pass(snapshot)
         queue = itertools.islice(snapshot.pending(), self._scan_max)
         behind = one_pass.start_in_order(queue)
         if behind:
             if self._is_shortest_first:
                 behind.sort(key=_expected_s)
             one_pass.backfill(behind, self._depth_max)
-        reserves = tuple(
-            Reserve(job_id, promise.time_s, promise.node_numbers)
-            for job_id, promise in one_pass.promised
-            if promise.time_s < math.inf
-        )
-        return Plan(tuple(one_pass.starts), reserves, one_pass.depth)
+        return one_pass.result()
 
 
-class _Pass:
+class Pass:
     """One pass over the queue: what is still free, what was promised, which shapes were found not to fit."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, does_trust: bool = True) -> None:
+        """With `does_trust` False running jobs are expected to end at their limits, whatever was predicted."""
         self._snapshot = snapshot
+        self._does_trust = does_trust
         self._now_s = snapshot.now_s
         self._room = room = snapshot.room()
         self._packing = room.packing
@@ -126,15 +125,27 @@ class _Pass:
 
     def _running(self) -> Iterable[RunningJob]:
         """What runs, and what starts in this pass, in the order of expected ends."""
+        running = self._snapshot.running()
+        if not self._does_trust:
+            running = [attrs.evolve(job, expected_end_s=job.end_time_s) for job in running]
         if not self.starts:
-            return self._snapshot.running()
+            return running if self._does_trust else sorted(running, key=_expected_end_s)
         started = [
             RunningJob(job.job_id, 0, job.shape, start.node_numbers, self._now_s + job.expected_s)
             for job, first, stop in self._in_order
             for start in self.starts[first:stop]
             for _ in range(start.element_count)
         ]
-        return sorted([*self._snapshot.running(), *started], key=_expected_end_s)
+        return sorted([*running, *started], key=_expected_end_s)
+
+    def result(self) -> Plan:
+        """What was decided."""
+        reserves = tuple(
+            Reserve(job_id, promise.time_s, promise.node_numbers)
+            for job_id, promise in self.promised
+            if promise.time_s < math.inf
+        )
+        return Plan(tuple(self.starts), reserves, self.depth)
 
     def backfill(self, jobs: Iterable[PendingJob], depth_max: int) -> None:
         """Start what disturbs no promise. A shape that did not fit is not tried again, for room only shrinks."""

@@ -7,31 +7,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hal_core import JobSpec, Owner, Prediction
+from hal_core import Arrival, JobId, Outcome, Prediction
 
 
 class LastTwo:
-    """Remembers two run times for each user."""
+    """Remembers two run times for each user. What was said of a job once stands, as in EASY++."""
 
     def __init__(self) -> None:
         self._last: dict[str, tuple[float, float]] = {}
         self._first: dict[str, float] = {}
 
-    def predict(self, specs: Sequence[tuple[Owner, JobSpec]]) -> Sequence[Prediction | None]:
-        return [self._predict(owner) for owner, _ in specs]
+    def predict(self, jobs: Sequence[Arrival]) -> Sequence[Prediction | None]:
+        return [self._predict(job.owner.user) for job in jobs]
 
-    def _predict(self, owner: Owner) -> Prediction | None:
-        last = self._last.get(owner.user)
+    def _predict(self, user: str) -> Prediction | None:
+        last = self._last.get(user)
         if last is None:
             return None
         mean_s = float((last[0] + last[1]) // 2)
         return Prediction(mean_s, mean_s, mean_s)
 
-    def learn(self, owner: Owner, spec: JobSpec, runtime_s: float) -> None:
-        before = self._last.get(owner.user)
+    def learn(self, outcomes: Sequence[Outcome]) -> Sequence[JobId]:
+        for outcome in outcomes:
+            self._learn(outcome.arrival.owner.user, outcome.runtime_s)
+        return ()
+
+    def _learn(self, user: str, runtime_s: float) -> None:
+        before = self._last.get(user)
         if before is not None:
-            self._last[owner.user] = (before[1], runtime_s)
-        elif owner.user in self._first:
-            self._last[owner.user] = (self._first.pop(owner.user), runtime_s)
+            self._last[user] = (before[1], runtime_s)
+        elif user in self._first:
+            self._last[user] = (self._first.pop(user), runtime_s)
         else:
-            self._first[owner.user] = runtime_s
+            self._first[user] = runtime_s

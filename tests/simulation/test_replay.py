@@ -27,10 +27,12 @@ from hal_core.sim.trace import TraceJob
 from hal_core.sim.workload import Workload, WorkloadJob
 from hal_engine_backfill.conservative import Conservative
 from hal_engine_backfill.easy import Easy
+from hal_engine_backfill.expansion import Expansion
 from hal_engine_backfill.fcfs import Fcfs
 from tests.support.replays import (
     PUBLISHED,
     PUBLISHED_TRACES,
+    STARVATION_S,
     Setting,
     published_waits,
     read_trace,
@@ -41,7 +43,7 @@ from tests.support.simple_traces import some_jobs
 
 PROCESSORS = 16
 SLICE_COUNT = 3000
-POLICIES = ("fcfs", "easy", "easy-sjbf", "conservative")
+POLICIES = ("fcfs", "easy", "easy-sjbf", "conservative", "hal", "hal-soon-starved")
 
 
 # -- against naive schedulers ------------------------------------------------------------------------------------------
@@ -90,7 +92,19 @@ class Naive:
         self.waiting.remove(at)
         self.start_s[at] = now_s
 
+    def _expansion_order(self, at: int, now_s: float, starvation_s: float) -> tuple[bool, float]:
+        """Who has waited too long comes first, in the order of submission; of the others, the larger factor."""
+        job = self.jobs[at]
+        waited_s = now_s - job.submit_s
+        if waited_s >= starvation_s:
+            return False, job.submit_s
+        return True, -(waited_s + job.limit_s) / max(job.limit_s, 60.0)
+
     def _backfill(self, now_s: float) -> None:
+        if self.policy.startswith("hal"):
+            starvation_s = STARVATION_S if self.policy == "hal-soon-starved" else 432_000.0
+            self.waiting.sort()
+            self.waiting.sort(key=lambda at: self._expansion_order(at, now_s, starvation_s))
         while self.waiting and self.jobs[self.waiting[0]].processors <= self._free(now_s):
             self._start(self.waiting[0], now_s)
         if not self.waiting or self.policy == "fcfs":
@@ -181,7 +195,11 @@ def core_starts(jobs: Sequence[TraceJob], machine: Machine, engine: Engine) -> l
     return [placed[JobId(at + 1)] for at in range(len(jobs))]
 
 
-@pytest.mark.parametrize("make", [Fcfs, Easy, lambda: Easy(is_shortest_first=True), Conservative])
+def expansion() -> Expansion:
+    return Expansion(60.0, STARVATION_S)
+
+
+@pytest.mark.parametrize("make", [Fcfs, Easy, lambda: Easy(is_shortest_first=True), Conservative, expansion])
 @pytest.mark.parametrize("node_count", [1, 4])
 def test_replay_decides_as_the_whole_core_does(make: Callable[[], Engine], node_count: int) -> None:
     machine = Machine(cluster_of(node_count, PROCESSORS // node_count))

@@ -23,6 +23,7 @@ from hal_core.sim.swf import read_swf
 from hal_core.sim.trace import Trace, TraceJob
 from hal_engine_backfill.conservative import Conservative
 from hal_engine_backfill.easy import Easy
+from hal_engine_backfill.expansion import Expansion
 from hal_engine_backfill.fcfs import Fcfs
 from hal_engine_backfill.last_two import LastTwo
 
@@ -33,12 +34,18 @@ def traces() -> Path | None:
     return Path(folder) if folder else None
 
 
+STARVATION_S = 2000.0
+"""Of the policy `hal-soon-starved`, so that small traces know starvation."""
+
+
 def engine_of(policy: str) -> Engine:
     makers: dict[str, Engine] = {
         "fcfs": Fcfs(),
         "easy": Easy(),
         "easy-sjbf": Easy(is_shortest_first=True),
         "conservative": Conservative(),
+        "hal": Expansion(60.0, 120 * 3600.0),
+        "hal-soon-starved": Expansion(60.0, STARVATION_S),
     }
     return makers[policy]
 
@@ -105,12 +112,14 @@ REFERENCE: dict[str, dict[str, tuple[float, float]]] = {
         "easy": (92.69, 6835.0),
         "easy-sjbf": (69.39, 5904.0),
         "conservative": (88.97, 7316.0),
+        "hal": (50.89, 5069.0),
     },
     "SDSC-SP2-sc15": {
         "fcfs": (13823.53, 1535569.0),
         "easy": (87.81, 20571.0),
         "easy-sjbf": (83.0, 20420.0),
         "conservative": (89.17, 21726.0),
+        "hal": (53.13, 17041.0),
     },
     "lublin_256": {
         "fcfs": (66502.48, 2388444.0),
@@ -129,6 +138,7 @@ REFERENCE: dict[str, dict[str, tuple[float, float]]] = {
         "easy": (44.15, 4682.0),
         "easy-sjbf": (37.82, 4202.0),
         "conservative": (43.77, 4824.0),
+        "hal": (23.34, 3031.0),
     },
     "KTH-SP2-1996-2.1-cln": {
         "fcfs": (6818.32, 353950.0),

@@ -23,6 +23,7 @@ INSTALLED = {
     "executor": ["metal"],
     "locality": ["files"],
     "observer": ["log", "prometheus"],
+    "predictor": ["last-two"],
 }
 
 

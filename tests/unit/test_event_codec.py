@@ -54,7 +54,7 @@ from hal_core.models.job import (
 )
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
 from hal_core.models.placement import AttemptKey, Share
-from hal_core.models.plan import Prediction
+from hal_core.models.prediction import Prediction
 from hal_core.models.topology import Level, LevelKind, Link, Topology
 from tests.support.journal_events import any_event
 

@@ -14,7 +14,7 @@ from hal_core.models.event import Event, JobEnded, JobSubmitted
 from hal_core.models.job import End, EndKind, JobId, JobSpec, Owner
 from hal_core.models.message import Message, ObserverFailed, PredictionsMade
 from hal_core.models.node import PartitionName
-from hal_core.models.plan import Prediction
+from hal_core.models.prediction import Arrival, Outcome, Prediction
 
 ADA = Owner("ada", 1000, 1000)
 SPEC = JobSpec("job", PartitionName("all"), command=("true",), walltime_s=600.0)
@@ -29,20 +29,28 @@ def ended(number: int, run_s: float, end: End = OK) -> JobEnded:
     return JobEnded(0.0, JobId(number), ((0, 1),), 1, end, 100.0, 100.0 + run_s)
 
 
+def known(job_id: JobId) -> Arrival | None:
+    return Arrival(job_id, ADA, SPEC, 0.0) if job_id < 100 else None
+
+
 class MeanOfAll:
     """Predicts the mean of all it has seen."""
 
-    def __init__(self) -> None:
+    def __init__(self, does_revise: bool = False) -> None:
         self.seen_s: list[float] = []
+        self._asked: dict[JobId, None] = {}
+        self._does_revise = does_revise
 
-    def predict(self, specs: Sequence[tuple[Owner, JobSpec]]) -> Sequence[Prediction | None]:
+    def predict(self, jobs: Sequence[Arrival]) -> Sequence[Prediction | None]:
+        self._asked |= dict.fromkeys(job.job_id for job in jobs)
         if not self.seen_s:
-            return [None] * len(specs)
+            return [None] * len(jobs)
         mean_s = sum(self.seen_s) / len(self.seen_s)
-        return [Prediction(mean_s, mean_s, mean_s)] * len(specs)
+        return [Prediction(mean_s, mean_s, mean_s)] * len(jobs)
 
-    def learn(self, owner: Owner, spec: JobSpec, runtime_s: float) -> None:
-        self.seen_s.append(runtime_s)
+    def learn(self, outcomes: Sequence[Outcome]) -> Sequence[JobId]:
+        self.seen_s += [outcome.runtime_s for outcome in outcomes]
+        return list(self._asked) if self._does_revise else ()
 
 
 class Rig:
@@ -51,7 +59,9 @@ class Rig:
     def __init__(self, predictor: MeanOfAll, past: Sequence[Event] = ()) -> None:
         self.told: list[Message] = []
         self._heard = trio.Event()
-        self.service = Predicting("test", predictor, lambda job_id: (ADA, SPEC) if job_id < 100 else None, lambda: past)
+        self.service = Predicting(
+            "test", predictor, lambda job_id: Arrival(job_id, ADA, SPEC, 0.0) if job_id < 100 else None, lambda: past
+        )
 
     async def report(self, message: Message) -> None:
         self.told.append(message)
@@ -70,6 +80,17 @@ async def test_jobs_are_predicted_from_what_ended_before(nursery: trio.Nursery) 
     await rig.until(lambda: bool(rig.told))
     of_30_s = Prediction(30.0, 30.0, 30.0)
     assert rig.told == [PredictionsMade("test", tuple((JobId(number), of_30_s) for number in (1, 2, 3)))]
+
+
+async def test_what_would_be_answered_differently_is_asked_again(nursery: trio.Nursery) -> None:
+    rig = Rig(MeanOfAll(does_revise=True))
+    nursery.start_soon(rig.service.run, rig.report)
+    await rig.service.record(1, [submitted(1), submitted(2)])
+    await rig.service.record(3, [ended(1, 30.0), submitted(3)])
+    await rig.until(lambda: bool(rig.told))
+    (said,) = rig.told
+    assert isinstance(said, PredictionsMade)
+    assert sorted(job_id for job_id, _ in said.predictions) == [1, 2, 3]
 
 
 async def test_only_ends_that_tell_something_are_learned_from(nursery: trio.Nursery) -> None:
@@ -94,12 +115,12 @@ async def test_the_past_is_learned_at_the_start(nursery: trio.Nursery) -> None:
 
 
 class Broken(MeanOfAll):
-    def learn(self, owner: Owner, spec: JobSpec, runtime_s: float) -> None:
+    def learn(self, outcomes: Sequence[Outcome]) -> Sequence[JobId]:
         raise ZeroDivisionError("a bug of the model")
 
 
 class OneAnswer(MeanOfAll):
-    def predict(self, specs: Sequence[tuple[Owner, JobSpec]]) -> Sequence[Prediction | None]:
+    def predict(self, jobs: Sequence[Arrival]) -> Sequence[Prediction | None]:
         return [None]
 
 
@@ -123,9 +144,9 @@ class Hanging(MeanOfAll):
         super().__init__()
         self.is_over = threading.Event()
 
-    def predict(self, specs: Sequence[tuple[Owner, JobSpec]]) -> Sequence[Prediction | None]:
+    def predict(self, jobs: Sequence[Arrival]) -> Sequence[Prediction | None]:
         self.is_over.wait()
-        return [None] * len(specs)
+        return [None] * len(jobs)
 
 
 async def test_one_that_hangs_is_left_alone(autojump_clock: trio.testing.MockClock) -> None:

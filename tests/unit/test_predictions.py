@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 from hal_core.models.event import JobCancelRequested, JobEnded, RunTimesPredicted
 from hal_core.models.job import JobId
 from hal_core.models.message import PredictionsMade, Tick
-from hal_core.models.plan import Prediction
+from hal_core.models.prediction import Prediction
 from hal_core.rules.forecast import excerpt, forecast
 from hal_core.rules.predictions import believable, expected_end_s
 from hal_core.rules.state import State

@@ -1,0 +1,42 @@
+"""What predictors are asked, what they answer, and what they learn from."""
+
+from __future__ import annotations
+
+import attrs
+
+from hal_core.models.job import End, JobId, JobSpec, Owner
+
+
+@attrs.frozen
+class Prediction:
+    """Quantiles of a run time in seconds, p10 <= p50 <= p90. Used for planning only; jobs are killed at their limit."""
+
+    p10_s: float
+    p50_s: float
+    p90_s: float
+    planned_s: float | None = None
+    """What to plan with, if not the median: to be too short costs a plan less than to be too long."""
+
+    @property
+    def expected_s(self) -> float:
+        return self.p50_s if self.planned_s is None else self.planned_s
+
+
+@attrs.frozen
+class Arrival:
+    """A job as it came in. An array is one: the question is about each of its elements."""
+
+    job_id: JobId
+    owner: Owner
+    spec: JobSpec
+    submit_time_s: float
+
+
+@attrs.frozen
+class Outcome:
+    """One element of it ended by itself or at its limit; ends that came from outside tell nothing of its run time."""
+
+    arrival: Arrival
+    runtime_s: float
+    end_time_s: float
+    end: End

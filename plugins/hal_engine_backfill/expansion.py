@@ -1,0 +1,66 @@
+"""The policy `hal`: backfill in the order of expansion factors, with a floor, and a guard against starvation.
+
+Who would have been here longest for what the job takes comes first: (wait + expected run) / expected run, computed anew
+in each pass, among jobs of equal rank (the partition's priority and the job's own). The floor keeps a job that is
+expected to take a second from being ahead for ever. Everything else is EASY (easy.py): the first blocked job is
+promised its start, the others fill the holes.
+Guarantee: who has waited for `starvation_s` stands before all who have not, in the order of submission; and while there
+is such a job the plan rests on limits alone, so that no wrong prediction can break its promise.
+The expansion factor as a queue order: Srinivasan, Kettimuthu, Subramani and Sadayappan, ICPP workshops 2002; that order
+matters more than the predictor: Lelong, Reis and Trystram, JSSPP 2017.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from operator import attrgetter, itemgetter
+
+import attrs
+
+from hal_core import PendingJob, Plan, Snapshot
+from hal_engine_backfill.easy import Pass
+
+FOREVER_S = 10 * 365 * 86_400.0
+"""What a job without a limit is taken for, of which nothing is known."""
+_submit_order = attrgetter("submit_time_s", "job_id")
+_key = itemgetter(0)
+
+
+class Expansion:
+    """EASY backfill in the order of expansion factors."""
+
+    def __init__(self, floor_s: float, starvation_s: float, depth_max: int = 1000, scan_max: int = 20_000) -> None:
+        self._floor_s = floor_s
+        self._starvation_s = starvation_s
+        self._depth_max = depth_max
+        self._scan_max = scan_max
+
+    def plan(self, snapshot: Snapshot) -> Plan:
+        starved, others = self._split(snapshot)
+        queue = [*starved, *others]
+        if starved:
+            queue = [attrs.evolve(job, expected_s=job.walltime_s) for job in queue]
+        one_pass = Pass(snapshot, does_trust=not starved)
+        behind = one_pass.start_in_order(iter(queue))
+        if behind:
+            one_pass.backfill(behind, self._depth_max)
+        return one_pass.result()
+
+    def _split(self, snapshot: Snapshot) -> tuple[list[PendingJob], list[PendingJob]]:
+        """Who has waited too long, and all others, each in order."""
+        now_s, floor_s = snapshot.now_s, self._floor_s
+        starved_s = now_s - self._starvation_s
+        priority_of = {name: partition.priority for name, partition in snapshot.partitions.items()}
+        starved: list[PendingJob] = []
+        keyed: list[tuple[tuple[int, int, float], PendingJob]] = []
+        for job in islice(snapshot.pending(), self._scan_max):
+            submit_s = job.submit_time_s
+            if submit_s <= starved_s:
+                starved.append(job)
+                continue
+            expected_s = job.expected_s if job.expected_s < FOREVER_S else FOREVER_S
+            factor = (now_s - submit_s + expected_s) / (expected_s if expected_s > floor_s else floor_s)
+            keyed.append(((-priority_of.get(job.shape.partition, 0), -job.priority, -factor), job))
+        starved.sort(key=_submit_order)
+        keyed.sort(key=_key)
+        return starved, [job for _, job in keyed]
