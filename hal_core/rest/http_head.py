@@ -13,7 +13,7 @@ HEAD_END = b"\r\n\r\n"
 
 _REQUEST_LINE = re.compile(rb"[A-Z]{1,16} (/[!-\"$-~]*) HTTP/1\.([01])")
 _BEGIN = re.compile(rb"[A-Z]{1,16}( .*)?\Z", re.DOTALL)
-_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([ \t!-~\x80-\xff]*)")
+_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*+([ \t!-~\x80-\xff]*)")
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 _SINGLE = frozenset({b"host", b"content-type", b"content-encoding", b"authorization", b"origin", b"expect"})
 

@@ -98,6 +98,6 @@ def _job(row: Row) -> TraceJob:
 def _header_width(header: dict[str, str]) -> int | None:
     for name in ("MaxProcs", "MaxNodes"):
         text = header.get(name, "").partition(" ")[0]
-        if text.isascii() and text.isdecimal() and int(text) > 0:
+        if text.isascii() and text.isdecimal() and len(text) < 19 and int(text) > 0:
             return int(text)
     return None

@@ -220,6 +220,8 @@ class Load:
         agents = [member.pid for member in self._hal.members("hal_core.agent") if "n2" in command_line(member.pid)]
         for pid in agents:
             os.kill(pid, signal.SIGKILL)
+        while b'"status":"up"' in get_alone(self._hal.socket, "/v1/nodes/n2"):  # noqa: ASYNC110 - as from outside
+            await trio.sleep(0.05)
         asked_s: list[float] = []
         said = 0
         async with await trio.open_unix_socket(str(self._hal.state / "agents.sock")) as stream:

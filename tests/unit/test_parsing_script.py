@@ -106,3 +106,10 @@ def test_bounds():
 def test_words():
     assert split_words("""a "b c" 'd\\e' f\\"g "h\\"i" """) == ["a", "b c", "d\\e", 'f"g', 'h"i']
     assert split_words("a''b '' # c") == ["ab", ""]
+
+
+@pytest.mark.parametrize("name", ["--" + "j" * 5000, "--\x1b[31m", "-\x07"])
+def test_an_option_that_cannot_be_printed_is_shown_so_that_it_can_be(name):
+    (option,) = read_script(f"#!/bin/sh\n#SBATCH {name}=1\n", "job.sh").options
+    assert option.shown_name.isprintable()
+    assert len(option.shown_name) < 200

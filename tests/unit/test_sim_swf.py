@@ -120,7 +120,13 @@ def test_more_columns_than_the_format_has_do_no_harm() -> None:
 
 @pytest.mark.parametrize(
     ("header", "processors"),
-    [("; MaxProcs: 64 (of 70)\n", 64), ("; MaxNodes: 32\n", 32), ("; MaxProcs: many\n; MaxNodes: 8\n", 8), ("", 6)],
+    [
+        ("; MaxProcs: 64 (of 70)\n", 64),
+        ("; MaxNodes: 32\n", 32),
+        ("; MaxProcs: many\n; MaxNodes: 8\n", 8),
+        ("", 6),
+        (f"; MaxProcs: {'9' * 5000}\n; MaxNodes: 8\n", 8),
+    ],
 )
 def test_the_width_of_the_machine(header: str, processors: int) -> None:
     trace = read(header + line(1, allocated=6, requested=6))
