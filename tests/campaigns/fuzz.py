@@ -53,7 +53,9 @@ BYTES_MAX = 20_000
 """Of one input: what is longer is refused by its length before it is read, which has tests of its own."""
 
 NODE = Node(NodeName("n1"), 8, 1 << 35)
-CONTEXT = ParseContext.of_cluster(Cluster("c", (NODE,), (Partition(PartitionName("main"), (NODE.name,), True),)), 1e9)
+NODES = (NODE, attrs.evolve(NODE, name=NodeName("n2")))
+MAIN = Partition(PartitionName("main"), tuple(node.name for node in NODES), True)
+CONTEXT = ParseContext.of_cluster(Cluster("c", NODES, (MAIN,)), 1e9)
 TOKENS = TokenMaker(bytes(32), "c", 3600.0, secrets.token_bytes)
 TOKEN = TOKENS.issue(Owner("ada", 1, 1), 600, 1000.0).token
 HEADS = (
@@ -71,7 +73,9 @@ SACCT = b"""JobID|User|State|Submit|Start|End|Elapsed|Timelimit|AllocCPUS|NNodes
 1.batch|ada|COMPLETED|2024-01-01T00:00:00|Unknown|Unknown|INVALID|UNLIMITED|4|1|4Gc
 2_[1-5%2]|eve|CANCELLED by 1000|2024-01-01T00:00:00|None|2024-01-01T00:02:00|00:00:00|Partition_Limit|0|0|
 """
-LAUNCH = pack([b"launch", b"1", b"3", b"0", b"0", b"inf", b"1", b"0", b"2", b"1.0.1", b"x"])
+PROGRAM = b"1000 1000 inf 5 #!/bin/sh 2 /tmp true".split()
+PART = b"1.0.1 - 1 0 1048576 0 /prolog - 1 PATH=/bin 60 1 /dev/null".split()
+LAUNCH = pack([b"launch", b"1", b"%d" % len(PROGRAM), *PROGRAM, b"1", b"0", b"%d" % len(PART), *PART])
 SYNTAX = (
     *(b"\0", b"\n", b"\r\n", b"\t", b" ", b"\x1b[31m", b"\x7f", b"\xff", b"\xed\xa0\x80", "\u202e٣".encode()),
     *b": , - % [ ] { } ( ) = ? + / \\ ' \" # * & | ; @ ! ~ ^ < > . .. // _ 0 -1 1e309 nan inf 0x10 null true".split(),
@@ -109,7 +113,8 @@ def _launch(data: bytes) -> object:
     found = take_frame(bytearray(data))
     if found is None:
         return None
-    found.text()
+    if found.text() != "launch":
+        return None
     return [Order(type(found)(fields)) for _, fields in split_launch(found)]
 
 
@@ -136,7 +141,7 @@ TARGETS = {
     "time": of_text(parse_time_limit, "30", "1:30", "1-0", "1-2:3:4", "2h30m", "0"),
     "interval": of_text(parse_interval, "10s", "1h30m", "2d"),
     "instant": of_text(lambda text: parse_instant(text, 1e9), "now+1hour", "2002-01-02T03:04:05", "16:00", "tomorrow"),
-    "memory": of_text(parse_memory, "4G", "512M", "1.5T", "1024"),
+    "memory": of_text(parse_memory, "4G", "512M", "2T", "1024"),
     "array": of_text(parse_array, "0-9:3%2", "1,3,5-7", "7"),
     "dependency": of_text(parse_dependencies, "afterok:1:2,after:3", "afterany:1?afternotok:2", "singleton"),
     "gpus": of_text(parse_gpus, "a100:4", "2"),
@@ -160,7 +165,7 @@ TARGETS = {
         (encode(messages.Hello(1, NODE, "boot", 0)), encode(messages.Heartbeat(1.0)), encode(messages.Report(()))),
         (WireError,),
     ),
-    "launch": Target(_launch, (LAUNCH, pack([b"cancel", b"1.0.1", b"5"])), (BadFrame,)),
+    "launch": Target(_launch, (LAUNCH, pack([b"stop"])), (BadFrame,)),
     "swf": Target(
         lambda data: read_swf(io.BytesIO(data)),
         (b"; MaxProcs: 8\n1 0 5 10 4 -1 -1 4 20 -1 1 1 1 1 1 -1 -1 -1\n2 1 -1 -1 1 1 1 1 1 1 0 1 1 1 1 1 1 1\n",),
