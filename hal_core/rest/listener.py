@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -99,6 +100,11 @@ class Server:
 
     async def _turn_away(self, stream: trio.abc.Stream) -> None:
         """Say why in one write that cannot block a peer slot, and close."""
+        if isinstance(stream, trio.SocketStream):  # its empty buffer takes the answer at once; of these there are many
+            with suppress(trio.BrokenResourceError):
+                await stream.send_all(_BUSY_ANSWER)
+            await stream.aclose()
+            return
         with trio.move_on_after(self._limits.linger_s):
             try:
                 await stream.send_all(_BUSY_ANSWER)
