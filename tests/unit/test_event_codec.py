@@ -37,6 +37,8 @@ from hal_core.models.event import (
     PartStarted,
     Planned,
     PriorityChanged,
+    ReservationAdded,
+    ReservationRemoved,
     RunTimesPredicted,
     decode_event,
     encode_event,
@@ -52,8 +54,9 @@ from hal_core.models.job import (
     Owner,
     Spread,
 )
-from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
+from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName, Reservation
 from hal_core.models.placement import AttemptKey, Share
+from hal_core.models.policy import Account, Priorities, Qos, QueueOrder
 from hal_core.models.prediction import Prediction
 from hal_core.models.topology import Level, LevelKind, Link, Topology
 from tests.support.journal_events import any_event
@@ -66,7 +69,7 @@ KEY = AttemptKey(JOB, 3, 2)
 TIME_S = 1_700_000_000.25
 END = End(EndKind.OUT_OF_MEMORY, 137, 9, 1 << 40, 12.5, "ada", "peak ü")
 MACHINE = Node(NODE, 4, 1 << 34, ("a100", "h100"), (("licence", 2),), ("ib",), ("site", "rack"), "slurm", "10.0.0.7")
-PARTITION = Partition(PartitionName("all"), (NODE,), True, 60.0, 30.0, 1 << 20, 5)
+PARTITION = Partition(PartitionName("all"), (NODE,), True, 60.0, 30.0, 1 << 20, 5, limits=(("cpus", 64),))
 SPEC = JobSpec(
     name="name",
     partition=PartitionName("all"),
@@ -107,13 +110,31 @@ SPEC = JobSpec(
     domain="rack3",
     is_level_required=True,
     gpu_milli=500,
+    qos="short",
+    reservation="course",
 )
 TOPOLOGY = Topology(
     (Level("block", Link(1e-6, 9e11, 0.5), LevelKind.BLOCK, (), 4), Level("rack", Link(2e-6, 25e9), dimensions=(4, 2))),
     Link(0.03, 1e9, 0.02),
 )
+RESERVATION = Reservation(
+    "course", (NODE,), TIME_S, 3600.0, 86_400.0, TIME_S + 1e6, ("ada",), ("physics",), "every morning", "root"
+)
+CLUSTER = Cluster(
+    "c",
+    (MACHINE,),
+    (PARTITION,),
+    33.0,
+    TOPOLOGY,
+    reservations=(RESERVATION,),
+    accounts=(Account("physics", "science", 3, (("ada", 2),), (("gpus", 4),)),),
+    qos=(Qos("short", 7, True, (("user.running_jobs", 10),), ("scavenge",)),),
+    limits=(("running_jobs", 1000),),
+    licences=(("matlab", 10),),
+    priorities=Priorities(QueueOrder.WEIGHTED, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 9.5),
+)
 EXAMPLES: tuple[Event, ...] = (
-    ClusterDefined(TIME_S, Cluster("c", (MACHINE,), (PARTITION,), 33.0, TOPOLOGY)),
+    ClusterDefined(TIME_S, CLUSTER),
     JobSubmitted(TIME_S, JOB, "key", Owner("ada", 1000, 100), SPEC),
     JobHeld(TIME_S, JOB, "ada"),
     JobReleased(TIME_S, JOB, "ada"),
@@ -134,6 +155,8 @@ EXAMPLES: tuple[Event, ...] = (
     Planned(TIME_S, "easy", 9, 8, 7, 6, ((JOB, TIME_S + 60.0),), (((0, 2), (3, 4)),)),
     RunTimesPredicted(TIME_S, "ml", ((JOB, Prediction(5.0, 60.0, 90.0, 30.0)),)),
     ObserverDisabled(TIME_S, "prometheus", "late"),
+    ReservationAdded(TIME_S, RESERVATION),
+    ReservationRemoved(TIME_S, "course", "root"),
     AccessChanged(TIME_S, AccessChange.NODE_ENROLLED, "n1", "root", "from 10.0.0.1:7"),
 )
 
@@ -151,7 +174,7 @@ def test_there_is_an_example_of_every_class():
 
 def test_examples_leave_no_field_at_its_default():
     """A field that the corpus does not show could change its form unseen."""
-    for thing in (*EXAMPLES, SPEC, END, MACHINE, PARTITION, EXAMPLES[0].cluster, EXAMPLES[5].shares[0]):
+    for thing in (*EXAMPLES, SPEC, END, MACHINE, PARTITION, CLUSTER, RESERVATION, EXAMPLES[5].shares[0]):
         for field in attrs.fields(type(thing)):
             assert getattr(thing, field.name) != field.default, f"{type(thing).__name__}.{field.name}"
 
