@@ -12,7 +12,7 @@ OPTION_HELP = (
     ("-D, --chdir DIRECTORY", "where to run (default: here) (also --workdir)"),
     ("    --comm none|light|heavy|SHARE", "how much its nodes talk to each other: the share of the run time, 0 to 1"),
     ("    --comment TEXT", "a note, shown by `hal show`"),
-    ("-C, --constraint FEATURE&...", "only nodes that have all of these features"),
+    ("-C, --constraint FEATURES", "only nodes with these features: ib&ssd, (ib|opa)&ssd"),
     ("-c, --cpus-per-task COUNT", "CPUs for each task (default: 1)"),
     ("-d, --dependency KIND:JOB,...", "wait for other jobs: afterok:12, afterany:12:13, afterok:12?afterok:13, singleton"),  # noqa: E501
     ("-e, --error PATTERN", "standard error (default: joins the output)"),
@@ -27,6 +27,7 @@ OPTION_HELP = (
     ("    --inputs DATASET,...", "datasets (names, paths, URLs) to bring to the nodes first (also --input-data)"),
     ("-J, --job-name NAME", "name of the job (default: that of the program) (also --name)"),
     ("    --kill-grace DURATION", "from SIGTERM to SIGKILL: 30s (default: 5s)"),
+    ("-L, --licenses NAME[:COUNT],...", "licences of the cluster: matlab:2,ansys (also --licences, --licence)"),
     ("    --mem SIZE", "memory on each node: 4096 (MiB), 512M, 10G"),
     ("    --mem-per-cpu SIZE", "memory for each CPU"),
     ("    --mem-per-gpu SIZE", "memory for each GPU"),

@@ -181,6 +181,8 @@ def shape_text(job: dict[str, Any]) -> str:
         parts.append(f"{job['gpus_per_node']} {job['gpu_type'] or 'GPU'} a node")
     parts += [f"{number} {name} a node" for name, number in job["generic_per_node"].items()]
     parts += job["features"]
+    parts += [" or ".join("&".join(some) for some in job["alternatives"])] if job["alternatives"] else []
+    parts += [f"{number} {name} licences" for name, number in job["licences"].items()]
     return ", ".join(parts) + (", exclusive" if job["is_exclusive"] else "")
 
 

@@ -107,6 +107,15 @@ class Shape:
     is_level_required: bool = False
     gpu_milli: int = 0
     """These five as in JobSpec."""
+    alternatives: tuple[tuple[str, ...], ...] = ()
+    licences: tuple[tuple[str, int], ...] = ()
+    """These two as well; licences are for the whole element, not for each node."""
+
+    def suits(self, features: tuple[str, ...]) -> bool:
+        """Whether a node with these features may serve."""
+        if not all(feature in features for feature in self.features):
+            return False
+        return not self.alternatives or any(all(each in features for each in some) for some in self.alternatives)
 
 
 class DependencyKind(Enum):
@@ -207,6 +216,10 @@ class JobSpec:
     """A share of one device on each node, in thousandths, beside no whole ones; other jobs may have the rest of it."""
     qos: str = ""
     """The level of service; empty where the site has none."""
+    licences: tuple[tuple[str, int], ...] = ()
+    """Of the cluster's licences, for each element, sorted by name."""
+    alternatives: tuple[tuple[str, ...], ...] = ()
+    """Besides `features`, each node must have all of one of these; empty: nothing more is asked."""
 
     reservation: str = ""
     """The reservation that it runs in; empty: outside of all of them."""
@@ -229,4 +242,6 @@ class JobSpec:
             domain=self.domain,
             is_level_required=self.is_level_required,
             gpu_milli=self.gpu_milli,
+            alternatives=self.alternatives,
+            licences=self.licences,
         )

@@ -35,7 +35,8 @@ class Ask:
     """A shape in packed form: what one node's part of it takes, by the class of the node, and which nodes may serve."""
 
     __slots__ = (
-        *("cpus", "domains", "home", "mixed", "need_of", "node_count", "nodes", "pool_need", "shape", "strict", "wish"),
+        *("cpus", "domains", "home", "licences", "mixed", "need_of", "node_count", "nodes", "pool_need", "shape"),
+        *("strict", "wish"),
     )
 
     def __init__(self, shape: Shape, nodes: int, need_of: dict[int, int], mixed: frozenset[int]) -> None:
@@ -51,6 +52,8 @@ class Ask:
         """Of the one node, if the cluster has no other."""
         self.mixed = mixed
         """Classes of nodes where it depends on the row which types of GPU are taken."""
+        self.licences = 0
+        """What one element takes of the cluster's licences, packed in the same way."""
         self.domains: Domains | None = None
         """Where the topology has a say in which nodes are chosen."""
         self.wish = Wish(shape.node_count)
@@ -94,7 +97,10 @@ class Packing:
         nodes: Sequence[Node],
         partitions: Mapping[PartitionName, Iterable[int]],
         topology: Topology | None = None,
+        licences: Iterable[tuple[str, int]] = (),
     ) -> None:
+        self._licences = tuple(licences)
+        self.licence_guards = sum(1 << FIELD_BITS * (at + 1) - 1 for at in range(len(self._licences)))
         self.domains = None if topology is None else Domains(topology, nodes)
         kinds = sorted({kind for node in nodes for kind in node.gpus})
         names = sorted({name for node in nodes for name, _ in node.generic})
@@ -105,6 +111,8 @@ class Packing:
         self.class_shift = FIELD_BITS * len(fields)
         self.partition_nodes = {name: mask_of(numbers) for name, numbers in partitions.items()}
         self.group_of = partition_groups(self.partition_nodes)
+        if self._licences:  # what all partitions draw from makes them one group
+            self.group_of = dict.fromkeys(self.group_of, next(iter(self.group_of), PartitionName("")))
         self.group_nodes: dict[PartitionName, int] = {}
         for name, nodes_of_it in self.partition_nodes.items():
             group = self.group_of[name]
@@ -150,9 +158,8 @@ class Packing:
     def _make_ask(self, shape: Shape) -> Ask:
         need_of: dict[int, int] = {}
         mixed: set[int] = set()
-        features = set(shape.features)
         for number, node in enumerate(self.classes):
-            if not features.issubset(node.features):
+            if not shape.suits(node.features):
                 continue
             if shape.is_exclusive:
                 need = self._capacity(node)
@@ -164,9 +171,23 @@ class Packing:
             if fits and need >= 0:
                 need_of[number] = need
         ask = Ask(shape, self.partition_nodes.get(shape.partition, 0), need_of, frozenset(mixed))
+        ask.licences = self.licences(shape.licences)
+        if ask.licences < 0:
+            ask.nodes = 0
+            ask.pool_need = NEVER
         if self.domains is not None:
             self._place(ask, self.domains)
         return ask
+
+    def licences(self, counts: Iterable[tuple[str, int]] | None = None) -> int:
+        """So many of each, packed; -1 if the cluster has no such licence. None: all that there are."""
+        place_of = {name: at for at, (name, _) in enumerate(self._licences)}
+        packed = 0
+        for name, count in self._licences if counts is None else counts:
+            if name not in place_of:
+                return -1
+            packed += min(max(count, 0), AMOUNT_MAX) << FIELD_BITS * place_of[name]
+        return packed
 
     def _place(self, ask: Ask, domains: Domains) -> None:
         """What the topology means for the ask. What it requires and does not exist, it never gets."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Room:
     """What is free at one moment, on available nodes only. A copy is cheap and independent."""
 
-    __slots__ = ("_base", "_buckets", "_moved", "_owned", "_packing")
+    __slots__ = ("_base", "_buckets", "_licences", "_moved", "_owned", "_packing")
 
     def __init__(self, packing: Packing, base: list[int]) -> None:
         self._packing = packing
@@ -33,18 +33,22 @@ class Room:
         """Free CPUs -> row -> nodes (as bits). Buckets are shared between copies until one of them writes."""
         self._owned: set[int] = set()
         """Buckets that no copy shares."""
+        self._licences = packing.licences()
+        """What is free of them, packed."""
 
     @classmethod
-    def of(cls, packing: Packing, columns: NodeColumns) -> Room:
-        """As the columns say."""
+    def of(cls, packing: Packing, columns: NodeColumns, licences: Iterable[tuple[str, int]] | None = None) -> Room:
+        """As the columns say, with so many licences free (None: all)."""
         is_available = columns.is_available
         base = [packing.row(columns, n) if is_available[n] else -1 for n in range(len(columns.nodes))]
-        return cls.of_rows(packing, base)
+        room = cls.of_rows(packing, base)
+        room._licences = packing.licences(licences)
+        return room
 
     @classmethod
     def of_rows(cls, packing: Packing, base: list[int]) -> Room:
         """From the rows of all nodes; -1 for one that is not available. Keeps the list."""
-        if len(base) == 1 and base[0] >= 0 and not packing.has_mixed:
+        if len(base) == 1 and base[0] >= 0 and not packing.has_mixed and not packing.licence_guards:
             return Pool(packing, base)
         numbers_of: dict[int, list[int]] = {}
         for number, row in enumerate(base):
@@ -62,6 +66,7 @@ class Room:
     def copy(self) -> Room:
         twin = Room(self._packing, self._base)
         twin._moved, twin._buckets = self._moved.copy(), self._buckets.copy()
+        twin._licences = self._licences
         self._owned.clear()
         return twin
 
@@ -81,8 +86,16 @@ class Room:
                 return cpus
         return 0
 
+    def has_licences(self, ask: Ask) -> bool:
+        """Whether enough of the cluster's licences are free for one element."""
+        guards = self._packing.licence_guards
+        return not ask.licences or (self._licences | guards) - ask.licences & guards == guards
+
     def fitting(self, ask: Ask) -> int:
-        """The nodes where one node's part of the ask fits."""
+        """The nodes where one node's part of the ask fits; none, if licences are short."""
+        return self._fitting(ask) if self.has_licences(ask) else 0
+
+    def _fitting(self, ask: Ask) -> int:
         guards, shift, need_of, nodes = self._packing.guards, self._packing.class_shift, ask.need_of, ask.nodes
         found = 0
         for cpus, bucket in self._buckets.items():
@@ -98,6 +111,8 @@ class Room:
 
         Only of `nodes`, and only where it fits in the room `beside` too. A topology comes before the CPUs.
         """
+        if ask.licences and not (self.has_licences(ask) and (beside is None or beside.has_licences(ask))):
+            return ()
         if ask.domains is not None:
             return self._place(ask, nodes, beside)
         chosen: list[int] = []
@@ -142,7 +157,15 @@ class Room:
                 yield found
 
     def count(self, number: int, ask: Ask) -> int:
-        """How many elements of the ask (one node's part of each) fit on the node."""
+        """How many elements of the ask (one node's part of each) fit on the node, and have their licences."""
+        count = self._count(number, ask)
+        for shift in range(0, self._packing.licence_guards.bit_length(), FIELD_BITS) if ask.licences else ():
+            wanted = ask.licences >> shift & FIELD_MASK
+            if wanted:
+                count = min(count, (self._licences >> shift & FIELD_MASK) // wanted)
+        return count
+
+    def _count(self, number: int, ask: Ask) -> int:
         row = self._row(number)
         need = ask.need_of.get(row >> self._packing.class_shift) if row >= 0 and ask.nodes >> number & 1 else None
         if need is None:
@@ -170,12 +193,14 @@ class Room:
 
     def take(self, numbers: Iterable[int], ask: Ask, count: int = 1) -> None:
         """Allocate so many elements on each of the nodes, as commit will."""
+        self._licences -= ask.licences * count
         for number in numbers:
             row = self._row(number)
             self._set(number, row, row - self._need(row, ask, count))
 
     def give(self, numbers: Iterable[int], ask: Ask) -> None:
         """One element ends. Nodes that are not available stay so."""
+        self._licences += ask.licences
         for number in numbers:
             row = self._row(number)
             if row >= 0:
@@ -187,19 +212,19 @@ class Room:
         What has ended by then is given back to this room.
         """
         packing, allowed = self._packing, ask.nodes
-        fitting = self.fitting(ask)
+        fitting = self._fitting(ask)
         is_enough = ask.holds(fitting)
         time_s = now_s
         for job in running:
-            if is_enough and job.expected_end_s > time_s:
+            if is_enough and job.expected_end_s > time_s and self.has_licences(ask):
                 break
             time_s = max(time_s, job.expected_end_s)
             self.give(job.node_numbers, packing.ask(job.shape))
-            new = [n for n in job.node_numbers if allowed >> n & 1 and not fitting >> n & 1 and self.count(n, ask)]
+            new = [n for n in job.node_numbers if allowed >> n & 1 and not fitting >> n & 1 and self._count(n, ask)]
             if new:
                 fitting |= mask_of(new)
                 is_enough = is_enough or ask.holds_near(fitting, new)
-        return time_s if is_enough else None
+        return time_s if is_enough and self.has_licences(ask) else None
 
     def _need(self, row: int, ask: Ask, count: int) -> int:
         """What so many elements take of the row, or, if the count is negative, give back to it."""

@@ -48,7 +48,8 @@ def resolve_amounts(wishes: Wishes, partition: Partition, classes: Sequence[Node
             gpus=gpus,
             gpu_type=asked.type if gpus else "",
             generic=wishes.gres.amounts if wishes.gres else (),
-            features=wishes.constraint,
+            features=wishes.constraint.features,
+            alternatives=wishes.constraint.alternatives,
             is_exclusive=wishes.exclusive,
         )
 

@@ -13,6 +13,7 @@ import attrs
 from hal_core.errors import InvalidInput, Problem
 from hal_core.models.job import Shape
 from hal_core.models.node import Node
+from hal_core.parsing.constraints import Constraint, format_constraint
 from hal_core.parsing.memory import format_memory
 from hal_core.parsing.resources import Gpus, format_gpus
 
@@ -46,7 +47,7 @@ def can_hold(node: Node, shape: Shape) -> bool:
         node.cpu_count >= shape.cpus
         and node.memory_bytes >= shape.memory_bytes
         and gpus >= shape.gpus
-        and set(shape.features) <= set(node.features)
+        and shape.suits(node.features)
         and all(generic.get(name, 0) >= count for name, count in shape.generic)
     )
 
@@ -126,6 +127,8 @@ def _lacking(nodes: Sequence[Node], shape: Shape) -> str:
         if (largest := max(dict(node.generic).get(name, 0) for node in nodes)) < count:
             texts.append(f"at most {largest} {name!r}" if largest else f"none has {name!r}")
     texts += [f"none has feature {name!r}" for name in shape.features if not any(name in n.features for n in nodes)]
+    if shape.alternatives and not any(attrs.evolve(shape, features=()).suits(node.features) for node in nodes):
+        texts.append(f"none has one of {format_constraint(Constraint((), shape.alternatives))}")
     return ", ".join(texts) or "none has all of it together"
 
 
@@ -137,6 +140,8 @@ def _describe_shape(shape: Shape) -> str:
         parts.append(f"{format_gpus(Gpus(shape.gpus, shape.gpu_type))} GPUs")
     parts += [f"{name}:{count}" for name, count in shape.generic]
     parts += [f"feature {name}" for name in shape.features]
+    if shape.alternatives:
+        parts.append(f"one of {format_constraint(Constraint((), shape.alternatives))}")
     return ", ".join(parts)
 
 

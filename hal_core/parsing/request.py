@@ -39,7 +39,7 @@ _RIVALS: Final = (
 """Options that exclude each other: on one level both are refused, and the command line's displaces the script's."""
 _AMOUNT_FIELDS = frozenset(
     {"partition", "node_count", "task_count", "cpus_per_task", "memory_bytes_per_node", "gpus_per_node"}
-    | {"gpu_type", "generic_per_node", "features", "is_exclusive"}
+    | {"gpu_type", "generic_per_node", "features", "alternatives", "is_exclusive"}
 )
 _AMOUNT_OPTIONS: Final = frozenset(each.name for each in OPTIONS if _AMOUNT_FIELDS.intersection(each.fields.split()))
 """With one of these misread, what the whole means is unknown, and saying more about it would mislead."""
@@ -276,7 +276,8 @@ class _Reading:
             arguments=self.request.arguments,
             **amounts._asdict(),
             generic_per_node=wishes.gres.amounts if wishes.gres else (),
-            features=wishes.constraint,
+            features=wishes.constraint.features,
+            alternatives=wishes.constraint.alternatives,
             is_exclusive=wishes.exclusive,
             walltime_s=walltime_s,
             working_directory=self.working_directory(),
@@ -298,6 +299,7 @@ class _Reading:
             account=wishes.account or "",
             reservation=wishes.reservation or "",
             qos=wishes.qos or "",
+            licences=wishes.licenses,
             comment=wishes.comment or "",
             can_requeue=wishes.requeue,
             communication=(COMMUNICATION_DEFAULT if near.level else 0.0) if wishes.comm is None else wishes.comm,

@@ -1,8 +1,6 @@
-"""GPUs (`2`, `a100:2`), generic resources (`licence_x:2,fast_disk`) and features (`ib&ssd`) in a request."""
+"""GPUs (`2`, `a100:2`), generic resources (`fast_disk:2,x`) and licences (`matlab:2`) in a request."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import attrs
 
@@ -67,16 +65,14 @@ def format_generic(generic: Generic) -> str:
     return ",".join(parts) or "none"
 
 
-def parse_features(text: str) -> tuple[str, ...]:
-    """`ib&ssd` or `ib,ssd`: all are needed. Alternatives and counts are refused."""
-    for sign in "|[]()*":
-        if sign in text:
-            raise wrong(f"{shown(text)}: {sign!r} is not supported; name features that every node must have: ib&ssd")
-    return tuple(dict.fromkeys(parse_identifier(part) for part in text.replace("&", ",").split(",")))
-
-
-def format_features(features: Iterable[str]) -> str:
-    return "&".join(features)
+def parse_licences(text: str) -> tuple[tuple[str, int], ...]:
+    """`matlab:2,ansys`; a name alone is one. Sorted by name."""
+    if "|" in text:
+        raise wrong(f"{shown(text)}: alternatives are not supported; name licences that are all needed: matlab:2,ansys")
+    generic = parse_generic(text)
+    if generic.gpus is not None:
+        raise wrong(f"{shown(text)}: GPUs are no licences; use --gpus-per-node")
+    return generic.amounts
 
 
 def _parse_generic_gpus(rest: str, has_colon: bool) -> Gpus:

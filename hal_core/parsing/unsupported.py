@@ -30,7 +30,7 @@ _GROUPS: Final[tuple[tuple[str, str], ...]] = (
     ("give --gpus-per-node or --gpus-per-task instead", "gpus-per-socket tres-per-task tres-per-job tres-per-node"),
     (_BINDING, "cpu-bind mem-bind gpu-bind accel-bind tres-bind gres-flags"),
     ("HAL leaves the frequency to the node; remove it", "cpu-freq gpu-freq power"),
-    (_GENERIC, "licenses L bb bbf tmp network resv-ports"),
+    (_GENERIC, "bb bbf tmp network resv-ports"),
     (_NODES, "nodelist w exclude x nodefile F contiguous switches prefer cluster-constraint use-min-nodes spread-job"),
     (_NODES, "segment relative r"),
     (_STEP, "exact overlap whole het-group multi-prog mpi jobid external-launcher no-allocate interactive treewidth"),

@@ -13,6 +13,7 @@ import attrs
 from hal_core.errors import did_you_mean
 from hal_core.models.job import ArraySpec, Dependency, Spread
 from hal_core.parsing.arrays import parse_array
+from hal_core.parsing.constraints import ANY, Constraint, parse_constraint
 from hal_core.parsing.dependencies import parse_dependencies
 from hal_core.parsing.durations import parse_kill_grace, parse_time_limit
 from hal_core.parsing.export import EXPORT_ALL, Export, parse_export
@@ -21,7 +22,7 @@ from hal_core.parsing.names import parse_absolute_path, parse_identifier, parse_
 from hal_core.parsing.nearness import Nearness, parse_communication, parse_nearness
 from hal_core.parsing.options import BY_NAME, Option
 from hal_core.parsing.patterns import parse_pattern, parse_plain_path
-from hal_core.parsing.resources import Generic, Gpus, parse_features, parse_generic, parse_gpus
+from hal_core.parsing.resources import Generic, Gpus, parse_generic, parse_gpus, parse_licences
 from hal_core.parsing.text import parse_choice, parse_count, parse_integer, shown, wrong
 from hal_core.parsing.unsupported import UNSUPPORTED
 
@@ -50,7 +51,7 @@ class Wishes:
     gpus_per_task: Gpus | None = None
     gres: Generic | None = None
     exclusive: bool = False
-    constraint: tuple[str, ...] = ()
+    constraint: Constraint = ANY
     topology: Nearness | None = None
     comm: float | None = None
     chdir: str | None = None
@@ -73,6 +74,7 @@ class Wishes:
     account: str | None = None
     reservation: str | None = None
     qos: str | None = None
+    licenses: tuple[tuple[str, int], ...] = ()
     comment: str | None = None
     wrap: str | None = None
 
@@ -151,7 +153,7 @@ PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "gpus-per-task": parse_gpus,
     "gres": parse_generic,
     "exclusive": _exclusive,
-    "constraint": parse_features,
+    "constraint": parse_constraint,
     "topology": parse_nearness,
     "comm": parse_communication,
     "chdir": parse_absolute_path,
@@ -174,6 +176,7 @@ PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "account": parse_identifier,
     "reservation": parse_identifier,
     "qos": parse_identifier,
+    "licenses": parse_licences,
     "comment": lambda text: parse_line(text, COMMENT_CHARACTERS_MAX),
     "wrap": _wrap,
 }

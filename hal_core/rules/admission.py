@@ -83,6 +83,15 @@ def _problems(state: State, spec: JobSpec) -> list[Problem]:
         hint = did_you_mean(spec.partition, state.partitions)
         problems.append(Problem("partition", f"no partition named {spec.partition!r}{hint}; there are: {known}"))
     problems += _topology_problems(state, spec)
+    for name, count in spec.licences:
+        declared = state.limits.licences.declared
+        known = ", ".join(declared) or "none"
+        if name not in declared:
+            problems.append(
+                Problem("licenses", f"no licence {name!r}{did_you_mean(name, declared)}; there are: {known}")
+            )
+        elif count > declared[name]:
+            problems.append(Problem("licenses", f"{count} of licence {name!r}; there are only {declared[name]}"))
     for dependency in spec.dependencies:
         if dependency.kind is DependencyKind.SINGLETON:
             continue

@@ -1,8 +1,8 @@
 """Turn a plan into events. Nothing an engine proposes is believed: a start that does not fit is refused, with a reason.
 
-Guarantee: no device, byte of memory or generic resource is given twice; a gang has all its nodes or none; only jobs
-that may start are started, no array runs more elements than its throttle, no limit is exceeded, and none runs into a
-reservation. Ranks follow the topology, whatever order the engine gave the nodes in.
+Guarantee: no device, byte of memory, generic resource or licence is given twice; a gang has all its nodes or none; only
+jobs that may start are started, no array runs more elements than its throttle, no limit is exceeded, and none runs into
+a reservation. Ranks follow the topology, whatever order the engine gave the nodes in.
 """
 
 from __future__ import annotations
@@ -84,6 +84,9 @@ def refusal(state: State, start: Start, now_s: float) -> str:
             return f"{state.table.nodes[number].name} is reserved before its limit, or is not in its reservation"
         if state.table.room_count(number, shape) < start.element_count:
             return f"{state.table.nodes[number].name} has no room for {start.element_count}"
+    lack = state.limits.licences.lack(shape, start.element_count)
+    if lack:
+        return lack
     if not state.packing.ask(shape).is_allowed(mask_of(numbers)):
         return f"it must be in one {shape.level} {shape.domain}".rstrip()
     return ""

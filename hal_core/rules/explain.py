@@ -71,6 +71,9 @@ def _binding(state: State, record: JobRecord, waiting: Waiting) -> Constraint | 
 def constraint(state: State, record: JobRecord) -> Constraint | None:
     """The resource that the fewest nodes have enough of; None if enough nodes have room for everything."""
     shape, table = record.shape, state.table
+    lack = state.limits.licences.lack(shape)
+    if lack:
+        return Constraint("licence", "licences", 0, 1, lack)
     numbers = state.partition_numbers.get(shape.partition, [])
     if sum(table.room_count(number, shape) > 0 for number in numbers) >= shape.node_count:
         return None
@@ -103,6 +106,9 @@ def _fitting(state: State, shape: Shape, numbers: Sequence[int]) -> Iterator[tup
         yield "exclusive", "nothing else", sum(not table.allocation_count[n] for n in up)
     for feature in shape.features:
         yield "feature", f"the feature {feature}", sum(feature in table.nodes[n].features for n in up)
+    if shape.alternatives:
+        text = " or ".join("&".join(some) for some in shape.alternatives)
+        yield "feature", f"the features {text}", sum(shape.suits(table.nodes[n].features) for n in up)
 
 
 def _free_gpus(state: State, number: int, shape: Shape) -> int:
@@ -149,9 +155,9 @@ def _changes(state: State, job_id: JobId, now_s: float) -> Iterator[tuple[str, s
             yield f"--time={hole_s // 60}", text, attrs.evolve(spec, walltime_s=float(hole_s // 60 * 60))
     if spec.is_exclusive:
         yield "without --exclusive", "nodes shared with other jobs", attrs.evolve(spec, is_exclusive=False)
-    if spec.features:
-        text = f"nodes without {', '.join(spec.features)}"
-        yield "without --constraint", text, attrs.evolve(spec, features=())
+    if spec.features or spec.alternatives:
+        text = "nodes whatever their features"
+        yield "without --constraint", text, attrs.evolve(spec, features=(), alternatives=())
     for name, partition in state.partitions.items():
         limit_s = partition.walltime_s_max
         too_long = limit_s is not None and (spec.walltime_s is None or spec.walltime_s > limit_s)

@@ -28,7 +28,11 @@ class LimitView:
 def limit_views(state: State, now_s: float) -> list[LimitView]:
     """All that something is counted for: those of users appear with their first job."""
     used = state.limits.used(state.ledger, now_s)
-    found = []
+    free = dict(state.limits.licences.free())
+    found = [
+        LimitView(f"licence {name}", "the cluster", "", most - free[name], most)
+        for name, most in state.limits.licences.declared.items()
+    ]
     for tally in state.limits.tallies():
         for what, most in tally.limits.items():
             current = tally.current(what, used.get(tally, Used()), now_s)

@@ -14,6 +14,7 @@ from hal_core.errors import Problem
 from hal_core.models.job import JobId, JobSpec, Owner, Shape
 from hal_core.models.policy import PER_USER, Limits
 from hal_core.models.ranges import count_of
+from hal_core.rules.licences import Licences
 from hal_core.rules.usage import Ledger, Payer, Used, payer_of
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ class LimitBook:
 
     def __init__(self) -> None:
         self.is_active = False
+        self.licences = Licences()
         self._scopes: dict[tuple[str, str], Limits] = {}
         """(kind, name) -> its limits; only those that have some."""
         self._above: dict[str, str] = {}
@@ -129,6 +131,7 @@ class LimitBook:
 
     def define(self, cluster: Cluster) -> None:
         """These limits are in force from now on. The caller adds all jobs again."""
+        self.licences.define(cluster.licences)
         self._tallies.clear()
         self._of.clear()
         scopes = {("the cluster", ""): cluster.limits}
@@ -187,6 +190,7 @@ class LimitBook:
 
     def move(self, activity: Activity, sign: int) -> None:
         """An element starts (1) or ends (-1)."""
+        self.licences.move(activity.record.shape, sign)
         for tally in self.of(activity.record.payer):
             tally.move(activity, sign)
 

@@ -60,7 +60,7 @@ class StateSnapshot:
             yield RunningJob(job_id, index, record.shape, activity.node_numbers, end_s, soon_s)
 
     def room(self) -> Room:
-        return Room.of(self._state.packing, self.columns)
+        return Room.of(self._state.packing, self.columns, self._state.limits.licences.free())
 
     @property
     def wake_s(self) -> float:

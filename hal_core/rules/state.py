@@ -375,7 +375,7 @@ class State:
         self.partition_numbers = {
             partition.name: sorted(number_of[name] for name in partition.nodes) for partition in cluster.partitions
         }
-        self.packing = Packing(self.table.nodes, self.partition_numbers, cluster.topology)
+        self.packing = Packing(self.table.nodes, self.partition_numbers, cluster.topology, cluster.licences)
         self.reservations.define(cluster.reservations, number_of)
         self.queue.define(cluster)
         self.limits.define(cluster)

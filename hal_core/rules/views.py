@@ -114,6 +114,8 @@ class JobDetail(JobView):
     gpu_type: str
     generic_per_node: dict[str, int]
     features: tuple[str, ...]
+    alternatives: tuple[tuple[str, ...], ...]
+    licences: dict[str, int]
     is_exclusive: bool
     spread: str
     kill_grace_s: float
@@ -174,6 +176,8 @@ def job_detail(record: JobRecord, waiting: Waiting, does_show_private: bool, seq
         gpu_type=spec.gpu_type,
         generic_per_node=dict(spec.generic_per_node),
         features=spec.features,
+        alternatives=spec.alternatives,
+        licences=dict(spec.licences),
         is_exclusive=spec.is_exclusive,
         spread=spec.spread.value,
         kill_grace_s=spec.kill_grace_s,

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Reason:
-    """`kind`: held, begin_time, dependency, throttle, limit, reservation, resources, priority, node_unavailable or
-    staging."""
+    """`kind`: held, begin_time, dependency, throttle, limit, licence, reservation, resources, priority,
+    node_unavailable or staging."""
 
     kind: str
     text: str
@@ -84,6 +84,9 @@ class Waiting:
         reserved = self._reserved(record)
         if reserved:
             return Reason("reservation", reserved)
+        lack = self._state.limits.licences.lack(record.shape)
+        if lack:
+            return Reason("licence", f"waits for {lack}")
         if record.job_id == self._head or record.job_id in self._promises:
             return Reason("resources", "waits until enough resources are free")
         return Reason("priority", "jobs before it in the queue come first")

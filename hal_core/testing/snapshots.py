@@ -64,7 +64,7 @@ class FakeColumns:
             and shape.memory_bytes <= self.free_memory_bytes[number]
             and shape.gpus <= (gpus.get(shape.gpu_type, 0) if shape.gpu_type else sum(gpus.values()))
             and all(amount <= generic.get(name, 0) for name, amount in shape.generic)
-            and set(shape.features) <= set(self.nodes[number].features)
+            and shape.suits(self.nodes[number].features)
             and (self.allocation_count[number] == 0 or not shape.is_exclusive)
         )
 

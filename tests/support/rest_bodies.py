@@ -67,6 +67,8 @@ DETAILS: dict[str, Any] = {
     "gpu_type": "",
     "generic_per_node": {"licence_x": 1},
     "features": [],
+    "alternatives": [],
+    "licences": {},
     "is_exclusive": False,
     "spread": "job",
     "kill_grace_s": 5.0,

@@ -84,7 +84,7 @@ def test_every_field_is_filled():
         "input=in.txt", "output=%x.out", "error=%x.err", "open-mode=append", "array=0-9%2",
         "dependency=afterok:1?afterok:2", "hold", "requeue", "begin=now+1hour", "nice", "spread=task", "kill-grace=1m",
         "inputs=a,s3://b/c", "account=physics", "comment=for the paper", "topology=rack:r3=required", "comm=light",
-        "reservation=course", "qos=short",
+        "reservation=course", "qos=short", "licenses=matlab:2",
         environment=("A=1", "B=1"), working_directory="/home/ada", client_id="x",
     )  # fmt: skip
     assert attrs.asdict(spec, recurse=False) == {
@@ -132,6 +132,8 @@ def test_every_field_is_filled():
         "is_level_required": True,
         "gpu_milli": 0,
         "qos": "short",
+        "alternatives": (),
+        "licences": (("matlab", 2),),
     }
 
 

@@ -7,6 +7,7 @@ import pytest
 from hal_core.errors import InvalidInput
 from hal_core.models.job import Dependency, DependencyKind, JobId
 from hal_core.parsing.arrays import parse_array
+from hal_core.parsing.constraints import Constraint, format_constraint, parse_constraint
 from hal_core.parsing.dependencies import parse_dependencies
 from hal_core.parsing.durations import format_interval, format_time_limit, parse_interval, parse_time_limit
 from hal_core.parsing.export import parse_export
@@ -15,7 +16,7 @@ from hal_core.parsing.instants import parse_instant
 from hal_core.parsing.memory import format_memory, parse_memory
 from hal_core.parsing.names import parse_absolute_path, parse_identifier, parse_name, parse_path
 from hal_core.parsing.patterns import parse_pattern, parse_plain_path
-from hal_core.parsing.resources import Gpus, parse_features, parse_generic, parse_gpus
+from hal_core.parsing.resources import Gpus, parse_generic, parse_gpus, parse_licences
 from hal_core.parsing.text import parse_count, parse_integer
 
 NOW_S = 1_700_000_000.0  # 2023-11-14T22:13:20Z
@@ -220,7 +221,12 @@ def test_gpus_and_generic_resources():
     assert parse_generic("gpu:a100").gpus == Gpus(1, "a100")
     assert parse_generic("gpu:a100:2,x").gpus == Gpus(2, "a100")
     assert parse_generic("none").amounts == ()
-    assert parse_features("ib&ssd,ib") == ("ib", "ssd")
+    assert parse_constraint("ib&ssd,ib") == Constraint(("ib", "ssd"))
+    assert parse_constraint("a|b") == Constraint((), (("a",), ("b",)))
+    assert parse_constraint("a&b|a&c&(d|e)") == Constraint(("a",), (("b",), ("c", "d"), ("c", "e")))
+    assert parse_constraint("a|a&b") == Constraint(("a",)), "who has a has enough"
+    assert format_constraint(parse_constraint("(ib|opa)&ssd")) == "ssd&(ib|opa)"
+    assert parse_licences("matlab:2,ansys") == (("ansys", 1), ("matlab", 2))
 
 
 @pytest.mark.parametrize(
@@ -233,8 +239,12 @@ def test_gpus_and_generic_resources():
         (parse_generic, "x:0", "out of range"), (parse_generic, "x,x", "twice"), (parse_generic, "x:y:1", "only GPUs"),
         (parse_generic, "gpu,gpu:2", "twice"), (parse_generic, "", "cannot be a name"),
         (parse_generic, "x:1G", "whole number"),
-        (parse_features, "a|b", "'|' is not supported"), (parse_features, "[a*2]", "not supported"),
-        (parse_features, "", "name"),
+        (parse_constraint, "a|", "a feature is missing"), (parse_constraint, "[a*2]", "not supported"),
+        (parse_constraint, "(a|b", "not closed"), (parse_constraint, "a)b", "should"), (parse_constraint, "!a", "'!'"),
+        (parse_constraint, "&".join(f"(a{n}|b{n})" for n in range(9)), "more than 64 alternatives"),
+        (parse_constraint, "(" * 30, "too many brackets"), (parse_licences, "a:1|b:1", "alternatives"),
+        (parse_licences, "gpu:2", "no licences"),
+        (parse_constraint, "", "missing"),
     ],
 )  # fmt: skip
 def test_resources_refused(parse, text, word):
