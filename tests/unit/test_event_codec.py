@@ -111,6 +111,8 @@ SPEC = JobSpec(
     is_level_required=True,
     gpu_milli=500,
     qos="short",
+    licences=(("matlab", 2),),
+    alternatives=(("ib", "ssd"), ("opa",)),
     reservation="course",
 )
 TOPOLOGY = Topology(
