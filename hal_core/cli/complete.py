@@ -19,6 +19,7 @@ WITH_JOBS = {"show", "logs", "cancel", "hold", "release", "requeue", "priority"}
 CHOICES = {
     "nodes": ["show", "drain", "resume"],
     "config": ["check", "show", "schema"],
+    "session": ["show", "drain", "cancel"],
     "completion": ["bash", "zsh", "fish"],
 }
 
@@ -39,7 +40,7 @@ def candidates(console: Console, words: Sequence[str]) -> Iterator[str]:
     if command not in all_commands():
         return
     if unfinished.startswith("-"):
-        if command in ("submit", "run"):
+        if command in ("submit", "run", "map"):
             yield from (f"--{name}" for name in sorted(VALUE_NAMES | FLAG_NAMES))
         elif command != "completion":
             yield from command_parser(command).option_names()

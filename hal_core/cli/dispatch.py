@@ -34,6 +34,11 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "priority": ("control", "Set a job's priority (larger is earlier; users may only lower it)"),
         "history": ("history", "List how jobs ended, latest first"),
     },
+    "Sessions": {
+        "map": ("map", "Run a command for each line of the input, through resident workers"),
+        "sessions": ("sessions", "List your sessions: workers, tasks, rate, time left"),
+        "session": ("sessions", "Show, drain or cancel sessions"),
+    },
     "Cluster": {
         "status": ("about", "Show the cluster at a glance"),
         "nodes": ("nodes", "List nodes; show, drain or resume them"),

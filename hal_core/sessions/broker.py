@@ -20,6 +20,7 @@ from hal_core.models.ranges import Ranges, RangeSet, count_of
 from hal_core.sessions.journal import UNSYNCED_BYTES_MAX, SessionJournal
 from hal_core.sessions.ledger import Ledger, Policy
 from hal_core.sessions.options import BrokerOptions
+from hal_core.sessions.pace import Rate
 from hal_core.sessions.peer import Peer
 from hal_core.sessions.reception import Reception
 from hal_core.sessions.starter import START
@@ -73,12 +74,15 @@ class Broker:
         self._dropped: dict[str, RangeSet] = {}
         self._client: Peer | None = None
         self._vain_starts = 0
+        self._rate = Rate(0.0)
+        self._why_ended = ""
         self._has_begun = False
         self._is_draining = False
         self._end = trio.Event()
         self._workers_gone = trio.Event()
 
     async def run(self, client: socket.socket | None, listener: socket.socket | None = None) -> None:
+        self._rate = Rate(trio.current_time())
         async with trio.open_nursery() as nursery:
             if self._journal is not None:
                 self._recover(self._journal)
@@ -134,6 +138,8 @@ class Broker:
                 with contextlib.suppress(OSError):  # Then it was said already, and nobody was told what is not there.
                     await self._journal.sync()
             if self._client is not None:
+                if self._why_ended:
+                    self._tell(Refusal(self._why_ended))
                 await self._client.flush()
 
     async def _have_workers(self, nodes: NodeWorkers) -> None:
@@ -199,6 +205,8 @@ class Broker:
             for message in messages:
                 if not isinstance(message, Ask | Finish | Cancel):
                     raise WireError(f"unexpected {type(message).__name__} from a visitor")
+                if isinstance(message, Finish):
+                    self._why_ended = f"the session was {'drained' if message.does_drain else 'cancelled'} from outside"
                 self._hear_client(visitor, message)
             self._pump()
             messages = await visitor.receive()
@@ -295,6 +303,8 @@ class Broker:
 
     def _settle(self, message: Results | Dropped) -> None:
         """Tell the client, if need be when it is on disk."""
+        if isinstance(message, Results):
+            self._rate.note(len(message.values), trio.current_time())
         if self._journal is None:
             self._tell(message)
         else:
@@ -329,6 +339,7 @@ class Broker:
             counts.dropped,
             counts.retried,
             counts.lost,
+            self._rate.per_s(trio.current_time()),
         )
 
 

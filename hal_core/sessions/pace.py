@@ -34,3 +34,25 @@ class Pace:
         least = 1 if self.mean_ns > LONG_NS else 2
         fitting = int(WINDOW_NS / self.mean_ns)
         self.window = max(least, min(fitting, self.window * GROWTH, WINDOW_COUNT_MAX))
+
+
+SPAN_S: Final = 5.0
+SPAN_S_MIN: Final = 0.5
+
+
+@attrs.define
+class Rate:
+    """How many tasks a second are settled, over the last span or so."""
+
+    begin_s: float
+    count: int = 0
+    before_per_s: float = 0.0
+
+    def note(self, count: int, now_s: float) -> None:
+        if now_s - self.begin_s > SPAN_S:
+            self.before_per_s, self.begin_s, self.count = self.per_s(now_s), now_s, 0
+        self.count += count
+
+    def per_s(self, now_s: float) -> float:
+        elapsed_s = now_s - self.begin_s
+        return self.count / elapsed_s if elapsed_s > SPAN_S_MIN else self.before_per_s

@@ -140,6 +140,8 @@ class Figures(_Said, frozen=True):
     dropped_count: int
     retried_count: int
     lost_count: int
+    rate_per_s: float
+    """Tasks settled lately."""
 
 
 Said = (

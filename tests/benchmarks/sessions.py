@@ -71,6 +71,8 @@ def measure(given: argparse.Namespace) -> Figures:
             for name, value in one_round(given, opened, pool, relay).items():
                 rounds[name].append(value)
         medians = {name: statistics.median(values) for name, values in rounds.items()}
+        rounds["recoverable_tasks_per_s"] = [recoverable_rate(given) for _ in range(given.rounds)]
+        medians |= {"recoverable_tasks_per_s": statistics.median(rounds["recoverable_tasks_per_s"])}
         medians |= {"own_work_percent": min(own_work_percent(opened, given.workers, seconds) for seconds in SPIN_S)}
         medians["broker_rss_mb"] = memory_after(opened, given.memory_count)
     figures = {name: round(value, 3) for name, value in medians.items()}
@@ -82,7 +84,7 @@ def measure(given: argparse.Namespace) -> Figures:
 
 
 def open_once(given: argparse.Namespace) -> float:
-    """Seconds until a session can be given tasks, and its workers wait for them."""
+    """Seconds until a session can be given tasks. Its workers are still starting then; what is given waits for them."""
 
     def open_and_leave() -> None:
         opened.append(session(workers=given.workers, server="local"))
@@ -133,6 +135,13 @@ def round_trips(opened: Session, relay: Relay, count: int) -> tuple[float, float
         own.append(timed(lambda: opened.submit(identity, 1).result()))
         bare.append(timed(relay.round_trip))
     return statistics.median(own) * 1000, statistics.median(bare) * 1000
+
+
+def recoverable_rate(given: argparse.Namespace) -> float:
+    """Tasks a second of a session that has every task, and every result that is given, on disk before."""
+    with session(workers=given.workers, recoverable=True, server="local") as opened:
+        list(opened.map(identity, range(WARM_UP_COUNT)))
+        return given.count / metered(lambda: list(opened.map(identity, range(given.count)))).elapsed_s
 
 
 def own_work_percent(opened: Session, workers: int, seconds: float) -> float:

@@ -1,0 +1,95 @@
+"""`hal sessions` and `hal session`: the user's sessions at a glance, one in detail, and how to end one."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+
+from hal_core.cli.arguments import Parser
+from hal_core.cli.console import Console
+from hal_core.cli.formats import duration, pairs
+from hal_core.cli.usage import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from hal_core.wire.sessions import Figures
+
+USAGES = {"session": "hal session show|drain|cancel ID..."}
+ACTIONS = ("show", "drain", "cancel")
+
+
+def configure(parser: Parser) -> None:
+    if parser.command == "session":
+        parser.add_argument("action", metavar="ACTION", help="show, drain (end after its tasks) or cancel (end now)")
+        parser.add_argument("sessions", nargs="+", metavar="ID", help="sessions; the first letters are enough")
+    parser.add_json()
+
+
+def run(console: Console, arguments: Namespace) -> int:
+    from hal_core.client import session_visit
+
+    if arguments.command == "sessions":
+        print_all(console, list(session_visit.visit_all(console.environ)), arguments.json)
+        return 0
+    if arguments.action not in ACTIONS:
+        from hal_core.errors import did_you_mean
+
+        given = arguments.action
+        raise UsageError(f"session has no action {given!r}{did_you_mean(given, ACTIONS)}; it has {', '.join(ACTIONS)}")
+    for name in arguments.sessions:
+        if arguments.action == "show":
+            print_one(console, *session_visit.visit(console.environ, name), arguments.json)
+        else:
+            act = session_visit.drain if arguments.action == "drain" else session_visit.cancel
+            console.line(f"{act(console.environ, name)} {'drains' if arguments.action == 'drain' else 'cancelled'}")
+    return 0
+
+
+def print_all(console: Console, found: list[tuple[str, Figures | None]], is_json: bool) -> None:
+    if is_json:
+        console.write(json.dumps({"sessions": [record(name, figures) for name, figures in found]}))
+        return
+    rows = []
+    for name, figures in found:
+        if figures is None:
+            rows.append((name, "stopped", *["-"] * 7))
+        else:
+            rows.append(
+                (name, "runs", str(figures.worker_count), str(figures.waiting_count), str(figures.running_count),
+                 str(figures.done_count), str(figures.failed_count), f"{figures.rate_per_s:.0f}/s", left(figures))
+            )  # fmt: skip
+    heads = ("SESSION", "STATE", "WORKERS", "WAITING", "RUNNING", "DONE", "FAILED", "RATE", "LEFT")
+    console.table(heads, rows, [False, False] + [True] * 7)
+
+
+def print_one(console: Console, name: str, figures: Figures | None, is_json: bool) -> None:
+    if is_json:
+        console.write(json.dumps(record(name, figures)))
+        return
+    values = [("Session", name), ("State", "stopped" if figures is None else "runs")]
+    if figures is not None:
+        values += [
+            ("Workers", str(figures.worker_count)),
+            ("Tasks", f"{figures.waiting_count} wait, {figures.running_count} run"),
+            ("Done", f"{figures.done_count}, {figures.failed_count} failed, {figures.dropped_count} dropped"),
+            ("Again", f"{figures.retried_count} after an error, {figures.lost_count} after the loss of a worker"),
+            ("Rate", f"{figures.rate_per_s:.0f}/s"),
+            ("Left", left(figures)),
+        ]
+    for line in pairs(values):
+        console.line(line)
+
+
+def left(figures: Figures) -> str:
+    """How long it will take at this rate."""
+    return duration(
+        (figures.waiting_count + figures.running_count) / figures.rate_per_s if figures.rate_per_s else None
+    )
+
+
+def record(name: str, figures: Figures | None) -> dict[str, Any]:
+    if figures is None:
+        return {"session": name, "is_running": False}
+    return {"is_running": True, **{field: getattr(figures, field) for field in figures.__struct_fields__}}

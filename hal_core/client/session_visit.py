@@ -1,0 +1,72 @@
+"""Looking in at one's sessions, and ending them, from outside their clients: for `hal sessions` and `hal session`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from hal_core.client.session_directory import (
+    connect,
+    find_directory,
+    known_sessions,
+    remove_directory,
+    sessions_directory,
+)
+from hal_core.errors import Refused
+from hal_core.wire.sessions import PROTOCOL_VERSION, Ask, Cancel, Figures, Finish, Hello, Inbox, Said, encode, receive
+
+ANSWER_S_MAX: Final = 10.0
+ALL: Final = ((0, 1 << 62),)
+
+
+def visit_all(environ: Mapping[str, str]) -> Iterator[tuple[str, Figures | None]]:
+    """Each session of the user, with its figures if it runs."""
+    for session in known_sessions(environ):
+        yield session, figures_of(sessions_directory(environ) / session)
+
+
+def visit(environ: Mapping[str, str], session: str) -> tuple[str, Figures | None]:
+    """One. Raises NotFound."""
+    directory = find_directory(environ, session)
+    return directory.name, figures_of(directory)
+
+
+def drain(environ: Mapping[str, str], session: str) -> str:
+    """It ends when all its tasks are done; its results stay. Returns its id. Raises NotFound, or Refused."""
+    directory = find_directory(environ, session)
+    if not _say(directory, Finish(True)):
+        raise Refused(f"session {directory.name} does not run; come back to it with hal_core.client.attach")
+    return directory.name
+
+
+def cancel(environ: Mapping[str, str], session: str) -> str:
+    """It ends now, and nothing of it is kept. Returns its id. Raises NotFound."""
+    directory = find_directory(environ, session)
+    _say(directory, Cancel(ALL, True), Finish(False))
+    remove_directory(directory)
+    return directory.name
+
+
+def figures_of(directory: Path) -> Figures | None:
+    """None if no broker answers."""
+    answers = _ask(directory, Ask())
+    return next((each for each in answers if isinstance(each, Figures)), None)
+
+
+def _say(directory: Path, *messages: Said) -> bool:
+    """Whether a broker was there. Waits until it has heard, which its answer or its end shows."""
+    return bool(_ask(directory, *messages, Ask())) or not os.path.exists(directory)
+
+
+def _ask(directory: Path, *messages: Said) -> list[Said]:
+    connection = connect(directory)
+    if connection is None:
+        return []
+    with connection, contextlib.suppress(OSError):
+        connection.settimeout(ANSWER_S_MAX)
+        connection.sendall(b"".join(map(encode, (Hello(PROTOCOL_VERSION, "visitor"), *messages))))
+        return receive(connection, Inbox()) or []
+    return []

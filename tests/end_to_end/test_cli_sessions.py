@@ -1,0 +1,83 @@
+"""`hal map`, `hal sessions` and `hal session`, as whole processes with real brokers."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from hal_core.client import attach, session
+from hal_core.client.session_directory import known_sessions
+from hal_core.errors import NotFound, SessionError
+from tests.support import tasks
+from tests.support.cli import hal
+from tests.support.hal import HalCluster
+
+
+@pytest.fixture(autouse=True)
+def own_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def ours(*words, **options):
+    return hal("/no/daemon", *words, env={"XDG_STATE_HOME": os.environ["XDG_STATE_HOME"]}, **options)
+
+
+def test_map_runs_the_command_for_each_line_and_keeps_their_order():
+    lines = b"".join(b"%d\n" % number for number in range(200))
+    done = ours("map", "--local", "-j", "2", "--", "sh", "-c", 'echo "item {}"', input=lines)
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "".join(f"item {number}\n" for number in range(200))
+    assert ours("map", "--local", "echo", "-n", input=b"a b\nc\n").out == "a bc"
+    assert known_sessions(os.environ) == []
+
+
+def test_map_tells_which_commands_failed():
+    done = ours("map", "--local", "sh", "-c", "exit {}", input=b"0\n3\n")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == "hal: 3: exit code 3\n"
+    assert ours("map", "--local", "-q", "sh", "-c", "exit {}", input=b"3\n").err == ""
+
+
+def test_map_says_what_it_needs():
+    assert "map needs a command" in ours("map").err
+    assert ours("map", "--workers", "0", "true").err == "hal: --workers: 0 is too few; give 1 or more\n"
+    done = ours("map", "--local", "/no/such", input=b"x\n")
+    assert (done.code, "cannot be started: " in done.err) == (1, True)
+
+
+def test_map_through_a_daemon_is_a_job():
+    with HalCluster() as cluster:
+        done = hal(cluster.socket, "map", "-j", "2", "--job-name", "mine", "sh", "-c", "echo $HAL_JOB_NAME {}",
+                   env={"XDG_STATE_HOME": os.environ["XDG_STATE_HOME"]}, input=b"1\n2\n")  # fmt: skip
+    assert (done.code, done.out, done.err) == (0, "mine 1\nmine 2\n", "")
+
+
+def test_sessions_are_listed_shown_drained_and_cancelled():
+    heads = "SESSION STATE WORKERS WAITING RUNNING DONE FAILED RATE LEFT"
+    assert " ".join(ours("sessions").out.split()) == heads
+    opened = session(workers=1, recoverable=True, server="local")
+    assert list(opened.map(tasks.square, range(100)))[-1] == 9801
+    (row,) = json.loads(ours("sessions", "--json").out)["sessions"]
+    assert (row["session"], row["worker_count"], row["done_count"], row["waiting_count"]) == (opened.id, 1, 100, 0)
+    assert f"{opened.id}  runs" in ours("sessions").out
+    shown = ours("session", "show", opened.id[:6])
+    assert (shown.code, "100, 0 failed, 0 dropped" in shown.out) == (0, True)
+    assert ours("session", "drain", opened.id).out == f"{opened.id} drains\n"
+    with pytest.raises(SessionError, match="drained from outside"):
+        opened.submit(tasks.square, 1).result(timeout=30)
+    opened.leave()
+    assert f"{opened.id}  stopped" in ours("sessions").out
+    with attach(opened.id) as again:
+        assert len(list(again.results())) == 100
+        assert ours("session", "cancel", opened.id).out == f"{opened.id} cancelled\n"
+    with pytest.raises(NotFound):
+        attach(opened.id)
+
+
+def test_a_session_that_is_not_there_is_told_in_words():
+    done = ours("session", "show", "abc")
+    assert (done.code, done.err) == (1, "hal: you have no session 'abc'; `hal sessions` lists them\n")
+    done = ours("session", "drian", "abc")
+    assert (done.code, "did you mean 'drain'" in done.err) == (2, True)
