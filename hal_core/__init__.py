@@ -119,6 +119,7 @@ if TYPE_CHECKING:
         Replica as Replica,
         Report as Report,
     )
+    from hal_core.rules.cpu_profile import CpuProfile as CpuProfile
     from hal_core.rules.permit import Permit as Permit, Permits as Permits
     from hal_core.rules.profile import Hold as Hold, Profile as Profile, profile_of as profile_of
     from hal_core.rules.timeline import (
@@ -163,6 +164,7 @@ _NAMES_BY_MODULE = {
     ),
     "models.quota": "Quota within",
     "rules.permit": "Permit Permits",
+    "rules.cpu_profile": "CpuProfile",
     "rules.profile": "Hold Profile profile_of",
     "rules.timeline": "Promise earliest_start",
     "wire.agents": "AgentLink Introduction",

@@ -50,6 +50,18 @@ class RunningJob:
     """When it is expected to end, never later than at its limit. Corrected when the job outlives it."""
 
 
+@attrs.frozen
+class Changes:
+    """All that happened since the last plan: nothing but this, and every start of that plan was made.
+
+    No node changed, no job left the queue or changed its place in it, and whatever runs ends after now as expected.
+    """
+
+    arrived: Sequence[PendingJob]
+    """They stand at the end of the queue."""
+    ended: Sequence[RunningJob]
+
+
 class NodeColumns(Protocol):
     """Columns over all nodes. Free amounts count only what is not allocated; an unavailable node still has a row."""
 
@@ -131,6 +143,16 @@ class Snapshot(Protocol):
         ...
 
     @property
+    def changes(self) -> Changes | None:
+        """For engines that can go on where the last plan ended; None: look at everything."""
+        ...
+
+    @property
+    def memo(self) -> object:
+        """What the last plan left to this one, if it can be used with `changes`. The plan must be the same without."""
+        ...
+
+    @property
     def has_released(self) -> bool:
         """Whether room may be where none was expected: since the last plan something ended before it was expected to,
         or anything at all if that plan was not settled."""
@@ -176,9 +198,12 @@ class Plan:
     """When to ask again although nothing happens until then: a promised start that no end brings about."""
     is_settled: bool = True
     """False: another pass over the same promises may improve them, though nothing ends before it was expected to."""
+    memo: object = attrs.field(default=None, eq=False, repr=False)
+    """For the next pass (Snapshot.memo). It may be lost: it only saves work."""
 
 
 __all__ = [
+    "Changes",
     "NodeColumns",
     "NodeName",
     "PendingJob",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hal_core.models.job import JobId
 from hal_core.models.node import Partition, PartitionName
-from hal_core.models.plan import PendingJob, Reserve, RunningJob
+from hal_core.models.plan import Changes, PendingJob, Reserve, RunningJob
 from hal_core.models.quota import within
 from hal_core.models.reservation import Holds
 from hal_core.models.room import Room
@@ -74,6 +74,14 @@ class StateSnapshot:
     @property
     def promises(self) -> Mapping[JobId, Reserve]:
         return self._state.promises
+
+    @property
+    def changes(self) -> Changes | None:
+        return None
+
+    @property
+    def memo(self) -> object:
+        return None
 
     @property
     def has_released(self) -> bool:

@@ -33,6 +33,8 @@ class Machine:
         }
         self._is_pool = False
         self._shapes: dict[tuple[str, int, int, int, int], Shape] = {}
+        self._known: dict[Shape, Shape] = {}
+        """Equal shapes are the same object: engines tell them apart by identity."""
 
     @classmethod
     def pool(cls, processors: int) -> Machine:
@@ -59,7 +61,8 @@ class Machine:
         key = (job.partition, job.processors, job.memory_bytes, job.node_count, job.gpus)
         shape = self._shapes.get(key)
         if shape is None:
-            shape = self._shapes[key] = self._make_shape(job)
+            made = self._make_shape(job)
+            shape = self._shapes[key] = self._known.setdefault(made, made)
         return shape
 
     def _make_shape(self, job: TraceJob) -> Shape:

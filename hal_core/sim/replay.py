@@ -20,7 +20,7 @@ import attrs
 from hal_core.errors import PluginError
 from hal_core.models.job import JobId, Shape
 from hal_core.models.node import Partition, PartitionName
-from hal_core.models.plan import NodeColumns, PendingJob, Plan, Reserve, RunningJob, Start
+from hal_core.models.plan import Changes, NodeColumns, PendingJob, Plan, Reserve, RunningJob, Start
 from hal_core.models.quota import Quota
 from hal_core.models.reservation import NO_HOLDS, Holds
 from hal_core.models.room import Room
@@ -65,7 +65,19 @@ class _Running:
 class _View:
     """Implements models.plan.Snapshot over the replay's rows. Valid during one pass."""
 
-    __slots__ = ("_ends", "_machine", "_pending", "_room", "has_released", "now_s", "promises", "sequence")
+    __slots__ = (
+        "_ends",
+        "_machine",
+        "_pending",
+        "_promises",
+        "_room",
+        "changes",
+        "has_released",
+        "memo",
+        "now_s",
+        "reserves",
+        "sequence",
+    )
 
     def __init__(self, machine: Machine, room: Room) -> None:
         self._machine = machine
@@ -74,8 +86,18 @@ class _View:
         self._ends: list[tuple[float, int, RunningJob]] = []
         self.now_s = 0.0
         self.sequence = 0
-        self.promises: Mapping[JobId, Reserve] = {}
+        self.reserves: tuple[Reserve, ...] = ()
         self.has_released = False
+        self.changes: Changes | None = None
+        self.memo: object = None
+        self._promises: tuple[tuple[Reserve, ...], dict[JobId, Reserve]] = ((), {})
+
+    @property
+    def promises(self) -> Mapping[JobId, Reserve]:
+        """Made when it is asked for: most passes do not."""
+        if self._promises[0] is not self.reserves:
+            self._promises = (self.reserves, {reserve.job_id: reserve for reserve in self.reserves})
+        return self._promises[1]
 
     @property
     def columns(self) -> NodeColumns:
@@ -126,6 +148,10 @@ class Replay:
         self._sequence = 0
         self._wake_s = math.inf
         self._is_settled = True
+        self._arrived: list[PendingJob] = []
+        self._ended: list[RunningJob] = []
+        self._is_otherwise = True
+        """Since the last plan something happened that is neither an arrival nor an end."""
         self._can_start: dict[Shape, bool] = {}
         self.start_s = [math.nan] * len(jobs)
         self.pass_count = 0
@@ -206,7 +232,9 @@ class Replay:
         if can_start:
             job_id = JobId(at)
             expected_s = self._expectations.expect_s(job_id, job)
-            self._pending[job_id] = PendingJob(job_id, 1, shape, job.limit_s, 0, job.submit_s, expected_s)
+            pending = PendingJob(job_id, 1, shape, job.limit_s, 0, job.submit_s, expected_s)
+            self._pending[job_id] = pending
+            self._arrived.append(pending)
 
     def _learn(self, running: _Running, now_s: float) -> None:
         """What ended says something about jobs that wait, perhaps."""
@@ -215,15 +243,17 @@ class Replay:
             if pending is not None:
                 expected_s = self._expectations.expect_s(job_id, self._jobs[int(job_id)])
                 self._pending[job_id] = attrs.evolve(pending, expected_s=expected_s)
+                self._is_otherwise = True
 
     def _plan(self, now_s: float) -> None:
+        view = self._view
         if not self._pending:
-            self._view.has_released = False
+            view.has_released = False
             self._wake_s = math.inf
             return
-        view = self._view
         view.sequence += 1
         self._room.settle()
+        view.changes = None if self._is_otherwise else Changes(self._arrived, self._ended)
         plan = self._engine.plan(view)
         self.pass_count += 1
         for start in plan.starts:
@@ -235,7 +265,8 @@ class Replay:
         if view.has_released or not plan.is_settled:  # a pass over what nothing was released of settles nothing
             self._is_settled = plan.is_settled
         view.has_released = False
-        view.promises = {reserve.job_id: reserve for reserve in plan.reserves}
+        view.reserves, view.memo = plan.reserves, plan.memo
+        self._arrived, self._ended, self._is_otherwise = [], [], False
         self._wake_s = plan.wake_s if plan.wake_s > view.now_s else math.inf
 
     def _start(self, start: Start, now_s: float) -> None:
@@ -267,6 +298,7 @@ class Replay:
         if not self._is_settled or row.expected_end_s > self._view.now_s:
             self._view.has_released = True
         self._room.give(row.node_numbers, self._machine.packing.ask(row.shape))
+        self._ended.append(row)
 
     def _forget_row(self, running: _Running) -> None:
         at = bisect_left(self._ends, (running.row.expected_end_s, running.sequence))
@@ -283,6 +315,7 @@ class Replay:
         job = running.job
         expected_s = self._correct(running.first_s, running.outlived_count, job.limit_s)
         running.outlived_count += 1
+        self._is_otherwise = True
         self._forget_row(running)
         running.row = attrs.evolve(running.row, expected_end_s=running.start_s + expected_s)
         insort(self._ends, (running.row.expected_end_s, running.sequence, running.row))

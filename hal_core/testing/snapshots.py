@@ -10,7 +10,7 @@ import attrs
 from hal_core.models.job import JobId, Shape
 from hal_core.models.node import Node, Partition, PartitionName
 from hal_core.models.packing import Packing
-from hal_core.models.plan import NodeColumns, PendingJob, Reserve, RunningJob
+from hal_core.models.plan import Changes, NodeColumns, PendingJob, Reserve, RunningJob
 from hal_core.models.quota import Quota
 from hal_core.models.reservation import NO_HOLDS, Holds
 from hal_core.models.room import Room
@@ -103,6 +103,8 @@ class FakeSnapshot:
     topology: Topology | None = None
     holds: Holds = NO_HOLDS
     quota: Quota | None = None
+    changes: Changes | None = None
+    memo: object = None
 
     def copy(self) -> FakeSnapshot:
         """Equal, and independent: what can be changed is copied, what is frozen is shared."""

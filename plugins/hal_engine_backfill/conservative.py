@@ -13,7 +13,22 @@ import itertools
 import math
 from collections.abc import Iterator
 
-from hal_core import Ask, Hold, JobId, PendingJob, Permits, Plan, Profile, Reserve, Snapshot, Start, profile_of, within
+from hal_core import (
+    Ask,
+    CpuProfile,
+    Hold,
+    JobId,
+    PendingJob,
+    Permits,
+    Plan,
+    Profile,
+    Reserve,
+    Snapshot,
+    Start,
+    profile_of,
+    within,
+)
+from hal_engine_backfill.promises import Memo, Waiting
 
 
 class Conservative:
@@ -25,11 +40,15 @@ class Conservative:
         self._budget_steps = budget_steps
 
     def plan(self, snapshot: Snapshot) -> Plan:
+        memo = snapshot.memo
+        if isinstance(memo, Memo) and memo.can_go_on(snapshot, self._promise_max):
+            return memo.go_on(snapshot)
         one_pass = _Pass(snapshot, self._promise_max, self._budget_steps)
         one_pass.run(itertools.islice(snapshot.pending(), self._scan_max))
         reserves = tuple(one_pass.reserves)
         wake_s = min((reserve.start_time_s for reserve in reserves), default=math.inf)
-        return Plan(tuple(one_pass.starts), reserves, one_pass.depth, wake_s, one_pass.is_settled)
+        left = one_pass.memo()
+        return Plan(tuple(one_pass.starts), reserves, one_pass.depth, wake_s, one_pass.is_settled, left)
 
 
 class _Pass:
@@ -51,6 +70,8 @@ class _Pass:
         self.depth = 0
         self.is_settled = True
         """No promise was made earlier, so that trying again finds nothing until something ends early."""
+        self._waiting: list[Waiting] | None = []
+        """Who was promised a start; None: somebody who waits was not, or needs more than one."""
 
     def run(self, queue: Iterator[PendingJob]) -> None:
         jobs = list(queue)
@@ -62,6 +83,7 @@ class _Pass:
             if self._profile.step_count > self._budget_steps:
                 self._keep_rest(kept)
                 self.is_settled = False
+                self._waiting = None
                 return
             promise = kept.pop(job.job_id, None)
             allowed = within(self._quota, job)
@@ -97,12 +119,17 @@ class _Pass:
 
     def _keep_those_not_due(self, jobs: list[PendingJob], kept: dict[JobId, tuple[Hold, Reserve]]) -> list[PendingJob]:
         """Where nothing ended, no promise can be made earlier. Returns the jobs that are still to be looked at."""
-        now_s = self._now_s
-        not_due = {job_id: reserve for job_id, (_, reserve) in kept.items() if reserve.start_time_s > now_s}
-        self.reserves += not_due.values()
-        for job_id in not_due:
-            del kept[job_id]
-        return [job for job in jobs if job.job_id not in not_due]
+        if isinstance(self._profile, CpuProfile):
+            self._profile.look_later()
+        left: list[PendingJob] = []
+        for job in jobs:
+            promise = kept.get(job.job_id)
+            if promise is None or promise[1].start_time_s <= self._now_s:
+                left.append(job)
+            else:
+                del kept[job.job_id]
+                self._promise(job, promise[0].ask, promise[1])
+        return left
 
     def _improve(self, job: PendingJob, hold: Hold, reserve: Reserve) -> None:
         """Keep the promise, or exchange it for an earlier one; start the job if that is now."""
@@ -112,7 +139,7 @@ class _Pass:
                 self.is_settled = False
                 reserve = Reserve(job.job_id, *found)
         if reserve.start_time_s > self._now_s:
-            self.reserves.append(reserve)
+            self._promise(job, hold.ask, reserve)
             return
         self._start(Start(job.job_id, reserve.node_numbers))
         if job.element_count > 1:
@@ -124,12 +151,15 @@ class _Pass:
         while left:
             found = profile.earliest(ask, job.expected_s, permit)
             if found is None:
+                self._waiting = None
                 return
             start_s, numbers = found
             if start_s > self._now_s:
                 if len(self.reserves) < self._promise_max:
                     profile.take(start_s, job.expected_s, ask, numbers)
-                    self.reserves.append(Reserve(job.job_id, start_s, numbers))
+                    self._promise(job, ask, Reserve(job.job_id, start_s, numbers))
+                else:
+                    self._waiting = None
                 return
             profile.take(start_s, job.expected_s, ask, numbers)
             self._start(Start(job.job_id, numbers))
@@ -139,6 +169,21 @@ class _Pass:
         self.starts.append(start)
         if self._quota is not None:
             self._quota.take(start.job_id, start.element_count)
+
+    def _promise(self, job: PendingJob, ask: Ask, reserve: Reserve) -> None:
+        self.reserves.append(reserve)
+        if job.element_count > 1:
+            self._waiting = None
+        elif self._waiting is not None:
+            self._waiting.append(Waiting(job, ask, reserve))
+
+    def memo(self) -> Memo | None:
+        """For the next pass, if that can do with what this one leaves."""
+        profile, waiting = self._profile, self._waiting
+        is_plain = self._quota is None and not self._snapshot.holds
+        if waiting is None or not is_plain or not isinstance(profile, CpuProfile) or not profile.is_exact:
+            return None
+        return Memo(profile, waiting)
 
     def _keep_rest(self, kept: dict[JobId, tuple[Hold, Reserve]]) -> None:
         """The budget is used up: promises that were not looked at again stay as they are; those due now are kept."""

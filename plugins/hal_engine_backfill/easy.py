@@ -49,6 +49,8 @@ class Easy:
         self._is_shortest_first = is_shortest_first
 
     def plan(self, snapshot: Snapshot) -> Plan:
+        if _is_as_before(snapshot):
+            return Plan((), tuple(snapshot.promises.values()), depth=1)
         one_pass = Pass(snapshot)
         queue = itertools.islice(snapshot.pending(), self._scan_max)
         behind = one_pass.start_in_order(queue)
@@ -57,6 +59,21 @@ class Easy:
                 behind.sort(key=_expected_s)
             one_pass.backfill(behind, self._depth_max)
         return one_pass.result()
+
+
+def _is_as_before(snapshot: Snapshot) -> bool:
+    """Nothing ended, every group has its promise, and those who arrived do not fit: whoever waited waits on.
+
+    What disturbed a promise then disturbs it now, for it would end later still.
+    """
+    changes = snapshot.changes
+    if changes is None or changes.ended or snapshot.holds or snapshot.quota is not None:
+        return False
+    room = snapshot.room()
+    packing = room.packing
+    if len(snapshot.promises) < len(packing.group_nodes):
+        return False
+    return not any(room.choose(packing.ask(job.shape)) for job in changes.arrived)
 
 
 class Pass:
@@ -108,8 +125,9 @@ class Pass:
                 promise_of[group] = promise
                 self.promised.append((job.job_id, promise))
                 if len(promise_of) == group_count:
-                    if not self._is_full():
-                        behind += queue
+                    most = self._most_cpus()
+                    if most:
+                        behind += [job for job in queue if job.shape.cpus <= most]
                     break
         return behind
 
@@ -119,9 +137,9 @@ class Pass:
             return PartitionName(f"reservation {job.reservation}")
         return self._packing.group_of.get(job.shape.partition)
 
-    def _is_full(self) -> bool:
-        """Nothing can start behind the promises, however long the queue is."""
-        return not any(self._room.most_cpus(nodes) for nodes in self._packing.group_nodes.values())
+    def _most_cpus(self) -> int:
+        """Free on one node: who asks for more cannot start behind the promises, however long the queue is."""
+        return max(self._room.most_cpus(nodes) for nodes in self._packing.group_nodes.values())
 
     def _running(self) -> Iterable[RunningJob]:
         """What runs, and what starts in this pass, in the order of expected ends."""
