@@ -1,7 +1,7 @@
 """Promises of a pool of CPUs, carried from one plan to the next: the same plan as conservative.py's, without making the
 profile anew and without looking at promises that cannot have become earlier.
 
-That a plan made so is equal to one made from nothing is a property test (tests/properties/test_engines.py).
+That a plan made so is equal to one made from nothing is a property test (tests/properties/test_plans_go_on.py).
 """
 
 from __future__ import annotations
