@@ -68,6 +68,7 @@ class _Pass:
         self.starts: list[Start] = []
         self.reserves: list[Reserve] = []
         self.depth = 0
+        self._order: dict[JobId, int] = {}
         self.is_settled = True
         """No promise was made earlier, so that trying again finds nothing until something ends early."""
         self._waiting: list[Waiting] | None = []
@@ -77,6 +78,7 @@ class _Pass:
         jobs = list(queue)
         kept = self._take_promises(jobs)
         self.depth = len(jobs)
+        self._order = {job.job_id: at for at, job in enumerate(jobs)}
         if not self._snapshot.has_released:
             jobs = self._keep_those_not_due(jobs, kept)
         for job in jobs:
@@ -183,6 +185,7 @@ class _Pass:
         is_plain = self._quota is None and not self._snapshot.holds
         if waiting is None or not is_plain or not isinstance(profile, CpuProfile) or not profile.is_exact:
             return None
+        waiting.sort(key=lambda each: self._order[each.job_id])  # who lost a promise was given another one last
         return Memo(profile, waiting)
 
     def _keep_rest(self, kept: dict[JobId, tuple[Hold, Reserve]]) -> None:
