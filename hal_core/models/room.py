@@ -7,6 +7,7 @@ node costs nothing extra. Pure: no clock, no randomness.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -115,13 +116,16 @@ class Room:
             return ()
         if ask.domains is not None:
             return self._place(ask, nodes, beside)
-        chosen: list[int] = []
+        if beside is not None:
+            nodes &= beside.fitting(ask)
+        chosen, left = 0, ask.node_count
         for found in self._by_cpus_left(ask, nodes):
-            for number in members_of(found):
-                if beside is None or beside.count(number, ask):
-                    chosen.append(number)
-                    if len(chosen) == ask.node_count:
-                        return tuple(sorted(chosen))
+            count = found.bit_count()
+            if count >= left:
+                numbers = itertools.islice(members_of(found), left)
+                return tuple(sorted((*members_of(chosen), *numbers)))
+            chosen |= found
+            left -= count
         return ()
 
     def _place(self, ask: Ask, nodes: int, beside: Room | None) -> tuple[int, ...]:
@@ -194,17 +198,30 @@ class Room:
     def take(self, numbers: Iterable[int], ask: Ask, count: int = 1) -> None:
         """Allocate so many elements on each of the nodes, as commit will."""
         self._licences -= ask.licences * count
-        for number in numbers:
-            row = self._row(number)
-            self._set(number, row, row - self._need(row, ask, count))
+        for row, its in self._by_row(numbers).items():
+            self._set(its, row, row - self._need(row, ask, count))
 
     def give(self, numbers: Iterable[int], ask: Ask) -> None:
         """One element ends. Nodes that are not available stay so."""
         self._licences += ask.licences
-        for number in numbers:
-            row = self._row(number)
+        for row, its in self._by_row(numbers).items():
             if row >= 0:
-                self._set(number, row, row + self._need(row, ask, -1))
+                self._set(its, row, row + self._need(row, ask, -1))
+
+    def _by_row(self, numbers: Iterable[int]) -> dict[int, list[int]]:
+        """The parts of a gang mostly lie on nodes of equal row: they are moved together."""
+        found: dict[int, list[int]] = {}
+        moved, base = self._moved, self._base
+        for number in numbers:
+            row = moved.get(number)
+            if row is None:
+                row = base[number]
+            its = found.get(row)
+            if its is None:
+                found[row] = [number]
+            else:
+                its.append(number)
+        return found
 
     def wait_for(self, ask: Ask, running: Iterable[RunningJob], now_s: float) -> float | None:
         """Let what runs end, in the order given, until the ask fits: then. None: it never will.
@@ -220,10 +237,10 @@ class Room:
                 break
             time_s = max(time_s, job.expected_end_s)
             self.give(job.node_numbers, packing.ask(job.shape))
-            new = [n for n in job.node_numbers if allowed >> n & 1 and not fitting >> n & 1 and self._count(n, ask)]
+            new = self._fitting_of(job.node_numbers, ask) & allowed & ~fitting
             if new:
-                fitting |= mask_of(new)
-                is_enough = is_enough or ask.holds_near(fitting, new)
+                fitting |= new
+                is_enough = is_enough or ask.holds_near(fitting, list(members_of(new)))
         return time_s if is_enough and self.has_licences(ask) else None
 
     def _need(self, row: int, ask: Ask, count: int) -> int:
@@ -238,10 +255,21 @@ class Room:
         row = self._moved.get(number)
         return self._base[number] if row is None else row
 
-    def _set(self, number: int, old: int, new: int) -> None:
-        bit = 1 << number
+    def _fitting_of(self, numbers: Iterable[int], ask: Ask) -> int:
+        """Those of the nodes where one node's part of the ask fits."""
+        guards, shift, need_of = self._packing.guards, self._packing.class_shift, ask.need_of
+        found = 0
+        for row, its in self._by_row(numbers).items():
+            need = need_of.get(row >> shift) if row >= 0 else None
+            if need is not None and (row | guards) - need & guards == guards:
+                found |= mask_of(its)
+        return found
+
+    def _set(self, numbers: list[int], old: int, new: int) -> None:
+        """Nodes of one row have another."""
+        bits = mask_of(numbers)
         bucket = self._own(old & FIELD_MASK)
-        rest = bucket[old] ^ bit
+        rest = bucket[old] ^ bits
         if rest:
             bucket[old] = rest
         else:
@@ -249,8 +277,8 @@ class Room:
             if not bucket:
                 del self._buckets[old & FIELD_MASK]
         bucket = self._own(new & FIELD_MASK)
-        bucket[new] = bucket.get(new, 0) | bit
-        self._moved[number] = new
+        bucket[new] = bucket.get(new, 0) | bits
+        self._moved.update(dict.fromkeys(numbers, new))
 
     def _own(self, cpus: int) -> dict[int, int]:
         """The bucket, to write to."""

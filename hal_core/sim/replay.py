@@ -139,7 +139,7 @@ class Replay:
         self._machine = machine
         self._jobs = jobs
         self._expectations, self._correct = foresight.expectations, foresight.correct
-        self._room = machine.idle_room()
+        self._room, self._idle = machine.idle_room(), machine.idle_room()
         self._view = _View(machine, self._room)
         self._pending, self._ends = self._view._pending, self._view._ends
         self._next = 0
@@ -227,7 +227,7 @@ class Replay:
         shape = self._machine.shape_of(job)
         can_start = self._can_start.get(shape)
         if can_start is None:
-            can_start = bool(self._machine.idle_room().choose(self._machine.packing.ask(shape)))
+            can_start = bool(self._idle.choose(self._machine.packing.ask(shape)))
             self._can_start[shape] = can_start
         if can_start:
             job_id = JobId(at)
