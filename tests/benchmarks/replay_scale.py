@@ -16,11 +16,12 @@ from random import Random
 
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
 from hal_core.models.topology import Level, Link, Topology
+from hal_core.sim.expectations import CORRECTIONS
 from hal_core.sim.figures import figures_of
 from hal_core.sim.machine import Machine
 from hal_core.sim.replay import EventOrder, Foresight, Replay
 from hal_core.sim.trace import TraceJob
-from tests.support.replays import CORRECTIONS, engine_of, expectations_of
+from tests.support.replays import engine_of, expectations_of
 
 GIB = 1 << 30
 LOAD = 0.85
@@ -37,7 +38,7 @@ TOPOLOGY = Topology(
 
 
 def cluster_of(node_count: int) -> Cluster:
-    """Of ten nodes eight are plain, one has much memory, one four GPUs; sixteen on a switch, eight switches in a rack."""
+    """Of ten nodes eight are plain, one has much memory, one four GPUs; sixteen on a switch, eight switches a rack."""
     nodes = []
     for number in range(node_count):
         kind = "main" if number % 10 < 8 else "big" if number % 10 == 8 else "gpu"

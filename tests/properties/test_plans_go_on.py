@@ -10,13 +10,14 @@ from hypothesis import example, given, settings, strategies as st
 
 from hal_core.models.plan import Plan, Snapshot
 from hal_core.planes import Engine
+from hal_core.sim.expectations import CORRECTIONS
 from hal_core.sim.machine import Machine
 from hal_core.sim.replay import EventOrder, Foresight, Replay
 from hal_engine_backfill.conservative import Conservative
 from hal_engine_backfill.easy import Easy
 from hal_engine_backfill.promises import Memo
 from tests.simulation.test_replay import PROCESSORS, cluster_of
-from tests.support.replays import CORRECTIONS, expectations_of
+from tests.support.replays import expectations_of
 from tests.support.simple_traces import some_jobs
 
 ENGINES: dict[str, Callable[[], Engine]] = {
