@@ -94,10 +94,11 @@ def refusal(state: State, start: Start, now_s: float) -> str:
 
 def _limit(state: State, quota: RunningQuota | None, start: Start) -> str:
     """Which limit the start would exceed, beside what of this plan has been applied already."""
-    if quota is None or quota.left(start.job_id) >= start.element_count:
+    left = start.element_count if quota is None else quota.count(state.jobs[start.job_id])
+    if quota is None or left >= start.element_count:
         return ""
     hit = quota.hit(state.jobs[start.job_id])
-    return hit.text if hit is not None else f"limits leave {quota.left(start.job_id)} of it"
+    return hit.text if hit is not None else f"limits leave {left} of it"
 
 
 def _permitted(state: State, record: JobRecord, now_s: float) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hal_core.errors import Problem
 from hal_core.models.job import JobId, JobSpec, Owner, Shape
-from hal_core.models.policy import PER_USER, Limits
+from hal_core.models.policy import COUNTED, PER_USER, Limits
 from hal_core.models.ranges import count_of
 from hal_core.rules.licences import Licences
 from hal_core.rules.usage import Ledger, Payer, Used, payer_of
@@ -222,6 +222,7 @@ class RunningQuota:
         self._now_s = now_s
         self._used: dict[Tally, Used] | None = None
         self._taken: dict[tuple[Tally, str], float] = {}
+        self._free: dict[Payer, dict[str, float]] = {}
         self._barred: set[tuple[Payer, Shape, float | None]] = set()
         """Of whom nothing like it can start any more in this plan."""
         self.wake_s = math.inf
@@ -229,10 +230,12 @@ class RunningQuota:
 
     def left(self, job_id: JobId) -> int:
         record = self._jobs[job_id]
+        if record.spec.array is None and self._is_free(record):
+            return record.startable_count
         kind = (record.payer, record.shape, record.spec.walltime_s)
         if kind in self._barred:
             return 0
-        left = self._left(record)
+        left = self.count(record)
         if not left:
             self._barred.add(kind)
             hit = self.hit(record)
@@ -240,7 +243,31 @@ class RunningQuota:
                 self.wake_s = min(self.wake_s, hit.until_s)
         return left
 
-    def _left(self, record: JobRecord) -> int:
+    def _is_free(self, record: JobRecord) -> bool:
+        """A quick yes for one element: what its payer's limits leave is worked out once, until something is taken."""
+        free = self._free.get(record.payer)
+        if free is None:
+            free = self._free[record.payer] = self._least(record.payer)
+        amounts = self._book.amounts(record.spec, record.shape)
+        cpus, gpus, limit_s = amounts
+        return (
+            free["running_jobs"] >= 1
+            and free["cpus"] >= cpus
+            and free["gpus"] >= gpus
+            and (free["cpu_minutes"] == math.inf or free["cpu_minutes"] * 60 > cpus * limit_s)
+            and (free["gpu_minutes"] == math.inf or free["gpu_minutes"] * 60 > gpus * limit_s)
+        )
+
+    def _least(self, payer: Payer) -> dict[str, float]:
+        """What the tightest limit leaves of each thing."""
+        free = dict.fromkeys(COUNTED, math.inf)
+        for tally in self._book.of(payer):
+            for what, most in tally.limits.items():
+                free[what] = min(free[what], most - self._current(tally, what))
+        return free
+
+    def count(self, record: JobRecord) -> int:
+        """The same, counted anew: for whom the state changes while it is asked."""
         amounts = self._book.amounts(record.spec, record.shape)
         left = record.startable_count
         for tally in self._book.of(record.payer):
@@ -254,6 +281,7 @@ class RunningQuota:
 
     def take(self, job_id: JobId, count: int) -> None:
         record = self._jobs[job_id]
+        self._free.clear()
         amounts = self._book.amounts(record.spec, record.shape)
         for tally in self._book.of(record.payer):
             for what in tally.limits:
