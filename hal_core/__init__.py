@@ -129,6 +129,8 @@ if TYPE_CHECKING:
     from hal_core.wire.agents import AgentLink as AgentLink, Introduction as Introduction
     from hal_core.wire.door import Door as Door, Guest as Guest
     from hal_core.wire.frames import LinkLost as LinkLost
+    from hal_core.wire.messages import TerminalOffer as TerminalOffer
+    from hal_core.wire.terminals import Terminals as Terminals
     from hal_core.wire.tls import parse_address as parse_address
 
 __version__ = "0.1.0"
@@ -170,6 +172,8 @@ _NAMES_BY_MODULE = {
     "wire.agents": "AgentLink Introduction",
     "wire.door": "Door Guest",
     "wire.frames": "LinkLost",
+    "wire.messages": "TerminalOffer",
+    "wire.terminals": "Terminals",
     "wire.tls": "parse_address",
 }
 _MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()}

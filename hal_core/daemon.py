@@ -51,6 +51,7 @@ from hal_core.rest.port import ConfigurationView, Context
 from hal_core.rules.core import Core
 from hal_core.rules.standing import standing_of
 from hal_core.rules.state import State
+from hal_core.wire.terminals import Terminals
 
 logger = logging.getLogger("hal.daemon")
 
@@ -152,7 +153,11 @@ class Daemon:
             stalls = StallMeter()
             parts = (*observers.values(), *executors.values(), stalls)
             sources = [each for each in parts if isinstance(each, MetricsSource)]
-            front = Front(self.configuration, self._context(Port(kernel, journal, self._parse_context), sources))
+            context = self._context(Port(kernel, journal, self._parse_context), sources)
+            for executor in executors.values():
+                if isinstance(executor, TerminalSource):
+                    executor.terminals = context.terminals
+            front = Front(self.configuration, context)
             await front.open(stack)
             async with trio.open_nursery() as nursery:
                 await nursery.start(kernel.run, self.configuration.cluster)
@@ -273,6 +278,13 @@ class MetricsSource(Protocol):
     def render(self) -> bytes:
         """All its metrics in the Prometheus text format."""
         ...
+
+
+@runtime_checkable
+class TerminalSource(Protocol):
+    """An executor whose nodes offer terminals of interactive jobs."""
+
+    terminals: Terminals | None
 
 
 class Port:

@@ -23,6 +23,7 @@ from hal_core.agent.lease import Lease, boot_time_s
 from hal_core.agent.leftovers import kill_marked, mark
 from hal_core.agent.options import AgentOptions, inspect_machine
 from hal_core.agent.spawner_link import SpawnerLink
+from hal_core.agent.terminals import Terminals
 from hal_core.agent.translation import translate
 from hal_core.errors import WireError
 from hal_core.failpoints import reach
@@ -80,6 +81,7 @@ class Agent:
                 nursery.start_soon(self._follow_hints)
                 nursery.start_soon(self._rescan)
                 nursery.start_soon(self._forget_records)
+                nursery.start_soon(Terminals(self._options.state_directory, self._options.node.name, self._dial).run)
                 nursery.start_soon(keep_guarded, self._options.state_directory, self._lease)
                 task_status.started()
                 await self._stay_connected()

@@ -52,6 +52,8 @@ class Order:
     prolog: bytes = b""
     epilog: bytes = b""
     """Paths of what the site runs as root before and after; empty for none."""
+    terminal_path: bytes = b""
+    """Where the agent waits for the job's terminal; empty: the job has none."""
     hook_environment: list[bytes] = attrs.Factory(list)
     hook_timeout_s: float = 0.0
 
@@ -108,7 +110,7 @@ def _order_fields(order: Order) -> list[bytes]:
     tasks = [field for task in order.tasks for field in _flat(task)]
     paths = [order.input_path, order.output_path, order.error_path]
     own = [*_flat(order.environment), b"%d" % len(order.tasks), *tasks, *paths, b"%d" % order.is_appending]
-    own += _flat([b"%d" % cpu for cpu in order.cpus])
+    own += [*_flat([b"%d" % cpu for cpu in order.cpus]), order.terminal_path, order.key.encode()]
     return [
         order.key.encode(),
         order.fault.encode("utf-8", "replace"),

@@ -14,7 +14,9 @@ from hal_core.agent.environment import hook_environment, part_environment, task_
 from hal_core.agent.leftovers import mark
 from hal_core.agent.options import AgentOptions, Machine
 from hal_core.agent.orders import Order, Program
+from hal_core.agent.terminals import TERMINAL_SOCKET
 from hal_core.models.effect import LaunchOrder
+from hal_core.models.job import TERMINAL
 from hal_core.models.patterns import output_paths
 from hal_core.models.ranges import members, parse_ranges
 
@@ -66,6 +68,8 @@ def _order(order: LaunchOrder, program: Program, options: AgentOptions, machine:
         result.prolog, result.epilog = map(os.fsencode, options.hooks[spec.partition])
         result.hook_environment = hook_environment(order, node)
         result.hook_timeout_s = options.hook_timeout_s
+    if spec.input_path == TERMINAL:
+        result.terminal_path = os.fsencode(options.state_directory / TERMINAL_SOCKET)
     result.input_path = _bytes(spec.input_path)
     result.output_path = _bytes(output)
     result.error_path = b"" if error == output else _bytes(error)

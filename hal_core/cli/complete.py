@@ -40,7 +40,7 @@ def candidates(console: Console, words: Sequence[str]) -> Iterator[str]:
     if command not in all_commands():
         return
     if unfinished.startswith("-"):
-        if command in ("submit", "run", "map"):
+        if command in ("submit", "run", "map", "alloc"):
             yield from (f"--{name}" for name in sorted(VALUE_NAMES | FLAG_NAMES))
         elif command != "completion":
             yield from command_parser(command).option_names()

@@ -23,6 +23,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Jobs": {
         "submit": ("submit", "Submit a script or a command; prints the job's id"),
         "run": ("run", "Run a command as a job: output on this terminal, exit code of the job"),
+        "alloc": ("alloc", "Hold an allocation while a shell or a command runs here"),
         "queue": ("queue", "List running and waiting jobs, with the reason why they wait"),
         "show": ("show", "Show everything about a job or an array element"),
         "explain": ("explain", "Say why a job waits, when it would start, and what would start it sooner"),

@@ -17,13 +17,13 @@ from hal_core.cli.submission import random_id, request_of, send
 from hal_core.cli.tail import Tail
 from hal_core.cli.usage import UsageError
 from hal_core.cli.waiting import exit_code, tell_end, wait_for_end
-from hal_core.cli.words import split_words
+from hal_core.cli.words import Split, split_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-OWN = {"client-id": True, "help": False, "quiet": False}
+OWN = {"client-id": True, "help": False, "pty": False, "quiet": False}
 OWN_SHORT = {"h": "help", "q": "quiet"}
 NOT_HERE = {"array", "output", "error", "wrap"}
 PAUSE_S_MIN, PAUSE_S_MAX = 0.005, 0.1
@@ -32,6 +32,7 @@ Usage: hal run [OPTIONS] [--] COMMAND [ARGUMENTS...]
 
 Run a command as a job: its output appears here, and its exit code (128 + signal) is the exit code. Ctrl-C cancels it.
 
+      --pty         with a terminal on the node, which is this one; the job ends when you leave
   -q, --quiet       no note on how the job ended
   --client-id ID    submitted twice with the same ID it is one job (default: random)
 
@@ -51,6 +52,8 @@ def run_words(console: Console, words: Sequence[str]) -> int:
     split.is_command = True
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
+    if "pty" in split.own:
+        return run_at_terminal(console, split)
     directory = private_directory(console)
     output, error = os.path.join(directory, "out"), os.path.join(directory, "err")
     split.options += [["output", output.replace("%", "%%")], ["error", error.replace("%", "%%")]]
@@ -63,6 +66,28 @@ def run_words(console: Console, words: Sequence[str]) -> int:
                 os.unlink(path)
         with contextlib.suppress(OSError):
             os.rmdir(directory)
+
+
+def run_at_terminal(console: Console, split: Split) -> int:
+    """The same with a terminal on the node."""
+    from hal_core.cli import terminal
+
+    if not sys.stdin or not sys.stdin.isatty():
+        raise UsageError("--pty needs a terminal for its standard input")
+    for name, _ in split.options:
+        if name in ("input", "spread"):
+            raise UsageError(f"with --pty there is no --{name}: the command runs once, at this terminal")
+    split.options += [list(option) for option in terminal.OPTIONS]
+    job_id = submit(console, request_of(console, split))
+    try:
+        terminal.attend(console, job_id)
+    except KeyboardInterrupt as interrupted:
+        cancel(console, job_id)
+        return 128 + (interrupted.args[0] if interrupted.args else signal.SIGINT)
+    view = wait_for_end(console, job_id)
+    if "quiet" not in split.own:
+        tell_end(console, view)
+    return exit_code(view)
 
 
 def interrupt(number: int, _: object) -> None:
@@ -108,9 +133,10 @@ def follow(console: Console, job_id: int, paths: tuple[str, str], is_quiet: bool
     return 128 + interrupted_by if interrupted_by else exit_code(view)
 
 
-def cancel(console: Console, job_id: int) -> None:
+def cancel(console: Console, job_id: int, is_quiet: bool = False) -> None:
     console.close()  # an answer to the long question may be on its way on the old connection
-    console.note(f"cancelling job {job_id}")
+    if not is_quiet:
+        console.note(f"cancelling job {job_id}")
     console.post(f"/v1/jobs/{job_id}/cancel", {})
 
 

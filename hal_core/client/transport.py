@@ -113,6 +113,22 @@ class Connection:
             self.close()
         return checked_answer(self._reader, body)
 
+    def fileno(self) -> int:
+        """For `select`; -1 without a connection."""
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def receive(self, timeout_s: float) -> bytes | None:
+        """What came of the body of an answer without an end; nothing if nothing did in time; None at its end."""
+        if self._reader.is_complete:
+            self.close()
+            checked_answer(self._reader, b"".join(self._body))
+            return None
+        data = self._receive(timeout_s) or b""
+        if self._reader.status >= 400:
+            self._body.append(data)
+            return b""
+        return data
+
     def lines(self, target: str, silence_s_max: float = STREAM_SILENCE_S_MAX) -> Iterator[str | None]:
         """The lines of a streamed answer as they come. The connection is closed at the end.
 

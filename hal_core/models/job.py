@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import NewType
+from typing import Final, NewType
 
 import attrs
 
@@ -29,6 +29,10 @@ class JobState(Enum):
 
 ACTIVE = frozenset({JobState.STAGING, JobState.RUNNING, JobState.CLEANUP})
 FINAL = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED, JobState.TIMEOUT})
+
+
+TERMINAL: Final = "/dev/tty"
+"""As the input of a job: it has a terminal, and somebody who attends to it, without whom it ends."""
 
 
 class EndKind(Enum):

@@ -114,6 +114,23 @@ class ElementsPage:
 
 
 @attrs.frozen
+class TerminalRequest:
+    """What was typed, in base64, and the size of the window if it is known."""
+
+    data: Annotated[str, Meta(max_length=65_536)] = ""
+    rows: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    columns: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+
+
+@attrs.frozen
+class TerminalAnswer:
+    """How many bytes the node has taken."""
+
+    job_id: int
+    bytes: int
+
+
+@attrs.frozen
 class ScriptAnswer:
     job_id: int
     script: str

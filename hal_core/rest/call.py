@@ -42,10 +42,11 @@ class Call:
     headers: Mapping[bytes, bytes]
     receive: Receive
 
-    async def until_gone(self) -> None:
-        """Return when the client has left or the server is finishing."""
-        while (await self.receive())["type"] != "http.disconnect":
+    async def until_gone(self) -> bool:
+        """Return when the client has left, or the server is finishing: then False."""
+        while (message := await self.receive())["type"] != "http.disconnect":
             pass
+        return not message.get("hal.is_finishing", False)
 
     async def while_there(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run `work` until it is done, the client has left or the server is finishing."""

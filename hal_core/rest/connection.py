@@ -78,6 +78,11 @@ class Connection:
             with trio.move_on_after(self._limits.linger_s, shield=True):
                 await self._stream.aclose()
 
+    @property
+    def is_finishing(self) -> bool:
+        """The server takes no more requests; the peer may well be there."""
+        return self._is_finishing
+
     def finish(self) -> None:
         """Take no further request: an idle connection closes now, a request under way is finished first."""
         self._is_finishing = True
@@ -309,7 +314,7 @@ class _Exchange:
                 self.refusal = refusal
         if self.refusal is None:
             await self._connection.until_gone()
-        return {"type": "http.disconnect"}
+        return {"type": "http.disconnect", "hal.is_finishing": self._connection.is_finishing}
 
     async def _receive_body(self) -> AsgiMessage:
         if self._h11.they_are_waiting_for_100_continue:

@@ -22,6 +22,7 @@ from hal_core.rest.rates import Rates
 from hal_core.rest.tokens import TokenMaker
 from hal_core.rules.forecast import Engine
 from hal_core.rules.state import State
+from hal_core.wire.terminals import Terminals
 
 
 class JournalReader(Protocol):
@@ -98,3 +99,5 @@ class Context:
     rates: Rates | None = None
     """None: nobody is kept from asking too often."""
     monotonic_s: Callable[[], float] = trio.current_time
+    terminals: Terminals = attrs.field(factory=Terminals)
+    """Of interactive jobs."""

@@ -61,8 +61,11 @@ class AgentLink:
         self._allowance = BURST_COUNT
         self._allowance_time_s = trio.current_time()
 
-    async def introduce(self) -> Introduction:
-        """Wait for the agent's Hello and all its parts. Raises WireError if it does not introduce itself properly."""
+    async def introduce(self) -> Introduction | messages.TerminalOffer:
+        """Wait for the agent's Hello and all its parts, or for what it says instead of one.
+
+        Raises WireError if it does not introduce itself properly.
+        """
         parts: list[PartStatus] = []
         hello: messages.Hello | None = None
         with trio.move_on_after(HELLO_TIMEOUT_S) as timeout:
@@ -71,6 +74,8 @@ class AgentLink:
                 if not received:
                     raise LinkLost("the agent went away before it had introduced itself")
                 for message in received:
+                    if hello is None and isinstance(message, messages.TerminalOffer):
+                        return message
                     if hello is None:
                         hello = self._checked(message)
                     elif isinstance(message, messages.Report) and len(parts) < hello.part_count:
@@ -83,6 +88,11 @@ class AgentLink:
         if hello is None or len(parts) < hello.part_count:
             raise WireError(f"the agent did not introduce itself within {HELLO_TIMEOUT_S:g} s")
         return Introduction(hello.node, hello.boot_id, hello.missing, tuple(parts))
+
+    @property
+    def frames(self) -> FrameStream:
+        """For a connection that says something else than orders and reports."""
+        return self._frames
 
     async def welcome(self, epoch: int) -> None:
         await self._frames.send(messages.Welcome(messages.PROTOCOL_VERSION, epoch, self._heartbeat_s, self._lease_s))

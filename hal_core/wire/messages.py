@@ -136,9 +136,29 @@ class Certificate:
     pem: bytes
 
 
+@attrs.frozen
+class TerminalOffer:
+    """Instead of Hello: this connection is that of the terminal of one job, whose process runs as `uid`.
+
+    After the daemon's Welcome only TerminalBytes go either way, to the end of the connection.
+    """
+
+    protocol: int
+    node: NodeName
+    key: AttemptKey
+    uid: int
+
+
+@attrs.frozen
+class TerminalBytes:
+    """To the daemon what the job's program wrote, to the agent messages for the terminal (launcher/job/terminal.py)."""
+
+    data: bytes
+
+
 FROM_STRANGER: Final = (Enrol,)
-FROM_AGENT: Final = (Hello, Report, Heartbeat, Renew)
-FROM_DAEMON: Final = (Welcome, Refusal, Launch, Cancel, Forget, Heartbeat, Certificate)
+FROM_AGENT: Final = (Hello, Report, Heartbeat, Renew, TerminalOffer, TerminalBytes)
+FROM_DAEMON: Final = (Welcome, Refusal, Launch, Cancel, Forget, Heartbeat, Certificate, TerminalBytes)
 
 
 def launch_frames(orders: Sequence[LaunchOrder]) -> Iterator[Launch]:

@@ -35,6 +35,8 @@ from hal_core import (
     Options,
     PartsChanged,
     Report,
+    TerminalOffer,
+    Terminals,
     Unavailable,
     UserError,
     WireError,
@@ -84,6 +86,8 @@ class MetalExecutor:
         self._epoch = options.epoch
         self.alarms = Alarms(time.monotonic)
         self._door = _door(options, self.alarms) if options.listen else None
+        self.terminals: Terminals | None = None
+        """Where to offer the terminals of interactive jobs; the daemon fills it in."""
         self.port = 0
         """The TCP port in use, once `run` has started."""
 
@@ -158,6 +162,9 @@ class MetalExecutor:
         name = bound
         try:
             hello = await link.introduce()
+            if isinstance(hello, TerminalOffer):
+                await self._offer(link, hello, bound)
+                return
             name = hello.node.name
             if refusal := self._objection(name, bound):
                 log.warning("refused an agent: %s", refusal)
@@ -172,6 +179,13 @@ class MetalExecutor:
                 self.alarms.count("protocol")
             else:
                 self.alarms.offend(name)
+
+    async def _offer(self, link: AgentLink, said: TerminalOffer, bound: str | None) -> None:
+        """The connection of a job's terminal. It is served to its end."""
+        if bound not in (None, said.node) or said.node not in self._links or self.terminals is None:
+            await link.refuse(f"no terminal of node {said.node} is taken now")
+            return
+        await self.terminals.offer(link.frames, said)
 
     def _objection(self, name: NodeName, bound: str | None) -> str:
         """Why this agent is not taken; empty if it is."""

@@ -17,6 +17,7 @@ import pytest
 from tests.support import hosts
 from tests.support.hal_hosts import HalHosts
 from tests.support.needs import need
+from tests.support.person import Person
 
 pytestmark = pytest.mark.root
 
@@ -102,6 +103,15 @@ def test_a_gang_runs_on_both_hosts_and_knows_the_addresses(hal: HalHosts) -> Non
         assert f"\nRANK={rank}\n" in text
         assert "\nWORLD_SIZE=2\n" in text
         assert f"\nMASTER_ADDR={hal.hosts.address(2)}\n" in text
+
+
+def test_a_terminal_is_on_the_other_host(hal: HalHosts) -> None:
+    with Person(hal, "run", "--pty", "--", "/bin/sh", "-i") as person:
+        person.see("READY> ")
+        person.type("ip -4 -o addr show lan | grep -c 10.97; stty size\r")
+        person.see("\r\n1\r\n40 100\r\n")
+        person.die()
+        hal.tree.until("it is released", lambda: hal.active_count() == 0, 30)
 
 
 def test_a_job_goes_on_while_its_link_is_cut(hal: HalHosts) -> None:

@@ -13,6 +13,8 @@ import pkgutil
 import pwd
 import ssl  # noqa: F401  imported by the client when it is needed
 import sys
+import termios  # noqa: F401  only for terminals
+import tty  # noqa: F401
 
 import hal_core.cli
 import hal_core.client

@@ -151,7 +151,7 @@ def test_moments():
             moment(wrong, 0)
 
 
-clients = sorted(set(all_commands()) - {"dev", "demo", "daemon", "agent", "doctor", "submit", "run", "config"})
+clients = sorted(set(all_commands()) - {"dev", "demo", "daemon", "agent", "doctor", "submit", "run", "alloc", "config"})
 some_words = st.sampled_from(
     ["1", "1_2", "1_[2-3]", "-f", "--all", "--json", "--limit", "--limit=1", "-n", "0", "--me", "--since", "2h", "-",
      "--", "--help", "x", "", "drain", "resume", "list", "--reason", "bash", "\x1b", "\ud800", "-1", "--after=0"]

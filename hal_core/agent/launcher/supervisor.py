@@ -146,7 +146,8 @@ class Supervisor:
         if order.script:
             write_script(self._script_path, order)
         program = Program(order.program, self._script_path)
-        if not (process.needs_other_user(order) or order.memory_bytes or order.cpu_quota or order.pids_max):
+        has_limits = order.memory_bytes or order.cpu_quota or order.pids_max
+        if not (process.needs_other_user(order) or has_limits or program.terminal_path):
             self._leaders.update(program.spawn())
             return
         self._has_group = True

@@ -12,6 +12,7 @@ import stat
 from typing import NoReturn
 
 from ..fields import Fields
+from .terminal import attend
 
 DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
 SHOWN_LENGTH_MAX = 300
@@ -47,11 +48,21 @@ class Program:
         self.is_appending = fields.integer() != 0
         self.cpus = {Fields([cpu]).integer() for cpu in fields.items()}
         """To bind to; empty: not bound."""
+        self.terminal_path = fields.raw()
+        """Where the agent waits for the job's terminal; empty: the job has none."""
+        self.terminal_key = fields.raw()
 
     def execute(self, number: int) -> NoReturn:
         """Become the task of that number."""
+        if self.terminal_path:
+            self._bind()
+            self._change_directory()
+            attend(self.terminal_path, self.terminal_key, lambda: self._execute(number))
         for target, descriptor in enumerate(self._enter(is_first=number == 0)):
             os.dup2(descriptor, target)
+        self._execute(number)
+
+    def _execute(self, number: int) -> NoReturn:
         path, arguments, environment = self._command(number)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
@@ -88,10 +99,7 @@ class Program:
     def _enter(self, is_first: bool) -> tuple[int, int, int]:
         """Change to the working directory and open input, output and error. Only `is_first` truncates."""
         self._bind()
-        try:
-            os.chdir(self.directory)
-        except OSError as error:
-            raise LaunchFailed(f"working directory {_show(self.directory)}: {error.strerror}") from None
+        self._change_directory()
         source = _open(self.input_path, os.O_RDONLY, "input file")
         # O_APPEND always: several processes share the file, and nothing that one wrote is overwritten by another.
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
@@ -103,6 +111,12 @@ class Program:
                 if stat.S_ISREG(os.fstat(descriptor).st_mode):
                     os.ftruncate(descriptor, 0)
         return source, output, error_output
+
+    def _change_directory(self) -> None:
+        try:
+            os.chdir(self.directory)
+        except OSError as error:
+            raise LaunchFailed(f"working directory {_show(self.directory)}: {error.strerror}") from None
 
     def _bind(self) -> None:
         wanted = self.cpus or ALL_CPUS

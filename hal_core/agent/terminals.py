@@ -1,0 +1,114 @@
+"""The agent's side of terminals: takes the connections of the processes that have one, and passes them to the daemon.
+
+Each terminal has a connection to the daemon of its own, so that a flood of output holds up nothing else, and bytes are
+read only as fast as the other side takes them. While there is no daemon the terminal stands still. Who is at the other
+end of the socket the kernel says; whether that is the job's owner, the daemon does.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import struct
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from hal_core.agent.identity import Dial
+from hal_core.errors import WireError
+from hal_core.models.job import JobId
+from hal_core.models.node import NodeName
+from hal_core.models.placement import AttemptKey
+from hal_core.wire import messages
+from hal_core.wire.frames import FrameStream
+
+TERMINAL_SOCKET: Final = "terminal.sock"
+"""In the state directory. Everybody may connect: the process that has the terminal is the user's."""
+READ_BYTES = 1 << 16
+KEY_BYTES_MAX = 80
+INTRODUCTION_S = 10.0
+REDIAL_S = 1.0
+TERMINALS_MAX = 1000
+
+log = logging.getLogger(__name__)
+
+
+class Terminals:
+    """Serves the socket in the agent's state directory."""
+
+    def __init__(self, state_directory: Path, node: NodeName, dial: Dial) -> None:
+        self._path = state_directory / TERMINAL_SOCKET
+        self._node = node
+        self._dial = dial
+        self._room = trio.Semaphore(TERMINALS_MAX)
+
+    async def run(self) -> None:
+        self._path.unlink(missing_ok=True)
+        with trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM) as listening:
+            await listening.bind(str(self._path))
+            self._path.chmod(0o666)
+            listening.listen(64)
+            await trio.serve_listeners(self._serve, [trio.SocketListener(listening)])
+
+    async def _serve(self, terminal: trio.SocketStream) -> None:
+        async with terminal, self._room:
+            _, uid, _ = struct.unpack("3i", terminal.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            try:
+                with trio.fail_after(INTRODUCTION_S):
+                    key, output = await _introduction(terminal)
+                who = messages.TerminalOffer(messages.PROTOCOL_VERSION, self._node, key, uid)
+                while await self._pass_on(terminal, who, output):
+                    output = b""
+                    await trio.sleep(REDIAL_S)
+            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, ValueError) as error:
+                log.debug("a terminal of uid %d: %s", uid, error)
+
+    async def _pass_on(self, terminal: trio.SocketStream, who: messages.TerminalOffer, output: bytes) -> bool:
+        """One connection to the daemon. True if it broke and the terminal is still there."""
+        try:
+            async with FrameStream(await self._dial(), messages.FROM_DAEMON) as daemon:
+                await daemon.send(who)
+                with trio.fail_after(INTRODUCTION_S):
+                    answer = await daemon.receive()
+                if not answer or not isinstance(answer[0], messages.Welcome):
+                    return True
+                if output:
+                    await daemon.send(messages.TerminalBytes(output))
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_from_daemon, daemon, terminal, answer[1:], nursery.cancel_scope)
+                    while data := await terminal.receive_some(READ_BYTES):
+                        await daemon.send(messages.TerminalBytes(bytes(data)))
+                    nursery.cancel_scope.cancel()
+                    return False  # The terminal is gone.
+        except (OSError, WireError, trio.TooSlowError) as error:
+            log.info("no daemon for the terminal of %s: %s", who.key, error)
+        return True
+
+
+async def _from_daemon(
+    daemon: FrameStream, terminal: trio.SocketStream, received: list[object], scope: trio.CancelScope
+) -> None:
+    """Until the daemon's end of the connection is gone, which ends the scope."""
+    try:
+        while True:
+            for message in received:
+                if isinstance(message, messages.TerminalBytes):
+                    await terminal.send_all(message.data)
+            if not (received := await daemon.receive()):
+                break
+    except (WireError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+        log.debug("terminal: %s", error)
+    scope.cancel()
+
+
+async def _introduction(terminal: trio.SocketStream) -> tuple[AttemptKey, bytes]:
+    """The key, and what was sent after it. Raises ValueError if it does not begin with one."""
+    data = b""
+    while b"\n" not in data:
+        if len(data) > KEY_BYTES_MAX or not (more := await terminal.receive_some(KEY_BYTES_MAX)):
+            raise ValueError("it did not say which attempt it belongs to")
+        data += more
+    line, _, output = data.partition(b"\n")
+    job_id, index, attempt = map(int, line.split(b"."))
+    return AttemptKey(JobId(job_id), index, attempt), output
