@@ -1,4 +1,4 @@
-"""Somebody at a real terminal, for tests of what is interactive: types, waits for what is shown, leaves or is killed."""
+"""Somebody at a real terminal, for tests of what is interactive: types, waits for what is shown, leaves, is killed."""
 
 from __future__ import annotations
 
