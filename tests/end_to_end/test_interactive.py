@@ -98,7 +98,7 @@ def test_an_allocation_is_held_while_a_command_runs(hal: HalServices) -> None:
     ) as person:
         person.see("holds n1")
         person.see("nodes=n1 id=[0-9]+\r\n")
-        assert hal.counts()["RUNNING"] == 1
+        assert hal.active_count() == 1
         person.type("\r")
         assert person.leave() == 5
         until_released(hal)
