@@ -66,8 +66,9 @@ def one_session(chance: random.Random, marks: Path, done: dict[str, int], kills_
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(chance.expovariate(1 / PAUSE_S_MEAN))
             if (victim := find(kind, process.pid, chance)) is not None:
-                os.kill(victim.pid, signal.SIGKILL)
-                done[kind] += 1
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(victim.pid, signal.SIGKILL)
+                    done[kind] += 1
         process.stdout.close()
         if process.returncode == 0:
             break
