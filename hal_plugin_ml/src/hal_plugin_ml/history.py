@@ -1,0 +1,162 @@
+"""What is remembered of the past, and how a job looks in its light: a vector of numbers.
+
+All in logarithms of seconds, relative to the job's limit, so that 0 means "as long as it may". Every question costs the
+same, however long the past is; what is remembered is bounded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Hashable
+from statistics import median
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hal_core import Arrival, Outcome
+
+Vector = NDArray[np.float64]
+
+NO_LIMIT_S: Final = 86_400.0
+"""What a job without a limit is measured against."""
+KEPT_MAX: Final = 100_000
+"""Users and kinds of jobs that are remembered; the longest known are forgotten first."""
+RECENT: Final = 5
+DECAY: Final = 0.3
+"""Weight of the latest run in running means."""
+DAY_S: Final = 86_400.0
+WEEK_S: Final = 7 * DAY_S
+
+ARRIVAL_PLACES: Final = slice(0, 8)
+"""Of the vector: what belongs to the moment of the submission and is not looked at again later."""
+SIZE: Final = 24
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class User:
+    """The past of one user."""
+
+    __slots__ = ("end_s", "kind", "mean_log", "mean_share", "open_count", "recent_s", "submit_s")
+
+    def __init__(self) -> None:
+        self.recent_s: deque[float] = deque(maxlen=3)
+        self.mean_log = math.nan
+        """Of the logarithms of run times."""
+        self.mean_share = 1.0
+        """Of run time / limit."""
+        self.submit_s = math.nan
+        self.end_s = math.nan
+        self.kind: Hashable = None
+        """Of the latest job."""
+        self.open_count = 0
+        """Jobs that were seen to come and not yet to end."""
+
+
+class History:
+    """The past of all users."""
+
+    def __init__(self) -> None:
+        self._users: dict[str, User] = {}
+        self._of_kind: dict[Hashable, deque[float]] = {}
+        """Latest run times by user, limit and CPUs."""
+        self._of_limit: dict[Hashable, float] = {}
+        self._of_width: dict[Hashable, float] = {}
+
+    def look(self, job: Arrival) -> Vector:
+        """The job as a vector of SIZE numbers. Changes nothing."""
+        user = self._users.get(job.owner.user) or User()
+        limit_s, width = limit_of(job), width_of(job)
+        log_limit = math.log1p(limit_s)
+
+        def relative(runtime_s: float) -> float:
+            return math.log1p(min(runtime_s, limit_s)) - log_limit
+
+        vector = np.zeros(SIZE)
+        now_s = job.submit_time_s
+        day, week = 2 * math.pi * (now_s % DAY_S) / DAY_S, 2 * math.pi * (now_s % WEEK_S) / WEEK_S
+        vector[ARRIVAL_PLACES] = (
+            _since(user.submit_s, now_s),
+            _since(user.end_s, now_s),
+            float(user.kind == kind_of(job)),
+            math.log1p(user.open_count),
+            *(math.sin(day), math.cos(day), math.sin(week), math.cos(week)),
+        )
+        recent = [relative(runtime_s) for runtime_s in reversed(user.recent_s)]
+        usual = relative(sum(list(user.recent_s)[-2:]) / min(len(user.recent_s), 2)) if recent else 0.0
+        alike = self._of_kind.get((job.owner.user, kind_of(job)))
+        of_kind = [relative(runtime_s) for runtime_s in reversed(alike)] if alike else []
+        of_limit = self._of_limit.get((job.owner.user, limit_s))
+        of_width = self._of_width.get((job.owner.user, width))
+        vector[8:] = (
+            1.0,
+            log_limit,
+            math.log2(width),
+            *(recent + [0.0] * 3)[:3],
+            usual,
+            of_kind[0] if of_kind else usual,
+            of_kind[min(1, len(of_kind) - 1)] if of_kind else usual,
+            math.log1p(len(of_kind)),
+            median(of_kind) if of_kind else usual,
+            relative(of_limit) if of_limit is not None else usual,
+            relative(of_width) if of_width is not None else usual,
+            min(user.mean_log, log_limit) - log_limit if recent else 0.0,
+            math.log(max(user.mean_share, 1e-4)),
+            float(not recent) - float(not of_kind),
+        )
+        return vector
+
+    def arrived(self, job: Arrival) -> None:
+        user = _kept(self._users, job.owner.user, User())
+        user.submit_s, user.kind = job.submit_time_s, kind_of(job)
+        user.open_count += 1
+
+    def ended(self, outcome: Outcome, was_seen: bool) -> None:
+        job, runtime_s = outcome.arrival, outcome.runtime_s
+        user = _kept(self._users, job.owner.user, User())
+        limit_s, name = limit_of(job), job.owner.user
+        log_run, share = math.log1p(runtime_s), min(1.0, runtime_s / limit_s)
+        is_first = not user.recent_s
+        user.mean_log = log_run if is_first else user.mean_log + DECAY * (log_run - user.mean_log)
+        user.mean_share = share if is_first else user.mean_share + DECAY * (share - user.mean_share)
+        user.recent_s.append(runtime_s)
+        user.end_s = outcome.end_time_s
+        user.open_count = max(0, user.open_count - was_seen)
+        _kept(self._of_kind, (name, kind_of(job)), deque[float](maxlen=RECENT)).append(runtime_s)
+        _put(self._of_limit, (name, limit_s), runtime_s)
+        _put(self._of_width, (name, width_of(job)), runtime_s)
+
+
+def limit_of(job: Arrival) -> float:
+    return NO_LIMIT_S if job.spec.walltime_s is None else max(job.spec.walltime_s, 1.0)
+
+
+def width_of(job: Arrival) -> int:
+    return max(1, job.spec.task_count * job.spec.cpus_per_task)
+
+
+def kind_of(job: Arrival) -> Hashable:
+    """Jobs of one user with the same of these are taken to be alike."""
+    return limit_of(job), width_of(job), job.spec.gpus_per_node
+
+
+def _since(time_s: float, now_s: float) -> float:
+    return 0.0 if math.isnan(time_s) else math.log1p(max(0.0, now_s - time_s))
+
+
+def _kept(mapping: dict[K, V], key: K, fresh: V) -> V:
+    """What is there, or `fresh`, put there."""
+    found = mapping.get(key)
+    if found is None:
+        _put(mapping, key, fresh)
+        return fresh
+    return found
+
+
+def _put(mapping: dict[K, V], key: K, value: V) -> None:
+    mapping[key] = value
+    if len(mapping) > KEPT_MAX:
+        del mapping[next(iter(mapping))]

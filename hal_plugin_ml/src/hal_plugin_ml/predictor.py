@@ -1,0 +1,96 @@
+"""The predictor `ml`: quantiles of run times, learned from each job as it ends, in one pass over what happens.
+
+A job is looked at when it comes, and again when its user's jobs end while it waits: what happened meanwhile often says
+more about it than all before. Learned is what was known at the latest look, and how long it ran.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+
+from hal_core import Arrival, JobId, Outcome, Prediction
+from hal_plugin_ml.drift import DriftWatch
+from hal_plugin_ml.history import ARRIVAL_PLACES, SIZE, History, Vector, limit_of
+from hal_plugin_ml.quantiles import Quantiles
+
+TAUS: Final = (0.1, 0.5, 0.9)
+MEDIAN: Final = 1
+OPEN_MAX: Final = 200_000
+"""Jobs that came and did not end yet; of older ones nothing is learned."""
+
+
+@attrs.define
+class _Open:
+    """A job that came and has not ended."""
+
+    user: str
+    vector: Vector
+
+
+class MlPredictor:
+    """Implements planes.Predictor."""
+
+    def __init__(self) -> None:
+        self._history = History()
+        self._quantiles = Quantiles(TAUS, SIZE)
+        self._open: dict[JobId, _Open] = {}
+        self._open_of: dict[str, dict[JobId, None]] = {}
+        self._learned_count = 0
+        self.drift = DriftWatch()
+
+    def predict(self, jobs: Sequence[Arrival]) -> Sequence[Prediction | None]:
+        return [self._predict(job) for job in jobs]
+
+    def _predict(self, job: Arrival) -> Prediction | None:
+        vector = self._look(job)
+        if not self._learned_count:
+            return None
+        limit_s = limit_of(job)
+        most, log_limit = (math.inf if job.spec.walltime_s is None else 0.0), math.log1p(limit_s)
+        logs = sorted(min(each, most) + log_limit for each in self._quantiles.predict(vector).tolist())
+        p10_s, p50_s, p90_s = (math.expm1(min(max(each, 0.0), 50.0)) for each in logs)
+        return Prediction(p10_s, p50_s, p90_s)
+
+    def _look(self, job: Arrival) -> Vector:
+        """The job in the light of what is known now; the moment of its submission stays what it was."""
+        vector = self._history.look(job)
+        known = self._open.get(job.job_id)
+        if known is not None:
+            vector[ARRIVAL_PLACES] = known.vector[ARRIVAL_PLACES]
+            known.vector = vector
+            return vector
+        self._history.arrived(job)
+        self._open[job.job_id] = _Open(job.owner.user, vector)
+        self._open_of.setdefault(job.owner.user, {})[job.job_id] = None
+        if len(self._open) > OPEN_MAX:
+            self._close(next(iter(self._open)))
+        return vector
+
+    def learn(self, outcomes: Sequence[Outcome]) -> Sequence[JobId]:
+        users = dict.fromkeys(outcome.arrival.owner.user for outcome in outcomes)
+        for outcome in outcomes:
+            self._learn(outcome)
+        return [job_id for user in users for job_id in self._open_of.get(user, ())]
+
+    def _learn(self, outcome: Outcome) -> None:
+        job = outcome.arrival
+        known = self._open.get(job.job_id)
+        vector = self._history.look(job) if known is None else known.vector
+        target = math.log1p(outcome.runtime_s) - math.log1p(limit_of(job))
+        self.drift.update(abs(target - float(self._quantiles.predict(vector)[MEDIAN])))
+        self._quantiles.learn(vector, target)
+        self._history.ended(outcome, known is not None)
+        self._learned_count += 1
+        if known is not None and job.spec.array is None:  # Of an array more elements will end.
+            self._close(job.job_id)
+
+    def _close(self, job_id: JobId) -> None:
+        user = self._open.pop(job_id).user
+        its = self._open_of[user]
+        del its[job_id]
+        if not its:
+            del self._open_of[user]

@@ -1,0 +1,146 @@
+"""The predictor: its quantiles are times in order, cover what they should, and follow what a user does."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from hal_core import ArraySpec, Arrival, End, EndKind, JobId, JobSpec, Outcome, Owner, PartitionName
+from hal_core.rules.predictions import believable
+from hal_plugin_ml.predictor import MlPredictor
+from hal_plugin_ml.quantiles import Quantiles
+
+OK = End(EndKind.EXITED, exit_code=0)
+
+
+def arrival(number: int, user: str = "ada", limit_s: float | None = 3600.0, **fields: object) -> Arrival:
+    spec = JobSpec("job", PartitionName("all"), command=("true",), walltime_s=limit_s, **fields)  # type: ignore[arg-type]
+    return Arrival(JobId(number), Owner(user, 1000, 1000), spec, 60.0 * number)
+
+
+def outcome(job: Arrival, runtime_s: float) -> Outcome:
+    return Outcome(job, runtime_s, job.submit_time_s + 30.0 + runtime_s, OK)
+
+
+def run(predictor: MlPredictor, job: Arrival, runtime_s: float) -> None:
+    predictor.predict([job])
+    predictor.learn([outcome(job, runtime_s)])
+
+
+def test_before_anything_ended_nothing_is_known():
+    assert MlPredictor().predict([arrival(1), arrival(2)]) == [None, None]
+
+
+times_s = st.floats(0.0, 1e9)
+limits_s = st.one_of(st.none(), st.floats(0.0, 1e8))
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), limits_s, times_s), min_size=1, max_size=40), limits_s)
+@settings(max_examples=50, deadline=None)  # The first imports river.
+def test_whatever_happened_a_prediction_is_times_in_order_within_the_limit(
+    past: list[tuple[str, float | None, float]], limit_s: float | None
+) -> None:
+    predictor = MlPredictor()
+    for number, (user, its_limit_s, runtime_s) in enumerate(past):
+        run(predictor, arrival(number, user, its_limit_s), runtime_s)
+    (found,) = predictor.predict([arrival(1000, "a", limit_s)])
+    assert found is not None
+    assert 0.0 <= found.p10_s <= found.p50_s <= found.p90_s < math.inf
+    if limit_s is not None:
+        assert found.p90_s <= max(limit_s, 1.0) * (1 + 1e-9)
+    assert believable(found, limit_s) is not None
+
+
+def test_the_same_past_gives_the_same_answers():
+    def story() -> list[object]:
+        predictor, dice = MlPredictor(), Random(7)
+        answers = []
+        for number in range(200):
+            job = arrival(number, dice.choice("abc"), dice.choice([600.0, 3600.0, None]))
+            answers += predictor.predict([job])
+            predictor.learn([outcome(job, dice.uniform(1, 600))])
+        return answers
+
+    assert story() == story()
+
+
+def test_quantiles_cover_what_they_should_where_nothing_changes():
+    """Users with habits of their own, each run a factor of two or so around it."""
+    predictor, dice = MlPredictor(), Random(11)
+    habit_s = {f"user{number}": 20.0 * 3**number for number in range(5)}
+    below = {"p10_s": 0, "p50_s": 0, "p90_s": 0}
+    counted = 0
+    for number in range(6000):
+        user = dice.choice(list(habit_s))
+        job = arrival(number, user, 86_400.0)
+        runtime_s = habit_s[user] * math.exp(dice.gauss(0.0, 0.5))
+        (found,) = predictor.predict([job])
+        if number >= 2000 and found is not None:
+            counted += 1
+            for name in below:
+                below[name] += runtime_s <= getattr(found, name)
+        predictor.learn([outcome(job, runtime_s)])
+    shares = {name: count / counted for name, count in below.items()}
+    assert shares["p10_s"] == pytest.approx(0.1, abs=0.05)
+    assert shares["p50_s"] == pytest.approx(0.5, abs=0.07)
+    assert shares["p90_s"] == pytest.approx(0.9, abs=0.05)
+
+
+def test_a_user_who_changes_is_followed():
+    predictor = MlPredictor()
+    for number in range(300):
+        run(predictor, arrival(number, limit_s=7200.0), 30.0 if number < 150 else 3000.0)
+    (found,) = predictor.predict([arrival(1000, limit_s=7200.0)])
+    assert found is not None
+    assert 1000.0 < found.p50_s < 6000.0
+
+
+def test_it_is_noticed_that_everything_changed_and_not_that_nothing_did():
+    predictor, dice = MlPredictor(), Random(3)
+    for number in range(3000):
+        run(predictor, arrival(number, f"user{number % 7}", 86_400.0), 300.0 * math.exp(dice.gauss(0.0, 0.2)))
+    steady_count = predictor.drift.count
+    for number in range(3000, 5000):
+        run(predictor, arrival(number, f"user{number % 7}", 86_400.0), 300.0 * math.exp(dice.gauss(0.0, 3.0)))
+    assert steady_count == 0
+    assert predictor.drift.count > 0
+
+
+def test_waiting_jobs_of_a_user_are_named_when_one_ends_and_then_answered_anew():
+    predictor = MlPredictor()
+    for number in range(50):
+        run(predictor, arrival(number), 1800.0)
+    first, waiting, other = arrival(100), arrival(101), arrival(102, "bob")
+    (_, before, _) = predictor.predict([first, waiting, other])
+    assert before is not None
+    assert set(predictor.learn([outcome(first, 2.0)])) == {101}
+    (after,) = predictor.predict([waiting])
+    assert after is not None
+    assert after.p50_s < before.p50_s
+    predictor.learn([outcome(waiting, 2.0)])
+    assert set(predictor.learn([outcome(arrival(103), 2.0)])) == set(), "nobody waits any more"
+
+
+def test_of_an_array_every_element_teaches():
+    predictor = MlPredictor()
+    array = arrival(1, array=ArraySpec(((0, 100),)))
+    predictor.predict([array])
+    for _ in range(100):
+        assert set(predictor.learn([outcome(array, 5.0)])) == {1}
+    (found,) = predictor.predict([arrival(2)])
+    assert found is not None
+    assert found.p50_s < 60.0
+
+
+@given(st.floats(-5, 5), st.sampled_from([0.1, 0.5, 0.9]))
+@settings(max_examples=10, deadline=None)
+def test_a_constant_is_learned_for_every_quantile(target: float, tau: float) -> None:
+    import numpy as np
+
+    model = Quantiles([tau], 2)
+    for _ in range(3000):
+        model.learn(np.array([1.0, 0.0]), target)
+    assert model.predict(np.array([1.0, 0.0]))[0] == pytest.approx(target, abs=0.35)
