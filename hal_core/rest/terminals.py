@@ -18,7 +18,7 @@ from hal_core.errors import InvalidInput, NotFound, Problem, WireError
 from hal_core.models.job import TERMINAL, JobId
 from hal_core.models.message import Cancel, JobSelection
 from hal_core.rest.answers import Answer, HttpError, json_answer
-from hal_core.rest.asgi import Send
+from hal_core.rest.asgi import ClientGone, Send
 from hal_core.rest.bodies import TerminalAnswer, TerminalRequest
 from hal_core.rest.call import Call, Route, Stream
 from hal_core.rest.jobs import find_job
@@ -79,13 +79,10 @@ class _Attendance:
     async def run(self, send: Send) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, nursery.cancel_scope)
-            await send({"type": "http.response.body", "body": b"", "more_body": True})
-            while (terminal := await self._next()) is not None:
-                try:
-                    await self._show(terminal, send)
-                finally:
-                    terminal.release()
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            try:
+                await self._show_all(send)
+            except ClientGone:  # Noticed by writing before `_watch` noticed it by reading.
+                self._has_left = True
             nursery.cancel_scope.cancel()
         if self._has_left:
             if (terminal := self._terminals.find(self._job_id, self._uid)) is not None:
@@ -93,8 +90,17 @@ class _Attendance:
                     await terminal.send(HANG_UP)  # Shells ignore the SIGTERM of a cancel, but not this.
             await self._kernel.ask(Cancel(JobSelection(self._job_id), self._call.caller.user))
 
+    async def _show_all(self, send: Send) -> None:
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
+        while (terminal := await self._next()) is not None:
+            try:
+                await self._show(terminal, send)
+            finally:
+                terminal.release()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
     async def _watch(self, scope: trio.CancelScope) -> None:
-        self._has_left = await self._call.until_gone()
+        self._has_left = await self._call.until_gone() or self._has_left
         scope.cancel()
 
     async def _show(self, terminal: Terminal, send: Send) -> None:
