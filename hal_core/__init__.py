@@ -86,10 +86,12 @@ if TYPE_CHECKING:
         NodeColumns as NodeColumns,
         PendingJob as PendingJob,
         Plan as Plan,
+        Preempt as Preempt,
         Reserve as Reserve,
         RunningJob as RunningJob,
         Snapshot as Snapshot,
         Start as Start,
+        Victim as Victim,
     )
     from hal_core.models.plugin import SDK_VERSION as SDK_VERSION, PluginInfo as PluginInfo
     from hal_core.models.prediction import Arrival as Arrival, Outcome as Outcome, Prediction as Prediction
@@ -126,6 +128,7 @@ if TYPE_CHECKING:
         Promise as Promise,
         earliest_start as earliest_start,
     )
+    from hal_core.rules.victims import give_back as give_back, least_loss as least_loss
     from hal_core.wire.agents import AgentLink as AgentLink, Introduction as Introduction
     from hal_core.wire.door import Door as Door, Guest as Guest
     from hal_core.wire.frames import LinkLost as LinkLost
@@ -152,7 +155,7 @@ _NAMES_BY_MODULE = {
     "models.message": "Message NodeLost NodeReported NodeSilent PartStatus PartsChanged",
     "models.node": "Cluster Node NodeName NodeStatus Partition PartitionName Reservation",
     "models.placement": "AttemptKey Share",
-    "models.plan": "NodeColumns PendingJob Plan Reserve RunningJob Snapshot Start",
+    "models.plan": "NodeColumns PendingJob Plan Preempt Reserve RunningJob Snapshot Start Victim",
     "models.plugin": "PluginInfo SDK_VERSION",
     "models.prediction": "Arrival Outcome Prediction",
     "models.ranges": "RangeSet Ranges count_of format_ranges members parse_ranges",
@@ -165,6 +168,7 @@ _NAMES_BY_MODULE = {
         "CloudProvider Engine Executor Instance LocalityProvider Observer Offer Options Predictor Replica Report"
     ),
     "models.quota": "Quota within",
+    "rules.victims": "give_back least_loss",
     "rules.permit": "Permit Permits",
     "rules.cpu_profile": "CpuProfile",
     "rules.profile": "Hold Profile profile_of",

@@ -10,6 +10,7 @@ OPTION_HELP = (
     ("-a, --array INDICES[%COUNT]", "a job array: 0-99, 1,3,5-7, 0-99:2, 0-999%10"),
     ("-b, --begin TIME", "not before: now+1hour, 16:30, tomorrow, 2030-01-31T16:30"),
     ("-D, --chdir DIRECTORY", "where to run (default: here) (also --workdir)"),
+    ("    --checkpoint-every TIME", "it saves its work so often: 30m"),
     ("    --comm none|light|heavy|SHARE", "how much its nodes talk to each other: the share of the run time, 0 to 1"),
     ("    --comment TEXT", "a note, shown by `hal show`"),
     ("-C, --constraint FEATURES", "only nodes with these features: ib&ssd, (ib|opa)&ssd"),

@@ -9,6 +9,7 @@ VALUE_NAMES = frozenset(
         "array",
         "begin",
         "chdir",
+        "checkpoint-every",
         "comm",
         "comment",
         "constraint",

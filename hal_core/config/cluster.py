@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -34,6 +34,7 @@ def build_cluster(file: ConfigurationFile, notes: Notes) -> Cluster:
         if section.name in names[:index]:
             notes.at(f"partitions[{index}].name", f"partition {section.name!r} is named twice")
         partitions.append(_build_partition(section, f"partitions[{index}]", nodes, notes))
+    _check_preemption(partitions, notes)
     if len(partitions) == 1 and not defaults:
         partitions = [_as_default(partitions[0])]
     topology = build_topology(file.topology, notes.at)
@@ -122,6 +123,10 @@ def _build_partition(section: PartitionSection, path: str, nodes: Mapping[str, N
         memory_bytes_per_cpu_default=section.memory_per_cpu,
         priority=section.priority,
         limits=limits_of(section.limits),
+        preempts=tuple(PartitionName(name) for name in section.preempts),
+        preempt_mode=section.preempt_mode,
+        preempt_exempt_s=section.preempt_exempt,
+        preempt_grace_s=section.preempt_grace,
     )
 
 
@@ -150,6 +155,23 @@ def _build_reservation(file: ConfigurationFile, index: int, nodes: Mapping[str, 
         accounts=section.accounts,
         comment=section.comment,
     )
+
+
+def _check_preemption(partitions: Sequence[Partition], notes: Notes) -> None:
+    """Every name is there and lower: otherwise a job that made room would come first again, and so for ever."""
+    known = {partition.name: partition for partition in partitions}
+    for index, partition in enumerate(partitions):
+        for name in partition.preempts:
+            text = ""
+            if name not in known:
+                text = f"no partition named {shown(name)}{did_you_mean(name, known)}"
+            elif known[name].priority >= partition.priority:
+                text = (
+                    f"partition {name!r} has priority {known[name].priority}, {partition.name!r} {partition.priority}"
+                )
+                text += "; only lower ones can be preempted"
+            if text:
+                notes.at(f"partitions[{index}].preempts", text)
 
 
 def _as_default(partition: Partition) -> Partition:

@@ -16,11 +16,17 @@ import attrs
 from hal_core.config.kinds import ListOf, MapOf, Options, SectionOf, Text, choice, setting
 from hal_core.config.topology import PLACE, TopologySection
 from hal_core.errors import InvalidInput, Problem, did_you_mean
-from hal_core.models.node import Cluster
+from hal_core.models.node import Cluster, PreemptMode
 from hal_core.models.policy import DEFAULT_PRIORITIES, LIMIT_NAMES, QueueOrder
 from hal_core.models.role import Role
 from hal_core.parsing.addresses import parse_address, parse_network_host
-from hal_core.parsing.durations import format_interval, format_time_limit, parse_interval, parse_time_limit
+from hal_core.parsing.durations import (
+    format_interval,
+    format_time_limit,
+    parse_interval,
+    parse_kill_grace,
+    parse_time_limit,
+)
 from hal_core.parsing.hosts import format_hosts, parse_hosts
 from hal_core.parsing.instants import format_instant, parse_date
 from hal_core.parsing.memory import format_memory, parse_memory
@@ -74,6 +80,7 @@ HOSTS = Text("host range", parse_hosts, format_hosts)
 NODE_MEMORY = Text("memory", _parse_some_memory, format_memory, _TEXT_OR_NUMBER)
 MEMORY = Text("memory", parse_memory, format_memory, _TEXT_OR_NUMBER)
 WALLTIME = Text("time limit", parse_time_limit, format_time_limit, _TEXT_OR_NUMBER)
+KILL_GRACE = Text("duration", parse_kill_grace, format_interval, _TEXT_OR_NUMBER)
 INSTANT = Text("date and time", parse_date, format_instant)
 INSTANT_OR_NEVER = Text(
     "date and time",
@@ -164,6 +171,14 @@ class PartitionSection:
     memory_per_cpu: int = setting(MEMORY, "memory of jobs that ask for none, for each CPU; 0 is no limit", 0)
     priority: int = setting(PRIORITY, "jobs of a partition with more come first", 0)
     limits: Mapping[str, int] = setting(LIMITS, "bounds on its jobs together: {running_jobs: 100, user.cpus: 64}", {})
+    preempts: tuple[str, ...] = setting(
+        ListOf(NAME), "partitions whose running jobs may be ended to make room for jobs of this one", ()
+    )
+    preempt_mode: PreemptMode = setting(
+        choice(PreemptMode), "what happens to a job of this partition that makes room", PreemptMode.REQUEUE
+    )
+    preempt_exempt: float = setting(INTERVAL, "a job of this partition is not preempted in its first while", 0.0)
+    preempt_grace: float = setting(KILL_GRACE, "time to end for a job of this partition that is preempted", 0.0)
     prolog: str = setting(PATH_OR_NOTHING, "a prolog of its own, instead of the cluster's", "")
     epilog: str = setting(PATH_OR_NOTHING, "an epilog of its own, instead of the cluster's", "")
 

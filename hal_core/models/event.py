@@ -109,6 +109,10 @@ class JobCancelRequested:
     by: str
     does_requeue: bool = False
     detail: str = ""
+    grace_s: float | None = None
+    """From SIGTERM to SIGKILL; None: as the job says."""
+    preempted_for: JobId | None = None
+    """They make room for this job."""
 
 
 @attrs.frozen

@@ -225,6 +225,8 @@ class JobSpec:
     alternatives: tuple[tuple[str, ...], ...] = ()
     """Besides `features`, each node must have all of one of these; empty: nothing more is asked."""
 
+    checkpoint_s: float | None = None
+    """It saves its work so often; None: never. What it would lose if it were ended, as far as anybody knows."""
     reservation: str = ""
     """The reservation that it runs in; empty: outside of all of them."""
 

@@ -36,6 +36,13 @@ class Node:
     """Where other nodes reach it, for the programs of a gang. Empty: its name is its address."""
 
 
+class PreemptMode(Enum):
+    """What happens to a job that makes room for another."""
+
+    REQUEUE = "requeue"
+    CANCEL = "cancel"
+
+
 @attrs.frozen
 class Partition:
     """A named set of nodes with limits. `walltime_s_max` None means no limit."""
@@ -48,6 +55,14 @@ class Partition:
     memory_bytes_per_cpu_default: int = 0
     priority: int = 0
     limits: Limits = ()
+    preempts: tuple[PartitionName, ...] = ()
+    """Partitions whose running jobs may be ended for a job of this one."""
+    preempt_mode: PreemptMode = PreemptMode.REQUEUE
+    """What happens to a job of this one that is preempted."""
+    preempt_exempt_s: float = 0.0
+    """A job that started less than so long ago is not preempted."""
+    preempt_grace_s: float = 0.0
+    """From SIGTERM to SIGKILL when it is, if that is longer than the job's own."""
 
 
 @attrs.frozen

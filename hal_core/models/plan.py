@@ -137,6 +137,14 @@ class Snapshot(Protocol):
         """What reservations keep from whom. Commit refuses a start against them."""
         ...
 
+    def victims(self, partition: PartitionName) -> Sequence[Victim]:
+        """What a job of the partition may preempt now, in the order of placement."""
+        ...
+
+    def ending(self) -> Sequence[RunningJob]:
+        """What was preempted already and still runs."""
+        ...
+
     @property
     def promises(self) -> Mapping[JobId, Reserve]:
         """What the last plan promised, in its order, of jobs that still wait."""
@@ -187,6 +195,27 @@ def promised(reserves: Iterable[tuple[JobId, float]], nodes: Iterable[Ranges]) -
 
 
 @attrs.frozen
+class Victim:
+    """A running job that may be preempted. `lost` is the work lost by that, in node-seconds: how long it has run since
+    its start or its last checkpoint, times the share of its nodes that it has."""
+
+    job: RunningJob
+    lost: float
+    again: PendingJob | None = None
+    """How it will wait again, behind the job that it makes room for; None: it will not."""
+    grace_s: float = 0.0
+    """How long it may take to end."""
+
+
+@attrs.frozen
+class Preempt:
+    """End these running elements, so that the job can start when they have ended."""
+
+    job_id: JobId
+    victims: tuple[tuple[JobId, int], ...]
+
+
+@attrs.frozen
 class Plan:
     """The engine's proposal. Nothing in it is believed: commit checks each start against the state."""
 
@@ -198,6 +227,7 @@ class Plan:
     """When to ask again although nothing happens until then: a promised start that no end brings about."""
     is_settled: bool = True
     """False: another pass over the same promises may improve them, though nothing ends before it was expected to."""
+    preempts: tuple[Preempt, ...] = ()
     memo: object = attrs.field(default=None, eq=False, repr=False)
     """For the next pass (Snapshot.memo). It may be lost: it only saves work."""
 

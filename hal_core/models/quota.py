@@ -22,6 +22,10 @@ class Quota(Protocol):
         """So many of its elements are started by this plan."""
         ...
 
+    def fresh(self) -> Quota:
+        """One for another plan of the same moment, which has started nothing yet."""
+        ...
+
 
 def within(quota: Quota | None, job: PendingJob) -> PendingJob | None:
     """The job with the elements that may still start; None if there are none. No quota: there are no limits."""

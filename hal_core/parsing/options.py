@@ -66,6 +66,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("inputs", "", "value", "DATASET,...", "inputs", "datasets (names, paths, URLs) to bring to the nodes first",
            ("input-data",)),
     Option("account", "A", "value", "NAME", "account", "what the job is accounted to"),
+    Option("checkpoint-every", "", "value", "TIME", "checkpoint_s", "it saves its work so often: 30m"),
     Option("reservation", "", "value", "NAME", "reservation", "run inside of this reservation; see `hal reserve ls`"),
     Option("licenses", "L", "value", "NAME[:COUNT],...", "licences", "licences of the cluster: matlab:2,ansys",
            ("licences", "licence")),

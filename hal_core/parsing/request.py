@@ -265,7 +265,6 @@ class _Reading:
         if amounts is None or near is None or self.problems:
             return None
         dependencies, needs_all = wishes.dependency or ((), True)
-        is_script = not self.request.command
         output_default = context.array_output_default if wishes.array else context.output_default
         priority = wishes.priority or 0
         return JobSpec(
@@ -293,10 +292,11 @@ class _Reading:
             begin_time_s=begin_time_s,
             begin=wishes.begin or "",
             is_held=wishes.hold,
-            spread=wishes.spread or (Spread.JOB if is_script else Spread.TASK),
+            spread=wishes.spread or (Spread.TASK if self.request.command else Spread.JOB),
             kill_grace_s=KILL_GRACE_S_DEFAULT if wishes.kill_grace is None else wishes.kill_grace,
             inputs=wishes.inputs,
             account=wishes.account or "",
+            checkpoint_s=wishes.checkpoint_every or None,
             reservation=wishes.reservation or "",
             qos=wishes.qos or "",
             licences=wishes.licenses,

@@ -15,7 +15,7 @@ from hal_core.models.job import ArraySpec, Dependency, Spread
 from hal_core.parsing.arrays import parse_array
 from hal_core.parsing.constraints import ANY, Constraint, parse_constraint
 from hal_core.parsing.dependencies import parse_dependencies
-from hal_core.parsing.durations import parse_kill_grace, parse_time_limit
+from hal_core.parsing.durations import parse_interval, parse_kill_grace, parse_time_limit
 from hal_core.parsing.export import EXPORT_ALL, Export, parse_export
 from hal_core.parsing.memory import parse_memory
 from hal_core.parsing.names import parse_absolute_path, parse_identifier, parse_line, parse_name, parse_path
@@ -72,6 +72,7 @@ class Wishes:
     kill_grace: float | None = None
     inputs: tuple[str, ...] = ()
     account: str | None = None
+    checkpoint_every: float | None = None
     reservation: str | None = None
     qos: str | None = None
     licenses: tuple[tuple[str, int], ...] = ()
@@ -174,6 +175,7 @@ PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "kill-grace": parse_kill_grace,
     "inputs": _inputs,
     "account": parse_identifier,
+    "checkpoint-every": parse_interval,
     "reservation": parse_identifier,
     "qos": parse_identifier,
     "licenses": parse_licences,

@@ -21,6 +21,7 @@ from hal_core.models.plan import Plan, Start
 from hal_core.models.ranges import Ranges, members, runs_of
 from hal_core.models.reservation import ALL_NODES
 from hal_core.rules.limits import RunningQuota
+from hal_core.rules.preemption import PreemptionCheck
 
 if TYPE_CHECKING:
     from hal_core.rules.job_record import JobRecord
@@ -50,13 +51,29 @@ def commit(state: State, plan: Plan, engine: str, now_s: float) -> tuple[list[Ev
         for event in _placements(state, start, now_s):
             state.apply(event)
             events.append(event)
+    preempts = _preempt(state, plan, now_s)
     reserves = tuple((reserve.job_id, reserve.start_time_s) for reserve in plan.reserves)
-    if events or refused or reserves != state.reserves or plan.reserves != tuple(state.promises.values()):
+    if events or preempts or refused or reserves != state.reserves or plan.reserves != tuple(state.promises.values()):
         nodes = tuple(runs_of(reserve.node_numbers) for reserve in plan.reserves)
         planned = Planned(now_s, engine, sequence, plan.depth, len(events), len(refused), reserves, nodes)
         state.apply(planned)
         events.append(planned)
-    return events, refused
+    for each in preempts:  # after the plan that they are a part of: what they leave was not in it
+        state.apply(each)
+    return events + preempts, refused
+
+
+def _preempt(state: State, plan: Plan, now_s: float) -> list[Event]:
+    """Ask victims to end. What does not hold is dropped: the next pass may know better."""
+    if not plan.preempts:
+        return []
+    check = PreemptionCheck(state, now_s)
+    accepted = [
+        each
+        for each in plan.preempts
+        if each.job_id in state.jobs and not check.refusal(each, _permitted(state, state.jobs[each.job_id], now_s))
+    ]
+    return [event for preempt in accepted for event in check.events(preempt)]
 
 
 def refusal(state: State, start: Start, now_s: float) -> str:

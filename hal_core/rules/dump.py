@@ -36,6 +36,9 @@ class DumpedActivity:
     parts_left: tuple[NodeName, ...]
     end: End | None
     cancel: tuple[str, bool, str] | None
+    grace_s: float | None = None
+    preempted_for: JobId | None = None
+    due_s: float | None = None
 
 
 @attrs.frozen
@@ -65,6 +68,7 @@ class DumpedJob:
     ended: tuple[tuple[JobState, Ranges], ...]
     ends: tuple[DumpedEnd, ...]
     prediction: Prediction | None = None
+    preempted_by: JobId | None = None
 
 
 @attrs.frozen
@@ -169,6 +173,7 @@ def _dump_job(record: JobRecord) -> DumpedJob:
             for index, end in record.ends.items()
         ),
         prediction=record.prediction,
+        preempted_by=record.preempted_by,
     )
 
 
@@ -185,6 +190,9 @@ def _dump_activity(activity: Activity) -> DumpedActivity:
         parts_left=tuple(sorted(activity.parts_left)),
         end=activity.end,
         cancel=activity.cancel,
+        grace_s=activity.grace_s,
+        preempted_for=activity.preempted_for,
+        due_s=activity.due_s,
     )
 
 
@@ -237,6 +245,7 @@ def _load_job(job: DumpedJob) -> JobRecord:
     record.prediction = job.prediction
     record.ready, record.blocked = RangeSet(job.ready), RangeSet(job.blocked)
     record.attempts = dict(job.attempts)
+    record.preempted_by = job.preempted_by
     record.ended = {state: RangeSet(ranges) for state, ranges in job.ended}
     record.ends = {
         row.index: ElementEnd(row.attempt, row.end, (row.start_time_s, row.end_time_s), row.node_names)
@@ -253,4 +262,6 @@ def _load_activity(record: JobRecord, row: DumpedActivity) -> Activity:
     activity.parts_left = set(row.parts_left)
     activity.end = row.end
     activity.cancel = row.cancel
+    activity.grace_s = activity.grace_s if row.grace_s is None else row.grace_s
+    activity.preempted_for, activity.due_s = row.preempted_for, row.due_s
     return activity

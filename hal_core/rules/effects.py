@@ -106,9 +106,8 @@ def _launches(state: State, activity: Activity) -> list[Launch]:
 
 
 def _cancels(activity: Activity, why: str) -> list[CancelPart]:
-    grace_s = activity.record.spec.kill_grace_s
     return [
-        CancelPart(share.node, CancelOrder(activity.key, grace_s, why))
+        CancelPart(share.node, CancelOrder(activity.key, activity.grace_s, why))
         for share in activity.shares
         if share.node in activity.parts_left
     ]

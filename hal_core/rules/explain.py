@@ -7,6 +7,7 @@ verifying (`verified`) works on an excerpt and may run elsewhere.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
@@ -120,7 +121,7 @@ def verified(explanation: Explanation, part: Excerpt, engine: Engine, now_s: flo
     """With the start that the engine foresees, and the changes that it would start sooner with."""
     found = forecast(part, engine, now_s)
     explanation = attrs.evolve(explanation, start_time_s=found.start_time_s, nodes=found.nodes, why_not=found.why_not)
-    if explanation.reason not in ("resources", "priority"):
+    if explanation.reason not in ("resources", "priority", "reservation"):
         return explanation
     latest_s = float("inf") if found.start_time_s is None else found.start_time_s - GAIN_S_MIN
     better: list[Suggestion] = []
@@ -149,9 +150,11 @@ def _changes(state: State, job_id: JobId, now_s: float) -> Iterator[tuple[str, s
     if 0 < most_bytes < shape.memory_bytes:
         changed = attrs.evolve(spec, memory_bytes_per_node=most_bytes)
         yield f"--mem={most_bytes >> 20}M", "no more memory than is free now", changed
-    for hole_s in sorted({int(time_s - now_s) for _, time_s in state.reserves if time_s - now_s >= 60})[:2]:
+    edge_s = state.reservations.holds.next_edge_s(now_s)
+    ends = [time_s for _, time_s in state.reserves] + ([edge_s] if edge_s < math.inf else [])
+    for hole_s in sorted({int(time_s - now_s) for time_s in ends if time_s - now_s >= 60})[:2]:
         if spec.walltime_s is None or hole_s < spec.walltime_s:
-            text = "a time limit that ends before the next promised start"
+            text = "a time limit that ends before the next promised or reserved start"
             yield f"--time={hole_s // 60}", text, attrs.evolve(spec, walltime_s=float(hole_s // 60 * 60))
     if spec.is_exclusive:
         yield "without --exclusive", "nodes shared with other jobs", attrs.evolve(spec, is_exclusive=False)

@@ -14,17 +14,15 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from hal_core.models.event import JobEnded, JobSubmitted
+from hal_core.models.event import JobEnded, JobRequeued, JobSubmitted
 from hal_core.models.job import End, EndKind, JobId, JobSpec, Owner
 from hal_core.models.node import NodeName
 from hal_core.rules.commit import commit
 from hal_core.rules.dump import dump_state
-from hal_core.rules.predictions import expected_end_s
 from hal_core.rules.state import State
 
 if TYPE_CHECKING:
     from hal_core.models.plan import Plan, Snapshot
-    from hal_core.rules.job_record import Activity
 
 AHEAD_MAX = 500
 PASSES_MAX = 2_000
@@ -94,17 +92,18 @@ def forecast(part: Excerpt, engine: Engine, now_s: float, spec: JobSpec | None =
 def _run(state: State, job_id: JobId, engine: Engine, now_s: float) -> Forecast:
     record = state.jobs[job_id]
     had = set(record.active)
-    ends: list[tuple[float, JobId, int]] = []
-    seen: set[tuple[JobId, int, int]] = set()
+    ends: list[tuple[float, JobId, int, int]] = []
+    seen: dict[tuple[JobId, int, int], float] = {}
     for _ in range(PASSES_MAX):
         commit(state, engine.plan(state.snapshot(now_s)), "forecast", now_s)
         new = [activity for index, activity in record.active.items() if index not in had]
         if new:
             return Forecast(now_s, tuple(share.node for share in new[0].shares))
         for (other, index), activity in state.allocations.items():
-            if activity.key not in seen and (end_s := _expected_end_s(activity, now_s)) < math.inf:
-                seen.add(activity.key)
-                heapq.heappush(ends, (end_s, other, index))
+            end_s = activity.expected_end_s(now_s)
+            if end_s < seen.get(activity.key, math.inf):
+                seen[activity.key] = end_s
+                heapq.heappush(ends, (end_s, other, index, activity.attempt))
         edge_s = state.reservations.holds.next_edge_s(now_s)
         if not ends and edge_s == math.inf:
             return Forecast(None, why_not=_never(state))
@@ -114,22 +113,22 @@ def _run(state: State, job_id: JobId, engine: Engine, now_s: float) -> Forecast:
     return Forecast(None, why_not=f"it is more than {PASSES_MAX} ends of other jobs away")
 
 
-def _expected_end_s(activity: Activity, now_s: float) -> float:
-    start_s = activity.place_time_s if activity.start_time_s is None else activity.start_time_s
-    return expected_end_s(start_s, activity.record.expected_s, activity.record.spec.walltime_s, now_s)
-
-
 def _never(state: State) -> str:
     if any(activity.record.expected_s == math.inf for activity in state.allocations.values()):
         return "it waits for jobs that have no time limit"
     return "no set of the nodes that are up has what it asks for"
 
 
-def _end(state: State, time_s: float, job_id: JobId, index: int) -> None:
-    activity = state.allocations[job_id, index]
+def _end(state: State, time_s: float, job_id: JobId, index: int, attempt: int) -> None:
+    activity = state.allocations.get((job_id, index))
+    if activity is None or activity.attempt != attempt:
+        return  # it was preempted before
+    if activity.cancel is not None and activity.cancel[1]:
+        state.apply(JobRequeued(time_s, activity.key, activity.cancel[0], End(EndKind.CANCELLED)))
+        return
     end = End(EndKind.EXITED, exit_code=0)
-    start_s = activity.place_time_s if activity.start_time_s is None else activity.start_time_s
-    state.apply(JobEnded(time_s, job_id, ((index, index + 1),), activity.attempt, end, start_s, time_s))
+    elements = ((index, index + 1),)
+    state.apply(JobEnded(time_s, job_id, elements, activity.attempt, end, activity.begin_time_s, time_s))
 
 
 def _replace(state: State, job_id: JobId, spec: JobSpec) -> None:

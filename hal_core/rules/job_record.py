@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 
-from hal_core.models.event import JobEnded
+from hal_core.models.event import JobCancelRequested, JobEnded
 from hal_core.models.job import FINAL, DependencyKind, End, JobId, JobSpec, JobState, Owner, Shape
 from hal_core.models.node import NodeName
 from hal_core.models.placement import AttemptKey, Share
-from hal_core.models.plan import PendingJob
+from hal_core.models.plan import PendingJob, RunningJob
 from hal_core.models.prediction import Prediction
 from hal_core.models.ranges import Ranges, RangeSet, count_of
+from hal_core.rules.predictions import expected_end_s
 from hal_core.rules.queue_order import Place
 from hal_core.rules.usage import held_by, payer_of
 
@@ -31,14 +32,17 @@ class Activity:
         "attempt",
         "cancel",
         "cpu_count",
+        "due_s",
         "end",
         "gpu_count",
+        "grace_s",
         "index",
         "is_launched",
         "node_numbers",
         "parts_left",
         "parts_started",
         "place_time_s",
+        "preempted_for",
         "record",
         "shares",
         "start_time_s",
@@ -61,6 +65,10 @@ class Activity:
         """The first bad end among the gang's parts, or a good one while there is none."""
         self.cancel: tuple[str, bool, str] | None = None
         """(by whom, whether to requeue, detail) once its end was asked for."""
+        self.grace_s = record.spec.kill_grace_s
+        self.preempted_for: JobId | None = None
+        self.due_s: float | None = None
+        """When it is over at the latest, if it was preempted."""
 
     @property
     def key(self) -> AttemptKey:
@@ -74,6 +82,38 @@ class Activity:
     def has_failed(self) -> bool:
         """A part ended badly, so the others are to end as well."""
         return self.end is not None and self.end.state is not JobState.COMPLETED
+
+    @property
+    def begin_time_s(self) -> float:
+        """When it started, or was placed if it has not."""
+        return self.place_time_s if self.start_time_s is None else self.start_time_s
+
+    @property
+    def limit_time_s(self) -> float:
+        """When it ends at the latest; infinity without a limit."""
+        walltime_s = self.record.spec.walltime_s
+        end_s = math.inf if walltime_s is None else self.begin_time_s + walltime_s
+        return end_s if self.due_s is None else min(end_s, self.due_s)
+
+    def expected_end_s(self, now_s: float) -> float:
+        """When it is expected to end, for planning only."""
+        soon_s = expected_end_s(self.begin_time_s, self.record.expected_s, self.record.spec.walltime_s, now_s)
+        return soon_s if self.due_s is None else max(min(soon_s, self.due_s), now_s)
+
+    def running_row(self, now_s: float) -> RunningJob:
+        """The engine's view of it."""
+        record = self.record
+        end_s, soon_s = max(self.limit_time_s, now_s), self.expected_end_s(now_s)
+        return RunningJob(record.job_id, self.index, record.shape, self.node_numbers, end_s, soon_s)
+
+    def ask_to_end(self, event: JobCancelRequested) -> None:
+        """Its end is asked for."""
+        self.cancel = (event.by, event.does_requeue, event.detail)
+        if event.grace_s is not None:
+            self.grace_s = event.grace_s
+        if event.preempted_for is not None:
+            self.preempted_for = self.record.preempted_by = event.preempted_for
+            self.due_s = event.time_s + self.grace_s
 
     @property
     def is_cancelled(self) -> bool:
@@ -119,6 +159,7 @@ class JobRecord:
         "payer",
         "place",
         "prediction",
+        "preempted_by",
         "priority",
         "ready",
         "row",
@@ -144,6 +185,8 @@ class JobRecord:
         """Where it stands in the queue; None if it does not."""
         self.prediction: Prediction | None = None
         """What a predictor says of the run time of each element."""
+        self.preempted_by: JobId | None = None
+        """For which job it had to make room last."""
         self.row: PendingJob | None = None
         """The engine's view of it, made once and used pass after pass."""
         self.ready = RangeSet() if self.does_follow_elements else RangeSet(self.elements)

@@ -288,6 +288,9 @@ class RunningQuota:
                 key = (tally, what)
                 self._taken[key] = self._taken.get(key, 0.0) + count * amount_of(what, amounts)
 
+    def fresh(self) -> RunningQuota:
+        return RunningQuota(self._book, self._ledger, self._jobs, self._now_s)
+
     def hit(self, record: JobRecord) -> Hit | None:
         """The first limit that lets no element of the job start; None if all let one."""
         amounts = self._book.amounts(record.spec, record.shape)

@@ -9,6 +9,7 @@ from collections.abc import Hashable
 
 import attrs
 
+from hal_core.models.node import PartitionName
 from hal_core.models.packing import Ask, Packing
 from hal_core.models.plan import PendingJob
 from hal_core.models.reservation import Holds
@@ -57,6 +58,13 @@ class Permits:
         if found is None:
             found = self._asks[key] = ask.within(nodes)
         return found
+
+    def group(self, job: PendingJob) -> PartitionName | None:
+        """Whom the job competes with: those of partitions that share nodes with its own; in a reservation, the others
+        in it. None: its partition is not known."""
+        if job.reservation:
+            return PartitionName(f"reservation {job.reservation}")
+        return self._packing.group_of.get(job.shape.partition)
 
     def kind(self, job: PendingJob) -> Hashable:
         """Jobs of equal kind have the same answer, whatever is asked of room and reservations in this pass."""

@@ -68,7 +68,9 @@ class NodesProfile:
         self._times, self._rooms = times, rooms = [now_s], [room.copy()]
         soonest_s = now_s + OVERDUE_S
         for job in running:
-            end_s = job.expected_end_s if job.expected_end_s > soonest_s else soonest_s
+            end_s = job.expected_end_s if job.expected_end_s > now_s else soonest_s
+            if end_s < times[-1]:  # behind one that is overdue
+                end_s = times[-1]
             if end_s == math.inf:
                 break
             if end_s != times[-1]:

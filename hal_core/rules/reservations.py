@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -143,14 +142,7 @@ def _default_partition(state: State) -> Partition | None:
 
 def _late_on(state: State, node: NodeName, start_s: float) -> list[Activity]:
     """What runs on the node and may still run then."""
-    return [each for each in state.on_node.get(node, {}).values() if limit_time_s(each) > start_s]
-
-
-def limit_time_s(activity: Activity) -> float:
-    """When the activity ends at the latest; infinity without a limit."""
-    walltime_s = activity.record.spec.walltime_s
-    start_s = activity.place_time_s if activity.start_time_s is None else activity.start_time_s
-    return math.inf if walltime_s is None else start_s + walltime_s
+    return [each for each in state.on_node.get(node, {}).values() if each.limit_time_s > start_s]
 
 
 def _insist_on_no_conflict(wanted: Reservation, known: Iterable[Reservation], now_s: float) -> None:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from hal_core.models.job import JobId
 from hal_core.models.node import Partition, PartitionName
-from hal_core.models.plan import Changes, PendingJob, Reserve, RunningJob
+from hal_core.models.plan import Changes, PendingJob, Reserve, RunningJob, Victim
 from hal_core.models.quota import within
 from hal_core.models.reservation import Holds
 from hal_core.models.room import Room
+from hal_core.rules import preemption
 from hal_core.rules.limits import RunningQuota
-from hal_core.rules.predictions import expected_end_s
 
 if TYPE_CHECKING:
     from hal_core.rules.node_table import NodeTable
@@ -48,16 +48,14 @@ class StateSnapshot:
                     yield row
 
     def running(self) -> Iterable[RunningJob]:
-        return sorted(self._allocations(), key=_expected_end_order)
+        rows = [activity.running_row(self.now_s) for activity in self._state.allocations.values()]
+        return sorted(rows, key=_expected_end_order)
 
-    def _allocations(self) -> Iterator[RunningJob]:
-        for (job_id, index), activity in self._state.allocations.items():
-            record = activity.record
-            start_s = activity.place_time_s if activity.start_time_s is None else activity.start_time_s
-            walltime_s = record.spec.walltime_s
-            end_s = max(math.inf if walltime_s is None else start_s + walltime_s, self.now_s)
-            soon_s = expected_end_s(start_s, record.expected_s, walltime_s, self.now_s)
-            yield RunningJob(job_id, index, record.shape, activity.node_numbers, end_s, soon_s)
+    def victims(self, partition: PartitionName) -> Sequence[Victim]:
+        return preemption.victims_for(self._state, partition, self.now_s)
+
+    def ending(self) -> Sequence[RunningJob]:
+        return preemption.ending(self._state, self.now_s)
 
     def room(self) -> Room:
         return Room.of(self._state.packing, self.columns, self._state.limits.licences.free())

@@ -250,7 +250,8 @@ class State:
     def _cancel_requested(self, event: JobCancelRequested) -> None:
         record = self.jobs[event.job_id]
         for index in members(event.elements):
-            record.active[index].cancel = (event.by, event.does_requeue, event.detail)
+            record.active[index].ask_to_end(event)
+        self.has_released = self.has_released or event.preempted_for is not None
 
     def _release(self, activity: Activity) -> None:
         record = activity.record

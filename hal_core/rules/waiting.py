@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from hal_core.rules.state import State
 
 
+VICTIMS_NAMED = 5
+
+
 @attrs.frozen
 class Reason:
-    """`kind`: held, begin_time, dependency, throttle, limit, licence, reservation, resources, priority,
+    """`kind`: held, begin_time, dependency, throttle, limit, licence, reservation, preemption, resources, priority,
     node_unavailable or staging."""
 
     kind: str
@@ -37,6 +40,7 @@ class Waiting:
         self._now_s = now_s
         self._promises = dict(state.reserves)
         self._has_nodes: dict[PartitionName, bool] = {}
+        self._ending: dict[JobId, list[JobId]] | None = None
         self._held_up: dict[tuple[Shape, float], bool] = {}
         self._quota: RunningQuota | None = None
         if state.limits.is_active:
@@ -81,6 +85,11 @@ class Waiting:
             return Reason("limit", hit.text)
         if not self._partition_has_nodes(spec.partition):
             return Reason("node_unavailable", f"no node of partition {spec.partition} is up and not drained")
+        victims = self._victims().get(record.job_id)
+        if victims:
+            names = ", ".join(str(job_id) for job_id in victims[:VICTIMS_NAMED])
+            more = f" and {len(victims) - VICTIMS_NAMED} more" if len(victims) > VICTIMS_NAMED else ""
+            return Reason("preemption", f"jobs that make room for it are ending: {names}{more}")
         reserved = self._reserved(record)
         if reserved:
             return Reason("reservation", reserved)
@@ -88,8 +97,20 @@ class Waiting:
         if lack:
             return Reason("licence", f"waits for {lack}")
         if record.job_id == self._head or record.job_id in self._promises:
-            return Reason("resources", "waits until enough resources are free")
-        return Reason("priority", "jobs before it in the queue come first")
+            return Reason("resources", f"waits until enough resources are free{_preempted(record)}")
+        return Reason("priority", f"jobs before it in the queue come first{_preempted(record)}")
+
+    def _victims(self) -> dict[JobId, list[JobId]]:
+        """Who is ending for whom."""
+        if self._ending is None:
+            self._ending = {}
+            has_any = any(partition.preempts for partition in self._state.partitions.values())
+            for activity in self._state.allocations.values() if has_any else ():
+                if activity.preempted_for is not None:
+                    found = self._ending.setdefault(activity.preempted_for, [])
+                    if activity.record.job_id not in found:
+                        found.append(activity.record.job_id)
+        return self._ending
 
     def _reserved(self, record: JobRecord) -> str:
         """What reservations have to do with its waiting; the empty string: nothing."""
@@ -144,3 +165,7 @@ class Waiting:
             found = any(is_available[number] for number in self._state.partition_numbers.get(partition, ()))
             self._has_nodes[partition] = found
         return found
+
+
+def _preempted(record: JobRecord) -> str:
+    return "" if record.preempted_by is None else f"; it made room for job {record.preempted_by} before"

@@ -20,7 +20,7 @@ import attrs
 from hal_core.errors import PluginError
 from hal_core.models.job import JobId, Shape
 from hal_core.models.node import Partition, PartitionName
-from hal_core.models.plan import Changes, NodeColumns, PendingJob, Plan, Reserve, RunningJob, Start
+from hal_core.models.plan import Changes, NodeColumns, PendingJob, Plan, Reserve, RunningJob, Start, Victim
 from hal_core.models.quota import Quota
 from hal_core.models.reservation import NO_HOLDS, Holds
 from hal_core.models.room import Room
@@ -126,6 +126,12 @@ class _View:
     @property
     def holds(self) -> Holds:
         return NO_HOLDS
+
+    def victims(self, partition: PartitionName) -> Sequence[Victim]:
+        return ()
+
+    def ending(self) -> Sequence[RunningJob]:
+        return ()
 
 
 _row = itemgetter(2)

@@ -10,7 +10,7 @@ import attrs
 from hal_core.models.job import JobId, Shape
 from hal_core.models.node import Node, Partition, PartitionName
 from hal_core.models.packing import Packing
-from hal_core.models.plan import Changes, NodeColumns, PendingJob, Reserve, RunningJob
+from hal_core.models.plan import Changes, NodeColumns, PendingJob, Reserve, RunningJob, Victim
 from hal_core.models.quota import Quota
 from hal_core.models.reservation import NO_HOLDS, Holds
 from hal_core.models.room import Room
@@ -103,6 +103,8 @@ class FakeSnapshot:
     topology: Topology | None = None
     holds: Holds = NO_HOLDS
     quota: Quota | None = None
+    victims_of: Mapping[PartitionName, tuple[Victim, ...]] = attrs.field(factory=dict)
+    ending_jobs: tuple[RunningJob, ...] = ()
     changes: Changes | None = None
     memo: object = None
 
@@ -123,6 +125,12 @@ class FakeSnapshot:
     def room(self) -> Room:
         numbers = {name: self.partition_nodes(name) for name in self.partitions}
         return Room.of(Packing(self.columns.nodes, numbers, self.topology), self.columns)
+
+    def victims(self, partition: PartitionName) -> Sequence[Victim]:
+        return self.victims_of.get(partition, ())
+
+    def ending(self) -> Sequence[RunningJob]:
+        return self.ending_jobs
 
     @property
     def promises(self) -> Mapping[JobId, Reserve]:

@@ -72,20 +72,21 @@ def hal_register_engines(register: Register) -> None:
     from hal_engine_backfill.easy import Easy
     from hal_engine_backfill.expansion import Expansion
     from hal_engine_backfill.fcfs import Fcfs
+    from hal_engine_backfill.preempting import Preempting
 
     def fcfs(options: Options) -> Engine:
         structure_options(EngineOptions, options, "engine")
-        return Fcfs()
+        return Preempting(Fcfs())
 
     def easy(options: Options, is_shortest_first: bool = False) -> Engine:
         checked = structure_options(EngineOptions, options, "engine")
-        return Easy(checked.depth_max, checked.scan_max, is_shortest_first)
+        return Preempting(Easy(checked.depth_max, checked.scan_max, is_shortest_first), is_shortest_first)
 
     def conservative(options: Options, promise_max: int | None = None) -> Engine:
         checked = structure_options(PromiseOptions, options, "engine")
         if promise_max is not None and "promise_max" not in options:
             checked = attrs.evolve(checked, promise_max=promise_max)
-        return Conservative(checked.promise_max, checked.scan_max, checked.budget_steps)
+        return Preempting(Conservative(checked.promise_max, checked.scan_max, checked.budget_steps))
 
     def expansion(options: Options) -> Engine:
         checked = structure_options(ExpansionOptions, options, "engine")

@@ -103,7 +103,7 @@ class Pass:
         behind: list[PendingJob] = []
         never: set[Hashable] = set()
         for job in queue:
-            group = self._group(job)
+            group = self._permits.group(job)
             if group is None or permits.kind(job) in never:
                 continue
             if group in promise_of:
@@ -130,12 +130,6 @@ class Pass:
                         behind += [job for job in queue if job.shape.cpus <= most]
                     break
         return behind
-
-    def _group(self, job: PendingJob) -> PartitionName | None:
-        """Whom the job competes with. Those who share a reservation compete with each other, inside of it."""
-        if job.reservation:
-            return PartitionName(f"reservation {job.reservation}")
-        return self._packing.group_of.get(job.shape.partition)
 
     def _most_cpus(self) -> int:
         """Free on one node: who asks for more cannot start behind the promises, however long the queue is."""
@@ -176,7 +170,7 @@ class Pass:
         for job in jobs:
             shape = job.shape
             kind = permits.kind(job) if has_holds else id(shape)
-            group = self._group(job) if has_holds else group_of[shape.partition]
+            group = self._permits.group(job) if has_holds else group_of[shape.partition]
             assert group is not None, "a job behind a promise is in a group"
             if shape.cpus > most[group] or kind in unfit:
                 continue

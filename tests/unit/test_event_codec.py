@@ -54,7 +54,7 @@ from hal_core.models.job import (
     Owner,
     Spread,
 )
-from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName, Reservation
+from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName, PreemptMode, Reservation
 from hal_core.models.placement import AttemptKey, Share
 from hal_core.models.policy import Account, Priorities, Qos, QueueOrder
 from hal_core.models.prediction import Prediction
@@ -69,7 +69,13 @@ KEY = AttemptKey(JOB, 3, 2)
 TIME_S = 1_700_000_000.25
 END = End(EndKind.OUT_OF_MEMORY, 137, 9, 1 << 40, 12.5, "ada", "peak ü")
 MACHINE = Node(NODE, 4, 1 << 34, ("a100", "h100"), (("licence", 2),), ("ib",), ("site", "rack"), "slurm", "10.0.0.7")
-PARTITION = Partition(PartitionName("all"), (NODE,), True, 60.0, 30.0, 1 << 20, 5, limits=(("cpus", 64),))
+PREEMPTED = {
+    "preempts": (PartitionName("low"),),
+    "preempt_mode": PreemptMode.CANCEL,
+    "preempt_exempt_s": 60.0,
+    "preempt_grace_s": 30.0,
+}
+PARTITION = Partition(PartitionName("all"), (NODE,), True, 60.0, 30.0, 1 << 20, 5, limits=(("cpus", 64),), **PREEMPTED)
 SPEC = JobSpec(
     name="name",
     partition=PartitionName("all"),
@@ -114,6 +120,7 @@ SPEC = JobSpec(
     licences=(("matlab", 2),),
     alternatives=(("ib", "ssd"), ("opa",)),
     reservation="course",
+    checkpoint_s=900.0,
 )
 TOPOLOGY = Topology(
     (Level("block", Link(1e-6, 9e11, 0.5), LevelKind.BLOCK, (), 4), Level("rack", Link(2e-6, 25e9), dimensions=(4, 2))),
@@ -145,7 +152,7 @@ EXAMPLES: tuple[Event, ...] = (
     InputsStaged(TIME_S, KEY, 12345),
     PartStarted(TIME_S, KEY, NODE, TIME_S + 0.5),
     PartEnded(TIME_S, KEY, NODE, END),
-    JobCancelRequested(TIME_S, JOB, ((0, 2),), "ada", True, "why"),
+    JobCancelRequested(TIME_S, JOB, ((0, 2),), "ada", True, "why", 30.0, JobId(9)),
     JobEnded(TIME_S, JOB, ((3, 4),), 2, END, None, TIME_S + 1.0),
     JobRequeued(TIME_S, KEY, "ada", END),
     NodeJoined(TIME_S, MACHINE, "boot", ("memory limits",)),

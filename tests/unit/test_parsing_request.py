@@ -84,7 +84,7 @@ def test_every_field_is_filled():
         "input=in.txt", "output=%x.out", "error=%x.err", "open-mode=append", "array=0-9%2",
         "dependency=afterok:1?afterok:2", "hold", "requeue", "begin=now+1hour", "nice", "spread=task", "kill-grace=1m",
         "inputs=a,s3://b/c", "account=physics", "comment=for the paper", "topology=rack:r3=required", "comm=light",
-        "reservation=course", "qos=short", "licenses=matlab:2",
+        "reservation=course", "qos=short", "licenses=matlab:2", "checkpoint-every=30m",
         environment=("A=1", "B=1"), working_directory="/home/ada", client_id="x",
     )  # fmt: skip
     assert attrs.asdict(spec, recurse=False) == {
@@ -125,6 +125,7 @@ def test_every_field_is_filled():
         "account": "physics",
         "comment": "for the paper",
         "reservation": "course",
+        "checkpoint_s": 1800.0,
         "can_requeue": True,
         "communication": 0.1,
         "level": "rack",

@@ -1,0 +1,276 @@
+"""Preemption on top of any engine: a waiting job that may preempt gets room from the jobs that lose least by it.
+
+The engine plans first. For what it leaves waiting at the front of the queue, victims are chosen (`least_loss`). Then
+the engine plans again over a copy of the snapshot in which they have ended and wait behind all others: what it does not
+start there costs nobody anything. So nobody makes room for a job that then cannot start, whatever rules the engine has.
+A job has victims only if nothing that competes with it waits before it, but others that have theirs: what becomes free
+is its own next, and a promise of the engine is never touched. Only partitions of lower priority are preempted, so
+nobody comes back before the job that it made room for.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import attrs
+
+from hal_core import (
+    Ask,
+    Engine,
+    Holds,
+    JobId,
+    NodeColumns,
+    Partition,
+    PartitionName,
+    PendingJob,
+    Permits,
+    Plan,
+    Preempt,
+    Reserve,
+    Room,
+    RunningJob,
+    Snapshot,
+    Start,
+    Victim,
+    give_back,
+    least_loss,
+)
+
+SCAN_MAX = 20_000
+"""Pending jobs looked at in one pass."""
+LOOKED_MAX = 100
+"""Waiting elements for which victims are looked for in one pass."""
+TRIES_MAX = 3
+OVERDUE_S = 1.0
+"""What is due now is expected to end so soon (see the profile)."""
+
+
+class Preempting:
+    """An engine, and victims for those that it leaves waiting."""
+
+    def __init__(self, engine: Engine, is_one_by_one: bool = False) -> None:
+        """`is_one_by_one`: only for the first that waits, because the engine does not keep the order of the others."""
+        self._engine = engine
+        self._is_one_by_one = is_one_by_one
+
+    def plan(self, snapshot: Snapshot) -> Plan:
+        if not any(partition.preempts for partition in snapshot.partitions.values()):
+            return self._engine.plan(snapshot)
+        queue = tuple(itertools.islice(snapshot.pending(), SCAN_MAX))
+        plan = attrs.evolve(self._engine.plan(snapshot), memo=None)
+        search = _Search(snapshot, queue, plan)
+        plan = search.without_thieves()
+        if self._is_one_by_one:
+            proposed = [] if search.ending_keys else search.proposals(1)
+        else:
+            proposed = search.proposals(LOOKED_MAX)
+        for _ in range(TRIES_MAX):
+            if not proposed:
+                break
+            good = self._that_start(search, plan, proposed)
+            if good == proposed:
+                planned = self._engine.plan(search.ending_soon(proposed))
+                good = search.that_are_in_time(planned, proposed)
+                if good == proposed:
+                    return attrs.evolve(planned, preempts=tuple(proposed), memo=None)
+            proposed = good
+        return plan
+
+    def _that_start(self, search: _Search, plan: Plan, proposed: list[Preempt]) -> list[Preempt]:
+        """Those whose job the engine would start if all victims had ended."""
+        started = _started(self._engine.plan(search.after(proposed)).starts)
+        started.subtract(_started(plan.starts))
+        good = []
+        for preempt in proposed:
+            started[preempt.job_id] -= 1
+            if started[preempt.job_id] >= 0:
+                good.append(preempt)
+        return good
+
+
+def _started(starts: Iterable[Start]) -> Counter[JobId]:
+    counts: Counter[JobId] = Counter()
+    for start in starts:
+        counts[start.job_id] += start.element_count
+    return counts
+
+
+class _Search:
+    """Who waits and may preempt, and what there is of room when all that was started has started."""
+
+    def __init__(self, snapshot: Snapshot, queue: Sequence[PendingJob], plan: Plan) -> None:
+        self._snapshot = snapshot
+        self._queue = queue
+        self._plan = plan
+        self._idle: Room | None = None
+        self._room = room = snapshot.room()
+        self._permits = Permits(snapshot.holds, room.packing, snapshot.now_s)
+        started = _started(plan.starts)
+        self._waiting: list[PendingJob] = []
+        """What is left of the first jobs of the queue."""
+        self._asks: dict[JobId, Ask] = {}
+        """Of what was started, in the order of the queue."""
+        self._behind: list[JobId] = []
+        """What was started although it stands behind one that waits."""
+        for job in queue:
+            if job.job_id in started:
+                self._asks[job.job_id] = room.packing.ask(job.shape)
+                if self._waiting:
+                    self._behind.append(job.job_id)
+            elif len(self._asks) == len(started) and len(self._waiting) >= LOOKED_MAX:
+                break
+            left = job.element_count - started[job.job_id]
+            if left and len(self._waiting) < LOOKED_MAX:
+                self._waiting.append(attrs.evolve(job, element_count=left))
+        for start in plan.starts:
+            room.take(start.node_numbers, self._asks[start.job_id], start.element_count)
+        ending = snapshot.ending()
+        self.ending_keys = {(job.job_id, job.index) for job in ending}
+        self._ending_s = max((job.expected_end_s for job in ending), default=-math.inf)
+        self._victims: dict[tuple[JobId, int], Victim] = {}
+        give_back(room, ending)
+
+    def without_thieves(self) -> Plan:
+        """While victims end for the first one that waits, no later job may start in the room that they leave."""
+        if not self.ending_keys or not self._waiting:
+            return self._plan
+        ask, trial = self._permits.ask(self._waiting[0]), self._room.copy()
+        starts = list(self._plan.starts)
+        for job_id in reversed(self._behind):
+            if ask.holds(trial.fitting(ask)):
+                break
+            for start in [start for start in starts if start.job_id == job_id]:
+                starts.remove(start)
+                for _ in range(start.element_count):
+                    trial.give(start.node_numbers, self._asks[job_id])
+        if ask.holds(trial.fitting(ask)):
+            self._room = trial
+            return attrs.evolve(self._plan, starts=tuple(starts))
+        return self._plan
+
+    def proposals(self, count_max: int) -> list[Preempt]:
+        """Victims for those that wait at the front of the queue, in its order."""
+        found: list[Preempt] = []
+        taken: set[tuple[JobId, int]] = set()
+        blocked: set[str | None] = set()
+        victims_of: dict[PartitionName, Sequence[Victim]] = {}
+        for job in self._waiting:
+            partition, ask = job.shape.partition, self._permits.ask(job)
+            group = self._permits.group(job)
+            if group in blocked or not self._can_ever(job):
+                continue
+            if partition not in victims_of:
+                victims_of[partition] = self._snapshot.victims(partition)
+            for _ in range(job.element_count):
+                if len(found) == count_max:
+                    return found
+                left = [each for each in victims_of[partition] if (each.job.job_id, each.job.index) not in taken]
+                chosen = least_loss(self._room, ask, left)
+                if chosen is None:
+                    blocked.add(group)
+                    break
+                give_back(self._room, [victim.job for victim in chosen])
+                self._room.take(self._room.choose(ask), ask)
+                if chosen:
+                    keys = tuple((victim.job.job_id, victim.job.index) for victim in chosen)
+                    self._victims.update(zip(keys, chosen, strict=True))
+                    taken.update(keys)
+                    found.append(Preempt(job.job_id, keys))
+        return found
+
+    def _can_ever(self, job: PendingJob) -> bool:
+        """Whether the cluster could hold it if nothing ran."""
+        if self._idle is None:
+            packing = self._room.packing
+            rows = [packing.idle_row(number) for number in range(len(packing.class_of))]
+            self._idle = Room.of_rows(packing, rows)
+        ask = self._room.packing.ask(job.shape)
+        return ask.holds(self._idle.fitting(ask))
+
+    def after(self, proposed: Sequence[Preempt]) -> Snapshot:
+        """As it will be when these victims, and what is ending already, have ended."""
+        victims = self._victims_of(proposed)
+        gone = {(each.job.job_id, each.job.index) for each in victims} | self.ending_keys
+        again = [each.again for each in victims if each.again is not None]
+        after = _Seen(self._snapshot, self._plan, [*self._queue, *again])
+        give_back(after.free, [job for job in after.rows if (job.job_id, job.index) in gone])
+        after.rows = [job for job in after.rows if (job.job_id, job.index) not in gone]
+        return after
+
+    def ending_soon(self, proposed: Sequence[Preempt]) -> Snapshot:
+        """As it is now, but that these victims are expected to end when their grace is over."""
+        soon = _Seen(self._snapshot, self._plan, self._queue)
+        due_s = {
+            (each.job.job_id, each.job.index): self._snapshot.now_s + each.grace_s
+            for each in self._victims_of(proposed)
+        }
+        rows = [
+            attrs.evolve(job, expected_end_s=min(job.expected_end_s, due_s.get((job.job_id, job.index), math.inf)))
+            for job in soon.rows
+        ]
+        soon.rows = sorted(rows, key=lambda job: (job.expected_end_s, job.job_id, job.index))
+        return soon
+
+    def that_are_in_time(self, plan: Plan, proposed: Sequence[Preempt]) -> list[Preempt]:
+        """Without those whose job is promised a start after its victims have left: something else is in its way."""
+        promised = {reserve.job_id: reserve.start_time_s for reserve in plan.reserves}
+        good = []
+        for preempt in proposed:
+            grace_s = max(self._victims[key].grace_s for key in preempt.victims)
+            due_s = max(self._snapshot.now_s + grace_s, self._ending_s) + OVERDUE_S
+            if promised.get(preempt.job_id, -math.inf) <= due_s:
+                good.append(preempt)
+        return good
+
+    def _victims_of(self, proposed: Sequence[Preempt]) -> list[Victim]:
+        return [self._victims[key] for preempt in proposed for key in preempt.victims]
+
+
+class _Seen:
+    """A snapshot that differs from another in what runs, and in who waits at the end of the queue."""
+
+    def __init__(self, snapshot: Snapshot, plan: Plan, queue: Sequence[PendingJob]) -> None:
+        self._snapshot = snapshot
+        self._queue = queue
+        self.quota = None if snapshot.quota is None else snapshot.quota.fresh()
+        self.rows = list(snapshot.running())
+        self.free = snapshot.room()
+        self.now_s = snapshot.now_s
+        self.sequence = snapshot.sequence
+        self.has_released = True
+        self.changes = None
+        self.memo: object = None
+        self.promises: Mapping[JobId, Reserve] = {reserve.job_id: reserve for reserve in plan.reserves}
+
+    @property
+    def columns(self) -> NodeColumns:
+        return self._snapshot.columns
+
+    @property
+    def partitions(self) -> Mapping[PartitionName, Partition]:
+        return self._snapshot.partitions
+
+    def partition_nodes(self, name: PartitionName) -> Sequence[int]:
+        return self._snapshot.partition_nodes(name)
+
+    def pending(self) -> Iterator[PendingJob]:
+        return iter(self._queue)
+
+    def running(self) -> Iterable[RunningJob]:
+        return self.rows
+
+    def room(self) -> Room:
+        return self.free.copy()
+
+    @property
+    def holds(self) -> Holds:
+        return self._snapshot.holds
+
+    def victims(self, partition: PartitionName) -> Sequence[Victim]:
+        return ()
+
+    def ending(self) -> Sequence[RunningJob]:
+        return ()
