@@ -227,9 +227,9 @@ class Plan:
     """When to ask again although nothing happens until then: a promised start that no end brings about."""
     is_settled: bool = True
     """False: another pass over the same promises may improve them, though nothing ends before it was expected to."""
-    preempts: tuple[Preempt, ...] = ()
     memo: object = attrs.field(default=None, eq=False, repr=False)
     """For the next pass (Snapshot.memo). It may be lost: it only saves work."""
+    preempts: tuple[Preempt, ...] = ()
 
 
 __all__ = [
