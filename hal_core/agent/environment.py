@@ -71,6 +71,8 @@ def part_environment(order: LaunchOrder, node: Node) -> list[bytes]:
         values["SLURM_JOB_ACCOUNT"] = spec.account
     if len(names) > 1 or task_count > 1:
         values |= _rendezvous(order, names)
+    if share.gpu_milli:  # heeded by programs under NVIDIA's MPS
+        values["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = f"{share.gpu_milli / 10:g}"
     if node.gpus:
         # Empty hides the devices from a job that was given none.
         values["CUDA_VISIBLE_DEVICES"] = gpus

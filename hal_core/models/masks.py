@@ -39,3 +39,15 @@ def members_of(mask: int) -> Iterator[int]:
             word ^= low
         mask >>= WORD_BITS
         offset += WORD_BITS
+
+
+def lowest(mask: int, count: int) -> int:
+    """The `count` lowest set bits. The mask has at least that many."""
+    if mask.bit_count() == count:
+        return mask
+    taken = 0
+    for _ in range(count):
+        low = mask & -mask
+        taken |= low
+        mask ^= low
+    return taken

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from hal_core.models.demand import Demand
 from hal_core.models.domains import Domains
+from hal_core.models.fragmentation import Fragmentation
+from hal_core.models.gpu_parts import GpuParts
 from hal_core.models.job import Shape
 from hal_core.models.masks import mask_of as mask_of, members_of as members_of
 from hal_core.models.node import Node, PartitionName
 from hal_core.models.placing import Wish, holds
+from hal_core.models.row_fields import AMOUNT_MAX as AMOUNT_MAX, FIELD_BITS as FIELD_BITS, FIELD_MASK as FIELD_MASK
 from hal_core.models.topology import Topology
 
 if TYPE_CHECKING:
     from hal_core.models.plan import NodeColumns
 
-FIELD_BITS = 64
-FIELD_MASK = (1 << FIELD_BITS) - 1
-AMOUNT_MAX = (1 << FIELD_BITS - 2) - 1
-"""Larger amounts are taken for this one; nothing has so much, and nothing can be given it."""
 NEVER = AMOUNT_MAX
 """More CPUs than there are: a need that never fits."""
 ASKS_KEPT = 100_000
@@ -35,8 +35,8 @@ class Ask:
     """A shape in packed form: what one node's part of it takes, by the class of the node, and which nodes may serve."""
 
     __slots__ = (
-        *("cpus", "domains", "home", "licences", "mixed", "need_of", "node_count", "nodes", "pool_need", "shape"),
-        *("strict", "wish"),
+        *("cpus", "domains", "gpu_milli", "has_gpus_near", "home", "licences", "mixed", "need_of", "node_count"),
+        *("nodes", "pool_need", "shape", "strict", "wish"),
     )
 
     def __init__(self, shape: Shape, nodes: int, need_of: dict[int, int], mixed: frozenset[int]) -> None:
@@ -54,6 +54,9 @@ class Ask:
         """Classes of nodes where it depends on the row which types of GPU are taken."""
         self.licences = 0
         """What one element takes of the cluster's licences, packed in the same way."""
+        self.gpu_milli = 0 if shape.is_exclusive else shape.gpu_milli
+        self.has_gpus_near = False
+        """Nodes with GPUs may serve it, so that it matters which are left over."""
         self.domains: Domains | None = None
         """Where the topology has a say in which nodes are chosen."""
         self.wish = Wish(shape.node_count)
@@ -98,6 +101,7 @@ class Packing:
         partitions: Mapping[PartitionName, Iterable[int]],
         topology: Topology | None = None,
         licences: Iterable[tuple[str, int]] = (),
+        demand: Demand | None = None,
     ) -> None:
         self._licences = tuple(licences)
         self.licence_guards = sum(1 << FIELD_BITS * (at + 1) - 1 for at in range(len(self._licences)))
@@ -108,7 +112,10 @@ class Packing:
         fields += [f"generic:{name}" for name in names]
         self.shift_of = {field: FIELD_BITS * place for place, field in enumerate(fields)}
         self.guards = sum(1 << shift + FIELD_BITS - 1 for shift in self.shift_of.values())
-        self.class_shift = FIELD_BITS * len(fields)
+        self.class_shift = FIELD_BITS * (len(fields) + bool(kinds))
+        self.has_gpus = bool(kinds)
+        self.parts = GpuParts(FIELD_BITS * len(fields), self.shift_of)
+        self.fragmentation = Fragmentation(demand or Demand(), self.parts, self.shift_of)
         self.partition_nodes = {name: mask_of(numbers) for name, numbers in partitions.items()}
         self.group_of = partition_groups(self.partition_nodes)
         if self._licences:  # what all partitions draw from makes them one group
@@ -130,6 +137,7 @@ class Packing:
             if number == len(self.classes):
                 self.classes.append(node)
             self.class_of.append(number)
+        self.nodes_without_gpus = mask_of(number for number, node in enumerate(nodes) if not node.gpus)
 
     def row(self, columns: NodeColumns, number: int) -> int:
         """The row of a node: what is free there, and above it the class."""
@@ -140,6 +148,8 @@ class Packing:
         for name, count in columns.free_generic[number].items():
             if count > 0 and f"generic:{name}" in self.shift_of:
                 packed += count << self.shift_of[f"generic:{name}"]
+        if self.has_gpus:
+            packed |= self.parts.packed(columns.free_gpu_parts[number])
         return packed | self.class_of[number] << self.class_shift
 
     def idle_row(self, number: int) -> int:
@@ -168,6 +178,8 @@ class Packing:
                 need, fits = self._need(shape, node), True
                 if shape.gpus and not shape.gpu_type and len(set(node.gpus)) > 1:
                     mixed.add(number)
+            if shape.gpu_milli and not (node.gpus.count(shape.gpu_type) if shape.gpu_type else node.gpus):
+                continue
             if fits and need >= 0:
                 need_of[number] = need
         ask = Ask(shape, self.partition_nodes.get(shape.partition, 0), need_of, frozenset(mixed))
@@ -175,6 +187,7 @@ class Packing:
         if ask.licences < 0:
             ask.nodes = 0
             ask.pool_need = NEVER
+        ask.has_gpus_near = any(self.classes[number].gpus for number in need_of)
         if self.domains is not None:
             self._place(ask, self.domains)
         return ask

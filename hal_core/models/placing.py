@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from hal_core.models.domains import Domain, Domains, torus_positions
-from hal_core.models.masks import members_of
+from hal_core.models.masks import lowest, members_of
 from hal_core.models.topology import LevelKind
 
 
@@ -33,6 +33,18 @@ def holds(domains: Domains, nodes: int, wish: Wish) -> bool:
     if nodes.bit_count() < count:
         return False
     return not wish.depth or any((nodes & domain.nodes).bit_count() >= count for domain in domains.at_depth[wish.depth])
+
+
+def first_of(groups: Iterable[int], count: int) -> int:
+    """So many nodes of the groups, which are disjoint and the best first; 0 if there are fewer."""
+    taken, left = 0, count
+    for group in groups:
+        size = min(group.bit_count(), left)
+        taken |= lowest(group, size)
+        left -= size
+        if not left:
+            return taken
+    return 0
 
 
 def single(domains: Domains, nodes: int) -> int:
@@ -128,19 +140,7 @@ class _Filling:
 
     def _in_leaf(self, free: int, count: int) -> int:
         """The best ones, and of equal ones the first."""
-        taken = 0
-        for group in self._groups:
-            hit = group & free
-            left = count - taken.bit_count()
-            if hit.bit_count() <= left:
-                taken |= hit
-                continue
-            for _ in range(left):
-                low = hit & -hit
-                taken |= low
-                hit ^= low
-            break
-        return taken
+        return first_of((group & free for group in self._groups), count)
 
     def _in_torus(self, domain: Domain, free: int, count: int) -> int:
         assert domain.torus is not None

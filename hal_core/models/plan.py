@@ -85,6 +85,11 @@ class NodeColumns(Protocol):
         ...
 
     @property
+    def free_gpu_parts(self) -> Sequence[Sequence[tuple[str, int]]]:
+        """Devices of which shares are given, and which `free_gpus` does not count: (type, free thousandths) of each."""
+        ...
+
+    @property
     def free_generic(self) -> Sequence[Mapping[str, int]]: ...
 
     @property

@@ -49,7 +49,7 @@ class Room:
     @classmethod
     def of_rows(cls, packing: Packing, base: list[int]) -> Room:
         """From the rows of all nodes; -1 for one that is not available. Keeps the list."""
-        if len(base) == 1 and base[0] >= 0 and not packing.has_mixed and not packing.licence_guards:
+        if len(base) == 1 and base[0] >= 0 and not packing.has_gpus and not packing.licence_guards:
             return Pool(packing, base)
         numbers_of: dict[int, list[int]] = {}
         for number, row in enumerate(base):
@@ -98,23 +98,27 @@ class Room:
 
     def _fitting(self, ask: Ask) -> int:
         guards, shift, need_of, nodes = self._packing.guards, self._packing.class_shift, ask.need_of, ask.nodes
+        milli = ask.gpu_milli
         found = 0
         for cpus, bucket in self._buckets.items():
             for row, members in bucket.items() if cpus >= ask.cpus else ():
                 if members & nodes:
                     need = need_of.get(row >> shift)
                     if need is not None and (row | guards) - need & guards == guards:
+                        if milli and not self._packing.parts.fits(row, milli, ask.shape.gpu_type):
+                            continue
                         found |= members
         return found & nodes
 
     def choose(self, ask: Ask, nodes: int = -1, beside: Room | None = None) -> tuple[int, ...]:
         """The nodes that the ask fills best: least CPUs left over, then lowest number. Empty if there are too few.
 
-        Only of `nodes`, and only where it fits in the room `beside` too. A topology comes before the CPUs.
+        Only of `nodes`, and only where it fits in the room `beside` too. Where there are GPUs, what would become of
+        them comes before the CPUs, and a topology before both.
         """
         if ask.licences and not (self.has_licences(ask) and (beside is None or beside.has_licences(ask))):
             return ()
-        if ask.domains is not None:
+        if ask.domains is not None or ask.has_gpus_near:
             return self._place(ask, nodes, beside)
         if beside is not None:
             nodes &= beside.fitting(ask)
@@ -129,21 +133,51 @@ class Room:
         return ()
 
     def _place(self, ask: Ask, nodes: int, beside: Room | None) -> tuple[int, ...]:
-        """As `choose`, in a cluster with a topology."""
-        assert ask.domains is not None
+        """As `choose`, where a topology or GPUs have a say."""
         if beside is not None:
             nodes &= beside.fitting(ask)
+        domains = ask.domains
         for wanted in (nodes & ask.home, nodes) if ask.home else (nodes,):
-            groups = self._by_cpus_left(ask, wanted)
+            groups = self._by_harm(ask, wanted) if ask.has_gpus_near else self._by_cpus_left(ask, wanted)
             if ask.node_count == 1:
                 best = next(groups, 0)
                 if best:
-                    return (placing.single(ask.domains, best),)
-            else:
-                found = placing.gang(ask.domains, list(groups), ask.wish)
+                    return ((best & -best).bit_length() - 1 if domains is None else placing.single(domains, best),)
+            elif domains is None:
+                found = placing.first_of(groups, ask.node_count)
                 if found:
-                    return ask.domains.ordered(members_of(found))
+                    return tuple(members_of(found))
+            else:
+                found = placing.gang(domains, list(groups), ask.wish)
+                if found:
+                    return domains.ordered(members_of(found))
         return ()
+
+    def _by_harm(self, ask: Ask, nodes: int) -> Iterator[int]:
+        """As `_by_cpus_left`, but before that by how little is lost of the GPUs; those without any come first."""
+        packing, shape = self._packing, ask.shape
+        if not shape.gpus and not ask.gpu_milli:
+            yield from self._by_cpus_left(ask, nodes & packing.nodes_without_gpus)
+            nodes &= ~packing.nodes_without_gpus
+        nodes &= ask.nodes
+        guards, shift, milli = packing.guards, packing.class_shift, ask.gpu_milli
+        harms = packing.fragmentation.harms(shape)
+        found: list[tuple[int, int, int, int]] = []
+        for cpus, bucket in self._buckets.items() if nodes else ():
+            for row, members in bucket.items() if cpus >= ask.cpus else ():
+                hit = members & nodes
+                need = ask.need_of.get(row >> shift) if hit else None
+                if need is None or (row | guards) - need & guards != guards:
+                    continue
+                if milli and not packing.parts.fits(row, milli, shape.gpu_type):
+                    continue
+                harm = harms.get(row)
+                if harm is None:
+                    harm = harms[row] = packing.fragmentation.harm(row, row - self._need(row, ask, 1))
+                found.append((harm, cpus, hit & -hit, hit))
+        found.sort()
+        for _, _, _, hit in found:
+            yield hit
 
     def _by_cpus_left(self, ask: Ask, nodes: int) -> Iterator[int]:
         """The nodes where one node's part of the ask fits, in groups, the ones that it fills best first."""
@@ -161,7 +195,10 @@ class Room:
                 yield found
 
     def count(self, number: int, ask: Ask) -> int:
-        """How many elements of the ask (one node's part of each) fit on the node, and have their licences."""
+        """How many elements of the ask (one node's part of each) fit on the node, and have their licences.
+
+        Of shares of a GPU, one at a time.
+        """
         count = self._count(number, ask)
         for shift in range(0, self._packing.licence_guards.bit_length(), FIELD_BITS) if ask.licences else ():
             wanted = ask.licences >> shift & FIELD_MASK
@@ -174,6 +211,8 @@ class Room:
         need = ask.need_of.get(row >> self._packing.class_shift) if row >= 0 and ask.nodes >> number & 1 else None
         if need is None:
             return 0
+        if ask.gpu_milli:
+            return int(self.fitting(ask) >> number & 1)
         count = AMOUNT_MAX
         for shift in range(0, self._packing.class_shift, FIELD_BITS):
             wanted = need >> shift & FIELD_MASK
@@ -245,11 +284,22 @@ class Room:
 
     def _need(self, row: int, ask: Ask, count: int) -> int:
         """What so many elements take of the row, or, if the count is negative, give back to it."""
+        if ask.gpu_milli:
+            return self._need_of_share(row, ask, count)
         node_class = row >> self._packing.class_shift
         need = ask.need_of.get(node_class, 0) * abs(count)
         if node_class in ask.mixed:
             need += self._packing.by_type(row, ask.shape.gpus * count)
         return need
+
+    def _need_of_share(self, row: int, ask: Ask, count: int) -> int:
+        """The same for shares of a GPU: here the row changes in more than amounts."""
+        parts, kind = self._packing.parts, ask.shape.gpu_type
+        change = ask.need_of.get(row >> self._packing.class_shift, 0) * abs(count)
+        after = row
+        for _ in range(abs(count)):
+            after = parts.take(after, ask.gpu_milli, kind) if count > 0 else parts.give(after, ask.gpu_milli, kind)
+        return change + (row - after if count > 0 else after - row)
 
     def _row(self, number: int) -> int:
         row = self._moved.get(number)

@@ -26,6 +26,7 @@ class Amounts(NamedTuple):
     memory_bytes_per_node: int
     gpus_per_node: int
     gpu_type: str
+    gpu_milli: int = 0
 
 
 def resolve_amounts(wishes: Wishes, partition: Partition, classes: Sequence[NodeClass], place: Place) -> Amounts:
@@ -40,13 +41,17 @@ def resolve_amounts(wishes: Wishes, partition: Partition, classes: Sequence[Node
         gpus = asked.on_each_node(node_count, tasks)
         if gpus is None or (wishes.ntasks_per_node or tasks) < tasks:
             return None
+        milli = asked.milli
+        if milli and (node_count if asked.total else tasks if asked.per_task else 1) > 1:
+            return None
         return Shape(
             partition=partition.name,
             node_count=node_count,
             cpus=tasks * cpus_per_task,
-            memory_bytes=_memory_bytes(wishes, partition, tasks * cpus_per_task, gpus),
+            memory_bytes=_memory_bytes(wishes, partition, tasks * cpus_per_task, gpus + milli / 1000),
             gpus=gpus,
-            gpu_type=asked.type if gpus else "",
+            gpu_type=asked.type if gpus or milli else "",
+            gpu_milli=milli,
             generic=wishes.gres.amounts if wishes.gres else (),
             features=wishes.constraint.features,
             alternatives=wishes.constraint.alternatives,
@@ -60,14 +65,17 @@ def resolve_amounts(wishes: Wishes, partition: Partition, classes: Sequence[Node
         lambda tasks: choose_node_count(classes, tasks, lambda nodes: shape_for(nodes, tasks), must_divide),
     )
     shape = shape_for(node_count, task_count)
+    if shape is None and asked.milli:
+        raise _wrong(place("gpus", "gpus-per-task"), "a share of a GPU is for one node; use --gpus-per-node")
     if shape is None:
         raise _wrong(
             place("gpus"), f"{must_divide} GPUs cannot be spread evenly over {node_count} nodes; use --gpus-per-node"
         )
-    if wishes.mem_per_gpu is not None and not shape.gpus:
+    if wishes.mem_per_gpu is not None and not (shape.gpus or shape.gpu_milli):
         raise _wrong(place("mem-per-gpu"), "needs GPUs; add --gpus-per-node, or use --mem")
     check_fits(classes, shape, place("nodes", "ntasks", "cpus-per-task", "mem", "mem-per-cpu", "gpus", "gres"))
-    return Amounts(node_count, task_count, cpus_per_task, shape.memory_bytes, shape.gpus, shape.gpu_type)
+    gpus = (shape.gpus, shape.gpu_type, shape.gpu_milli)
+    return Amounts(node_count, task_count, cpus_per_task, shape.memory_bytes, *gpus)
 
 
 class _GpuWish(NamedTuple):
@@ -81,6 +89,12 @@ class _GpuWish(NamedTuple):
     def type(self) -> str:
         given = self.total or self.per_node or self.per_task
         return given.type if given else ""
+
+    @property
+    def milli(self) -> int:
+        """Thousandths of one device, on each node."""
+        given = self.total or self.per_node or self.per_task
+        return given.milli if given else 0
 
     def on_each_node(self, node_count: int, tasks_per_node: int) -> int | None:
         """None if the total does not divide."""
@@ -98,11 +112,11 @@ def _gpu_wish(wishes: Wishes, place: Place) -> _GpuWish:
     return _GpuWish(wishes.gpus, wishes.gpus_per_node or gres, wishes.gpus_per_task)
 
 
-def _memory_bytes(wishes: Wishes, partition: Partition, cpus: int, gpus: int) -> int:
+def _memory_bytes(wishes: Wishes, partition: Partition, cpus: int, gpus: float) -> int:
     if wishes.mem is not None:
         return wishes.mem
     if wishes.mem_per_gpu is not None:
-        return wishes.mem_per_gpu * gpus
+        return int(wishes.mem_per_gpu * gpus)
     if wishes.mem_per_cpu is not None:
         return wishes.mem_per_cpu * cpus
     return partition.memory_bytes_per_cpu_default * cpus

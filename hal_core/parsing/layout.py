@@ -46,7 +46,7 @@ def can_hold(node: Node, shape: Shape) -> bool:
     return (
         node.cpu_count >= shape.cpus
         and node.memory_bytes >= shape.memory_bytes
-        and gpus >= shape.gpus
+        and gpus >= (shape.gpus or bool(shape.gpu_milli))
         and shape.suits(node.features)
         and all(generic.get(name, 0) >= count for name, count in shape.generic)
     )
@@ -121,7 +121,7 @@ def _lacking(nodes: Sequence[Node], shape: Shape) -> str:
     if (memory := max(node.memory_bytes for node in nodes)) < shape.memory_bytes:
         texts.append(f"at most {format_memory(memory)} of memory")
     gpus = max(node.gpus.count(shape.gpu_type) if shape.gpu_type else len(node.gpus) for node in nodes)
-    if gpus < shape.gpus:
+    if gpus < (shape.gpus or bool(shape.gpu_milli)):
         texts.append(f"at most {gpus} GPUs" + (f" of type {shape.gpu_type!r}" if shape.gpu_type else ""))
     for name, count in shape.generic:
         if (largest := max(dict(node.generic).get(name, 0) for node in nodes)) < count:
@@ -136,8 +136,8 @@ def _describe_shape(shape: Shape) -> str:
     parts = [f"{shape.cpus} CPU" + "s" * (shape.cpus != 1)]
     if shape.memory_bytes:
         parts.append(f"{format_memory(shape.memory_bytes)} of memory")
-    if shape.gpus:
-        parts.append(f"{format_gpus(Gpus(shape.gpus, shape.gpu_type))} GPUs")
+    if shape.gpus or shape.gpu_milli:
+        parts.append(f"{format_gpus(Gpus(shape.gpus, shape.gpu_type, shape.gpu_milli))} GPUs")
     parts += [f"{name}:{count}" for name, count in shape.generic]
     parts += [f"feature {name}" for name in shape.features]
     if shape.alternatives:

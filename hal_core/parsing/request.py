@@ -39,7 +39,7 @@ _RIVALS: Final = (
 """Options that exclude each other: on one level both are refused, and the command line's displaces the script's."""
 _AMOUNT_FIELDS = frozenset(
     {"partition", "node_count", "task_count", "cpus_per_task", "memory_bytes_per_node", "gpus_per_node"}
-    | {"gpu_type", "generic_per_node", "features", "alternatives", "is_exclusive"}
+    | {"gpu_milli", "gpu_type", "generic_per_node", "features", "alternatives", "is_exclusive"}
 )
 _AMOUNT_OPTIONS: Final = frozenset(each.name for each in OPTIONS if _AMOUNT_FIELDS.intersection(each.fields.split()))
 """With one of these misread, what the whole means is unknown, and saying more about it would mislead."""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
 import attrs
 
 from hal_core.parsing.names import parse_identifier
 from hal_core.parsing.text import parse_count, shown, wrong
 
+_SHARE = re.compile(r"0\.[0-9]{1,3}")
+
 
 @attrs.frozen
 class Gpus:
-    """A number of GPUs, of one type or (empty) of any."""
+    """A number of GPUs, of one type or (empty) of any; or, with a count of 0, a share of one in thousandths."""
 
     count: int
     type: str = ""
+    milli: int = 0
 
 
 @attrs.frozen
@@ -25,17 +30,27 @@ class Generic:
 
 
 def parse_gpus(text: str) -> Gpus:
-    """`2` or `a100:2`. Several types in one request are not supported."""
+    """`2`, `a100:2`, or a share of one device: `0.5`. Several types in one request are not supported."""
     if "," in text:
         raise wrong(f"{shown(text)} asks for several types of GPU; one type per job is supported, such as a100:2")
     kind, colon, count = text.rpartition(":")
     if not text or (colon and not kind):
         raise wrong(f"{shown(text)} is not a number of GPUs; write 2 or a100:2")
-    return Gpus(parse_count(count), parse_identifier(kind) if colon else "")
+    type_name = parse_identifier(kind) if colon else ""
+    if "." in count:
+        return Gpus(0, type_name, _parse_milli(count))
+    return Gpus(parse_count(count), type_name)
+
+
+def _parse_milli(text: str) -> int:
+    if not _SHARE.fullmatch(text) or not float(text):
+        raise wrong(f"{shown(text)} is no share of a GPU; write 0.001 to 0.999, or a whole number of them")
+    return round(float(text) * 1000)
 
 
 def format_gpus(gpus: Gpus) -> str:
-    return f"{gpus.type}:{gpus.count}" if gpus.type else str(gpus.count)
+    count = f"{gpus.milli / 1000:g}" if gpus.milli else str(gpus.count)
+    return f"{gpus.type}:{count}" if gpus.type else count
 
 
 def parse_generic(text: str) -> Generic:

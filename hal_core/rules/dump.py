@@ -10,6 +10,7 @@ from collections.abc import Collection
 import attrs
 import msgspec
 
+from hal_core.models.demand import Demand, GpuRequest
 from hal_core.models.job import End, JobId, JobSpec, JobState, Owner
 from hal_core.models.node import Cluster, Node, NodeName, NodeStatus, Reservation
 from hal_core.models.placement import AttemptKey, Share
@@ -84,6 +85,15 @@ class DumpedNode:
 
 
 @attrs.frozen
+class DumpedDemand:
+    weights: tuple[tuple[GpuRequest, int], ...]
+    typical: tuple[tuple[GpuRequest, float], ...]
+    seen: int
+    next_look: int
+    version: int
+
+
+@attrs.frozen
 class DumpedState:
     sequence: int
     time_s: float
@@ -108,6 +118,7 @@ class DumpedState:
     version: int = DUMP_VERSION
     reservations: tuple[Reservation, ...] = ()
     """Those that operators made."""
+    demand: DumpedDemand | None = None
 
 
 def dump_state(state: State, only: Collection[JobId] | None = None) -> bytes:
@@ -147,8 +158,14 @@ def dump_state(state: State, only: Collection[JobId] | None = None) -> bytes:
         has_released=state.has_released,
         reservations=state.reservations.made,
         usage=state.ledger.rows(),
+        demand=_dump_demand(state.demand),
     )
     return msgspec.msgpack.encode(dumped)
+
+
+def _dump_demand(demand: Demand) -> DumpedDemand:
+    weights = tuple(demand.weights.items())
+    return DumpedDemand(weights, demand.typical, demand.seen, demand.next_look, demand.version)
 
 
 def _dump_job(record: JobRecord) -> DumpedJob:
@@ -202,6 +219,9 @@ def load_state(content: bytes) -> State:
     if dumped.version != DUMP_VERSION:
         raise ValueError(f"a state dump of version {dumped.version}; this HAL reads version {DUMP_VERSION}")
     state = State()
+    if dumped.demand is not None:
+        kept = dumped.demand
+        state.demand = Demand(dict(kept.weights), kept.typical, kept.seen, kept.next_look, kept.version)
     _load_nodes(state, dumped)
     state.ledger.load(dumped.usage)
     for job in dumped.jobs:

@@ -12,7 +12,9 @@ from typing import assert_never
 import attrs
 
 from hal_core.models.event import NodeDrained, NodeJoined, NodeResumed, NodeSuspected, NodeWentDown
+from hal_core.models.gpu_parts import MILLI
 from hal_core.models.job import Shape
+from hal_core.models.masks import lowest as lowest
 from hal_core.models.node import Cluster, Node, NodeName, NodeStatus
 from hal_core.models.placement import AttemptKey, Share
 from hal_core.models.ranges import RangeSet, parse_ranges
@@ -42,18 +44,6 @@ def devices_of(mask: int) -> str:
         found.add(start, stop)
         mask &= ~((1 << stop) - (1 << start))
     return ",".join(str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in found.ranges())
-
-
-def lowest(mask: int, count: int) -> int:
-    """The `count` lowest set bits. The mask has at least that many."""
-    if mask.bit_count() == count:
-        return mask
-    taken = 0
-    for _ in range(count):
-        low = mask & -mask
-        taken |= low
-        mask ^= low
-    return taken
 
 
 class NodeTable:
@@ -89,6 +79,10 @@ class NodeTable:
         """Devices of allocations: also those that a changed configuration does not declare any more."""
         self.gpu_masks: list[dict[str, int]] = []
         """Of each GPU type: which devices are of it."""
+        self.gpu_shares: list[dict[int, int]] = []
+        """Device -> thousandths of it that are held, for devices that are held in shares."""
+        self.free_gpu_parts: list[tuple[tuple[str, int], ...]] = []
+        """Of those: type and free thousandths."""
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -134,6 +128,8 @@ class NodeTable:
         self._held_cpu_mask.append(0)
         self._held_gpu_mask.append(0)
         self.gpu_masks.append(_masks_by_type(node.gpus))
+        self.gpu_shares.append({})
+        self.free_gpu_parts.append(())
 
     def _change(self, number: int, node: Node) -> None:
         """New declared amounts; what is allocated stays allocated, so free amounts may be negative for a while."""
@@ -158,6 +154,10 @@ class NodeTable:
         declared = (1 << len(self.nodes[number].gpus)) - 1
         self.free_gpu_mask[number] = free = declared & ~self._held_gpu_mask[number]
         self.free_gpus[number] = {kind: (mask & free).bit_count() for kind, mask in self.gpu_masks[number].items()}
+        gpus, shares = self.nodes[number].gpus, self.gpu_shares[number]
+        self.free_gpu_parts[number] = tuple(
+            (gpus[device], MILLI - held) for device, held in shares.items() if device < len(gpus)
+        )
 
     def apply(self, event: NodeJoined | NodeSuspected | NodeWentDown | NodeDrained | NodeResumed) -> None:
         """Fold one event about a node."""
@@ -212,9 +212,28 @@ class NodeTable:
             free = self.free_gpus[number]
             gpus = free.get(shape.gpu_type, 0) if shape.gpu_type else sum(free.values())
             count = min(count, gpus // shape.gpus)
+        if shape.gpu_milli:
+            count = min(count, int(self._share_device(number, shape) is not None))
         for name, amount in shape.generic:
             count = min(count, self.free_generic[number].get(name, 0) // amount)
         return min(count, 1) if shape.is_exclusive else count
+
+    def _share_device(self, number: int, shape: Shape) -> int | None:
+        """The device that a share of a GPU comes from: the smallest rest that holds it, else the first whole one."""
+        mask = self._gpus_of_type(number, shape.gpu_type)
+        rests = [
+            (MILLI - held, device)
+            for device, held in self.gpu_shares[number].items()
+            if mask >> device & 1 and MILLI - held >= shape.gpu_milli
+        ]
+        if rests:
+            return min(rests)[1]
+        whole = self.free_gpu_mask[number] & mask
+        return (whole & -whole).bit_length() - 1 if whole else None
+
+    def _gpus_of_type(self, number: int, kind: str) -> int:
+        """The declared devices of that type, of any if it is empty."""
+        return self.gpu_masks[number].get(kind, 0) if kind else (1 << len(self.nodes[number].gpus)) - 1
 
     def choose(self, number: int, shape: Shape, task_count: int, element_count: int = 1) -> Share:
         """The share that so many elements take: the lowest free devices. The caller made sure that there is room."""
@@ -228,16 +247,18 @@ class NodeTable:
                 gpus=devices_of(self.free_gpu_mask[number]),
                 generic=node.generic,
             )
-        gpus = self.free_gpu_mask[number]
-        if shape.gpu_type:
-            gpus &= self.gpu_masks[number].get(shape.gpu_type, 0)
+        gpus = self.free_gpu_mask[number] & self._gpus_of_type(number, shape.gpu_type)
+        devices = devices_of(lowest(gpus, shape.gpus * element_count)) if shape.gpus else ""
+        if shape.gpu_milli:
+            devices = str(self._share_device(number, shape))
         return Share(
             node=node.name,
             task_count=task_count,
             cpus=devices_of(lowest(self.free_cpu_mask[number], shape.cpus * element_count)),
             memory_bytes=shape.memory_bytes,
-            gpus=devices_of(lowest(gpus, shape.gpus * element_count)) if shape.gpus else "",
+            gpus=devices,
             generic=shape.generic,
+            gpu_milli=shape.gpu_milli,
         )
 
     def allocate(self, share: Share, is_restored: bool = False) -> None:
@@ -248,7 +269,11 @@ class NodeTable:
         number = self.number_of[share.node]
         cpus, gpus = mask_of(share.cpus), mask_of(share.gpus)
         assert not self._held_cpu_mask[number] & cpus, f"CPUs {share.cpus} of {share.node} are not free"
-        assert not self._held_gpu_mask[number] & gpus, f"GPUs {share.gpus} of {share.node} are not free"
+        if share.gpu_milli:
+            held = self.gpu_shares[number].get(int(share.gpus), 0 if not self._held_gpu_mask[number] & gpus else MILLI)
+            assert held + share.gpu_milli <= MILLI, f"GPU {share.gpus} of {share.node} has no such share free"
+        else:
+            assert not self._held_gpu_mask[number] & gpus, f"GPUs {share.gpus} of {share.node} are not free"
         self._move(number, share, -1)
         is_enough = self.free_memory_bytes[number] >= 0 or not share.memory_bytes
         assert is_enough or is_restored, f"memory of {share.node} is oversubscribed"
@@ -264,7 +289,10 @@ class NodeTable:
         self._held_cpu_mask[number] ^= mask_of(share.cpus)
         self._count_cpus(number)
         if share.gpus:
-            self._held_gpu_mask[number] ^= mask_of(share.gpus)
+            if share.gpu_milli:
+                self._move_share(number, int(share.gpus), share.gpu_milli * -sign)
+            else:
+                self._held_gpu_mask[number] ^= mask_of(share.gpus)
             self._count_gpus(number)
         self.free_memory_bytes[number] += sign * share.memory_bytes
         self.allocation_count[number] -= sign
@@ -272,6 +300,16 @@ class NodeTable:
             free = self.free_generic[number]
             for name, count in share.generic:
                 free[name] = free.get(name, 0) + sign * count
+
+    def _move_share(self, number: int, device: int, milli: int) -> None:
+        """So many thousandths more of the device are held."""
+        shares = self.gpu_shares[number]
+        held = shares.pop(device, 0) + milli
+        if held:
+            shares[device] = held
+            self._held_gpu_mask[number] |= 1 << device
+        else:
+            self._held_gpu_mask[number] &= ~(1 << device)
 
 
 def split_share(share: Share, count: int) -> list[Share]:

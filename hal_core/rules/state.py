@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from hal_core.models.demand import Demand
 from hal_core.models.event import (
     AccessChanged,
     ClusterDefined,
@@ -71,6 +72,7 @@ class State:
         self.partitions: dict[PartitionName, Partition] = {}
         self.partition_numbers: dict[PartitionName, list[int]] = {}
         self.packing = Packing((), {})
+        self.demand = Demand()
         self.jobs: dict[JobId, JobRecord] = {}
         """Jobs that are not finished, by ascending id."""
         self.recent: dict[JobId, JobRecord] = {}
@@ -184,6 +186,7 @@ class State:
         record = JobRecord(event.job_id, event.client_id, event.owner, spec, event.time_s)
         self.next_job_id = record.job_id + 1
         self.link(record)
+        self.demand.add(record.shape, record.element_count)
         if event.client_id:
             remember(self.client_ids, record, self.jobs)
         if spec.dependencies:
@@ -376,7 +379,8 @@ class State:
         self.partition_numbers = {
             partition.name: sorted(number_of[name] for name in partition.nodes) for partition in cluster.partitions
         }
-        self.packing = Packing(self.table.nodes, self.partition_numbers, cluster.topology, cluster.licences)
+        demand, licences = self.demand, cluster.licences
+        self.packing = Packing(self.table.nodes, self.partition_numbers, cluster.topology, licences, demand)
         self.reservations.define(cluster.reservations, number_of)
         self.queue.define(cluster)
         self.limits.define(cluster)

@@ -19,6 +19,9 @@ class RoomColumns:
         self.free_memory_bytes: Sequence[int] = [each["memory"] for each in free]
         self.free_gpus: Sequence[Mapping[str, int]] = [_of_kind(each, "gpu:") for each in free]
         self.free_generic: Sequence[Mapping[str, int]] = [_of_kind(each, "generic:") for each in free]
+        self.free_gpu_parts: Sequence[Sequence[tuple[str, int]]] = [
+            room.packing.parts.of(room.row_of(number)) if room.packing.has_gpus else () for number in range(len(nodes))
+        ]
         is_idle = [room.is_idle(number) for number in range(len(nodes))]
         self.allocation_count: Sequence[int] = [0 if idle else 1 for idle in is_idle]
 

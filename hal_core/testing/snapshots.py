@@ -28,6 +28,7 @@ class FakeColumns:
     free_gpus: list[dict[str, int]]
     free_generic: list[dict[str, int]]
     allocation_count: list[int]
+    free_gpu_parts: list[list[tuple[str, int]]]
 
     @classmethod
     def of_idle(cls, nodes: Sequence[Node], unavailable: Sequence[int] = ()) -> FakeColumns:
@@ -39,6 +40,7 @@ class FakeColumns:
             free_gpus=[dict(Counter(node.gpus)) for node in nodes],
             free_generic=[dict(node.generic) for node in nodes],
             allocation_count=[0] * len(nodes),
+            free_gpu_parts=[[] for _ in nodes],
         )
 
     @classmethod
@@ -52,6 +54,7 @@ class FakeColumns:
             free_gpus=[dict(free) for free in columns.free_gpus],
             free_generic=[dict(free) for free in columns.free_generic],
             allocation_count=list(columns.allocation_count),
+            free_gpu_parts=[list(parts) for parts in columns.free_gpu_parts],
         )
 
     def fits(self, number: int, shape: Shape) -> bool:
@@ -62,11 +65,31 @@ class FakeColumns:
             self.is_available[number]
             and shape.cpus <= self.free_cpus[number]
             and shape.memory_bytes <= self.free_memory_bytes[number]
+            and (not shape.gpu_milli or self._fits_share(number, shape))
             and shape.gpus <= (gpus.get(shape.gpu_type, 0) if shape.gpu_type else sum(gpus.values()))
             and all(amount <= generic.get(name, 0) for name, amount in shape.generic)
             and shape.suits(self.nodes[number].features)
             and (self.allocation_count[number] == 0 or not shape.is_exclusive)
         )
+
+    def _fits_share(self, number: int, shape: Shape) -> bool:
+        """Whether the share of a GPU fits on a whole device, or on the rest of one."""
+        whole = [(kind, 1000) for kind, count in self.free_gpus[number].items() if count]
+        parts = (*self.free_gpu_parts[number], *whole)
+        return any(free >= shape.gpu_milli and shape.gpu_type in ("", kind) for kind, free in parts)
+
+    def _take_share(self, number: int, shape: Shape) -> None:
+        """From the smallest rest that holds it, or the first whole device."""
+        parts = self.free_gpu_parts[number]
+        rests = [part for part in parts if part[1] >= shape.gpu_milli and shape.gpu_type in ("", part[0])]
+        if rests:
+            kind, free = min(rests, key=lambda part: (part[1], part[0]))
+            parts.remove((kind, free))
+        else:
+            counts = self.free_gpus[number]
+            kind, free = shape.gpu_type or min(kind for kind, count in counts.items() if count), 1000
+            counts[kind] -= 1
+        parts.append((kind, free - shape.gpu_milli))
 
     def take(self, number: int, shape: Shape) -> None:
         """Give one node's part of the shape to a job. An exclusive job leaves nothing on the node."""
@@ -76,6 +99,8 @@ class FakeColumns:
             self.free_gpus[number].clear()
             self.free_generic[number].clear()
             return
+        if shape.gpu_milli:
+            self._take_share(number, shape)
         self.free_cpus[number] -= shape.cpus
         self.free_memory_bytes[number] -= shape.memory_bytes
         for name, amount in shape.generic:

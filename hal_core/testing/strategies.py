@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 import attrs
 from hypothesis import strategies as st
@@ -69,7 +70,7 @@ def shapes(partitions: tuple[str, ...] = ("all",)) -> st.SearchStrategy[Shape]:
     """Shapes of which many fit on the nodes above, and some on none."""
     none_or_few = st.just(0) | st.integers(0, 3)
     return st.builds(
-        Shape,
+        _shape,
         partition=st.sampled_from([PartitionName(name) for name in partitions]),
         node_count=st.just(1) | st.integers(1, 4),
         cpus=st.integers(1, 9),
@@ -80,7 +81,13 @@ def shapes(partitions: tuple[str, ...] = ("all",)) -> st.SearchStrategy[Shape]:
         features=st.just(()) | st.sampled_from([(name,) for name in FEATURES]),
         is_exclusive=st.sampled_from([False, False, False, True]),
         communication=st.sampled_from([0.0, 0.1, 0.4]),
+        gpu_milli=st.sampled_from([0, 0, 0, 200, 500, 700]),
     )
+
+
+def _shape(gpus: int, gpu_milli: int, **fields: Any) -> Shape:
+    """Either whole GPUs or a share of one."""
+    return Shape(**fields, gpus=0 if gpu_milli else gpus, gpu_milli=gpu_milli)
 
 
 def near(shape: Shape, has_topology: bool) -> st.SearchStrategy[Shape]:

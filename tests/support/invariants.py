@@ -36,7 +36,7 @@ def _columns(state: State) -> list[object]:
     positive = [{name: count for name, count in free.items() if count} for free in table.free_generic]
     return [
         *(table.free_cpus, table.free_memory_bytes, table.free_gpus, positive, table.allocation_count),
-        *(table.free_cpu_mask, table.free_gpu_mask, table.is_available, table.suspects, table.status),
+        *(table.free_cpu_mask, table.free_gpu_mask, table.gpu_shares, table.is_available, table.suspects, table.status),
     ]
 
 
@@ -47,6 +47,7 @@ def _check_nodes(state: State) -> None:
     used_gpus: dict[str, set[int]] = {node.name: set() for node in table.nodes}
     memory: Counter[str] = Counter()
     generic: Counter[tuple[str, str]] = Counter()
+    shares: Counter[tuple[str, int]] = Counter()
     for (job_id, index), activity in state.allocations.items():
         assert state.jobs[job_id].active[index] is activity
         numbers = tuple(table.number_of[share.node] for share in activity.shares)
@@ -54,18 +55,27 @@ def _check_nodes(state: State) -> None:
         assert len(set(numbers)) == len(numbers) == activity.record.shape.node_count, f"{activity.key}: no whole gang"
         for share in activity.shares:
             held.setdefault(share.node, []).append((job_id, index))
-            for used, text in ((used_cpus, share.cpus), (used_gpus, share.gpus)):
+            if share.gpu_milli:
+                shares[share.node, int(share.gpus)] += share.gpu_milli
+            for used, text in ((used_cpus, share.cpus), (used_gpus, "" if share.gpu_milli else share.gpus)):
                 devices = set(members(parse_ranges(text)))
                 assert not devices & used[share.node], f"{share.node}: a device of {text!r} is held twice"
                 used[share.node] |= devices
             memory[share.node] += share.memory_bytes
             for name, count in share.generic:
                 generic[share.node, name] += count
+    for (name, device), milli in shares.items():
+        assert milli <= 1000, f"{name}: {milli} thousandths of GPU {device} are given"
+        assert device not in used_gpus[name], f"{name}: GPU {device} is given as a whole and in shares"
     for number, node in enumerate(table.nodes):
         assert sorted(held.get(node.name, [])) == sorted(state.on_node.get(node.name, {})), f"{node.name}: on_node"
         assert table.allocation_count[number] == len(held.get(node.name, []))
         free_cpus = set(range(node.cpu_count)) - used_cpus[node.name]
-        free_gpus = set(range(len(node.gpus))) - used_gpus[node.name]
+        mine = {device: milli for (name, device), milli in shares.items() if name == node.name}
+        assert table.gpu_shares[number] == mine, f"{node.name}: shares of GPUs"
+        rests = sorted((node.gpus[device], 1000 - milli) for device, milli in mine.items() if device < len(node.gpus))
+        assert sorted(table.free_gpu_parts[number]) == rests, f"{node.name}: rests of GPUs"
+        free_gpus = set(range(len(node.gpus))) - used_gpus[node.name] - mine.keys()
         assert table.free_cpu_mask[number] == sum(1 << cpu for cpu in free_cpus), f"{node.name}: CPU mask"
         assert table.free_gpu_mask[number] == sum(1 << gpu for gpu in free_gpus), f"{node.name}: GPU mask"
         assert table.free_cpus[number] == len(free_cpus), f"{node.name}: CPU count"

@@ -169,7 +169,8 @@ class Witness:
                 assert not self._others(share.node), f"{share.node} is not free for an exclusive job"
             else:
                 assert count_of(parse_ranges(share.cpus)) == shape.cpus * count
-                assert len(gpus) == shape.gpus * count
+                assert len(gpus) == (1 if shape.gpu_milli else shape.gpus * count)
+                assert share.gpu_milli == shape.gpu_milli
                 assert not shape.gpu_type or set(gpus) <= {shape.gpu_type}
                 assert share.generic == shape.generic
         for index in members(event.elements):
