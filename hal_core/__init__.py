@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         Shape as Shape,
         Spread as Spread,
     )
+    from hal_core.models.masks import mask_of as mask_of
     from hal_core.models.message import (
         Message as Message,
         NodeLost as NodeLost,
@@ -122,6 +123,7 @@ if TYPE_CHECKING:
         Report as Report,
     )
     from hal_core.rules.cpu_profile import CpuProfile as CpuProfile
+    from hal_core.rules.patience import Patience as Patience, is_later_better as is_later_better
     from hal_core.rules.permit import Permit as Permit, Permits as Permits
     from hal_core.rules.profile import Hold as Hold, Profile as Profile, profile_of as profile_of
     from hal_core.rules.timeline import (
@@ -159,6 +161,7 @@ _NAMES_BY_MODULE = {
     "models.plugin": "PluginInfo SDK_VERSION",
     "models.prediction": "Arrival Outcome Prediction",
     "models.ranges": "RangeSet Ranges count_of format_ranges members parse_ranges",
+    "models.masks": "mask_of",
     "models.packing": "Ask Packing",
     "models.reservation": "Holds",
     "models.room": "Room",
@@ -169,6 +172,7 @@ _NAMES_BY_MODULE = {
     ),
     "models.quota": "Quota within",
     "rules.victims": "give_back least_loss",
+    "rules.patience": "Patience is_later_better",
     "rules.permit": "Permit Permits",
     "rules.cpu_profile": "CpuProfile",
     "rules.profile": "Hold Profile profile_of",

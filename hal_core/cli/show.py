@@ -101,6 +101,8 @@ def print_job(console: Console, job: dict[str, Any]) -> None:
         ("Expected to run", expected_text(job["prediction"])),
         ("Size", shape_text(job)),
         ("Nodes", job["nodes"]),
+        ("Near", job["near"]),
+        ("Span", span_text(job)),
         ("Used", used_text(job["end"] or element.get("end") or {})),
         ("Waits for", dependencies_text(job)),
         ("Command", command_text(job)),
@@ -171,6 +173,16 @@ def tell_of_history(console: Console, job_id: int, elements: list[dict[str, Any]
         console.note(f"when and where they ran is in the history: hal history --job {job_id}")
 
 
+def span_text(job: dict[str, Any]) -> str:
+    """`rack r1/rack3, 1.25 times the run time on the nearest nodes`."""
+    if job["span"] is None:
+        return ""
+    slow_down = job["slow_down"]
+    return (
+        f"{job['span']}, {slow_down:.3g} times the run time on the nearest nodes" if slow_down > 1 else str(job["span"])
+    )
+
+
 def shape_text(job: dict[str, Any]) -> str:
     """`2 nodes, 8 tasks, 4 CPUs each, 2.0 GiB a node, 1 a100 a node`."""
     parts = [plural(job["node_count"], "node"), plural(job["task_count"], "task")]
@@ -179,6 +191,8 @@ def shape_text(job: dict[str, Any]) -> str:
         parts.append(f"{size(job['memory_bytes_per_node'])} a node")
     if job["gpus_per_node"]:
         parts.append(f"{job['gpus_per_node']} {job['gpu_type'] or 'GPU'} a node")
+    if job["gpu_milli"]:
+        parts.append(f"{job['gpu_milli'] / 1000:g} of a {job['gpu_type'] or 'GPU'} a node")
     parts += [f"{number} {name} a node" for name, number in job["generic_per_node"].items()]
     parts += job["features"]
     parts += [" or ".join("&".join(some) for some in job["alternatives"])] if job["alternatives"] else []

@@ -35,8 +35,8 @@ class Ask:
     """A shape in packed form: what one node's part of it takes, by the class of the node, and which nodes may serve."""
 
     __slots__ = (
-        *("cpus", "domains", "gpu_milli", "has_gpus_near", "home", "licences", "mixed", "need_of", "node_count"),
-        *("nodes", "pool_need", "shape", "strict", "wish"),
+        *("cpus", "domains", "gpu_milli", "has_gpus_near", "home", "ideal_s", "licences", "mixed", "need_of"),
+        *("node_count", "nodes", "pool_need", "shape", "strict", "wish"),
     )
 
     def __init__(self, shape: Shape, nodes: int, need_of: dict[int, int], mixed: frozenset[int]) -> None:
@@ -62,6 +62,8 @@ class Ask:
         self.wish = Wish(shape.node_count)
         self.home = 0
         """The nodes of the domain that it prefers; 0 if it prefers none."""
+        self.ideal_s: float | None = None
+        """An exchange between the nearest nodes that the cluster has for it; None: not looked at yet."""
         self.strict: Ask | None = None
         """The same with what it prefers as its requirement; None if it prefers nothing."""
 
@@ -86,6 +88,7 @@ class Ask:
         """The same of these nodes only."""
         twin = copy(self)
         twin.nodes &= nodes
+        twin.ideal_s = None
         if not nodes & 1:
             twin.pool_need = NEVER
         twin.strict = None if self.strict is None else self.strict.within(nodes)
@@ -218,6 +221,9 @@ class Packing:
             ask.home = home
             if depth:
                 ask.strict = self.ask(attrs.evolve(shape, is_level_required=True))
+            elif shape.communication and shape.node_count > 1:  # nobody wants to be in two regions
+                widest = domains.topology.levels[0].name
+                ask.strict = self.ask(attrs.evolve(shape, level=widest, is_level_required=True))
 
     def _amounts(self, cpus: int, memory_bytes: int) -> int:
         return min(max(cpus, 0), AMOUNT_MAX) | min(max(memory_bytes, 0), AMOUNT_MAX) << FIELD_BITS

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from hal_core.models.plan import NodeColumns, RunningJob
 
 
+FEW = 16
+"""So many nodes are looked at one by one, more as a set."""
+
+
 class Room:
     """What is free at one moment, on available nodes only. A copy is cheap and independent."""
 
@@ -134,11 +138,11 @@ class Room:
 
     def _place(self, ask: Ask, nodes: int, beside: Room | None) -> tuple[int, ...]:
         """As `choose`, where a topology or GPUs have a say."""
-        if beside is not None:
-            nodes &= beside.fitting(ask)
         domains = ask.domains
         for wanted in (nodes & ask.home, nodes) if ask.home else (nodes,):
             groups = self._by_harm(ask, wanted) if ask.has_gpus_near else self._by_cpus_left(ask, wanted)
+            if beside is not None:
+                groups = beside._also_here(ask, groups)
             if ask.node_count == 1:
                 best = next(groups, 0)
                 if best:
@@ -152,6 +156,18 @@ class Room:
                 if found:
                     return domains.ordered(members_of(found))
         return ()
+
+    def _also_here(self, ask: Ask, groups: Iterable[int]) -> Iterator[int]:
+        """What of each group has room here too; node by node where there are few."""
+        fitting: int | None = None
+        for group in groups:
+            if group.bit_count() <= FEW:
+                left = mask_of(number for number in members_of(group) if self.count(number, ask))
+            else:
+                fitting = self.fitting(ask) if fitting is None else fitting
+                left = group & fitting
+            if left:
+                yield left
 
     def _by_harm(self, ask: Ask, nodes: int) -> Iterator[int]:
         """As `_by_cpus_left`, but before that by how little is lost of the GPUs; those without any come first."""
@@ -212,7 +228,9 @@ class Room:
         if need is None:
             return 0
         if ask.gpu_milli:
-            return int(self.fitting(ask) >> number & 1)
+            guards = self._packing.guards
+            fits = (row | guards) - need & guards == guards
+            return int(fits and self._packing.parts.fits(row, ask.gpu_milli, ask.shape.gpu_type))
         count = AMOUNT_MAX
         for shift in range(0, self._packing.class_shift, FIELD_BITS):
             wanted = need >> shift & FIELD_MASK

@@ -376,11 +376,10 @@ class State:
         self.table.define(cluster)
         self.partitions = {partition.name: partition for partition in cluster.partitions}
         number_of = self.table.number_of
-        self.partition_numbers = {
-            partition.name: sorted(number_of[name] for name in partition.nodes) for partition in cluster.partitions
-        }
-        demand, licences = self.demand, cluster.licences
-        self.packing = Packing(self.table.nodes, self.partition_numbers, cluster.topology, licences, demand)
+        numbers = {each.name: sorted(number_of[name] for name in each.nodes) for each in cluster.partitions}
+        self.partition_numbers = numbers
+        others = (cluster.topology, cluster.licences, self.demand)
+        self.packing = Packing(self.table.nodes, numbers, *others)
         self.reservations.define(cluster.reservations, number_of)
         self.queue.define(cluster)
         self.limits.define(cluster)

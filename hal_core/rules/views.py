@@ -117,6 +117,14 @@ class JobDetail(JobView):
     alternatives: tuple[tuple[str, ...], ...]
     licences: dict[str, int]
     is_exclusive: bool
+    gpu_milli: int
+    communication: float
+    near: str
+    """The level, and perhaps the domain, that is to hold the whole job: `rack`, `region eu, required`."""
+    span: str | None
+    """The narrowest domain of the topology that has all nodes of a job that runs."""
+    slow_down: float | None
+    """How many times as long it is expected to run there as on the nearest nodes that the cluster has."""
     spread: str
     kill_grace_s: float
     comment: str
@@ -179,6 +187,10 @@ def job_detail(record: JobRecord, waiting: Waiting, does_show_private: bool, seq
         alternatives=spec.alternatives,
         licences=dict(spec.licences),
         is_exclusive=spec.is_exclusive,
+        gpu_milli=spec.gpu_milli,
+        communication=spec.communication,
+        near=near_text(spec),
+        **waiting.nearness(record),
         spread=spec.spread.value,
         kill_grace_s=spec.kill_grace_s,
         comment=spec.comment,
@@ -189,6 +201,12 @@ def job_detail(record: JobRecord, waiting: Waiting, does_show_private: bool, seq
         element=None if record.is_array else element_view(record, 0, does_show_private),
         sequence=sequence,
     )
+
+
+def near_text(spec: JobSpec) -> str:
+    """What the job wants of the topology, in words; empty if nothing."""
+    where = f"{spec.level} {spec.domain}".strip()
+    return f"{where}, required" if spec.is_level_required else where
 
 
 def element_view(record: JobRecord, index: int, does_show_private: bool) -> ElementView:

@@ -6,13 +6,15 @@ It tells the nearest cause that the state itself shows. What the engine thought 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from hal_core.models.job import DependencyKind, JobId, Shape
+from hal_core.models.masks import mask_of
 from hal_core.models.node import PartitionName
 from hal_core.rules.limits import Hit, RunningQuota
+from hal_core.rules.patience import slow_down
 
 if TYPE_CHECKING:
     from hal_core.rules.fair_share import FairShares
@@ -63,6 +65,18 @@ class Waiting:
         if self._shares is None and order.needs_shares:
             self._shares = self._state.fair_shares(self._now_s)
         return order.priority(record, self._now_s, self._shares)
+
+    def nearness(self, record: JobRecord) -> dict[str, Any]:
+        """Span and predicted slow-down of the first element that runs; None without a topology, or if none runs."""
+        packing = self._state.packing
+        activity = next(iter(record.active.values()), None)
+        if packing.domains is None or activity is None:
+            return {"span": None, "slow_down": None}
+        nodes = mask_of(activity.node_numbers)
+        return {
+            "span": packing.domains.span(nodes).name,
+            "slow_down": round(slow_down(packing.ask(record.shape), nodes), 3),
+        }
 
     def reason(self, record: JobRecord) -> Reason | None:
         """Why its pending elements wait (or an active one is not running yet); None if nothing waits."""

@@ -19,12 +19,15 @@ from hal_core import (
     Hold,
     JobId,
     PendingJob,
+    Permit,
     Permits,
     Plan,
     Profile,
     Reserve,
     Snapshot,
     Start,
+    is_later_better,
+    mask_of,
     profile_of,
     within,
 )
@@ -155,7 +158,7 @@ class _Pass:
             if found is None:
                 self._waiting = None
                 return
-            start_s, numbers = found
+            start_s, numbers = self._nearer(ask, job.expected_s, found, permit)
             if start_s > self._now_s:
                 if len(self.reserves) < self._promise_max:
                     profile.take(start_s, job.expected_s, ask, numbers)
@@ -166,6 +169,19 @@ class _Pass:
             profile.take(start_s, job.expected_s, ask, numbers)
             self._start(Start(job.job_id, numbers))
             left -= 1
+
+    def _nearer(
+        self, ask: Ask, run_s: float, found: tuple[float, tuple[int, ...]], permit: Permit | None
+    ) -> tuple[float, tuple[int, ...]]:
+        """What was found; or a later start on nearer nodes, if the job prefers those and ends sooner that way."""
+        strict = ask.strict
+        if strict is None or strict.is_allowed(mask_of(found[1])):
+            return found
+        later = self._profile.earliest(strict, run_s, permit)
+        if later is None:
+            return found
+        wait_s = later[0] - found[0]
+        return later if is_later_better(ask, run_s, wait_s, mask_of(later[1]), mask_of(found[1])) else found
 
     def _start(self, start: Start) -> None:
         self.starts.append(start)

@@ -21,6 +21,7 @@ import attrs
 from hal_core import (
     JobId,
     PartitionName,
+    Patience,
     PendingJob,
     Permits,
     Plan,
@@ -95,6 +96,7 @@ class Pass:
         self._in_order: list[tuple[PendingJob, int, int]] = []
         """Jobs started in order, and which of the starts are theirs."""
         self.depth = 0
+        self._patience = Patience(room, self._now_s, self._running)
 
     def start_in_order(self, queue: Iterator[PendingJob]) -> list[PendingJob]:
         """Until each group has a job that does not fit. Returns the jobs that stand behind those."""
@@ -112,16 +114,18 @@ class Pass:
             self.depth += 1
             before = len(starts)
             ask = permits.ask(job)
-            left = start_elements(self._room, ask, job, starts)
+            promise = self._patience.better(ask, job.expected_s, permits.of(job)) if ask.strict else None
+            left = job.element_count if promise else start_elements(self._room, ask, job, starts)
             if self._quota is not None:
                 self._quota.take(job.job_id, job.element_count - left)
             self._in_order.append((job, before, len(starts)))
-            if left:
+            if left and promise is None:
                 whole = self._packing.ask(job.shape)
                 promise = earliest_start(self._room, self._running(), whole, self._now_s, permits.of(job))
                 if promise is None:
                     never.add(permits.kind(job))
                     continue
+            if left and promise is not None:
                 promise_of[group] = promise
                 self.promised.append((job.job_id, promise))
                 if len(promise_of) == group_count:
@@ -200,6 +204,8 @@ class Pass:
         """
         room, left = self._room, job.element_count
         ask = self._permits.ask(job)
+        if ask.strict and self._patience.better(ask, job.expected_s, self._permits.of(job), spare):
+            return True  # it waits because it wants to
         while left:
             chosen = room.choose(ask, beside=spare)
             if not chosen:

@@ -10,9 +10,12 @@ import sys
 import time
 from random import Random
 
+import attrs
+
 from hal_core.models.event import ClusterDefined, JobSubmitted, NodeJoined
 from hal_core.models.job import JobId, JobSpec, Owner
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
+from hal_core.models.topology import Level, Link, Topology
 from hal_core.rules.core import Core
 from hal_core.rules.state import State
 from hal_core.sim.machine import Machine
@@ -20,6 +23,7 @@ from hal_core.sim.swf import read_swf
 from hal_core.sim.trace import TraceJob
 from tests.support.replays import Setting, engine_of, replay
 
+TOPOLOGY = Topology((Level("rack", Link(5e-6, 6e9)), Level("leaf", Link(2e-6, 25e9))), Link(20e-6, 3e9))
 PROCESSORS = 128
 PENDING_COUNT = 100_000
 NODE_COUNT = 10_000
@@ -46,12 +50,19 @@ def speed(jobs: list[TraceJob], machine: Machine, policy: str) -> float:
     return len(jobs) / (time.process_time() - started_s)
 
 
-def large_state() -> State:
-    """10,000 nodes of three kinds in three partitions, full of running jobs, and a queue of 100,000 of every kind."""
+def large_state(topology: Topology | None) -> State:
+    """10,000 nodes of three kinds in three partitions, full of running jobs, and a queue of 100,000 of every kind.
+
+    With a topology, leaves of 25 nodes in racks of four; gangs communicate, and some jobs take shares of GPUs.
+    """
     random = Random(3)
     nodes = [Node(NodeName(f"c{n}"), 64, 256 * GIB) for n in range(8000)]
     nodes += [Node(NodeName(f"m{n}"), 64, 1024 * GIB, features=("big",)) for n in range(1000)]
     nodes += [Node(NodeName(f"g{n}"), 96, 512 * GIB, gpus=("a100",) * 4) for n in range(NODE_COUNT - 9000)]
+    nodes = [
+        attrs.evolve(node, location=(f"rack{number // 100}", f"leaf{number // 25}"))
+        for number, node in enumerate(nodes)
+    ]
     names = [node.name for node in nodes]
     partitions = (
         Partition(PartitionName("main"), tuple(names[:9000]), is_default=True),
@@ -59,12 +70,15 @@ def large_state() -> State:
         Partition(PartitionName("gpu"), tuple(names[9000:])),
     )
     state = State()
-    state.apply(ClusterDefined(0.0, Cluster("bench", tuple(nodes), partitions)))
+    state.apply(ClusterDefined(0.0, Cluster("bench", tuple(nodes), partitions, topology=topology)))
     for node in nodes:
         state.apply(NodeJoined(0.0, node, "boot"))
     for number in range(1, PENDING_COUNT + 40_000):
         owner = Owner(f"user{random.randrange(200)}", 1000, 1000)
-        state.apply(JobSubmitted(float(number), JobId(number), "", owner, _spec(random, number)))
+        spec = _spec(random, number)
+        if topology is not None:
+            spec = _near(spec, number)
+        state.apply(JobSubmitted(float(number), JobId(number), "", owner, spec))
     return state
 
 
@@ -85,9 +99,16 @@ def _spec(random: Random, number: int) -> JobSpec:
     )
 
 
-def one_pass() -> None:
+def _near(spec: JobSpec, number: int) -> JobSpec:
+    """The same job with a class of communication; every third of the small GPU jobs takes half a device instead."""
+    level = "rack" if spec.node_count > 1 and number % 5 == 0 else ""
+    spec = attrs.evolve(spec, communication=(0.0, 0.1, 0.4)[number % 3], level=level)
+    return attrs.evolve(spec, gpus_per_node=0, gpu_milli=500) if spec.gpus_per_node == 1 and number % 3 == 0 else spec
+
+
+def one_pass(topology: Topology | None) -> None:
     """The first pass fills the cluster; the second finds it full; then a few jobs end, as they do all the time."""
-    state = large_state()
+    state = large_state(topology)
     core = Core(engine_of("easy"), "easy", state)
     for title in ("empty cluster", "full cluster", "after 200 ends"):
         if title.startswith("after"):
@@ -117,7 +138,9 @@ def main(paths: list[str]) -> int:
         rates = " ".join(f"{policy} {speed(jobs, Machine.pool(PROCESSORS), policy):.0f}" for policy in POLICIES)
         print(f"generated, {count} jobs on {PROCESSORS} processors, jobs/s: {rates}", flush=True)
     print("one pass of easy:", flush=True)
-    one_pass()
+    one_pass(None)
+    print("one pass of easy, with a topology, communication and shares of GPUs:", flush=True)
+    one_pass(TOPOLOGY)
     return 0
 
 
