@@ -54,6 +54,8 @@ class Room:
     def of_rows(cls, packing: Packing, base: list[int]) -> Room:
         """From the rows of all nodes; -1 for one that is not available. Keeps the list."""
         if len(base) == 1 and base[0] >= 0 and not packing.has_gpus and not packing.licence_guards:
+            from hal_core.models.pool import Pool  # it is a room itself
+
             return Pool(packing, base)
         numbers_of: dict[int, list[int]] = {}
         for number, row in enumerate(base):
@@ -355,62 +357,3 @@ class Room:
             bucket = self._buckets[cpus] = dict(bucket) if bucket else {}
             self._owned.add(cpus)
         return bucket
-
-
-class Pool(Room):
-    """The room of a cluster that is a single node: one row, and no choice."""
-
-    __slots__ = ("_row_now",)
-
-    def __init__(self, packing: Packing, base: list[int]) -> None:
-        super().__init__(packing, base)
-        self._row_now = base[0]
-
-    def copy(self) -> Room:
-        twin = Pool.__new__(Pool)
-        twin._packing, twin._base, twin._row_now = self._packing, self._base, self._row_now
-        return twin
-
-    @property
-    def row_count(self) -> int:
-        return 1
-
-    def most_cpus(self, nodes: int = -1) -> int:
-        return self._row_now & FIELD_MASK if nodes & 1 else 0
-
-    def fitting(self, ask: Ask) -> int:
-        guards = self._packing.guards
-        return 1 if (self._row_now | guards) - ask.pool_need & guards == guards else 0
-
-    def choose(self, ask: Ask, nodes: int = -1, beside: Room | None = None) -> tuple[int, ...]:
-        is_free = nodes & 1 and self.fitting(ask) and (beside is None or beside.fitting(ask))
-        return (0,) if is_free else ()
-
-    def take(self, numbers: Iterable[int], ask: Ask, count: int = 1) -> None:
-        for _ in numbers:
-            self._row_now -= ask.pool_need * count
-
-    def give(self, numbers: Iterable[int], ask: Ask) -> None:
-        for _ in numbers:
-            self._row_now += ask.pool_need
-
-    def settle(self) -> None:
-        self._base[0] = self._row_now
-
-    def wait_for(self, ask: Ask, running: Iterable[RunningJob], now_s: float) -> float | None:
-        ask_of, guards, need = self._packing.ask, self._packing.guards, ask.pool_need
-        row = self._row_now
-        time_s = now_s
-        fits = (row | guards) - need & guards == guards
-        for job in running:
-            if fits and job.expected_end_s > time_s:
-                break
-            if job.expected_end_s > time_s:
-                time_s = job.expected_end_s
-            row += ask_of(job.shape).pool_need
-            fits = (row | guards) - need & guards == guards
-        self._row_now = row
-        return time_s if fits else None
-
-    def _row(self, number: int) -> int:
-        return self._row_now

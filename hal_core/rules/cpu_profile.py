@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from hal_core.models.packing import Ask
 from hal_core.models.plan import RunningJob
-from hal_core.models.room import Pool
+from hal_core.models.pool import Pool
 from hal_core.rules.permit import Permit
 from hal_core.rules.pool_profile import OVERDUE_S, Hold
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from hal_core.models.packing import Ask
 from hal_core.models.plan import RunningJob
-from hal_core.models.room import Pool
+from hal_core.models.pool import Pool
 from hal_core.rules.permit import Permit
 
 OVERDUE_S = 1.0

@@ -13,8 +13,9 @@ from typing import Protocol
 
 from hal_core.models.packing import FIELD_MASK, Ask
 from hal_core.models.plan import RunningJob
+from hal_core.models.pool import Pool
 from hal_core.models.reservation import NO_HOLDS, Holds
-from hal_core.models.room import Pool, Room
+from hal_core.models.room import Room
 from hal_core.rules.cpu_profile import CpuProfile
 from hal_core.rules.permit import Permit
 from hal_core.rules.pool_profile import OVERDUE_S, Hold as Hold, PoolProfile
