@@ -63,7 +63,9 @@ class Executor(Protocol):
         the kernel orders again when the node reports."""
         ...
 
-    async def cancel(self, node: NodeName, orders: Sequence[CancelOrder]) -> None: ...
+    async def cancel(self, node: NodeName, orders: Sequence[CancelOrder]) -> None:
+        """Order ends. What the node does not know will never begin there, and is reported as ended."""
+        ...
 
     async def forget(self, node: NodeName, keys: Sequence[AttemptKey]) -> None:
         """The journal holds these ends; records may be removed."""

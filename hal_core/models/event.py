@@ -181,9 +181,9 @@ class NodeResumed:
 
 @attrs.frozen
 class OrphanFound:
-    """A node has records of an attempt that the state does not want there: it is ended and forgotten.
+    """A node has an attempt, or may have it since it was given up, that the state does not want there.
 
-    Until it has ended, nothing new is started on that node.
+    It is ended and forgotten; until then nothing new is started on that node, and the attempt is not queued again.
     """
 
     time_s: float

@@ -63,6 +63,7 @@ def requeue(state: State, message: Requeue, now_s: float) -> tuple[list[Event], 
     if ended_count > REQUEUE_MAX:
         text = f"{ended_count} elements of job {record.job_id} have ended; requeue at most {REQUEUE_MAX} at once"
         raise Refused(text)
+    _refuse_what_may_run(state, record, [index for ranges in ended.values() for index in members(ranges)])
     events: list[Event] = []
     if active:
         events.append(JobCancelRequested(now_s, record.job_id, active.ranges(), message.by, does_requeue=True))
@@ -76,6 +77,14 @@ def requeue(state: State, message: Requeue, now_s: float) -> tuple[list[Event], 
         key = AttemptKey(record.job_id, index, record.attempt_of(index))
         events.append(JobRequeued(now_s, key, message.by, end))
     return events, len(active) + len(staging) + ended_count
+
+
+def _refuse_what_may_run(state: State, record: JobRecord, ended: list[int]) -> None:
+    """A job that was given up with its node may still run there."""
+    for node, orphans in zip(state.table.nodes, state.table.orphans, strict=True):
+        if orphans and any(AttemptKey(record.job_id, index, record.attempt_of(index)) in orphans for index in ended):
+            text = f"job {record.job_id} may still run on {node.name}; it can be queued again when {node.name} is back"
+            raise Refused(text)
 
 
 def _forgotten_end(state: JobState) -> End:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 ATTEMPTS_MAX = 10
 """A job that has lost its nodes so often is not queued again by itself: it may be what they die of."""
 REQUEUED_BY = "hal"
+STILL_THERE = "it may still run on a node out of contact, so it is not queued again"
 
 
 @attrs.frozen
@@ -47,6 +48,8 @@ class _PartEnd:
     end: End
     start_time_s: float | None
     end_time_s: float
+    is_at_large: bool = False
+    """Something of the attempt may still run on a node out of contact, where no lease ends it."""
 
 
 def parts_changed(state: State, message: PartsChanged, now_s: float) -> list[Event]:
@@ -91,13 +94,21 @@ def _part(state: State, node: NodeName, part: PartStatus, now_s: float) -> list[
         assert part.end is not None
         start_s = part.start_time_s if activity.start_time_s is None else activity.start_time_s
         end_s = now_s if part.end_time_s is None else part.end_time_s
-        events.append(_end_part(activity, _PartEnd(node, part.end, start_s, end_s), now_s))
+        end = _PartEnd(node, part.end, start_s, end_s, _is_at_large(state, activity, node))
+        events.append(_end_part(activity, end, now_s))
     return events
+
+
+def _is_at_large(state: State, activity: Activity, but_on: NodeName) -> bool:
+    """Whether the attempt was given up on one of its other nodes, which has not come back since."""
+    numbers = [state.table.number_of[share.node] for share in activity.shares if share.node != but_on]
+    is_orphan = any(activity.key in state.table.orphans[number] for number in numbers)
+    return is_orphan and not activity.record.spec.can_requeue
 
 
 def _at_lease_end(activity: Activity, end: End) -> End:
     """A cancel that nobody asked for is a node's own: it had lost the daemon, and what can be requeued it ends then."""
-    if end.kind is not EndKind.CANCELLED or activity.cancel is not None or activity.end is not None:
+    if end.kind is not EndKind.CANCELLED or activity.cancel is not None or activity.has_failed:
         return end
     if not activity.record.spec.can_requeue:
         return end
@@ -111,11 +122,13 @@ def _end_part(activity: Activity, part: _PartEnd, now_s: float, gone: Set[NodeNa
     whole = activity.end if activity.end is not None and activity.has_failed else part.end
     if activity.cancel is not None:
         by, does_requeue, detail = activity.cancel
-        if does_requeue:
+        if does_requeue and not part.is_at_large:
             return JobRequeued(now_s, activity.key, by, whole)
+        if does_requeue:
+            whole = attrs.evolve(whole, kind=EndKind.NODE_LOST, detail=STILL_THERE)
         if whole.kind is not EndKind.NODE_LOST:
             whole = attrs.evolve(whole, kind=EndKind.CANCELLED, by=by, detail=detail or whole.detail)
-    elif _is_queued_again(activity, whole):
+    elif not part.is_at_large and _is_queued_again(activity, whole):
         return JobRequeued(now_s, activity.key, REQUEUED_BY, whole)
     job_id, index, attempt = activity.key
     start_s = part.start_time_s
@@ -153,7 +166,9 @@ def node_reported(state: State, message: NodeReported, now_s: float) -> list[Eve
     for activity in state.on_node.get(declared.name, {}).values():
         end = None if activity.key in reported else _silent_end(activity, declared.name, did_reboot)
         if end is not None:
-            events.append(_end_part(activity, _PartEnd(declared.name, end, activity.start_time_s, now_s), now_s))
+            is_at_large = _is_at_large(state, activity, declared.name)
+            part_end = _PartEnd(declared.name, end, activity.start_time_s, now_s, is_at_large)
+            events.append(_end_part(activity, part_end, now_s))
     missing = _missing(declared, message.node)
     if missing and state.table.drain[number] is None:
         events.append(NodeDrained(now_s, declared.name, missing, "hal"))
@@ -162,7 +177,10 @@ def node_reported(state: State, message: NodeReported, now_s: float) -> list[Eve
 
 
 def _silent_end(activity: Activity, node: NodeName, did_reboot: bool) -> End | None:
-    """How a part ended of which the node has no record; None if it will be launched there (again)."""
+    """How a part ended of which the node has no record; None if it will be launched there (again), or cancelled.
+
+    A launch may be on its way to the node: only the cancel that the node itself has recorded keeps it from beginning.
+    """
     if node not in activity.parts_left:
         return None
     if node in activity.parts_started:
@@ -170,9 +188,7 @@ def _silent_end(activity: Activity, node: NodeName, did_reboot: bool) -> End | N
             return End(EndKind.NODE_LOST, detail="the node was rebooted and has no record of it")
         # Its processes may still be there: never to be started again by itself.
         return End(EndKind.SUPERVISOR_LOST, detail="the node has no record of it any more")
-    if activity.cancel is not None:
-        return End(EndKind.CANCELLED)
-    return End(EndKind.GANG_FAILED) if activity.has_failed else None
+    return None
 
 
 def _missing(declared: Node, offered: Node) -> str:
@@ -220,8 +236,12 @@ def _give_up(state: State, nodes: list[NodeName], detail: str, now_s: float) -> 
             key, gone = activity.key, gone_of.setdefault(activity.key, set())
             if key in over or not _is_hit(activity, node, gone):
                 continue
-            event = _end_part(activity, _PartEnd(node, end, activity.start_time_s, now_s), now_s, gone)
+            is_at_large = not activity.record.spec.can_requeue
+            part = _PartEnd(node, end, activity.start_time_s, now_s, is_at_large)
+            event = _end_part(activity, part, now_s, gone)
             events.append(event)
+            if is_at_large:
+                events.append(OrphanFound(now_s, node, key, is_ended=False))
             gone.add(node)
             if not isinstance(event, PartEnded):
                 over.add(key)

@@ -78,7 +78,9 @@ class FakeExecutor:
         for order in orders if on.is_in_contact else ():
             if order.key in on.scopes:
                 on.scopes[order.key].cancel()
-            elif order.key in on.parts and self._nursery is not None:
+            elif self._nursery is not None:
+                never = PartStatus(order.key, None, trio.current_time(), End(EndKind.CANCELLED))
+                on.parts.setdefault(order.key, never)
                 self._nursery.start_soon(self._send, on, order.key)
 
     async def forget(self, node: NodeName, keys: Sequence[AttemptKey]) -> None:

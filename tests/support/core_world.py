@@ -172,6 +172,8 @@ class World:
             case CancelPart(order=order):
                 if order.key in each.running():
                     self.finish(each.node.name, order.key, End(EndKind.CANCELLED, signal=15))
+                elif order.key not in each.parts:  # it will never begin here
+                    each.parts[order.key] = PartStatus(order.key, None, self.now_s, End(EndKind.CANCELLED))
             case Forget(key=key):
                 if key not in each.running():
                     each.parts.pop(key, None)

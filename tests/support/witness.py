@@ -117,11 +117,11 @@ class Witness:
                 element = self._active(key)
                 assert node not in element.parts_ended, f"{key} ended twice on {node}"
                 element.parts_ended.add(node)
-            case JobCancelRequested(job_id=job_id, elements=elements):
+            case JobCancelRequested(job_id=job_id, elements=elements, does_requeue=does_requeue):
                 phases = {self.jobs[job_id].elements[index].phase for index in members(elements)}
                 assert phases == {"active"}
                 for index in members(elements):
-                    self.jobs[job_id].elements[index].is_asked_to_end = True
+                    self.jobs[job_id].elements[index].is_asked_to_end = not does_requeue
             case JobEnded():
                 self._ended(event)
             case JobRequeued(key=key):

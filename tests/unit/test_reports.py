@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from hal_core.errors import NotFound
+from hal_core.errors import NotFound, Refused
 from hal_core.models.effect import CancelPart, Forget, Launch
 from hal_core.models.event import (
     InputsStaged,
@@ -333,6 +333,8 @@ def test_a_cancelled_launch_that_never_reached_its_node_ends_when_the_node_repor
     world.cancel(job_id)
     world.nodes[N0].orders.clear()
     world.join("n0")
+    assert world.job(job_id).active, "a launch may be on its way: the node has to say that it will never begin"
+    world.settle()
     assert world.ended(job_id) == End(EndKind.CANCELLED, by="ada")
 
 
@@ -350,12 +352,36 @@ def test_a_node_without_a_record_of_what_ran_may_still_run_it(world):
     assert world.ended(key.job_id).kind is EndKind.SUPERVISOR_LOST, "not queued again: nothing says that it is over"
 
 
-def test_a_requeued_job_whose_node_is_lost_waits_again(world):
-    key = world.start()
-    world.tell(Requeue(select(key.job_id), "ada"))
+def test_a_requeued_job_whose_node_is_lost_waits_again_if_nothing_of_it_can_run(world):
+    key, other = world.start(can_requeue=True), world.start(name="other")
+    for each in (key, other):
+        world.tell(Requeue(select(each.job_id), "ada"))
     world.tell(NodeLost(N0, "power"))
-    assert world.of(JobRequeued)
     assert world.job(key.job_id).state is JobState.PENDING
+    assert world.ended(other.job_id).kind is EndKind.NODE_LOST, "no lease ends it there"
+
+
+def test_what_may_still_run_on_a_lost_node_is_not_queued_again_by_hand(world):
+    """Two attempts would run side by side."""
+    key = world.start()
+    world.tell(NodeLost(N0, "no contact"))
+    with pytest.raises(Refused, match="may still run on n0"):
+        world.tell(Requeue(select(key.job_id), "ada"))
+    world.join("n0").settle()
+    world.report("n0")
+    world.tell(Requeue(select(key.job_id), "ada"))
+    world.settle()
+    assert world.activity(key.job_id).attempt == 2
+
+
+def test_a_gang_cut_off_after_one_part_has_ended_well_is_lost_not_cancelled(world):
+    """The node ended its part when the lease was over; the other part had ended before."""
+    key = world.start(**GANG, can_requeue=True)
+    world.finish("n0", key)
+    world.report("n0")
+    world.finish("n1", key, End(EndKind.CANCELLED, signal=15))
+    world.report("n1")
+    assert world.of(JobRequeued)[-1].end.kind is EndKind.NODE_LOST
 
 
 def test_a_node_that_offers_less_than_declared_is_drained():
