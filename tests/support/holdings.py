@@ -1,0 +1,91 @@
+"""Which devices are held, by the events alone: a third place beside the state and its columns that can disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+
+from hal_core.models.event import ClusterDefined, Event, JobEnded, JobPlaced, JobRequeued
+from hal_core.models.job import JobId
+from hal_core.models.node import Node, NodeName
+from hal_core.models.placement import Share
+from hal_core.models.ranges import count_of, members, parse_ranges
+from hal_core.rules.state import State
+
+
+@attrs.frozen
+class Held:
+    """What one element holds on one node."""
+
+    cpus: frozenset[int]
+    gpus: frozenset[int]
+    memory_bytes: int
+
+
+class Holdings:
+    """Give it every event, in order."""
+
+    def __init__(self) -> None:
+        self.active: dict[tuple[JobId, int], dict[NodeName, Held]] = {}
+        self._nodes: dict[NodeName, Node] = {}
+
+    def see(self, event: Event) -> None:
+        match event:
+            case ClusterDefined(cluster=cluster):
+                self._nodes |= {node.name: node for node in cluster.nodes}
+            case JobPlaced():
+                self._placed(event)
+            case JobEnded(job_id=job_id, elements=elements):
+                for index in members(elements):
+                    self.active.pop((job_id, index), None)
+            case JobRequeued(key=key):
+                self.active.pop((key.job_id, key.index), None)
+            case _:
+                pass
+
+    def _placed(self, event: JobPlaced) -> None:
+        count = count_of(event.elements)
+        for share in event.shares:
+            for index, held in zip(members(event.elements), _chunks(share, count), strict=True):
+                self._check(share.node, held)
+                self.active.setdefault((event.job_id, index), {})[share.node] = held
+
+    def _check(self, name: NodeName, new: Held) -> None:
+        node = self._nodes[name]
+        memory = new.memory_bytes
+        for element, shares in self.active.items():
+            if (other := shares.get(name)) is not None:
+                assert not new.cpus & other.cpus, f"CPUs of {name} are given twice, also to {element}"
+                assert not new.gpus & other.gpus, f"GPUs of {name} are given twice, also to {element}"
+                memory += other.memory_bytes
+        assert not new.cpus or max(new.cpus) < node.cpu_count, f"{name} has no such CPU"
+        assert not new.gpus or max(new.gpus) < len(node.gpus), f"{name} has no such GPU"
+        assert memory <= node.memory_bytes, f"memory of {name} is given twice"
+
+    def compare(self, state: State) -> None:
+        """The state's columns say the same."""
+        table = state.table
+        cpus, gpus, memory = (dict.fromkeys(self._nodes, 0) for _ in range(3))
+        for shares in self.active.values():
+            for name, held in shares.items():
+                cpus[name] += len(held.cpus)
+                gpus[name] += len(held.gpus)
+                memory[name] += held.memory_bytes
+        for number, node in enumerate(table.nodes):
+            name = node.name
+            assert table.free_cpus[number] == node.cpu_count - cpus[name], f"{name}: free CPUs"
+            assert sum(table.free_gpus[number].values()) == len(node.gpus) - gpus[name], f"{name}: free GPUs"
+            assert table.free_memory_bytes[number] == node.memory_bytes - memory[name], f"{name}: free memory"
+
+
+def _chunks(share: Share, count: int) -> Iterator[Held]:
+    """Element number k has the k-th chunk of the devices (models/placement.py)."""
+    cpus, gpus = list(members(parse_ranges(share.cpus))), list(members(parse_ranges(share.gpus)))
+    cpu_count, gpu_count = len(cpus) // count, len(gpus) // count
+    for number in range(count):
+        yield Held(
+            frozenset(cpus[number * cpu_count : (number + 1) * cpu_count]),
+            frozenset(gpus[number * gpu_count : (number + 1) * gpu_count]),
+            share.memory_bytes,
+        )
