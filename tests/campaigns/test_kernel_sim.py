@@ -15,15 +15,15 @@ from tests.support.kernel_sim.planted import PLANTED
 HOURS = 0.5
 SOME_PLANTED = (
     "a gang ends with its first part",
-    "a node comes back and may get work at once",
-    "a snapshot forgets what was cancelled",
-    "lost launches are not repeated",
+    "orphans are left alone",
+    "a lease that is over counts as a cancel",
+    "the room on a node is not looked at",
 )
 
 
 def test_random_seeds_keep_every_promise() -> None:
     first = random.randrange(1 << 32)
-    for seed in range(first, first + 6):
+    for seed in range(first, first + 4):
         broken, _, counts = simulate(seed, HOURS)
         assert not broken, f"repeat: python -m tests.campaigns.kernel_sim --seed {seed} --seeds 1 --hours {HOURS}"
         assert counts["begun"] > 0

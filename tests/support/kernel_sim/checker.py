@@ -27,13 +27,13 @@ from hal_core.models.placement import AttemptKey, Share
 from hal_core.models.ranges import members
 from hal_core.rules.state import State
 from tests.support.holdings import Holdings
-from tests.support.invariants import check_state
+from tests.support.invariants import check_dump, check_state
 from tests.support.witness import Job, Witness
 
 if TYPE_CHECKING:
     from tests.support.kernel_sim.world import World
 
-FULL_CHECK_CYCLES = 250
+FULL_CHECK_CYCLES = 100
 ATTEMPTS_MAX = 10
 TAKEN_AWAY = frozenset({EndKind.NODE_LOST, EndKind.SUPERVISOR_LOST})
 SLACK_S = 120.0
@@ -181,6 +181,7 @@ class Checker:
 
     def check_all(self, state: State) -> None:
         check_state(state)
+        check_dump(state)
         assert state.dump() == self._world.journal.folded.dump(), "the state is not the fold of the journal"
         self._world.count("full_checks")
 
