@@ -251,9 +251,8 @@ class State:
             activity.end = event.end
 
     def _cancel_requested(self, event: JobCancelRequested) -> None:
-        record = self.jobs[event.job_id]
         for index in members(event.elements):
-            record.active[index].ask_to_end(event)
+            self.jobs[event.job_id].active[index].ask_to_end(event)
         self.has_released = self.has_released or event.preempted_for is not None
 
     def _release(self, activity: Activity) -> None:
