@@ -198,8 +198,10 @@ class Agent:
 
     async def _report(self, keys: Iterable[AttemptKey]) -> None:
         """Tell the daemon what is new about these attempts, in as few frames as they need."""
+        if self._session is None:
+            return  # Nothing may pass for told: the next Hello says it, or the look at everything after its answer.
         parts = list(self._changed(keys))
-        if parts and self._session is not None:
+        if parts:
             reach("agent.before_report")
             with suppress(WireError):  # The next Hello says it all again.
                 await self._session.send(*messages.report_frames(parts))
