@@ -301,7 +301,9 @@ class Kernel:
         assert state.sequence == self.durable_sequence, "the journal holds other events than were acknowledged"
         self._core.state = state
         self._core.needs_plan = True
+        self._next_plan_time_s = trio.current_time() + error.retry_after_s
         self._generation += 1
+        self._inbox_filled.set()  # The loop may wait for a time that the lost events had set.
         self._notify()
         for each in lost:
             for item, _ in each.answers:

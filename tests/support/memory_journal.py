@@ -19,6 +19,9 @@ class MemoryJournal:
         self.events: list[Event] = []
         self.batch_sizes: list[int] = []
         self.refuses: str | None = None
+        self.retry_after_s = 5.0
+        self.refused_count = 0
+        self.refused_thrice = threading.Event()
         self.gate = threading.Event()
         self.gate.set()
         self.append_started = threading.Event()
@@ -31,7 +34,10 @@ class MemoryJournal:
         self.append_started.set()
         assert self.gate.wait(10), "the test never opened the gate"
         if self.refuses is not None:
-            raise Unavailable(self.refuses, 5.0)
+            self.refused_count += 1
+            if self.refused_count == 3:
+                self.refused_thrice.set()
+            raise Unavailable(self.refuses, self.retry_after_s)
         self.events += [decode_event(*encode_event(event)) for event in events]
         self.batch_sizes.append(len(events))
         return len(self.events)

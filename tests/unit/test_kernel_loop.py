@@ -183,6 +183,21 @@ async def test_what_the_planes_report_while_the_disk_is_full_arrives_later(
         assert await rig.ended(job_id) is JobState.COMPLETED
 
 
+async def test_a_start_that_the_disk_refused_is_tried_again_although_nobody_asks() -> None:
+    """And not at once again and again: each try is a write to a disk that fails."""
+    async with running() as rig:
+        began_s = trio.current_time()
+        (job_id,) = await rig.submit(submission(begin_time_s=began_s + 0.05))
+        rig.journal.retry_after_s = 0.1
+        rig.journal.refuses = "the disk is full"
+        assert await trio.to_thread.run_sync(rig.journal.refused_thrice.wait, 20)
+        assert trio.current_time() >= began_s + 0.05 + 2 * 0.1, "a pause lies between two tries"
+        rig.journal.refuses = None
+        with trio.fail_after(20):
+            while not rig.journal.rebuild().jobs[job_id].active:
+                await rig.kernel.wait_beyond(rig.kernel.durable_sequence)
+
+
 async def test_a_reader_of_a_state_that_never_reached_the_disk_is_told() -> None:
     async with running() as rig:
         rig.journal.refuses = "input/output error"
