@@ -14,8 +14,9 @@ from collections.abc import Iterable, Sequence
 from hal_core.models.packing import Ask
 from hal_core.models.plan import RunningJob
 from hal_core.models.pool import Pool
+from hal_core.rules.expected_ends import expected_ends
 from hal_core.rules.permit import Permit
-from hal_core.rules.pool_profile import OVERDUE_S, Hold
+from hal_core.rules.steps import Hold, split, with_holds
 
 COMPACT_MIN = 64
 """Steps between which nothing changes any more are taken out when there are twice as many as after the last time."""
@@ -40,13 +41,9 @@ class CpuProfile:
         free = room.row_of(0)
         self._times, self._free = times, values = [now_s], [free]
         self._compact_at = COMPACT_MIN
-        soonest_s = now_s + OVERDUE_S
-        for job in running:
-            end_s = job.expected_end_s
-            if end_s < soonest_s:
-                end_s, self.is_exact = soonest_s, False
-            if end_s == math.inf:
-                break
+        for end_s, job in expected_ends(running, now_s):
+            if job.expected_end_s <= now_s:
+                self.is_exact = False
             free += ask_of(job.shape).pool_need
             if end_s == times[-1]:
                 values[-1] = free
@@ -98,54 +95,17 @@ class CpuProfile:
     # -- questions -----------------------------------------------------------------------------------------------------
 
     def earliest(self, ask: Ask, duration_s: float, permit: Permit | None = None) -> Found | None:
-        need, key = ask.pool_need, (ask.pool_need, duration_s)
-        times, free = self._times, self._free
-        count = len(times)
-        first = at = bisect_left(times, self._barren.get(key, times[0]))
-        while at < count:
-            if free[at] < need:
-                at += 1
-                continue
-            stop = bisect_left(times, times[at] + duration_s, at + 1)
-            for ahead in range(at + 1, stop):
-                if free[ahead] < need:
-                    at = ahead + 1
-                    break
-            else:
-                self.step_count += stop - first
-                self._barren[key] = times[at]
-                return times[at], (0,)
-        self.step_count += count - first
-        return None
-
-    def improve(self, hold: Hold, permit: Permit | None = None) -> Found | None:
-        start_s = self.improved(hold.start_s, hold.duration_s, hold.ask.pool_need)
-        return None if start_s is None else (start_s, hold.node_numbers)
-
-    def improved(self, held_s: float, duration_s: float, need: int) -> float | None:
-        """A start so early that it ends before the hold begins, or one from which on room lasts until the hold."""
-        times, key = self._times, (need, duration_s)
-        held = bisect_left(times, held_s)
-        barren_s = self._barren.get(key, times[0])
-        start_s = self._whole_before(need, duration_s, barren_s, held_s) if barren_s + duration_s <= held_s else None
+        key = (ask.pool_need, duration_s)
+        first = bisect_left(self._times, self._barren.get(key, self._times[0]))
+        start_s = self._first_room(ask.pool_need, duration_s, first, len(self._times))
         if start_s is None:
-            free, at = self._free, held
-            while at and free[at - 1] >= need and times[at - 1] + duration_s > held_s:
-                at -= 1
-            self.step_count += held - at + 1
-            if at == held:
-                self._barren[key] = held_s
-                return None
-            start_s = times[at]
-        self._exchange(held_s, start_s, duration_s, need)
+            return None
         self._barren[key] = start_s
-        return start_s
+        return start_s, (0,)
 
-    def _whole_before(self, need: int, duration_s: float, begin_s: float, held_s: float) -> float | None:
-        """The earliest start from `begin_s` on with room for so long, all of it before `held_s`."""
-        times, free = self._times, self._free
-        first = at = bisect_left(times, begin_s)
-        count = bisect_right(times, held_s - duration_s)
+    def _first_room(self, need: int, duration_s: float, at: int, count: int) -> float | None:
+        """The earliest start at one of the steps `at` to `count` with room for so long."""
+        times, free, first = self._times, self._free, at
         while at < count:
             if free[at] < need:
                 at += 1
@@ -160,6 +120,32 @@ class CpuProfile:
                 return times[at]
         self.step_count += at - first
         return None
+
+    def improve(self, hold: Hold, permit: Permit | None = None) -> Found | None:
+        start_s = self.improved(hold.start_s, hold.duration_s, hold.ask.pool_need)
+        return None if start_s is None else (start_s, hold.node_numbers)
+
+    def improved(self, held_s: float, duration_s: float, need: int) -> float | None:
+        """A start so early that it ends before the hold begins, or one from which on room lasts until the hold."""
+        times, key = self._times, (need, duration_s)
+        held = bisect_left(times, held_s)
+        barren_s = self._barren.get(key, times[0])
+        start_s = None
+        if barren_s + duration_s <= held_s:
+            first, count = bisect_left(times, barren_s), bisect_right(times, held_s - duration_s)
+            start_s = self._first_room(need, duration_s, first, count)
+        if start_s is None:
+            free, at = self._free, held
+            while at and free[at - 1] >= need and times[at - 1] + duration_s > held_s:
+                at -= 1
+            self.step_count += held - at + 1
+            if at == held:
+                self._barren[key] = held_s
+                return None
+            start_s = times[at]
+        self._exchange(held_s, start_s, duration_s, need)
+        self._barren[key] = start_s
+        return start_s
 
     def take(self, start_s: float, duration_s: float, ask: Ask, numbers: tuple[int, ...]) -> None:
         self._shift(start_s, start_s + duration_s, -ask.pool_need)
@@ -191,41 +177,19 @@ class CpuProfile:
         return answers
 
     def _take_all(self, holds: Sequence[Hold]) -> bool:
-        """All at once, by one merge of times; nothing is changed if there is not room for all."""
-        changes: dict[float, int] = {}
-        for start_s, duration_s, ask, _ in holds:
-            end_s, need = start_s + duration_s, ask.pool_need
-            changes[start_s] = changes.get(start_s, 0) - need
-            if end_s < math.inf:
-                changes[end_s] = changes.get(end_s, 0) + need
-        old = dict(zip(self._times, self._free, strict=True))
-        times = sorted({*old, *changes})
-        values: list[int] = []
-        free = shift = 0
-        for time_s in times:
-            free = old.get(time_s, free)
-            shift += changes.get(time_s, 0)
-            if free + shift < 0:
-                return False
-            values.append(free + shift)
+        """All at once; nothing is changed if there is not room for all."""
+        times, values = with_holds(self._times, self._free, holds)
         self.step_count += len(times)
+        if min(values) < 0:
+            return False
         self._times, self._free = times, values
         return True
 
     def _shift(self, begin_s: float, end_s: float, change: int) -> None:
-        first = self._split(begin_s)
-        stop = self._split(end_s) if end_s < math.inf else len(self._times)
+        first = split(self._times, self._free, begin_s)
+        stop = split(self._times, self._free, end_s) if end_s < math.inf else len(self._times)
         self._free[first:stop] = [value + change for value in self._free[first:stop]]
         self.step_count += stop - first
-
-    def _split(self, time_s: float) -> int:
-        """The position of the step that begins at that time; made if there is none."""
-        times = self._times
-        at = bisect_left(times, time_s)
-        if at == len(times) or times[at] != time_s:
-            times.insert(at, time_s)
-            self._free.insert(at, self._free[at - 1])
-        return at
 
 
 def _joined(intervals: list[tuple[float, float]]) -> list[tuple[float, float]]:

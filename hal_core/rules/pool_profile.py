@@ -5,24 +5,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from hal_core.models.packing import Ask
 from hal_core.models.plan import RunningJob
 from hal_core.models.pool import Pool
+from hal_core.rules.expected_ends import expected_ends
 from hal_core.rules.permit import Permit
-
-OVERDUE_S = 1.0
-"""What has outlived everything that was expected of it is expected to end so soon."""
-
-
-class Hold(NamedTuple):
-    """Nodes that are promised for a while."""
-
-    start_s: float
-    duration_s: float
-    ask: Ask
-    node_numbers: tuple[int, ...]
+from hal_core.rules.steps import Hold, split, with_holds
 
 
 class PoolProfile:
@@ -37,11 +26,7 @@ class PoolProfile:
         """(need, duration) -> no start before that is possible. Equal jobs do not search the same steps again."""
         free = room.row_of(0) | guards
         self._times, self._free = times, values = [now_s], [free]
-        soonest_s = now_s + OVERDUE_S
-        for job in running:
-            end_s = job.expected_end_s if job.expected_end_s > soonest_s else soonest_s
-            if end_s == math.inf:
-                break
+        for end_s, job in expected_ends(running, now_s):
             free += ask_of(job.shape).pool_need
             if end_s == times[-1]:
                 values[-1] = free
@@ -118,26 +103,12 @@ class PoolProfile:
         return answers
 
     def _take_all(self, holds: Sequence[Hold]) -> bool:
-        """All at once, by one merge of times; nothing is changed if there is not room for all."""
-        changes: dict[float, int] = {}
-        for hold in holds:
-            start_s, end_s = hold.start_s, hold.start_s + hold.duration_s
-            need = hold.ask.pool_need
-            changes[start_s] = changes.get(start_s, 0) - need
-            if end_s < math.inf:
-                changes[end_s] = changes.get(end_s, 0) + need
-        guards, old = self._guards, dict(zip(self._times, self._free, strict=True))
-        times = sorted({*old, *changes})
-        values: list[int] = []
-        free = shift = 0
-        for time_s in times:
-            free = old.get(time_s, free)
-            shift += changes.get(time_s, 0)
-            value = free + shift
-            if value & guards != guards:
-                return False
-            values.append(value)
+        """All at once; nothing is changed if there is not room for all."""
+        guards = self._guards
+        times, values = with_holds(self._times, self._free, holds)
         self.step_count += len(times)
+        if any(value & guards != guards for value in values):
+            return False
         self._times, self._free = times, values
         return True
 
@@ -149,19 +120,10 @@ class PoolProfile:
         return all((self._free[at] - need) & guards == guards for at in range(first, max(stop, first + 1)))
 
     def _move(self, start_s: float, duration_s: float, change: int) -> None:
-        first = self._split(start_s)
+        first = split(self._times, self._free, start_s)
         end_s = start_s + duration_s
-        stop = self._split(end_s) if end_s < math.inf else len(self._times)
+        stop = split(self._times, self._free, end_s) if end_s < math.inf else len(self._times)
         free = self._free
         for at in range(first, stop):
             free[at] += change
         self.step_count += stop - first
-
-    def _split(self, time_s: float) -> int:
-        """The position of the step that begins at that time; made if there is none."""
-        times = self._times
-        at = bisect_left(times, time_s)
-        if at == len(times) or times[at] != time_s:
-            times.insert(at, time_s)
-            self._free.insert(at, self._free[at - 1])
-        return at

@@ -17,8 +17,10 @@ from hal_core.models.pool import Pool
 from hal_core.models.reservation import NO_HOLDS, Holds
 from hal_core.models.room import Room
 from hal_core.rules.cpu_profile import CpuProfile
+from hal_core.rules.expected_ends import expected_ends
 from hal_core.rules.permit import Permit
-from hal_core.rules.pool_profile import OVERDUE_S, Hold as Hold, PoolProfile
+from hal_core.rules.pool_profile import PoolProfile
+from hal_core.rules.steps import Hold as Hold
 from hal_core.rules.timeline import EDGES_MAX
 
 
@@ -67,13 +69,7 @@ class NodesProfile:
         packing = room.packing
         self.step_count = 0
         self._times, self._rooms = times, rooms = [now_s], [room.copy()]
-        soonest_s = now_s + OVERDUE_S
-        for job in running:
-            end_s = job.expected_end_s if job.expected_end_s > now_s else soonest_s
-            if end_s < times[-1]:  # behind one that is overdue
-                end_s = times[-1]
-            if end_s == math.inf:
-                break
+        for end_s, job in expected_ends(running, now_s):
             if end_s != times[-1]:
                 times.append(end_s)
                 rooms.append(rooms[-1].copy())
