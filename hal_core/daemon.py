@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import logging
 import os
 import pwd
@@ -30,6 +29,7 @@ from hal_core.config.reading import read_configuration
 from hal_core.config.schema import Configuration
 from hal_core.errors import HalError, JournalDamaged, Unavailable
 from hal_core.front import Front
+from hal_core.kernel.collector import settle_collector
 from hal_core.kernel.effects import Effects
 from hal_core.kernel.journal import SNAPSHOT_EVENT_COUNT, Journal
 from hal_core.kernel.journal_files import Disk
@@ -259,16 +259,6 @@ def begin_observers(observers: Mapping[str, Observer], state: State) -> None:
             observer.begin(standing)
         except Exception:  # the wall around a plugin
             logger.exception("observer %s could not take what there was before it; its figures begin at zero", name)
-
-
-def settle_collector() -> None:
-    """Keep the collector from stalling the loop: what was recovered is not looked at again, and the rest rarely.
-
-    Job records are freed by their reference counts; a full collection over a hundred thousand of them takes 300 ms and
-    finds nothing. Small cycles (tracebacks, finished tasks) are still found by the young generations.
-    """
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 100)
 
 
 @runtime_checkable

@@ -7,15 +7,14 @@ acknowledged; they are adopted. Events are verified from the snapshot on; journa
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
 import attrs
 
 from hal_core import errors
+from hal_core.kernel.collector import without_collector
 from hal_core.kernel.journal_files import GENESIS_HASH, FileSystem, Mark, MarkFile
 from hal_core.kernel.journal_format import DATABASE_ERRORS, FORMAT_VERSION, SCHEMA, decode_row
 from hal_core.kernel.journal_reader import JournalReader, missing
@@ -60,7 +59,7 @@ def rebuild(recover: Callable[[bool], Recovery], state_class: type[F]) -> tuple[
     A snapshot that this version cannot load costs only time: the whole journal is folded instead. Everything that is
     made here stays, so the garbage collector, which would look at it again and again, is kept out.
     """
-    with _without_collector():
+    with without_collector():
         recovery = recover(True)
         warnings = recovery.warnings
         state = state_class()
@@ -74,17 +73,6 @@ def rebuild(recover: Callable[[bool], Recovery], state_class: type[F]) -> tuple[
         for event in recovery.events:
             state.apply(event)
         return state, warnings
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def find_position(reader: JournalReader, mark_file: MarkFile) -> Mark | None:

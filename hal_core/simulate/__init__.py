@@ -14,13 +14,14 @@ from typing import Protocol
 
 import attrs
 
+from hal_core.kernel.collector import without_collector
 from hal_core.plugins import Plugins
 from hal_core.sim.expectations import CORRECTIONS, Expectations, Perfect, Predicted
 from hal_core.sim.figures import Figures, figures_of
 from hal_core.sim.machine import Machine
 from hal_core.sim.replay import EventOrder, Foresight, Replay
 from hal_core.sim.trace import Trace, TraceJob
-from hal_core.simulate.files import csv_path, without_collector, write_jobs
+from hal_core.simulate.files import csv_path, write_jobs
 from hal_core.simulate.sources import Source
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import gc
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from hal_core.sim.trace import TraceJob
@@ -35,15 +33,3 @@ def write_jobs(path: Path, jobs: Sequence[TraceJob], start_s: Sequence[float]) -
 def _plain(value: float) -> int | float:
     """Whole seconds as whole numbers."""
     return int(value) if value.is_integer() else value
-
-
-@contextmanager
-def without_collector() -> Iterator[None]:
-    """Rows make no cycles, and looking for them would take half of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

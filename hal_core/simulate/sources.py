@@ -12,6 +12,7 @@ import attrs
 
 from hal_core.config.reading import read_configuration
 from hal_core.errors import InvalidInput, NotFound, Problem
+from hal_core.kernel.collector import without_collector
 from hal_core.kernel.journal_files import GENESIS_HASH
 from hal_core.kernel.journal_format import DATABASE_NAME, decode_row
 from hal_core.kernel.journal_reader import JournalReader
@@ -24,7 +25,6 @@ from hal_core.sim.machine import Machine
 from hal_core.sim.sacct import is_header, read_sacct
 from hal_core.sim.swf import read_swf
 from hal_core.sim.trace import Trace
-from hal_core.simulate.files import without_collector
 
 PROBLEMS_SHOWN = 10
 SQLITE_MAGIC = b"SQLite format 3\0"

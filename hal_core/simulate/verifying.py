@@ -8,10 +8,10 @@ from typing import Any
 
 from hal_core.config.reading import read_configuration
 from hal_core.errors import InvalidInput, Problem
+from hal_core.kernel.collector import without_collector
 from hal_core.planes import Engine
 from hal_core.plugins import Plugins
 from hal_core.sim.decisions import Verdict, repeat_decisions
-from hal_core.simulate.files import without_collector
 from hal_core.simulate.sources import journal_directory, journal_events
 
 
