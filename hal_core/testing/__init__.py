@@ -10,8 +10,9 @@ Needs the test extra (pytest, hypothesis). Nothing in HAL itself imports this.
 
 from hal_core.testing.check_engine import check_engine, check_plan
 from hal_core.testing.check_planes import check_cloud, check_executor, check_locality, check_observer
+from hal_core.testing.check_predictor import check_predictor
 from hal_core.testing.fake_executor import Behaviour, FakeExecutor, succeeds_at_once
-from hal_core.testing.fakes import FakeCloud, FakeEngine, FakeLocality, FakeObserver
+from hal_core.testing.fakes import FakeCloud, FakeEngine, FakeLocality, FakeObserver, FakePredictor
 from hal_core.testing.snapshots import FakeColumns, FakeSnapshot
 from hal_core.testing.strategies import clusters, job_specs, nodes, shapes, snapshots, workloads
 
@@ -23,6 +24,7 @@ __all__ = [
     "FakeExecutor",
     "FakeLocality",
     "FakeObserver",
+    "FakePredictor",
     "FakeSnapshot",
     "check_cloud",
     "check_engine",
@@ -30,6 +32,7 @@ __all__ = [
     "check_locality",
     "check_observer",
     "check_plan",
+    "check_predictor",
     "clusters",
     "job_specs",
     "nodes",

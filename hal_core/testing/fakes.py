@@ -11,8 +11,10 @@ import attrs
 
 from hal_core.errors import NotFound, PluginError, Refused
 from hal_core.models.event import Event
+from hal_core.models.job import JobId
 from hal_core.models.node import NodeName
 from hal_core.models.plan import Plan, Snapshot, Start
+from hal_core.models.prediction import Arrival, Outcome, Prediction
 from hal_core.planes import Instance, Offer, Replica
 from hal_core.testing.snapshots import FakeColumns
 
@@ -35,6 +37,26 @@ class FakeEngine:
                     columns.take(each, job.shape)
                 starts.append(Start(job.job_id, chosen))
         return Plan(tuple(starts), depth=depth)
+
+
+class FakePredictor:
+    """Predicts the mean of all run times that it has seen. With `does_revise` it would answer anew about every job."""
+
+    def __init__(self, does_revise: bool = False) -> None:
+        self.seen_s: list[float] = []
+        self._asked: dict[JobId, None] = {}
+        self._does_revise = does_revise
+
+    def predict(self, jobs: Sequence[Arrival]) -> Sequence[Prediction | None]:
+        self._asked |= dict.fromkeys(job.job_id for job in jobs)
+        if not self.seen_s:
+            return [None] * len(jobs)
+        mean_s = sum(self.seen_s) / len(self.seen_s)
+        return [Prediction(mean_s, mean_s, mean_s)] * len(jobs)
+
+    def learn(self, outcomes: Sequence[Outcome]) -> Sequence[JobId]:
+        self.seen_s += [outcome.runtime_s for outcome in outcomes]
+        return list(self._asked) if self._does_revise else ()
 
 
 class FakeObserver:

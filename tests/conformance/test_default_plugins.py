@@ -9,7 +9,7 @@ import pytest
 from hal_core.models.node import NodeName
 from hal_core.models.plugin import PluginStatus
 from hal_core.plugins import Plugins
-from hal_core.testing import check_cloud, check_engine, check_locality, check_observer
+from hal_core.testing import check_cloud, check_engine, check_locality, check_observer, check_predictor
 
 PLUGINS = Plugins.load({})
 
@@ -21,6 +21,11 @@ def test_every_plugin_of_this_installation_loads():
 @pytest.mark.parametrize("name", PLUGINS.names("engine"))
 def test_engine(name):
     check_engine(lambda: PLUGINS.engine(name))
+
+
+@pytest.mark.parametrize("name", PLUGINS.names("predictor"))
+def test_predictor(name):
+    check_predictor(lambda: PLUGINS.predictor(name))
 
 
 async def test_files(tmp_path):

@@ -14,6 +14,7 @@ from hal_core.models.message import NodeLost, NodeReported, NodeSilent, PartsCha
 from hal_core.models.node import Node, NodeName, PartitionName
 from hal_core.models.placement import AttemptKey, Share
 from hal_core.models.plan import PendingJob, Plan, Start
+from hal_core.models.prediction import Prediction
 from hal_core.planes import Offer, Replica
 from hal_core.testing import (
     FakeCloud,
@@ -22,11 +23,13 @@ from hal_core.testing import (
     FakeExecutor,
     FakeLocality,
     FakeObserver,
+    FakePredictor,
     check_cloud,
     check_engine,
     check_executor,
     check_locality,
     check_observer,
+    check_predictor,
 )
 
 N1 = NodeName("n1")
@@ -42,6 +45,32 @@ def behaviour(order: LaunchOrder) -> tuple[float, End]:
 
 def test_fake_engine():
     check_engine(FakeEngine)
+
+
+@pytest.mark.parametrize("does_revise", [False, True])
+def test_fake_predictor(does_revise):
+    check_predictor(lambda: FakePredictor(does_revise))
+
+
+class Nonsense(FakePredictor):
+    def predict(self, jobs):
+        return [Prediction(math.nan, 1.0, 2.0) for _ in jobs]
+
+
+class Forgetful(FakePredictor):
+    def predict(self, jobs):
+        return super().predict(jobs)[1:]
+
+
+class Meddling(FakePredictor):
+    def learn(self, outcomes):
+        return [JobId(4711)] if outcomes else ()
+
+
+@pytest.mark.parametrize(("bad", "word"), [(Nonsense, "true"), (Forgetful, "answers"), (Meddling, "never asked")])
+def test_a_predictor_that_breaks_its_contract_is_found(bad, word):
+    with pytest.raises(AssertionError, match=word):
+        check_predictor(bad)
 
 
 async def test_fake_observer():

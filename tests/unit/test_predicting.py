@@ -15,6 +15,7 @@ from hal_core.models.job import End, EndKind, JobId, JobSpec, Owner
 from hal_core.models.message import Message, ObserverFailed, PredictionsMade
 from hal_core.models.node import PartitionName
 from hal_core.models.prediction import Arrival, Outcome, Prediction
+from hal_core.testing import FakePredictor
 
 ADA = Owner("ada", 1000, 1000)
 SPEC = JobSpec("job", PartitionName("all"), command=("true",), walltime_s=600.0)
@@ -33,30 +34,10 @@ def known(job_id: JobId) -> Arrival | None:
     return Arrival(job_id, ADA, SPEC, 0.0) if job_id < 100 else None
 
 
-class MeanOfAll:
-    """Predicts the mean of all it has seen."""
-
-    def __init__(self, does_revise: bool = False) -> None:
-        self.seen_s: list[float] = []
-        self._asked: dict[JobId, None] = {}
-        self._does_revise = does_revise
-
-    def predict(self, jobs: Sequence[Arrival]) -> Sequence[Prediction | None]:
-        self._asked |= dict.fromkeys(job.job_id for job in jobs)
-        if not self.seen_s:
-            return [None] * len(jobs)
-        mean_s = sum(self.seen_s) / len(self.seen_s)
-        return [Prediction(mean_s, mean_s, mean_s)] * len(jobs)
-
-    def learn(self, outcomes: Sequence[Outcome]) -> Sequence[JobId]:
-        self.seen_s += [outcome.runtime_s for outcome in outcomes]
-        return list(self._asked) if self._does_revise else ()
-
-
 class Rig:
     """A service under test; `told` is what it reported."""
 
-    def __init__(self, predictor: MeanOfAll, past: Sequence[Event] = ()) -> None:
+    def __init__(self, predictor: FakePredictor, past: Sequence[Event] = ()) -> None:
         self.told: list[Message] = []
         self._heard = trio.Event()
         self.service = Predicting(
@@ -74,7 +55,7 @@ class Rig:
 
 
 async def test_jobs_are_predicted_from_what_ended_before(nursery: trio.Nursery) -> None:
-    rig = Rig(MeanOfAll())
+    rig = Rig(FakePredictor())
     nursery.start_soon(rig.service.run, rig.report)
     await rig.service.record(1, [submitted(1), ended(1, 30.0), submitted(2), submitted(3)])
     await rig.until(lambda: bool(rig.told))
@@ -83,7 +64,7 @@ async def test_jobs_are_predicted_from_what_ended_before(nursery: trio.Nursery) 
 
 
 async def test_what_would_be_answered_differently_is_asked_again(nursery: trio.Nursery) -> None:
-    rig = Rig(MeanOfAll(does_revise=True))
+    rig = Rig(FakePredictor(does_revise=True))
     nursery.start_soon(rig.service.run, rig.report)
     await rig.service.record(1, [submitted(1), submitted(2)])
     await rig.service.record(3, [ended(1, 30.0), submitted(3)])
@@ -94,7 +75,7 @@ async def test_what_would_be_answered_differently_is_asked_again(nursery: trio.N
 
 
 async def test_only_ends_that_tell_something_are_learned_from(nursery: trio.Nursery) -> None:
-    predictor = MeanOfAll()
+    predictor = FakePredictor()
     rig = Rig(predictor)
     nursery.start_soon(rig.service.run, rig.report)
     never_ran = JobEnded(0.0, JobId(5), ((0, 9),), 1, End(EndKind.CANCELLED), None, 5.0)
@@ -107,25 +88,25 @@ async def test_only_ends_that_tell_something_are_learned_from(nursery: trio.Nurs
 
 async def test_the_past_is_learned_at_the_start(nursery: trio.Nursery) -> None:
     past = [submitted(1), ended(1, 20.0), ended(2, 9.0)]  # What job 2 was is not told any more.
-    rig = Rig(MeanOfAll(), past)
+    rig = Rig(FakePredictor(), past)
     nursery.start_soon(rig.service.run, rig.report)
     await rig.service.record(4, [submitted(3)])
     await rig.until(lambda: bool(rig.told))
     assert rig.told == [PredictionsMade("test", ((JobId(3), Prediction(20.0, 20.0, 20.0)),))]
 
 
-class Broken(MeanOfAll):
+class Broken(FakePredictor):
     def learn(self, outcomes: Sequence[Outcome]) -> Sequence[JobId]:
         raise ZeroDivisionError("a bug of the model")
 
 
-class OneAnswer(MeanOfAll):
+class OneAnswer(FakePredictor):
     def predict(self, jobs: Sequence[Arrival]) -> Sequence[Prediction | None]:
         return [None]
 
 
 @pytest.mark.parametrize(("bad", "word"), [(Broken(), "a bug of the model"), (OneAnswer(), "zip")])
-async def test_one_that_fails_is_asked_no_more_and_that_is_said(bad: MeanOfAll, word: str) -> None:
+async def test_one_that_fails_is_asked_no_more_and_that_is_said(bad: FakePredictor, word: str) -> None:
     rig = Rig(bad)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(rig.service.run, rig.report)
@@ -139,7 +120,7 @@ async def test_one_that_fails_is_asked_no_more_and_that_is_said(bad: MeanOfAll, 
         await rig.service.record(2, [submitted(3)])
 
 
-class Hanging(MeanOfAll):
+class Hanging(FakePredictor):
     def __init__(self) -> None:
         super().__init__()
         self.is_over = threading.Event()
