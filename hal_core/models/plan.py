@@ -35,6 +35,9 @@ class PendingJob:
     """How long it is expected to run, for planning only: jobs are killed at their limit. The limit if nobody knows."""
     reservation: str = ""
     """The reservation that it wants to run in; empty: outside of all of them."""
+    rank: int = 0
+    """What comes before age and length in any order: the partition's priority, that of its quality of service and the
+    job's own in one number. Larger is earlier."""
 
 
 @attrs.frozen

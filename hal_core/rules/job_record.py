@@ -161,6 +161,7 @@ class JobRecord:
         "prediction",
         "preempted_by",
         "priority",
+        "rank",
         "ready",
         "row",
         "shape",
@@ -181,6 +182,8 @@ class JobRecord:
         self.held_by = owner.user if spec.is_held else ""
         self.is_met = not spec.dependencies
         """Dependencies were satisfied once (but for the elements in `blocked`); then they stay so."""
+        self.rank = 0
+        """As in its row; set when it is put into the queue."""
         self.place: Place | None = None
         """Where it stands in the queue; None if it does not."""
         self.prediction: Prediction | None = None
@@ -268,6 +271,7 @@ class JobRecord:
                 self.submit_time_s,
                 self.expected_s,
                 reservation=spec.reservation,
+                rank=self.rank,
             )
         return row
 

@@ -136,6 +136,9 @@ class PendingQueue:
 
     def _insert(self, record: JobRecord, now_s: float) -> None:
         place = record.place = self._order.place(record, now_s)
+        rank = self._order.rank(record)
+        if rank != record.rank:
+            record.rank, record.row = rank, None
         lane = self._lanes.get(place.lane)
         if lane is None:
             lane = self._lanes[place.lane] = _Lane()

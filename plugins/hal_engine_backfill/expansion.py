@@ -1,7 +1,7 @@
 """The policy `hal`: backfill in the order of expansion factors, with a floor, and a guard against starvation.
 
 Who would have been here longest for what the job takes comes first: (wait + expected run) / expected run, computed anew
-in each pass, among jobs of equal rank (the partition's priority and the job's own). The floor keeps a job that is
+in each pass, among jobs of equal rank (partition, quality of service, own priority). The floor keeps a job that is
 expected to take a second from being ahead for ever. Everything else is EASY (easy.py): the first blocked job is
 promised its start, the others fill the holes.
 Guarantee: who has waited for `starvation_s` stands before all who have not, in the order of submission; and while there
@@ -50,9 +50,8 @@ class Expansion:
         """Who has waited too long, and all others, each in order."""
         now_s, floor_s = snapshot.now_s, self._floor_s
         starved_s = now_s - self._starvation_s
-        priority_of = {name: partition.priority for name, partition in snapshot.partitions.items()}
         starved: list[PendingJob] = []
-        keyed: list[tuple[tuple[int, int, float], PendingJob]] = []
+        keyed: list[tuple[tuple[int, float], PendingJob]] = []
         for job in islice(snapshot.pending(), self._scan_max):
             submit_s = job.submit_time_s
             if submit_s <= starved_s:
@@ -60,7 +59,7 @@ class Expansion:
                 continue
             expected_s = job.expected_s if job.expected_s < FOREVER_S else FOREVER_S
             factor = (now_s - submit_s + expected_s) / (expected_s if expected_s > floor_s else floor_s)
-            keyed.append(((-priority_of.get(job.shape.partition, 0), -job.priority, -factor), job))
+            keyed.append(((-job.rank, -factor), job))
         starved.sort(key=_submit_order)
         keyed.sort(key=_key)
         return starved, [job for _, job in keyed]

@@ -132,13 +132,15 @@ def _check_jobs(state: State) -> None:
 
 
 def _check_queue(state: State) -> None:
+    qos = {each.name: each.priority for each in state.cluster.qos}
     expected = []
     for record in state.jobs.values():
         throttle = record.spec.array.throttle if record.spec.array else None
         has_room = throttle is None or len(record.active) < throttle
         if record.ready and record.is_met and not record.held_by and has_room:
             partition = state.partitions.get(record.spec.partition)
-            expected.append((-(partition.priority if partition else 0), -record.priority, record.job_id))
+            own = record.priority + qos.get(record.spec.qos, 0)
+            expected.append((-(partition.priority if partition else 0), -own, record.job_id))
     assert list(state.queue) == [job_id for _, _, job_id in sorted(expected)], "queue"
     pending = set(state.queue)
     for record in state.jobs.values():

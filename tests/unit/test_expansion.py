@@ -1,0 +1,74 @@
+"""The policy `hal` in the whole core: ranks before factors, factors by what is expected, and nobody starves."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from hal_core.models.event import JobPlaced
+from hal_core.models.job import JobId
+from hal_core.models.message import PredictionsMade, SetPriority
+from hal_core.models.policy import Qos
+from hal_core.models.prediction import Prediction
+from hal_engine_backfill.expansion import Expansion
+from tests.support.core_world import World, make_cluster
+
+HOUR_S = 3600.0
+
+
+@pytest.fixture
+def world() -> World:
+    """One node of four CPUs, all taken; whatever comes must wait."""
+    cluster = attrs.evolve(make_cluster(1), qos=(Qos("urgent", 5), Qos("usual", 0, True)))
+    world = World(cluster, Expansion(60.0, 100 * HOUR_S)).join()
+    world.blocker = world.start(cpus_per_task=4, walltime_s=HOUR_S)  # type: ignore[attr-defined]
+    return world
+
+
+def first_started(world: World, *jobs: JobId) -> JobId:
+    """Which of the jobs is placed when the node comes free. Each needs all of it."""
+    before = len(world.of(JobPlaced))
+    world.end(world.blocker)  # type: ignore[attr-defined]
+    world.plan()
+    (placed,) = world.of(JobPlaced)[before:]
+    assert placed.job_id in jobs
+    return JobId(placed.job_id)
+
+
+def whole(world: World, walltime_s: float, **fields: object) -> JobId:
+    return world.submit(cpus_per_task=4, walltime_s=walltime_s, **fields)
+
+
+def test_a_short_job_overtakes_a_long_one_that_waits_as_long(world: World) -> None:
+    long_one, short_one = whole(world, 10 * HOUR_S), whole(world, 600.0)
+    world.now_s += HOUR_S
+    assert first_started(world, long_one, short_one) == short_one
+
+
+def test_a_prediction_makes_it_the_short_one(world: World) -> None:
+    long_one, short_one = whole(world, 10 * HOUR_S), whole(world, 600.0)
+    world.tell(PredictionsMade("test", ((long_one, Prediction(60.0, 60.0, 60.0)),)))
+    world.now_s += HOUR_S
+    assert first_started(world, long_one, short_one) == long_one
+
+
+def test_the_quality_of_service_comes_before_the_factor(world: World) -> None:
+    urgent, short_one = whole(world, 10 * HOUR_S, qos="urgent"), whole(world, 600.0, qos="usual")
+    world.now_s += HOUR_S
+    assert first_started(world, urgent, short_one) == urgent
+
+
+def test_the_own_priority_comes_before_the_factor_also_if_it_changes_late(world: World) -> None:
+    long_one, short_one = whole(world, 10 * HOUR_S), whole(world, 600.0)
+    world.plan()
+    world.now_s += HOUR_S
+    world.tell(SetPriority(long_one, 7, "root"))
+    assert first_started(world, long_one, short_one) == long_one
+
+
+def test_who_has_waited_too_long_comes_before_everybody(world: World) -> None:
+    starved = whole(world, 1000 * HOUR_S, qos="usual")
+    world.now_s += 100 * HOUR_S
+    urgent = whole(world, 600.0, qos="urgent")
+    world.now_s += HOUR_S
+    assert first_started(world, starved, urgent) == starved
