@@ -29,7 +29,7 @@ def configure(parser: Parser) -> None:
         "--cluster", metavar="FILE", help="a configuration (default: one pool of as many processors as the trace says)"
     )
     parser.add_argument(
-        "--policy", metavar="NAME", action="append", help="an engine; may be repeated (default: easy; see hal plugins)"
+        "--policy", metavar="NAME", action="append", help="an engine; may be repeated (default: hal; see hal plugins)"
     )
     parser.add_argument(
         "--estimates",
@@ -75,7 +75,7 @@ def configure(parser: Parser) -> None:
 def run(console: Console, arguments: Namespace) -> int:
     if arguments.verify:
         return _verify(console, arguments)
-    arguments.policy = list(dict.fromkeys(arguments.policy or ["easy"]))
+    arguments.policy = list(dict.fromkeys(arguments.policy or ["hal"]))
     outcome = importlib.import_module("hal_core.simulate").simulate(arguments, console)
     if arguments.json:
         console.write(json.dumps({"runs": [run.as_dict() for run in outcome.runs]}, indent=2))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hal_core.models.job import End, EndKind, JobId, JobSpec, Owner
 from hal_core.models.node import PartitionName
-from hal_core.models.prediction import Arrival, Outcome
+from hal_core.models.prediction import Arrival, Outcome, Prediction
 from hal_core.rules.predictions import believable
 from hal_core.sim.trace import TraceJob
 
@@ -36,6 +36,10 @@ class Expectations:
         """The job has ended. Returns those of which something else would be expected now."""
         return ()
 
+    def foretold(self, job_id: JobId, job: TraceJob) -> Prediction:
+        """What was said of the job when it came."""
+        return Prediction(job.limit_s, job.limit_s, job.limit_s)
+
 
 class Perfect(Expectations):
     """The truth is what is expected."""
@@ -43,17 +47,27 @@ class Perfect(Expectations):
     def expect_s(self, job_id: JobId, job: TraceJob) -> float:
         return job.run_s
 
+    def foretold(self, job_id: JobId, job: TraceJob) -> Prediction:
+        return Prediction(job.run_s, job.run_s, job.run_s)
+
 
 class Predicted(Expectations):
     """What a predictor says, or the limit where it knows nothing."""
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
+        self._first: dict[JobId, Prediction] = {}
 
     def expect_s(self, job_id: JobId, job: TraceJob) -> float:
         (prediction,) = self._predictor.predict([_arrival(job_id, job)])
         believed = None if prediction is None else believable(prediction, job.limit_s)
-        return job.limit_s if believed is None else believed.expected_s
+        if believed is None:
+            believed = super().foretold(job_id, job)
+        self._first.setdefault(job_id, believed)
+        return believed.expected_s
+
+    def foretold(self, job_id: JobId, job: TraceJob) -> Prediction:
+        return self._first.get(job_id) or super().foretold(job_id, job)
 
     def learn(self, job_id: JobId, job: TraceJob, end_s: float) -> Sequence[JobId]:
         return self._predictor.learn([Outcome(_arrival(job_id, job), job.run_s, end_s, ENDED)])

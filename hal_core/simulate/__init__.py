@@ -15,13 +15,17 @@ from typing import Protocol
 import attrs
 
 from hal_core.kernel.collector import without_collector
+from hal_core.models.job import JobId
+from hal_core.models.prediction import Prediction
 from hal_core.plugins import Plugins
 from hal_core.sim.expectations import CORRECTIONS, Expectations, Perfect, Predicted
 from hal_core.sim.figures import Figures, figures_of
 from hal_core.sim.machine import Machine
 from hal_core.sim.replay import EventOrder, Foresight, Replay
+from hal_core.sim.scores import Scores, scores_of
 from hal_core.sim.trace import Trace, TraceJob
 from hal_core.simulate.files import csv_path, write_jobs
+from hal_core.simulate.measuring import Cost, Measured
 from hal_core.simulate.sources import Source
 
 
@@ -47,6 +51,12 @@ class Run:
     jobs: Sequence[TraceJob] = attrs.field(repr=False)
     start_s: Sequence[float] = attrs.field(repr=False)
     processors: int
+    foretold: Sequence[Prediction] = attrs.field(default=(), repr=False)
+    """What was said of each job when it came, in the order of `jobs`."""
+    scores: Scores = attrs.field(factory=Scores)
+    predict_us: float = 0.0
+    """Processor time for each prediction and each learning step, in microseconds."""
+    learn_us: float = 0.0
 
     def as_dict(self) -> dict[str, str | int | float]:
         """As `--json` prints it."""
@@ -58,6 +68,9 @@ class Run:
             "skipped": self.skipped,
             **attrs.asdict(self.figures),
             "jobs_per_s": self.jobs_per_s,
+            **attrs.asdict(self.scores),
+            "predict_us": self.predict_us,
+            "learn_us": self.learn_us,
         }
 
 
@@ -107,12 +120,14 @@ def _shaken(jobs: Sequence[TraceJob], shake_s: float, seed: int, replica: int) -
     return sorted(moved, key=lambda job: job.submit_s)
 
 
-def _expectations(name: str, plugins: Plugins) -> Expectations:
+def _expectations(name: str, plugins: Plugins) -> tuple[Expectations, Cost]:
+    """What is expected, and the meter of what that costs."""
+    cost = Cost()
     if name == "requested":
-        return Expectations()
+        return Expectations(), cost
     if name == "perfect":
-        return Perfect()
-    return Predicted(plugins.predictor(name))
+        return Perfect(), cost
+    return Predicted(Measured(plugins.predictor(name), cost)), cost
 
 
 @attrs.frozen
@@ -127,7 +142,8 @@ class _Task:
 
     def run(self, trace: Trace, machine: Machine, jobs: Sequence[TraceJob], say: Say) -> Run:
         arguments = self.arguments
-        foresight = Foresight(_expectations(arguments.estimates, self.plugins), CORRECTIONS[arguments.correction])
+        expectations, cost = _expectations(arguments.estimates, self.plugins)
+        foresight = Foresight(expectations, CORRECTIONS[arguments.correction])
         replay = Replay(self.plugins.engine(self.policy), machine, jobs, foresight)
         started_s = time.perf_counter()
         with without_collector():
@@ -143,5 +159,23 @@ class _Task:
             write_jobs(csv_path(arguments, self.name, self.policy, self.replica), jobs, replay.start_s)
         skipped = trace.skipped_count + len(jobs) - figures.jobs
         speed = len(jobs) / elapsed_s if elapsed_s else 0.0
-        found = (figures, speed, jobs, replay.start_s, machine.processors)
-        return Run(self.name, self.policy, arguments.estimates, self.replica, skipped, *found)
+        foretold = [expectations.foretold(JobId(at), job) for at, job in enumerate(jobs)]
+        ran = (
+            (said, job.run_s) for said, job, start in zip(foretold, jobs, replay.start_s, strict=True) if start == start
+        )
+        return Run(
+            trace=self.name,
+            policy=self.policy,
+            estimates=arguments.estimates,
+            replica=self.replica,
+            skipped=skipped,
+            figures=figures,
+            jobs_per_s=speed,
+            jobs=jobs,
+            start_s=replay.start_s,
+            processors=machine.processors,
+            foretold=foretold,
+            scores=scores_of(ran),
+            predict_us=cost.predict_us,
+            learn_us=cost.learn_us,
+        )

@@ -26,6 +26,10 @@ KEYS = {
     "utilization",
     "makespan_s",
     "jobs_per_s",
+    "pinball",
+    "runtime_p90_coverage",
+    "predict_us",
+    "learn_us",
 }
 
 
@@ -96,6 +100,19 @@ def test_estimates_and_orders_make_a_difference(trace: Path) -> None:
     waits = {run["mean_wait_s"] for (run,) in (plain, perfect, plus)}
     assert len(waits) == 3
     assert one[0]["jobs"] == 120
+
+
+def test_predictions_are_scored_beside_the_decisions(trace: Path) -> None:
+    requested, perfect, learned = (
+        runs_of(trace, "--estimates", name)[0] for name in ("requested", "perfect", "last-two")
+    )
+    assert {run["policy"] for run in (requested, perfect, learned)} == {"hal"}, "the default policy"
+    assert (requested["runtime_p90_coverage"], requested["predict_us"], requested["learn_us"]) == (1.0, 0.0, 0.0)
+    assert (perfect["pinball"], perfect["runtime_p90_coverage"]) == (0.0, 1.0)
+    assert requested["pinball"] > 0
+    assert 0 < learned["runtime_p90_coverage"] < 1
+    assert learned["predict_us"] > 0
+    assert learned["learn_us"] > 0
 
 
 def test_shaken_replicas_differ_and_repeat(trace: Path) -> None:
