@@ -242,16 +242,21 @@ def section_schema(cls: type[Any], definitions: dict[str, Any]) -> dict[str, Any
     }
 
 
-def choice(enum: type[Enum]) -> Text:
-    """One of the values of an enumeration."""
-    names = [member.value for member in enum]
+def choice(enum: type[Enum], none: str = "") -> Text:
+    """One of the values of an enumeration. `none` stands for None, if it is given."""
+    values: dict[str, Enum | None] = {member.value: member for member in enum}
+    if none:
+        values[none] = None
+    names = list(values)
 
-    def parse(text: str) -> Enum:
-        if text not in names:
+    def parse(text: str) -> Enum | None:
+        if text not in values:
             raise wrong(f"{shown(text)} is not known{did_you_mean(text[:64], names)}; it can be {', '.join(names)}")
-        return enum(text)
+        return values[text]
 
-    return Text(" or ".join(names), parse, lambda member: str(member.value), {"enum": names})
+    return Text(
+        " or ".join(names), parse, lambda member: none if member is None else str(member.value), {"enum": names}
+    )
 
 
 def free_value(node: Node) -> Any:

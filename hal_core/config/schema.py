@@ -16,8 +16,8 @@ import attrs
 from hal_core.config.kinds import ListOf, MapOf, Options, SectionOf, Text, choice, setting
 from hal_core.config.topology import PLACE, TopologySection
 from hal_core.errors import InvalidInput, Problem, did_you_mean
-from hal_core.models.node import Cluster, PreemptMode
-from hal_core.models.policy import DEFAULT_PRIORITIES, LIMIT_NAMES, QueueOrder
+from hal_core.models.node import Cluster
+from hal_core.models.policy import DEFAULT_PRIORITIES, LIMIT_NAMES, PreemptMode, QueueOrder
 from hal_core.models.role import Role
 from hal_core.parsing.addresses import parse_address, parse_network_host
 from hal_core.parsing.durations import (
@@ -207,6 +207,13 @@ class QosSection:
     default: bool = setting(FLAG, "the level of jobs that ask for none", False)
     limits: Mapping[str, int] = setting(LIMITS, "bounds on its jobs together: {running_jobs: 100, user.cpus: 64}", {})
     preempts: tuple[str, ...] = setting(ListOf(NAME), "levels whose running jobs its jobs may displace", ())
+    preempt_mode: PreemptMode | None = setting(
+        choice(PreemptMode, "partition"),
+        "what happens to a job of this level that makes room; or its partition says",
+        None,
+    )
+    preempt_exempt: float = setting(INTERVAL, "a job of this level is not preempted in its first while", 0.0)
+    preempt_grace: float = setting(KILL_GRACE, "time to end for a job of this level that is preempted", 0.0)
 
 
 @attrs.frozen

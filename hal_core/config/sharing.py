@@ -63,8 +63,21 @@ def _levels(sections: Sequence[QosSection], notes: Notes) -> tuple[Qos, ...]:
             if other not in names:
                 hint = did_you_mean(other, names)
                 notes.at(f"qos[{index}].preempts", f"no quality of service named {shown(other)}{hint}")
+            elif (lower := sections[names.index(other)]).priority >= section.priority:
+                text = f"level {other!r} has priority {lower.priority}, {section.name!r} {section.priority}"
+                notes.at(f"qos[{index}].preempts", f"{text}; only lower ones can be preempted")
     return tuple(
-        Qos(each.name, each.priority, each.default, limits_of(each.limits), each.preempts) for each in sections
+        Qos(
+            each.name,
+            each.priority,
+            each.default,
+            limits_of(each.limits),
+            each.preempts,
+            each.preempt_mode,
+            each.preempt_exempt,
+            each.preempt_grace,
+        )
+        for each in sections
     )
 
 

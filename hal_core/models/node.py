@@ -11,7 +11,7 @@ from typing import NewType
 
 import attrs
 
-from hal_core.models.policy import DEFAULT_PRIORITIES, Account, Limits, Priorities, Qos
+from hal_core.models.policy import DEFAULT_PRIORITIES, Account, Limits, PreemptMode, Priorities, Qos
 from hal_core.models.topology import Topology
 
 NodeName = NewType("NodeName", str)
@@ -34,13 +34,6 @@ class Node:
     executor: str = "metal"
     address: str = ""
     """Where other nodes reach it, for the programs of a gang. Empty: its name is its address."""
-
-
-class PreemptMode(Enum):
-    """What happens to a job that makes room for another."""
-
-    REQUEUE = "requeue"
-    CANCEL = "cancel"
 
 
 @attrs.frozen
@@ -123,6 +116,11 @@ class Cluster:
     licences: tuple[tuple[str, int], ...] = ()
     """Countable things that belong to no node, sorted by name: (("matlab", 10),)."""
     priorities: Priorities = DEFAULT_PRIORITIES
+
+    @property
+    def has_preemption(self) -> bool:
+        """Whether any job may preempt another."""
+        return any(each.preempts for each in self.partitions) or any(each.preempts for each in self.qos)
 
 
 class NodeStatus(Enum):

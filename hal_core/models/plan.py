@@ -145,8 +145,13 @@ class Snapshot(Protocol):
         """What reservations keep from whom. Commit refuses a start against them."""
         ...
 
-    def victims(self, partition: PartitionName) -> Sequence[Victim]:
-        """What a job of the partition may preempt now, in the order of placement."""
+    @property
+    def has_preemption(self) -> bool:
+        """Whether any job may preempt another."""
+        ...
+
+    def victims(self, job: PendingJob) -> Sequence[Victim]:
+        """What the job may preempt now, in the order of placement."""
         ...
 
     def ending(self) -> Sequence[RunningJob]:

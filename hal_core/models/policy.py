@@ -20,6 +20,13 @@ LIMIT_NAMES: Final = (*COUNTED, *(PER_USER + name for name in COUNTED))
 """What can be limited, for all jobs together; or, with `user.` before it, for those of each user."""
 
 
+class PreemptMode(Enum):
+    """What happens to a job that makes room for another."""
+
+    REQUEUE = "requeue"
+    CANCEL = "cancel"
+
+
 class QueueOrder(Enum):
     """What decides which job stands before another."""
 
@@ -81,3 +88,9 @@ class Qos:
     is_default: bool = False
     limits: Limits = ()
     preempts: tuple[str, ...] = ()
+    """Levels whose running jobs may be displaced by a job of this one, on nodes of its partition."""
+    preempt_mode: PreemptMode | None = None
+    """What happens to a job of this one that is; None: what its partition says."""
+    preempt_exempt_s: float = 0.0
+    """A job that started less than so long ago is not, nor before its partition says so; likewise the next."""
+    preempt_grace_s: float = 0.0

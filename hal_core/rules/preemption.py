@@ -13,49 +13,84 @@ import attrs
 
 from hal_core.models.event import JobCancelRequested
 from hal_core.models.job import JobId, Shape
-from hal_core.models.node import Partition, PartitionName, PreemptMode
+from hal_core.models.node import Partition, PartitionName
 from hal_core.models.packing import Ask
 from hal_core.models.plan import PendingJob, Preempt, RunningJob, Victim
-from hal_core.models.policy import QueueOrder
+from hal_core.models.policy import PreemptMode, Qos, QueueOrder
 from hal_core.rules.victims import give_back
 
 if TYPE_CHECKING:
-    from hal_core.rules.job_record import Activity
+    from hal_core.rules.job_record import Activity, JobRecord
     from hal_core.rules.state import State
 
 PREEMPTED_BY = "hal"
+NO_PARTITION, NO_QOS = Partition(PartitionName(""), ()), Qos("")
 
 
-def victims_for(state: State, partition: PartitionName, now_s: float) -> list[Victim]:
-    """What a job of the partition may preempt now, in the order of placement."""
-    mine = state.partitions.get(partition)
-    if mine is None or not mine.preempts:
-        return []
-    is_strict = state.cluster.priorities.order is not QueueOrder.WEIGHTED
-    below = {
-        name: other
-        for name in mine.preempts
-        if (other := state.partitions.get(name)) is not None
-        and other.priority < mine.priority
-        and (is_strict or other.preempt_mode is PreemptMode.CANCEL)  # who waits again might come first again
-    }
-    return [
-        _victim(state, activity, each, now_s)
-        for activity in state.allocations.values()
-        if (each := below.get(activity.record.spec.partition)) is not None and _may_be_ended(activity, each, now_s)
-    ]
+@attrs.frozen
+class Terms:
+    """How one job is preempted: its quality of service says so, or its partition where that says nothing."""
+
+    mode: PreemptMode
+    exempt_s: float
+    grace_s: float
 
 
-def _grace_s(activity: Activity, partition: Partition) -> float:
-    return max(partition.preempt_grace_s, activity.record.spec.kill_grace_s)
+class Victims:
+    """Who may be ended for whom at one moment. Valid until the state changes."""
 
+    def __init__(self, state: State, now_s: float) -> None:
+        self._state = state
+        self._now_s = now_s
+        self._qos = {each.name: each for each in state.cluster.qos}
+        self._rank = state.queue.order.rank
+        self._is_strict = state.cluster.priorities.order is not QueueOrder.WEIGHTED
+        self._below: dict[tuple[PartitionName, str], list[tuple[int, Victim]]] = {}
 
-def _victim(state: State, activity: Activity, partition: Partition, now_s: float) -> Victim:
-    again: PendingJob | None = None
-    if partition.preempt_mode is PreemptMode.REQUEUE:
-        again = attrs.evolve(activity.record.pending_row(), element_count=1)
-    lost = _lost(state, activity, now_s)
-    return Victim(activity.running_row(now_s), lost, again, _grace_s(activity, partition))
+    def of(self, record: JobRecord) -> list[Victim]:
+        """What the job may preempt now, in the order of placement. Who would wait again must be of lower rank, and
+        ranks must decide: otherwise it might come first again."""
+        key = (record.spec.partition, record.spec.qos)
+        found = self._below.get(key)
+        if found is None:
+            found = self._below[key] = list(self._look(*key))
+        rank = self._rank(record)
+        return [victim for its_rank, victim in found if victim.again is None or (self._is_strict and its_rank < rank)]
+
+    def terms(self, record: JobRecord) -> Terms:
+        """How the job is preempted, if it is."""
+        partition = self._state.partitions[record.spec.partition]
+        level = self._qos.get(record.spec.qos, NO_QOS)
+        return Terms(
+            partition.preempt_mode if level.preempt_mode is None else level.preempt_mode,
+            max(partition.preempt_exempt_s, level.preempt_exempt_s),
+            max(partition.preempt_grace_s, level.preempt_grace_s, record.spec.kill_grace_s),
+        )
+
+    def _look(self, partition: PartitionName, qos: str) -> Iterator[tuple[int, Victim]]:
+        """Running jobs of lower partitions and levels that may be preempted, with their ranks."""
+        mine, level = self._state.partitions.get(partition, NO_PARTITION), self._qos.get(qos, NO_QOS)
+        if not mine.preempts and not level.preempts:
+            return
+        for activity in self._state.allocations.values():
+            record = activity.record
+            other = self._state.partitions.get(record.spec.partition)
+            its = self._qos.get(record.spec.qos, NO_QOS)
+            if other is None or not (
+                (other.name in mine.preempts and other.priority < mine.priority)
+                or (its.name in level.preempts and its.priority < level.priority)
+            ):
+                continue
+            if _may_be_ended(activity, self.terms(record), self._now_s):
+                yield self._rank(record), self._victim(activity)
+
+    def _victim(self, activity: Activity) -> Victim:
+        record, terms = activity.record, self.terms(activity.record)
+        again: PendingJob | None = None
+        if terms.mode is PreemptMode.REQUEUE:
+            again = attrs.evolve(record.pending_row(), element_count=1, rank=self._rank(record))
+        lost = _lost(self._state, activity, self._now_s)
+        return Victim(activity.running_row(self._now_s), lost, again, terms.grace_s)
 
 
 def ending(state: State, now_s: float) -> list[RunningJob]:
@@ -64,10 +99,10 @@ def ending(state: State, now_s: float) -> list[RunningJob]:
     return [activity.running_row(now_s) for activity in leaving]
 
 
-def _may_be_ended(activity: Activity, partition: Partition, now_s: float) -> bool:
+def _may_be_ended(activity: Activity, terms: Terms, now_s: float) -> bool:
     """It runs, nobody asked for its end yet, and its first while is over."""
     is_running = activity.is_launched and activity.cancel is None and activity.end is None
-    return is_running and now_s - activity.begin_time_s >= partition.preempt_exempt_s
+    return is_running and now_s - activity.begin_time_s >= terms.exempt_s
 
 
 def _lost(state: State, activity: Activity, now_s: float) -> float:
@@ -95,6 +130,7 @@ class PreemptionCheck:
     def __init__(self, state: State, now_s: float) -> None:
         self._state = state
         self._now_s = now_s
+        self._victims = Victims(state, now_s)
         self._room = state.snapshot(now_s).room()
         give_back(self._room, ending(state, now_s))
         self._taken: set[tuple[JobId, int]] = set()
@@ -104,10 +140,7 @@ class PreemptionCheck:
         record = self._state.jobs.get(preempt.job_id)
         if record is None or not record.startable_count or record.spec.begin_time_s > self._now_s:
             return f"job {preempt.job_id} does not wait for room"
-        allowed = {
-            (victim.job.job_id, victim.job.index): victim
-            for victim in victims_for(self._state, record.spec.partition, self._now_s)
-        }
+        allowed = {(victim.job.job_id, victim.job.index): victim for victim in self._victims.of(record)}
         for key in preempt.victims:
             if key not in allowed or key in self._taken:
                 return f"job {key[0]} may not be preempted for job {preempt.job_id}"
@@ -125,14 +158,14 @@ class PreemptionCheck:
     def events(self, preempt: Preempt) -> Iterator[JobCancelRequested]:
         for job_id, index in preempt.victims:
             activity = self._state.allocations[job_id, index]
-            partition = self._state.partitions[activity.record.spec.partition]
+            terms = self._victims.terms(activity.record)
             yield JobCancelRequested(
                 self._now_s,
                 job_id,
                 ((index, index + 1),),
                 PREEMPTED_BY,
-                does_requeue=partition.preempt_mode is PreemptMode.REQUEUE,
+                does_requeue=terms.mode is PreemptMode.REQUEUE,
                 detail=f"preempted for job {preempt.job_id}",
-                grace_s=_grace_s(activity, partition),
+                grace_s=terms.grace_s,
                 preempted_for=preempt.job_id,
             )

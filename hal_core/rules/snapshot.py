@@ -12,8 +12,8 @@ from hal_core.models.plan import Changes, PendingJob, Reserve, RunningJob, Victi
 from hal_core.models.quota import within
 from hal_core.models.reservation import Holds
 from hal_core.models.room import Room
-from hal_core.rules import preemption
 from hal_core.rules.limits import RunningQuota
+from hal_core.rules.preemption import Victims, ending
 
 if TYPE_CHECKING:
     from hal_core.rules.node_table import NodeTable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class StateSnapshot:
     """Implements models.plan.Snapshot over the live state. Valid until the state changes."""
 
-    __slots__ = ("_state", "columns", "now_s", "partitions", "quota", "sequence")
+    __slots__ = ("_state", "_victims", "columns", "now_s", "partitions", "quota", "sequence")
 
     def __init__(self, state: State, now_s: float) -> None:
         self._state = state
@@ -31,6 +31,7 @@ class StateSnapshot:
         self.sequence = state.sequence
         self.columns: NodeTable = state.table
         self.partitions: Mapping[PartitionName, Partition] = state.partitions
+        self._victims = Victims(state, now_s)
         self.quota: RunningQuota | None = None
         if state.limits.is_active:
             self.quota = RunningQuota(state.limits, state.ledger, state.jobs, now_s)
@@ -51,11 +52,15 @@ class StateSnapshot:
         rows = [activity.running_row(self.now_s) for activity in self._state.allocations.values()]
         return sorted(rows, key=_expected_end_order)
 
-    def victims(self, partition: PartitionName) -> Sequence[Victim]:
-        return preemption.victims_for(self._state, partition, self.now_s)
+    @property
+    def has_preemption(self) -> bool:
+        return self._state.cluster.has_preemption
+
+    def victims(self, job: PendingJob) -> Sequence[Victim]:
+        return self._victims.of(self._state.jobs[job.job_id])
 
     def ending(self) -> Sequence[RunningJob]:
-        return preemption.ending(self._state, self.now_s)
+        return ending(self._state, self.now_s)
 
     def room(self) -> Room:
         return Room.of(self._state.packing, self.columns, self._state.limits.licences.free())

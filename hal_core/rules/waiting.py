@@ -118,8 +118,7 @@ class Waiting:
         """Who is ending for whom."""
         if self._ending is None:
             self._ending = {}
-            has_any = any(partition.preempts for partition in self._state.partitions.values())
-            for activity in self._state.allocations.values() if has_any else ():
+            for activity in self._state.allocations.values() if self._state.cluster.has_preemption else ():
                 if activity.preempted_for is not None:
                     found = self._ending.setdefault(activity.preempted_for, [])
                     if activity.record.job_id not in found:

@@ -127,7 +127,11 @@ class _View:
     def holds(self) -> Holds:
         return NO_HOLDS
 
-    def victims(self, partition: PartitionName) -> Sequence[Victim]:
+    @property
+    def has_preemption(self) -> bool:
+        return False
+
+    def victims(self, job: PendingJob) -> Sequence[Victim]:
         return ()
 
     def ending(self) -> Sequence[RunningJob]:

@@ -151,8 +151,12 @@ class FakeSnapshot:
         numbers = {name: self.partition_nodes(name) for name in self.partitions}
         return Room.of(Packing(self.columns.nodes, numbers, self.topology), self.columns)
 
-    def victims(self, partition: PartitionName) -> Sequence[Victim]:
-        return self.victims_of.get(partition, ())
+    @property
+    def has_preemption(self) -> bool:
+        return bool(self.victims_of)
+
+    def victims(self, job: PendingJob) -> Sequence[Victim]:
+        return self.victims_of.get(job.shape.partition, ())
 
     def ending(self) -> Sequence[RunningJob]:
         return self.ending_jobs

@@ -90,7 +90,8 @@ def hal_register_engines(register: Register) -> None:
 
     def expansion(options: Options) -> Engine:
         checked = structure_options(ExpansionOptions, options, "engine")
-        return Expansion(checked.floor_s, checked.starvation_s, checked.depth_max, checked.scan_max)
+        order = Expansion(checked.floor_s, checked.starvation_s, checked.depth_max, checked.scan_max)
+        return Preempting(order, is_one_by_one=True)
 
     register("hal", expansion, "backfill by expansion factor: who waits longest for what it takes comes first")
     register("fcfs", fcfs, "start jobs in order; a partition stops at its first job that does not fit")

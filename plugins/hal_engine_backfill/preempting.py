@@ -4,7 +4,7 @@ The engine plans first. For what it leaves waiting at the front of the queue, vi
 the engine plans again over a copy of the snapshot in which they have ended and wait behind all others: what it does not
 start there costs nobody anything. So nobody makes room for a job that then cannot start, whatever rules the engine has.
 A job has victims only if nothing that competes with it waits before it, but others that have theirs: what becomes free
-is its own next, and a promise of the engine is never touched. Only partitions of lower priority are preempted, so
+is its own next, and a promise of the engine is never touched. Only jobs of lower rank are preempted to wait again, so
 nobody comes back before the job that it made room for.
 """
 
@@ -57,7 +57,7 @@ class Preempting:
         self._is_one_by_one = is_one_by_one
 
     def plan(self, snapshot: Snapshot) -> Plan:
-        if not any(partition.preempts for partition in snapshot.partitions.values()):
+        if not snapshot.has_preemption:
             return self._engine.plan(snapshot)
         queue = tuple(itertools.islice(snapshot.pending(), SCAN_MAX))
         plan = attrs.evolve(self._engine.plan(snapshot), memo=None)
@@ -156,18 +156,15 @@ class _Search:
         found: list[Preempt] = []
         taken: set[tuple[JobId, int]] = set()
         blocked: set[str | None] = set()
-        victims_of: dict[PartitionName, Sequence[Victim]] = {}
         for job in self._waiting:
-            partition, ask = job.shape.partition, self._permits.ask(job)
-            group = self._permits.group(job)
+            ask, group = self._permits.ask(job), self._permits.group(job)
             if group in blocked or not self._can_ever(job):
                 continue
-            if partition not in victims_of:
-                victims_of[partition] = self._snapshot.victims(partition)
+            victims = self._snapshot.victims(job)
             for _ in range(job.element_count):
                 if len(found) == count_max:
                     return found
-                left = [each for each in victims_of[partition] if (each.job.job_id, each.job.index) not in taken]
+                left = [each for each in victims if (each.job.job_id, each.job.index) not in taken]
                 chosen = least_loss(self._room, ask, left)
                 if chosen is None:
                     blocked.add(group)
@@ -269,7 +266,11 @@ class _Seen:
     def holds(self) -> Holds:
         return self._snapshot.holds
 
-    def victims(self, partition: PartitionName) -> Sequence[Victim]:
+    @property
+    def has_preemption(self) -> bool:
+        return False
+
+    def victims(self, job: PendingJob) -> Sequence[Victim]:
         return ()
 
     def ending(self) -> Sequence[RunningJob]:

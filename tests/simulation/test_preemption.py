@@ -14,9 +14,10 @@ from hal_core.errors import InvalidInput
 from hal_core.models.event import JobCancelRequested, JobEnded, JobPlaced
 from hal_core.models.job import EndKind, JobId, JobSpec, Shape
 from hal_core.models.message import AddReservation
-from hal_core.models.node import Cluster, NodeName, Partition, PartitionName, PreemptMode, Reservation
+from hal_core.models.node import Cluster, NodeName, Partition, PartitionName, Reservation
 from hal_core.models.packing import Packing
 from hal_core.models.plan import Plan, Preempt, RunningJob, Victim
+from hal_core.models.policy import PreemptMode, Priorities, Qos, QueueOrder
 from hal_core.models.room import Room
 from hal_core.rules.core import Core
 from hal_core.rules.explain import explain
@@ -27,6 +28,7 @@ from hal_core.sim.simulation import Simulation
 from hal_core.sim.workload import Mix, Workload, WorkloadJob, generate
 from hal_engine_backfill.conservative import Conservative
 from hal_engine_backfill.easy import Easy
+from hal_engine_backfill.expansion import Expansion
 from hal_engine_backfill.fcfs import Fcfs
 from hal_engine_backfill.preempting import Preempting
 from tests.simulation.test_simulation import check
@@ -39,6 +41,7 @@ ENGINES = {
     "easy-sjbf": lambda: Preempting(Easy(is_shortest_first=True), is_one_by_one=True),
     "conservative": lambda: Preempting(Conservative()),
     "reserve": lambda: Preempting(Conservative(promise_max=2)),
+    "hal": lambda: Preempting(Expansion(60.0, 5 * 86_400.0), is_one_by_one=True),
 }
 every_engine = pytest.mark.parametrize("engine", ENGINES)
 
@@ -150,6 +153,53 @@ def test_several_jobs_get_room_in_one_pass(engine):
     simulation = run(engine, jobs)
     assert len(preempted(simulation)) == 4
     assert {time_s for (job_id, _), time_s in placed(simulation).items() if job_id > 8} == {100.0}
+
+
+def levels(cluster=None, **fields) -> Cluster:
+    """One partition; `urgent` may preempt `normal` and `spare`, which say how."""
+    urgent = Qos("urgent", 10, preempts=("normal", "spare"))
+    names = (Qos("spare", -5, preempt_mode=PreemptMode.CANCEL), Qos("normal", is_default=True, **fields), urgent)
+    return attrs.evolve(cluster or make_cluster(2), qos=names)
+
+
+def of_level(qos, submit_time_s, runtime_s, **fields):
+    return job(submit_time_s, runtime_s, PartitionName("all"), qos=qos, **fields)
+
+
+@every_engine
+def test_a_quality_of_service_preempts_those_that_it_names_and_each_goes_as_its_own_says(engine):
+    jobs = [of_level("normal", 0.0, 500.0), of_level("spare", 0.0, 500.0)]
+    jobs.append(of_level("urgent", 100.0, 50.0, node_count=2, task_count=2, walltime_s=50.0))
+    simulation = run(engine, jobs, levels())
+    assert sorted(preempted(simulation)) == [(100.0, 1, 3), (100.0, 2, 3)]
+    assert placed(simulation) == {(1, 1): 0.0, (2, 1): 0.0, (3, 1): 100.0, (1, 2): 150.0}
+    assert summarise(simulation.events).ended == {"COMPLETED": 2, "CANCELLED": 1}
+
+
+@every_engine
+def test_a_level_that_names_nobody_preempts_nobody(engine):
+    jobs = [of_level("spare", 0.0, 500.0), of_level("spare", 0.0, 500.0), of_level("normal", 100.0, 50.0)]
+    assert preempted(run(engine, jobs, levels())) == []
+
+
+@every_engine
+def test_the_exemption_of_a_level_holds(engine):
+    jobs = [of_level("normal", 0.0, 500.0), of_level("normal", 60.0, 500.0), of_level("urgent", 100.0, 50.0)]
+    assert preempted(run(engine, jobs, levels(preempt_exempt_s=50.0))) == [(100.0, 1, 3)]
+
+
+@every_engine
+def test_who_would_come_first_again_does_not_make_room(engine):
+    """Its own priority lifts the victim above the job that it would make room for."""
+    jobs = [of_level("normal", 0.0, 500.0, priority=20), of_level("urgent", 100.0, 50.0)]
+    assert preempted(run(engine, jobs, levels(make_cluster(1)))) == []
+
+
+@pytest.mark.parametrize("mode", PreemptMode)
+def test_where_ranks_do_not_decide_only_those_are_ended_that_do_not_wait_again(mode):
+    cluster = attrs.evolve(levels(make_cluster(1), preempt_mode=mode), priorities=Priorities(QueueOrder.WEIGHTED))
+    jobs = [of_level("normal", 0.0, 500.0), of_level("urgent", 100.0, 50.0)]
+    assert len(preempted(run("easy", jobs, cluster))) == (mode is PreemptMode.CANCEL)
 
 
 def test_explain_names_who_makes_room_and_for_whom():
@@ -324,5 +374,20 @@ def _rank(spec: JobSpec) -> int:
 )
 def test_the_configuration_lets_nobody_preempt_in_a_circle(partitions, words):
     text = f"nodes: [{{names: [n1], cpus: 4, memory: 1G}}]\npartitions: [{partitions}]\n"
+    with pytest.raises(InvalidInput, match=words):
+        parse_configuration(text, "hal.yaml")
+
+
+@pytest.mark.parametrize(
+    ("levels", "words"),
+    [
+        ("{name: a, preempts: [a]}", "level 'a' has priority 0, 'a' 0; only lower ones can be preempted"),
+        ("{name: a, preempts: [b]}, {name: b, priority: 1}", "level 'b' has priority 1, 'a' 0; only lower ones"),
+        ("{name: a, preempts: [bb]}, {name: b}", r"qos\[0\].preempts: no quality of service named 'bb'"),
+        ("{name: a, preempt_mode: pause}", "pause"),
+    ],
+)
+def test_nor_do_levels_of_service(levels, words):
+    text = f"nodes: [{{names: [n1], cpus: 4, memory: 1G}}]\npartitions: [{{name: p}}]\nqos: [{levels}]\n"
     with pytest.raises(InvalidInput, match=words):
         parse_configuration(text, "hal.yaml")

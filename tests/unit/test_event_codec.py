@@ -54,9 +54,9 @@ from hal_core.models.job import (
     Owner,
     Spread,
 )
-from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName, PreemptMode, Reservation
+from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName, Reservation
 from hal_core.models.placement import AttemptKey, Share
-from hal_core.models.policy import Account, Priorities, Qos, QueueOrder
+from hal_core.models.policy import Account, PreemptMode, Priorities, Qos, QueueOrder
 from hal_core.models.prediction import Prediction
 from hal_core.models.topology import Level, LevelKind, Link, Topology
 from tests.support.journal_events import any_event
@@ -137,7 +137,7 @@ CLUSTER = Cluster(
     TOPOLOGY,
     reservations=(RESERVATION,),
     accounts=(Account("physics", "science", 3, (("ada", 2),), (("gpus", 4),)),),
-    qos=(Qos("short", 7, True, (("user.running_jobs", 10),), ("scavenge",)),),
+    qos=(Qos("short", 7, True, (("user.running_jobs", 10),), ("scavenge",), PreemptMode.CANCEL, 60.0, 30.0),),
     limits=(("running_jobs", 1000),),
     licences=(("matlab", 10),),
     priorities=Priorities(QueueOrder.WEIGHTED, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 9.5),
