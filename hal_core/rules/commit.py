@@ -52,9 +52,10 @@ def commit(state: State, plan: Plan, engine: str, now_s: float) -> tuple[list[Ev
             state.apply(event)
             events.append(event)
     preempts = _preempt(state, plan, now_s)
-    reserves = tuple((reserve.job_id, reserve.start_time_s) for reserve in plan.reserves)
-    if events or preempts or refused or reserves != state.reserves or plan.reserves != tuple(state.promises.values()):
-        nodes = tuple(runs_of(reserve.node_numbers) for reserve in plan.reserves)
+    promises = {reserve.job_id: reserve for reserve in plan.reserves}  # one for each job, whatever the engine says
+    reserves = tuple((reserve.job_id, reserve.start_time_s) for reserve in promises.values())
+    if events or preempts or refused or reserves != state.reserves or promises != state.promises:
+        nodes = tuple(runs_of(reserve.node_numbers) for reserve in promises.values())
         planned = Planned(now_s, engine, sequence, plan.depth, len(events), len(refused), reserves, nodes)
         state.apply(planned)
         events.append(planned)

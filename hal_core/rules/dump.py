@@ -154,7 +154,9 @@ def dump_state(state: State, only: Collection[JobId] | None = None) -> bytes:
         reserves=state.reserves,
         disabled_observers=tuple(state.disabled_observers.items()),
         ended_counts=tuple(sorted(state.ended_counts.items(), key=lambda item: item[0].value)),
-        promised_nodes=tuple(runs_of(promise.node_numbers) for promise in state.promises.values()),
+        promised_nodes=tuple(
+            runs_of(state.promises[job_id].node_numbers) for job_id, _ in state.reserves if job_id in state.promises
+        ),
         has_released=state.has_released,
         reservations=state.reservations.made,
         usage=state.ledger.rows(),

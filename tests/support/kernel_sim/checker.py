@@ -168,10 +168,10 @@ class Checker:
 
     def after_cycle(self, state: State) -> None:
         """The state against the fold and the witness. What is not yet on disk is not compared."""
-        self._cycle_count += 1
         journal = self._world.journal
         if state.sequence != journal.sequence:
             return
+        self._cycle_count += 1
         assert state.allocations.keys() == self.holdings.active.keys(), (
             "the state holds other allocations than the fold"
         )

@@ -181,8 +181,6 @@ class Daemon:
                 self._decide(Tick(), lambda answer: None, now_s)
             if self.core.needs_plan:
                 self._hand_over(self.core.plan(now_s))
-        if taken:
-            self._world.checker.after_cycle(self.core.state)
         self._write()
         self._wake_when_due()
 
@@ -228,6 +226,7 @@ class Daemon:
             self._forget(batch)
             return
         self._world.journal.append(batch.events)
+        self._world.checker.after_cycle(self.core.state)
         for told, answer in batch.answers:
             told(answer)
         self._start_effects(batch.effects)
