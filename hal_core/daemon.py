@@ -29,6 +29,7 @@ from hal_core.config.reading import read_configuration
 from hal_core.config.schema import Configuration
 from hal_core.errors import HalError, JournalDamaged, Unavailable
 from hal_core.front import Front
+from hal_core.kernel import receipt_rows
 from hal_core.kernel.collector import settle_collector
 from hal_core.kernel.effects import Effects
 from hal_core.kernel.journal import SNAPSHOT_EVENT_COUNT, Journal
@@ -49,6 +50,7 @@ from hal_core.planes import Engine, Executor, LocalityProvider, Observer, Standi
 from hal_core.plugins import Plugins
 from hal_core.rest.port import ConfigurationView, Context
 from hal_core.rules.core import Core
+from hal_core.rules.receipt_sums import Row
 from hal_core.rules.standing import standing_of
 from hal_core.rules.state import State
 from hal_core.wire.terminals import Terminals
@@ -230,10 +232,20 @@ class Daemon:
             configuration=lambda: ConfigurationView(attrs.asdict(self.configuration), self._path),
             metrics=lambda: "".join(source.render().decode() for source in sources),
             new_engine=self._new_engine,
+            sum_receipts=partial(self._sum_receipts, port.journal, trio.CapacityLimiter(1)),
             version=hal_core.__version__,
             started_time_s=time.time(),
             problem=lambda: port.problem,
         )
+
+    async def _sum_receipts(self, journal: Journal, turn: trio.CapacityLimiter) -> list[Row]:
+        """By a process of its own, one at a time: it reads the whole journal."""
+        async with turn:
+            command = receipt_rows.command(self.state_directory, journal.sequence)
+            done = await trio.run_process(command, check=False, stdin=subprocess.DEVNULL, capture_stdout=True)
+        if done.returncode:
+            raise Unavailable("the receipts could not be added up; the daemon's log says why")
+        return receipt_rows.decode_rows(done.stdout)
 
     def _role_of(self, user: str) -> Role:
         uid = pwd.getpwnam(user).pw_uid

@@ -33,6 +33,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "release": ("control", "Let held jobs start"),
         "requeue": ("control", "End the running attempt, if any, and queue the job again"),
         "priority": ("control", "Set a job's priority (larger is earlier; users may only lower it)"),
+        "receipt": ("receipt", "Show what a job waited for, used and cost; without a job, sums"),
         "history": ("history", "List how jobs ended, latest first"),
     },
     "Sessions": {

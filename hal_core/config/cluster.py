@@ -127,6 +127,8 @@ def _build_partition(section: PartitionSection, path: str, nodes: Mapping[str, N
         preempt_mode=section.preempt_mode,
         preempt_exempt_s=section.preempt_exempt,
         preempt_grace_s=section.preempt_grace,
+        money_per_cpu_hour=section.money_per_cpu_hour,
+        money_per_gpu_hour=section.money_per_gpu_hour,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import attrs
 
 from hal_core.config.kinds import ListOf, MapOf, Options, SectionOf, Text, choice, setting
-from hal_core.config.topology import PLACE, TopologySection
+from hal_core.config.topology import MONEY, PLACE, TopologySection
 from hal_core.errors import InvalidInput, Problem, did_you_mean
 from hal_core.models.node import Cluster
 from hal_core.models.policy import DEFAULT_PRIORITIES, LIMIT_NAMES, PreemptMode, QueueOrder
@@ -181,6 +181,8 @@ class PartitionSection:
     preempt_grace: float = setting(KILL_GRACE, "time to end for a job of this partition that is preempted", 0.0)
     prolog: str = setting(PATH_OR_NOTHING, "a prolog of its own, instead of the cluster's", "")
     epilog: str = setting(PATH_OR_NOTHING, "an epilog of its own, instead of the cluster's", "")
+    money_per_cpu_hour: float = setting(MONEY, "what its jobs pay for a CPU that they hold for an hour", 0.0)
+    money_per_gpu_hour: float = setting(MONEY, "what its jobs pay for a GPU that they hold for an hour", 0.0)
 
 
 @attrs.frozen

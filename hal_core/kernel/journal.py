@@ -37,6 +37,7 @@ from hal_core.kernel.journal_reader import PAGE_EVENT_COUNT, JournalReader
 from hal_core.kernel.journal_recovery import Recovery, find_position, plan_recovery
 from hal_core.models.event import Event
 from hal_core.models.history import HistoryFilters, HistoryPage
+from hal_core.models.job import JobId
 
 Connect = Callable[[Path], sqlite3.Connection]
 
@@ -153,6 +154,10 @@ class Journal:
     def history(self, filters: HistoryFilters, limit: int, cursor: int | None = None) -> HistoryPage:
         """A page of ended jobs."""
         return self._reader.history(filters, limit, cursor, self.sequence)
+
+    def events_of(self, job_id: JobId, is_over: bool = False) -> list[Event]:
+        """All durable events about one job; `is_over`: it is not queued again any more. Callable from any thread."""
+        return self._reader.events_of(job_id, self.sequence, is_over)
 
     def rebuild_history(self) -> None:
         """Project the history again from all events, which are verified on the way."""

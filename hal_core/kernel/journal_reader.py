@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from hal_core import errors
+from hal_core.kernel.job_events import events_of
 from hal_core.kernel.journal_files import GENESIS_HASH
 from hal_core.kernel.journal_format import (
     DATABASE_ERRORS,
@@ -28,6 +29,7 @@ from hal_core.kernel.journal_format import (
 from hal_core.kernel.journal_history import read_history
 from hal_core.models.event import Event
 from hal_core.models.history import HistoryFilters, HistoryPage
+from hal_core.models.job import JobId
 
 PAGE_EVENT_COUNT: Final = 4000
 _IDLE_CONNECTION_COUNT_MAX: Final = 4
@@ -78,6 +80,14 @@ class JournalReader:
         with self.connection() as connection:
             try:
                 return read_history(connection, filters, limit, cursor, last_sequence)
+            except DATABASE_ERRORS as error:
+                raise self.translated(error, None) from error
+
+    def events_of(self, job_id: JobId, last_sequence: int, is_over: bool) -> list[Event]:
+        """All about one job (job_events.py)."""
+        with self.connection() as connection:
+            try:
+                return events_of(connection, job_id, last_sequence, is_over)
             except DATABASE_ERRORS as error:
                 raise self.translated(error, None) from error
 

@@ -77,6 +77,8 @@ class InputsStaged:
     time_s: float
     key: AttemptKey
     bytes_moved: int
+    bytes_saved: int = 0
+    """Of its inputs, what was there already and did not have to be moved."""
 
 
 @attrs.frozen

@@ -169,6 +169,7 @@ class PredictionsMade:
 class StagingDone:
     key: AttemptKey
     bytes_moved: int = 0
+    bytes_saved: int = 0
 
 
 @attrs.frozen

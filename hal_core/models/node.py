@@ -56,6 +56,9 @@ class Partition:
     """A job that started less than so long ago is not preempted."""
     preempt_grace_s: float = 0.0
     """From SIGTERM to SIGKILL when it is, if that is longer than the job's own."""
+    money_per_cpu_hour: float = 0.0
+    """What a job of this one is charged for each CPU that it holds, in whatever the site counts in."""
+    money_per_gpu_hour: float = 0.0
 
 
 @attrs.frozen

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from starlette.routing import Route as PathRoute, Router
 
-from hal_core.rest import about, events, foresight, jobs, nodes, reservations, sharing, submit, terminals
+from hal_core.rest import about, events, foresight, jobs, nodes, receipts, reservations, sharing, submit, terminals
 from hal_core.rest.answers import Answer, HttpError, error_answer, json_answer
 from hal_core.rest.asgi import AsgiApp, Receive, Scope, Send
 from hal_core.rest.bodies import OpenApiAnswer
@@ -31,7 +31,7 @@ def all_routes(version: str) -> tuple[Route, ...]:
     async def show_openapi(call: Call) -> Answer:
         return document
 
-    rooms = (submit, jobs, foresight, nodes, reservations, sharing, about, events, terminals)
+    rooms = (submit, jobs, receipts, foresight, nodes, reservations, sharing, about, events, terminals)
     described = tuple(route for room in rooms for route in room.ROUTES)
     own = Route(
         method="GET",

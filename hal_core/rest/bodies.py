@@ -13,6 +13,7 @@ from msgspec import Meta
 from hal_core.errors import Problem
 from hal_core.models.history import HistoryEntry
 from hal_core.models.plugin import PluginListing
+from hal_core.models.receipt import ReceiptSum
 from hal_core.parsing.request import JobRequest
 from hal_core.rules.limit_view import LimitView
 from hal_core.rules.node_view import NodeView
@@ -165,6 +166,12 @@ class DrainAnswer:
 class HistoryAnswer:
     entries: tuple[HistoryEntry, ...]
     next_cursor: str | None
+    sequence: int
+
+
+@attrs.frozen
+class ReceiptsAnswer:
+    receipts: tuple[ReceiptSum, ...]
     sequence: int
 
 

@@ -50,12 +50,17 @@ class ElementsPosition:
     index: int
 
 
-def find_job(call: Call) -> JobRecord:
-    """The job that the path names. Raises NotFound."""
+def job_id_of(call: Call) -> JobId:
+    """The number that the path names. Raises NotFound for what cannot be one."""
     given = call.path["job_id"]
     if not given.isascii() or not given.isdecimal() or not 0 < int(given[:20]) <= JOB_ID_MAX:
         raise NotFound(f"{given[:40]!r} is no job id; ids are whole numbers from 1")
-    job_id = JobId(int(given))
+    return JobId(int(given))
+
+
+def find_job(call: Call) -> JobRecord:
+    """The job that the path names. Raises NotFound."""
+    job_id = job_id_of(call)
     state = call.context.kernel.state
     record = state.find(job_id)
     if record is None:

@@ -5,7 +5,7 @@ Nothing here may import kernel or plugins: they are passed in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -13,7 +13,7 @@ import trio
 
 from hal_core.models.event import Event
 from hal_core.models.history import HistoryFilters, HistoryPage
-from hal_core.models.job import Owner
+from hal_core.models.job import JobId, Owner
 from hal_core.models.message import Message
 from hal_core.models.plugin import PluginListing
 from hal_core.models.role import Role
@@ -21,6 +21,7 @@ from hal_core.parsing.request import JobRequest, ParsedJob
 from hal_core.rest.rates import Rates
 from hal_core.rest.tokens import TokenMaker
 from hal_core.rules.forecast import Engine
+from hal_core.rules.receipt_sums import Row
 from hal_core.rules.state import State
 from hal_core.wire.terminals import Terminals
 
@@ -33,6 +34,13 @@ class JournalReader(Protocol):
         ...
 
     def history(self, filters: HistoryFilters, limit: int, cursor: int | None = None) -> HistoryPage: ...
+
+    def events_of(self, job_id: JobId, is_over: bool = False) -> Sequence[Event]:
+        """All about one job, in order, after the ClusterDefined that was in force when it came.
+
+        `is_over` saves reading what came after its last end.
+        """
+        ...
 
 
 class Kernel(Protocol):
@@ -99,5 +107,7 @@ class Context:
     rates: Rates | None = None
     """None: nobody is kept from asking too often."""
     monotonic_s: Callable[[], float] = trio.current_time
+    sum_receipts: Callable[[], Awaitable[Sequence[Row]]]
+    """The receipts of all jobs that have ended, by user, account and month."""
     terminals: Terminals = attrs.field(factory=Terminals)
     """Of interactive jobs."""

@@ -69,10 +69,10 @@ def decide(state: State, message: Message, now_s: float) -> tuple[list[Event], A
             return reports.node_lost(state, message, now_s), None
         case PartsChanged():
             return reports.parts_changed(state, message, now_s), None
-        case StagingDone(key=key, bytes_moved=bytes_moved):
+        case StagingDone(key=key, bytes_moved=moved, bytes_saved=saved):
             activity = state.activity(key)
             is_wanted = activity is not None and not activity.is_launched and activity.cancel is None
-            return ([InputsStaged(now_s, key, bytes_moved)] if is_wanted else []), None
+            return ([InputsStaged(now_s, key, moved, saved)] if is_wanted else []), None
         case StagingFailed():
             return reports.staging_failed(state, message, now_s), None
         case PredictionsMade():

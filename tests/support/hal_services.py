@@ -28,6 +28,8 @@ class HalServices(HalCluster):
     """Of each node."""
     more_configuration: str = ""
     """Further sections of the YAML, in whole lines."""
+    more_of_partition: str = ""
+    """Further settings of the one partition, indented by four blanks."""
     extra_environment: dict[str, str] = attrs.field(factory=dict, init=False)
     """For services that are started from now on."""
 
@@ -85,6 +87,7 @@ partitions:
   - name: main
     nodes: n[1-{self.node_count}]
     default: true
+{self.more_of_partition}
 listen:
   socket: {self.socket}
 state_directory: {self.state}

@@ -88,6 +88,7 @@ def context_of(kernel: RestKernel, **changes: Any) -> Context:
             configuration=lambda: ConfigurationView({"cluster": {"name": "test"}}, "/etc/hal.yaml"),
             metrics=lambda: "hal_jobs 1\n",
             new_engine=FakeEngine,
+            sum_receipts=kernel.sum_receipts,
             version="0.0.1",
             started_time_s=900.0,
         ),

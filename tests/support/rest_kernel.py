@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import attrs
 import trio
 
-from hal_core.models.event import Event
+from hal_core.kernel.job_events import is_about
+from hal_core.models.event import Event, JobRequeued
 from hal_core.models.history import HistoryFilters, HistoryPage
 from hal_core.models.job import End, EndKind, JobId, Owner
 from hal_core.models.message import Answer, DefineCluster, Message, NodeReported, PartsChanged, PartStatus
@@ -15,6 +16,7 @@ from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionNa
 from hal_core.models.placement import AttemptKey
 from hal_core.parsing.request import JobRequest, ParseContext, ParsedJob, parse_job
 from hal_core.rules.core import Core
+from hal_core.rules.receipt_sums import ReceiptSums, Row
 from hal_core.rules.state import State
 from hal_core.testing.fakes import FakeEngine
 
@@ -49,6 +51,9 @@ class ListJournal:
 
     def history(self, filters: HistoryFilters, limit: int, cursor: int | None = None) -> HistoryPage:
         return HistoryPage((), None)
+
+    def events_of(self, job_id: JobId, is_over: bool = False) -> list[Event]:
+        return [event for event in self.events if is_about(event, job_id)]
 
 
 class RestKernel:
@@ -111,6 +116,13 @@ class RestKernel:
         await trio.lowlevel.checkpoint()
         while self.durable_sequence <= sequence:
             await self._moved.wait()
+
+    async def sum_receipts(self) -> list[Row]:
+        await trio.lowlevel.checkpoint()
+        sums = ReceiptSums({event.key.job_id for event in self.journal.events if isinstance(event, JobRequeued)})
+        for event in self.journal.events:
+            sums.apply(event)
+        return sums.rows()
 
     def parse_job(self, request: JobRequest, owner: Owner) -> ParsedJob:
         self.parse_count += 1

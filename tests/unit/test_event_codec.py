@@ -69,13 +69,15 @@ KEY = AttemptKey(JOB, 3, 2)
 TIME_S = 1_700_000_000.25
 END = End(EndKind.OUT_OF_MEMORY, 137, 9, 1 << 40, 12.5, "ada", "peak ü")
 MACHINE = Node(NODE, 4, 1 << 34, ("a100", "h100"), (("licence", 2),), ("ib",), ("site", "rack"), "slurm", "10.0.0.7")
-PREEMPTED = {
+TERMS = {
     "preempts": (PartitionName("low"),),
     "preempt_mode": PreemptMode.CANCEL,
     "preempt_exempt_s": 60.0,
     "preempt_grace_s": 30.0,
+    "money_per_cpu_hour": 0.5,
+    "money_per_gpu_hour": 2.5,
 }
-PARTITION = Partition(PartitionName("all"), (NODE,), True, 60.0, 30.0, 1 << 20, 5, limits=(("cpus", 64),), **PREEMPTED)
+PARTITION = Partition(PartitionName("all"), (NODE,), True, 60.0, 30.0, 1 << 20, 5, limits=(("cpus", 64),), **TERMS)
 SPEC = JobSpec(
     name="name",
     partition=PartitionName("all"),
@@ -149,7 +151,7 @@ EXAMPLES: tuple[Event, ...] = (
     JobReleased(TIME_S, JOB, "ada"),
     PriorityChanged(TIME_S, JOB, -5, "root"),
     JobPlaced(TIME_S, JOB, 2, ((0, 2), (3, 4)), (Share(NODE, 2, "0-3,8", 1 << 33, "1", (("licence", 1),), 250),)),
-    InputsStaged(TIME_S, KEY, 12345),
+    InputsStaged(TIME_S, KEY, 12345, 678),
     PartStarted(TIME_S, KEY, NODE, TIME_S + 0.5),
     PartEnded(TIME_S, KEY, NODE, END),
     JobCancelRequested(TIME_S, JOB, ((0, 2),), "ada", True, "why", 30.0, JobId(9)),
