@@ -65,6 +65,11 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--all", action="store_true", help="all jobs, however many")
 
 
+def signed(text: str) -> int:
+    """A whole number that may be negative. Raises ValueError."""
+    return whole_number(text, sign=True)
+
+
 def checked(read: Callable[[str], Any]) -> Callable[[str], Any]:
     """argparse hides the text of a ValueError; this shows it."""
 

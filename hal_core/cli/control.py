@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator
 
-from hal_core.cli.arguments import Parser, checked, selector, whole_number
+from hal_core.cli.arguments import Parser, checked, selector, signed
 from hal_core.cli.console import PAGE_MAX, Console, own_name
 from hal_core.cli.usage import UsageError
 from hal_core.client.http import query
@@ -76,8 +76,3 @@ def own_jobs(console: Console) -> Iterator[tuple[int, None]]:
         cursor = body["next_cursor"]
         if cursor is None:
             return iter(found)
-
-
-def signed(text: str) -> int:
-    """A whole number that may be negative. Raises ValueError."""
-    return whole_number(text, sign=True)

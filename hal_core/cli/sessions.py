@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
-from hal_core.cli.arguments import Parser
+from hal_core.cli.arguments import Parser, checked, signed
 from hal_core.cli.console import Console
 from hal_core.cli.formats import duration, pairs
 from hal_core.cli.usage import UsageError
@@ -14,16 +14,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from hal_core.wire.sessions import Figures
+    from hal_core.wire.sessions import Figures, TagFigures
 
-USAGES = {"session": "hal session show|drain|cancel ID..."}
-ACTIONS = ("show", "drain", "cancel")
+USAGES = {"session": "hal session show|drain|cancel|set ID... [--tag TAG] [--priority N]"}
+ACTIONS = ("show", "drain", "cancel", "set")
 
 
 def configure(parser: Parser) -> None:
     if parser.command == "session":
-        parser.add_argument("action", metavar="ACTION", help="show, drain (end after its tasks) or cancel (end now)")
+        actions = "show, drain (end after its tasks), cancel (end now) or set"
+        parser.add_argument("action", metavar="ACTION", help=actions)
         parser.add_argument("sessions", nargs="+", metavar="ID", help="sessions; the first letters are enough")
+        parser.add_argument("--tag", default="", help="with cancel and set: only the tasks that have it")
+        parser.add_argument("--priority", type=checked(signed), metavar="N", help="with set: larger is earlier")
     parser.add_json()
 
 
@@ -38,13 +41,31 @@ def run(console: Console, arguments: Namespace) -> int:
 
         given = arguments.action
         raise UsageError(f"session has no action {given!r}{did_you_mean(given, ACTIONS)}; it has {', '.join(ACTIONS)}")
+    check_options(arguments)
+    environ, tag = console.environ, arguments.tag
     for name in arguments.sessions:
-        if arguments.action == "show":
-            print_one(console, *session_visit.visit(console.environ, name), arguments.json)
-        else:
-            act = session_visit.drain if arguments.action == "drain" else session_visit.cancel
-            console.line(f"{act(console.environ, name)} {'drains' if arguments.action == 'drain' else 'cancelled'}")
+        match arguments.action:
+            case "show":
+                print_one(console, *session_visit.visit(environ, name), arguments.json)
+            case "drain":
+                console.line(f"{session_visit.drain(environ, name)} drains")
+            case "cancel" if tag:
+                console.line(f"{session_visit.cancel_tag(environ, name, tag)} has no tasks of tag {tag} left")
+            case "cancel":
+                console.line(f"{session_visit.cancel(environ, name)} cancelled")
+            case "set":
+                done = session_visit.set_priority(environ, name, arguments.priority, tag)
+                console.line(f"{done} has priority {arguments.priority}{f' for tag {tag}' if tag else ''}")
     return 0
+
+
+def check_options(arguments: Namespace) -> None:
+    """Raises UsageError for options that the action does not have."""
+    action = arguments.action
+    if arguments.tag and action not in ("cancel", "set"):
+        raise UsageError(f"session {action} takes no --tag; cancel and set do")
+    if (arguments.priority is None) == (action == "set"):
+        raise UsageError("session set needs --priority" if action == "set" else f"session {action} takes no --priority")
 
 
 def print_all(console: Console, found: list[tuple[str, Figures | None]], is_json: bool) -> None:
@@ -78,8 +99,14 @@ def print_one(console: Console, name: str, figures: Figures | None, is_json: boo
             ("Rate", f"{figures.rate_per_s:.0f}/s"),
             ("Left", left(figures)),
         ]
+        values += [(f"Tag {tag}", tag_text(each)) for tag, each in sorted(figures.tags.items())]
     for line in pairs(values):
         console.line(line)
+
+
+def tag_text(figures: TagFigures) -> str:
+    done, failed = figures.done_count, figures.failed_count
+    return f"{figures.left_count} left, {done} done, {failed} failed, {figures.dropped_count} dropped"
 
 
 def left(figures: Figures) -> str:
@@ -92,4 +119,9 @@ def left(figures: Figures) -> str:
 def record(name: str, figures: Figures | None) -> dict[str, Any]:
     if figures is None:
         return {"session": name, "is_running": False}
-    return {"is_running": True, **{field: getattr(figures, field) for field in figures.__struct_fields__}}
+    tags = {tag: fields(each) for tag, each in figures.tags.items()}
+    return {"is_running": True, **fields(figures), "tags": tags}
+
+
+def fields(struct: Figures | TagFigures) -> dict[str, Any]:
+    return {field: getattr(struct, field) for field in struct.__struct_fields__}

@@ -1,4 +1,7 @@
-"""`AsyncClient`: HAL from a trio program. The same calls as `Client`; any number of tasks may use one at a time."""
+"""`AsyncClient`: HAL from a trio program. The same calls as `Client`; any number of tasks may use one at a time.
+
+Its sessions work in asyncio too; the other calls need trio.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import contextlib
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -13,9 +17,12 @@ import trio
 
 from hal_core.client import calls
 from hal_core.client.address import find_socket, given_socket
+from hal_core.client.async_sessions import OpenedLater
 from hal_core.client.calls import Call, Page
 from hal_core.client.http import LOCAL_IDENTITY, ResponseReader, request_bytes
 from hal_core.client.remote import Remote, tls_context
+from hal_core.client.session_start import NO_OPTIONS, JobOptions
+from hal_core.client.sessions import session
 from hal_core.client.sse import EventParser
 from hal_core.client.transport import (
     ANSWER_TIMEOUT_S,
@@ -38,6 +45,7 @@ class AsyncClient:
     """Raises the errors of hal_core.errors. Connections are kept for the next call and closed by `async with`."""
 
     def __init__(self, server: str | None = None) -> None:
+        self._server = server
         self._path = find_socket(os.environ) if server is None else given_socket({"HAL_SERVER": server})
         self._remote = Remote(self._path) if "://" in self._path else None
         self._identity = LOCAL_IDENTITY
@@ -54,6 +62,17 @@ class AsyncClient:
     async def aclose(self) -> None:
         while self._idle:
             await trio.aclose_forcefully(self._idle.pop())
+
+    def session(
+        self, workers: int = 1, recoverable: bool = False, local: bool = False, job: JobOptions = NO_OPTIONS
+    ) -> OpenedLater:
+        """Many short tasks: `async with client.session(workers=2) as s`, in trio or asyncio.
+
+        Its workers are a job of this client's daemon, or with `local` processes of this machine. The arguments are
+        those of `hal_core.client.session`.
+        """
+        server = "local" if local else self._server
+        return OpenedLater(partial(session, workers, recoverable, server, job))
 
     async def submit(self, what: JobRequest | Sequence[str] | str, **options: str | int | float | bool) -> JobId:
         """As `Client.submit`."""
@@ -97,6 +116,10 @@ class AsyncClient:
 
     async def requeue(self, job_id: int, indices: str | None = None) -> int:
         return await self._do(calls.act(job_id, "requeue", indices))
+
+    async def set_priority(self, job_id: int, priority: int) -> None:
+        """Of a job that waits: larger is earlier. Only operators may raise it above 0."""
+        await self._do(calls.set_priority(job_id, priority))
 
     async def drain(self, node: str, reason: str) -> None:
         await self._do(calls.node_action(node, "drain", {"reason": reason}))

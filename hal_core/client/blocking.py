@@ -86,6 +86,10 @@ class Client:
     def requeue(self, job_id: int, indices: str | None = None) -> int:
         return self._do(calls.act(job_id, "requeue", indices))
 
+    def set_priority(self, job_id: int, priority: int) -> None:
+        """Of a job that waits: larger is earlier. Only operators may raise it above 0."""
+        self._do(calls.set_priority(job_id, priority))
+
     def drain(self, node: str, reason: str) -> None:
         self._do(calls.node_action(node, "drain", {"reason": reason}))
 

@@ -72,6 +72,10 @@ def act(job_id: int, action: str, indices: str | None) -> Call[int]:
     return Call("POST", f"/v1/jobs/{job_id}/{action}", lambda answer: int(_field(answer, "count")), body, False)
 
 
+def set_priority(job_id: int, priority: int) -> Call[None]:
+    return Call("POST", f"/v1/jobs/{job_id}/priority", lambda _: None, {"priority": priority}, False)
+
+
 def queue(cursor: str | None, filters: dict[str, object]) -> Call[Page[JobView]]:
     return _page("/v1/jobs", "jobs", JobView, {**filters, "cursor": cursor})
 

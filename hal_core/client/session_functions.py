@@ -7,19 +7,9 @@ import threading
 from types import BuiltinFunctionType, FunctionType
 from weakref import WeakKeyDictionary
 
-import attrs
-
 from hal_core.client.session_link import SessionLink
+from hal_core.client.session_policy import Policy
 from hal_core.client.task_codec import dumps
-
-
-@attrs.frozen
-class Policy:
-    """How the tasks of a call are treated. `retries`: how often one that failed is tried again; larger `priority` is
-    earlier."""
-
-    retries: int = 0
-    priority: int = 0
 
 
 class Functions:
@@ -51,6 +41,6 @@ class Functions:
         key = (kind, digest, policy)
         with self._lock:
             if (number := self._numbers.get(key)) is None:
-                number = self._link.define(kind, digest, body, (policy.retries, policy.priority))
+                number = self._link.define(kind, digest, body, policy)
                 self._numbers[key] = number
         return number

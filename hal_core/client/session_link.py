@@ -15,6 +15,7 @@ import threading
 from typing import Final
 
 from hal_core.client.session_chunks import Chunk, Chunks
+from hal_core.client.session_policy import Policy
 from hal_core.client.session_sinks import Sink
 from hal_core.client.session_start import BrokerProcess
 from hal_core.errors import SessionError, WireError
@@ -31,6 +32,7 @@ from hal_core.wire.sessions import (
     Finish,
     Hello,
     Inbox,
+    Rank,
     Refusal,
     Results,
     Said,
@@ -79,11 +81,18 @@ class SessionLink:
     def task_count(self) -> int:
         return self._chunks.task_count
 
-    def define(self, kind: str, digest: bytes, body: bytes, treatment: tuple[int, int]) -> int:
-        """The number of a new function; `treatment` is (retries, priority)."""
+    @property
+    def given_count(self) -> int:
+        """How many tasks this client gave, or asked for."""
+        return self.settled_count + self._chunks.unsettled_count
+
+    def define(self, kind: str, digest: bytes, body: bytes, policy: Policy) -> int:
+        """The number of a new function."""
         with self._sending:
             number, self.function_count = self.function_count, self.function_count + 1
-            data = encode(Define(number, kind, digest, body, *treatment))
+            data = encode(
+                Define(number, kind, digest, body, policy.retries, policy.priority, policy.time_limit_s, policy.tags)
+            )
             if self._broker.is_recoverable:
                 self._definitions.append(data)
             self._send_all(data)
@@ -121,8 +130,11 @@ class SessionLink:
                 self._chunks.add(chunk)
             self._send_all(encode(Want(((first, first + count),))))
 
-    def cancel(self, tasks: Ranges, does_kill: bool) -> None:
-        self._send(Cancel(tasks, does_kill))
+    def cancel(self, tasks: Ranges, does_kill: bool, tag: str = "") -> None:
+        self._send(Cancel(tasks, does_kill, tag))
+
+    def rank(self, tag: str, priority: int) -> None:
+        self._send(Rank(tag, priority))
 
     def figures(self) -> Figures:
         """How the session is, by the broker."""
@@ -164,7 +176,7 @@ class SessionLink:
             and chunks.unsettled_bytes + byte_count <= UNSETTLED_BYTES_MAX
         )
 
-    def _send(self, message: Cancel | Ask | Finish) -> None:
+    def _send(self, message: Cancel | Rank | Ask | Finish) -> None:
         with self._sending:
             self._send_all(encode(message))
 

@@ -58,8 +58,10 @@ class FutureSink:
 class ResultSink:
     """The results of one map, in pieces as they came. `next_piece` hands them out in order, or as they came."""
 
-    def __init__(self, in_order: bool = True) -> None:
+    def __init__(self, in_order: bool = True, on_change: Callable[[], None] | None = None) -> None:
+        """`on_change` is called after each piece, by the thread that brings it."""
         self._in_order = in_order
+        self._on_change = on_change or _nothing
         self._changed = threading.Condition()
         self._pieces: dict[int, tuple[int, Callable[[], Iterator[Any]]]] = {}
         self._lost: SessionError | None = None
@@ -74,10 +76,15 @@ class ResultSink:
         with self._changed:
             self._lost = error
             self._changed.notify_all()
+        self._on_change()
 
     def is_ready(self, place: int) -> bool:
         """Whether `next_piece` would not wait."""
         return place in self._pieces if self._in_order else bool(self._pieces)
+
+    def would_wait(self, place: int) -> bool:
+        """Whether `next_piece` has nothing to say yet, not even that the session is lost."""
+        return not self.is_ready(place) and self._lost is None
 
     def next_piece(self, place: int, timeout_s: float | None = None) -> tuple[int, int, Iterator[Any]]:
         """(place, count, values) of the piece at `place`, or of any piece if order does not matter. Waits for it.
@@ -98,6 +105,7 @@ class ResultSink:
         with self._changed:
             self._pieces[place] = (count, opened)
             self._changed.notify_all()
+        self._on_change()
 
 
 class Failed:
@@ -107,6 +115,10 @@ class Failed:
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
+
+
+def _nothing() -> None:
+    pass
 
 
 def dropped_error(reason: str) -> BaseException:

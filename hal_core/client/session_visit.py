@@ -16,7 +16,20 @@ from hal_core.client.session_directory import (
     sessions_directory,
 )
 from hal_core.errors import Refused
-from hal_core.wire.sessions import PROTOCOL_VERSION, Ask, Cancel, Figures, Finish, Hello, Inbox, Said, encode, receive
+from hal_core.wire.sessions import (
+    PROTOCOL_VERSION,
+    Ask,
+    Cancel,
+    Figures,
+    Finish,
+    Hello,
+    Inbox,
+    Rank,
+    Refusal,
+    Said,
+    encode,
+    receive,
+)
 
 ANSWER_S_MAX: Final = 10.0
 ALL: Final = ((0, 1 << 62),)
@@ -50,10 +63,31 @@ def cancel(environ: Mapping[str, str], session: str) -> str:
     return directory.name
 
 
+def cancel_tag(environ: Mapping[str, str], session: str, tag: str) -> str:
+    """Drop the tasks with the tag, also those that run. Returns the session's id. Raises NotFound, or Refused."""
+    return _tell(environ, session, Cancel(ALL, True, tag))
+
+
+def set_priority(environ: Mapping[str, str], session: str, priority: int, tag: str) -> str:
+    """Of the tasks with the tag, or without one of the job of the session's workers. Returns the session's id. Raises
+    NotFound, or Refused."""
+    return _tell(environ, session, Rank(tag, priority))
+
+
 def figures_of(directory: Path) -> Figures | None:
     """None if no broker answers."""
     answers = _ask(directory, Ask())
     return next((each for each in answers if isinstance(each, Figures)), None)
+
+
+def _tell(environ: Mapping[str, str], session: str, message: Said) -> str:
+    """Something that only a broker can do, and may refuse."""
+    directory = find_directory(environ, session)
+    answers = _ask(directory, message, Ask())
+    refusal = next((each.text for each in answers if isinstance(each, Refusal)), "")
+    if refusal or not answers:
+        raise Refused(f"session {directory.name}: {refusal or 'no broker answers; it is stopped, or busy'}")
+    return directory.name
 
 
 def _say(directory: Path, *messages: Said) -> bool:

@@ -14,34 +14,29 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, as_completed
-from itertools import islice
 from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar
 
 from hal_core.client.address import find_socket, given_socket
+from hal_core.client.progress import Progress
 from hal_core.client.session_calls import Calls
 from hal_core.client.session_commands import CommandEnd, run_command
-from hal_core.client.session_functions import Functions, Policy
+from hal_core.client.session_feed import STREAM_COUNT_MAX, Feed
+from hal_core.client.session_functions import Functions
 from hal_core.client.session_link import SessionLink
+from hal_core.client.session_policy import DEFAULT_POLICY, Policy, policy_from
+from hal_core.client.session_results import Results
 from hal_core.client.session_sinks import Failed, ResultSink
 from hal_core.client.session_start import NO_OPTIONS, BrokerProcess, JobOptions
-from hal_core.client.task_codec import dumps, dumps_all
+from hal_core.client.task_codec import dumps
 from hal_core.client.transport import NoAnswer, connect as transport_connect
 from hal_core.errors import InvalidInput, Problem, Refused, SessionError
-from hal_core.wire.packed import pack
 from hal_core.wire.sessions import Figures
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 PROBE_S_MAX: Final = 2.0
-CHUNK_COUNT_MIN: Final = 16
-CHUNK_COUNT_MAX: Final = 1024
-CHUNK_BYTES_MAX: Final = 1 << 20
-CHUNK_S_MAX: Final = 0.002
-"""A source of items that is slower gets smaller chunks, so that none waits for the next."""
-STREAM_COUNT_MAX: Final = 50_000
-DEFAULT_POLICY: Final = Policy()
 
 
 def session(
@@ -95,16 +90,15 @@ class Session(Executor):
         self._link = opened.link
         self._policy = policy
 
-    def using(self, retries: int = 0, priority: int = 0) -> Session:
-        """The same session with another policy: `s.using(retries=3).map(f, items)`."""
-        problems = [
-            Problem(name, f"{value!r} is not a whole number from {least} on")
-            for name, value, least in (("retries", retries, 0), ("priority", priority, -(10**6)))
-            if not isinstance(value, int) or value < least
-        ]
-        if problems:
-            raise InvalidInput(problems)
-        return Session(self._opened, Policy(retries, priority))
+    def using(
+        self, retries: int = 0, priority: int = 0, time_limit_s: float = 0.0, tags: Sequence[str] | str = ()
+    ) -> Session:
+        """The same session with another policy: `s.using(retries=3, tags="sweep").map(f, items)`.
+
+        A task that failed is tried again up to `retries` times; larger `priority` is earlier; a task that takes longer
+        than `time_limit_s` fails, and its worker is replaced. `tags` are names for `cancel`, `set_priority`, `figures`.
+        """
+        return Session(self._opened, policy_from(retries, priority, time_limit_s, tags))
 
     def submit(self, function: Callable[P, T], /, *arguments: P.args, **keywords: P.kwargs) -> Future[T]:
         """One task. Its future has the result, or the error with the traceback from there."""
@@ -121,7 +115,7 @@ class Session(Executor):
         there because an Executor has it: how many tasks travel together is found out while they run.
         """
         deadline_s = None if timeout is None else time.monotonic() + timeout
-        feed = Feed(self._opened, self._policy, function, iterables)
+        feed = self.feed(function, iterables)
         sink = ResultSink()
         while feed.send_next(sink):
             pass
@@ -129,7 +123,7 @@ class Session(Executor):
 
     def stream(self, function: Callable[..., T], *iterables: Iterable[Any], in_order: bool = True) -> Iterator[T]:
         """As `map`, lazily and with bounded memory: items are taken while results are. Not `in_order`: as they come."""
-        feed = Feed(self._opened, self._policy, function, iterables)
+        feed = self.feed(function, iterables)
         sink = ResultSink(in_order)
         given = 0
         while True:
@@ -144,6 +138,9 @@ class Session(Executor):
                 yield value
             given += count
 
+    def feed(self, function: Callable[..., Any], iterables: tuple[Iterable[Any], ...]) -> Feed:
+        return Feed(self._link, self._opened.functions, self._policy, function, iterables)
+
     def run(self, commands: Iterable[Sequence[str]]) -> Results[CommandEnd]:
         """A process for each command (a list of words, no shell); how they ended, in order."""
         return self.map(run_command, commands)
@@ -153,10 +150,17 @@ class Session(Executor):
         """Futures of `submit`, each when it is done."""
         return as_completed(futures, timeout)
 
-    def cancel(self, running: bool = False) -> None:
-        """Drop all tasks that wait; with `running` also end those that a worker is at (the worker is replaced)."""
+    def cancel(self, running: bool = False, tag: str = "") -> None:
+        """Drop all tasks that wait, or those with the tag; with `running` also end those that a worker is at (the
+        worker is replaced)."""
         self._opened.calls.flush()
-        self._link.cancel(((0, 1 << 62),), running)
+        self._link.cancel(((0, 1 << 62),), running, tag)
+
+    def set_priority(self, priority: int, tag: str) -> None:
+        """Of the tasks with the tag, those that wait and those that come: larger is earlier."""
+        policy_from(0, priority, 0.0, tag)
+        self._opened.calls.flush()
+        self._link.rank(tag, priority)
 
     @property
     def id(self) -> str:
@@ -190,9 +194,13 @@ class Session(Executor):
         return self.id
 
     def figures(self) -> Figures:
-        """The session at a glance: workers, and how many tasks wait, run, are done, failed."""
+        """The session at a glance: workers, and how many tasks wait, run, are done, failed; `tags` has them by tag."""
         self._opened.calls.flush()
         return self._link.figures()
+
+    def progress(self) -> Progress:
+        """A line on the terminal while a `with` block lasts: how much is done, how fast, and the time left."""
+        return Progress(lambda: (self._link.settled_count, self._link.given_count))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the session after its last task; with `cancel_futures` without those that wait."""
@@ -241,91 +249,3 @@ class Opened:
             self._is_finished = True
             self.link.leave()
             self.broker.abandon()
-
-
-class Feed:
-    """The items of one call, sent chunk by chunk."""
-
-    def __init__(
-        self,
-        opened: Opened,
-        policy: Policy,
-        function: Callable[..., Any],
-        iterables: tuple[Iterable[Any], ...],
-    ) -> None:
-        if not iterables:
-            raise InvalidInput([Problem("iterables", "none was given; give at least one")])
-        self._link = opened.link
-        self.count = 0
-        if len(iterables) == 1:
-            self._items = iter(iterables[0])
-            self._function = opened.functions.number("map", function, policy)
-        else:
-            self._items = ((arguments, {}) for arguments in zip(*iterables, strict=False))
-            self._function = opened.functions.number("call", function, policy)
-        self._chunk_count = CHUNK_COUNT_MIN
-
-    def send_next(self, sink: ResultSink) -> bool:
-        """Whether there was anything left to send."""
-        begin_s = time.monotonic()
-        things = list(islice(self._items, self._chunk_count))
-        if not things:
-            return False
-        items = pack(dumps_all(things))
-        is_slow = time.monotonic() - begin_s > CHUNK_S_MAX or len(items.data) > CHUNK_BYTES_MAX
-        self._chunk_count = max(self._chunk_count // 4, 1) if is_slow else min(self._chunk_count * 2, CHUNK_COUNT_MAX)
-        self._link.wait_for_room(len(items), len(items.data))
-        self._link.submit(self._function, items, sink, self.count)
-        self.count += len(items)
-        return True
-
-
-class Results(Iterator[T]):
-    """The results of a map, in order. Iterate (again and again), index, or take `next`; each waits for what it needs.
-
-    A task that failed raises its error there.
-    """
-
-    def __init__(self, sink: ResultSink, count: int, deadline_s: float | None) -> None:
-        self._sink = sink
-        self._count = count
-        self._deadline_s = deadline_s
-        self._values: list[Any] = []
-        self._next = 0
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[T]:
-        at = 0
-        while at < self._count:
-            if at == len(self._values):
-                self._fetch()
-            stop = len(self._values)
-            for value in self._values[at:stop]:
-                if type(value) is Failed:
-                    raise value.error
-                yield value
-            at = stop
-
-    def __next__(self) -> T:
-        if self._next == self._count:
-            raise StopIteration
-        self._next += 1
-        return self[self._next - 1]
-
-    def __getitem__(self, index: int) -> T:
-        at = index + self._count if index < 0 else index
-        if not 0 <= at < self._count:
-            raise IndexError(f"result {index} of {self._count}")
-        while at >= len(self._values):
-            self._fetch()
-        value = self._values[at]
-        if type(value) is Failed:
-            raise value.error
-        return value  # type: ignore[no-any-return]
-
-    def _fetch(self) -> None:
-        left_s = None if self._deadline_s is None else max(self._deadline_s - time.monotonic(), 0)
-        _, _, values = self._sink.next_piece(len(self._values), left_s)
-        self._values += values

@@ -33,10 +33,13 @@ from hal_core.wire.sessions import (
     Dropped,
     Figures,
     Finish,
+    Leaving,
+    Rank,
     Refusal,
     Results,
     Said,
     Submit,
+    TagFigures,
     Want,
     Welcome,
     encode,
@@ -72,6 +75,7 @@ class Broker:
         self._definitions: dict[int, bytes] = {}
         self._known: dict[Peer, set[int]] = {}
         self._dropped: dict[str, RangeSet] = {}
+        self._leaving: set[Peer] = set()
         self._client: Peer | None = None
         self._vain_starts = 0
         self._rate = Rate(0.0)
@@ -107,6 +111,8 @@ class Broker:
             match message:
                 case Define():
                     self._define(message)
+                case Rank(tag=tag, priority=priority):
+                    self._ledger.rank(tag, priority)
                 case Results(first=first, failed=failed, values=values):
                     settled.add(first, first + len(values))
                     counts.failed += len(failed)
@@ -203,13 +209,23 @@ class Broker:
         """Somebody who looks in, or wants the session to end."""
         while messages is not None:
             for message in messages:
-                if not isinstance(message, Ask | Finish | Cancel):
+                if not isinstance(message, Ask | Finish | Cancel | Rank):
                     raise WireError(f"unexpected {type(message).__name__} from a visitor")
+                if isinstance(message, Rank) and not message.tag:
+                    if refusal := await self._rank_job(message.priority):
+                        visitor.send(encode(Refusal(refusal)))
+                    continue
                 if isinstance(message, Finish):
                     self._why_ended = f"the session was {'drained' if message.does_drain else 'cancelled'} from outside"
                 self._hear_client(visitor, message)
             self._pump()
             messages = await visitor.receive()
+
+    async def _rank_job(self, priority: int) -> str:
+        """Of the workers' job. Returns why that cannot be; empty if it was done."""
+        if self._nodes is None:
+            return "its workers are processes of this machine, no job that could have a priority; name a tag"
+        return await self._nodes.set_priority(priority)
 
     def _hear_client(self, client: Peer, message: Said) -> None:
         match message:
@@ -225,8 +241,12 @@ class Broker:
                         self._journal.append(message, _nothing)
                 elif known != encode(message):
                     raise WireError(f"function {message.number} was another one before")
-            case Cancel(tasks=tasks, does_kill=does_kill):
-                dropped, to_kill = self._ledger.cancel(tasks, does_kill)
+            case Rank(tag=tag, priority=priority):
+                self._ledger.rank(tag, priority)
+                if self._journal is not None:
+                    self._journal.append(message, _nothing)
+            case Cancel(tasks=tasks, does_kill=does_kill, tag=tag):
+                dropped, to_kill = self._ledger.cancel(tasks, does_kill, tag)
                 self._settle_dropped(dropped, "cancelled")
                 for worker in to_kill:
                     assert isinstance(worker, Peer)
@@ -244,7 +264,7 @@ class Broker:
                 raise WireError(f"unexpected {type(message).__name__} from a client")
 
     def _define(self, message: Define) -> None:
-        self._ledger.define(message.number, Policy(message.retries, message.priority))
+        self._ledger.define(message.number, Policy(message.retries, message.priority, message.tags))
         self._definitions[message.number] = encode(message)
 
     async def serve_worker(self, worker: Peer) -> None:
@@ -257,6 +277,9 @@ class Broker:
         try:
             while (messages := await worker.receive()) is not None:
                 for message in messages:
+                    if isinstance(message, Leaving):
+                        self._let_go(worker)
+                        continue
                     if not isinstance(message, Results):
                         raise WireError(f"unexpected {type(message).__name__} from a worker")
                     message.values.check()
@@ -267,8 +290,20 @@ class Broker:
         finally:
             self._lose_worker(worker)
 
+    def _let_go(self, worker: Peer) -> None:
+        """It may finish what it is at; its other tasks come back with its end."""
+        self._leaving.add(worker)
+        self._ledger.stop_worker(worker)
+        if self._ledger.is_idle(worker):
+            worker.close()
+
     def _lose_worker(self, worker: Peer) -> None:
         del self._known[worker]
+        if worker in self._leaving:
+            self._leaving.discard(worker)
+            self._settle_dropped(self._ledger.release_worker(worker), "cancelled")
+            self._pump()
+            return
         aside, cancelled = self._ledger.lose_worker(worker)
         self._settle_dropped(aside, "every worker that had it died; it was set aside")
         self._settle_dropped(cancelled, "cancelled")
@@ -328,10 +363,10 @@ class Broker:
         self._end.set()
 
     def figures(self) -> Figures:
-        counts = self._ledger.counts
+        counts, tallies = self._ledger.counts, self._ledger.tallies()
         return Figures(
             self._options.session,
-            len(self._known),
+            len(self._known) - len(self._leaving),
             counts.waiting,
             counts.running,
             counts.done,
@@ -340,6 +375,7 @@ class Broker:
             counts.retried,
             counts.lost,
             self._rate.per_s(trio.current_time()),
+            {tag: TagFigures(each.left, each.done, each.failed, each.dropped) for tag, each in tallies.items()},
         )
 
 

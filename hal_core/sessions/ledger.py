@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 
 from hal_core.errors import WireError
-from hal_core.models.ranges import Ranges, RangeSet
+from hal_core.models.ranges import Ranges, RangeSet, count_of
 from hal_core.sessions.pace import BATCH_BYTES_MAX, Pace
 from hal_core.wire.packed import Packed
 from hal_core.wire.sessions import Results
@@ -29,6 +29,7 @@ class Policy:
 
     retries: int = 0
     priority: int = 0
+    tags: tuple[str, ...] = ()
 
 
 @attrs.define
@@ -79,6 +80,20 @@ class Counts:
     lost: int = 0
 
 
+@attrs.define
+class Tally:
+    """What became of one function's tasks."""
+
+    taken: int = 0
+    done: int = 0
+    failed: int = 0
+    dropped: int = 0
+
+    @property
+    def left(self) -> int:
+        return self.taken - self.done - self.failed - self.dropped
+
+
 class Ledger:
     """All changes come through its methods. Workers are whatever the caller names them by."""
 
@@ -91,10 +106,36 @@ class Ledger:
         self._tries: dict[int, int] = {}
         self._losses: dict[int, int] = {}
         self._to_kill = RangeSet()
+        self._tallies: dict[int, Tally] = {}
+        self._ranks: dict[str, int] = {}
 
     def define(self, function: int, policy: Policy) -> None:
         self._policies[function] = policy
         self._paces.setdefault(function, Pace())
+        self._tallies.setdefault(function, Tally())
+
+    def rank(self, tag: str, priority: int) -> None:
+        """Tasks with the tag have this priority from now on, also those of functions that are defined later."""
+        self._ranks.pop(tag, None)
+        self._ranks[tag] = priority
+        queues = [self._waiting[each] for each in sorted(self._waiting, reverse=True)]
+        self._waiting, self.counts.waiting = {}, 0
+        for queue in queues:
+            for tasks in queue:
+                self._put(tasks)
+
+    def tallies(self) -> dict[str, Tally]:
+        """By tag."""
+        found: dict[str, Tally] = {}
+        for function, policy in self._policies.items():
+            own = self._tallies[function]
+            for tag in policy.tags:
+                total = found.setdefault(tag, Tally())
+                total.taken += own.taken
+                total.done += own.done
+                total.failed += own.failed
+                total.dropped += own.dropped
+        return found
 
     def submit(self, first: int, function: int, items: Packed) -> int:
         """Take in tasks; what is here already is left alone. Returns how many were new. Raises WireError for a gap."""
@@ -106,8 +147,9 @@ class Ledger:
         known = min(accepted - first, len(items))
         new = len(items) - known
         if new:
-            self._enqueue(Slice(accepted, function, items.part(known, len(items))))
+            self._put(Slice(accepted, function, items.part(known, len(items))))
             self.counts.accepted += new
+            self._tallies[function].taken += new
         return new
 
     def restore(self, first: int, function: int, items: Packed, settled: RangeSet) -> None:
@@ -116,7 +158,8 @@ class Ledger:
         waiting = RangeSet([(first, first + len(items))])
         waiting.difference_update(settled.intersection(waiting.ranges()))
         for start, stop in waiting.ranges():
-            self._enqueue(Slice(start, function, items.part(start - first, stop - first)))
+            self._put(Slice(start, function, items.part(start - first, stop - first)))
+        self._tallies[function].taken += len(waiting)
         self.counts.accepted += len(items)
 
     def add_worker(self, worker: object) -> None:
@@ -160,9 +203,24 @@ class Ledger:
         self._paces[done.function].learn(count, results.busy_ns)
         if not results.failed:
             self.counts.done += count
+            self._tallies[done.function].done += count
             self._forget(done.first, done.stop)
             return [results]
         return list(self._settle_failures(done, results))
+
+    def release_worker(self, worker: object) -> Ranges:
+        """It went when it was asked to, and no task is to blame. What it had waits again, before all else, but for
+        cancelled tasks, which are returned."""
+        held, killed = self._held.pop(worker), RangeSet()
+        for each in reversed(held.slices):
+            self.counts.running -= len(each.items)
+            self._put(each, is_first=True)
+            killed.update(self._to_kill.intersection([(each.first, each.stop)]))
+        self.counts.lost += held.count
+        self.counts.dropped += len(killed)
+        self._remove_waiting(killed, set(self._policies))
+        self._to_kill.difference_update(killed.ranges())
+        return killed.ranges()
 
     def lose_worker(self, worker: object) -> tuple[Ranges, Ranges]:
         """The worker is gone. What it had waits again, alone, before all else.
@@ -183,7 +241,9 @@ class Ledger:
                     aside.add(task)
                 else:
                     self.counts.lost += 1
-                    self._enqueue(single, is_first=True)
+                    self._put(single, is_first=True)
+                    continue
+                self._tallies[each.function].dropped += 1
         for dropped in (aside, killed):
             self.counts.dropped += len(dropped)
             for task in dropped:
@@ -191,14 +251,17 @@ class Ledger:
                 self._tries.pop(task, None)
         return aside.ranges(), killed.ranges()
 
-    def cancel(self, tasks: Ranges, does_kill: bool) -> tuple[Ranges, list[object]]:
-        """Drop what waits. Returns that, and the workers to end (then call `lose_worker`) if `does_kill`."""
+    def cancel(self, tasks: Ranges, does_kill: bool, tag: str = "") -> tuple[Ranges, list[object]]:
+        """Drop what waits, or of that what has the tag. Returns it, and the workers to end (then call `lose_worker`) if
+        `does_kill`."""
         wanted = RangeSet(tasks)
-        dropped = self._remove_waiting(wanted)
+        functions = {each for each, policy in self._policies.items() if not tag or tag in policy.tags}
+        dropped = self._remove_waiting(wanted, functions)
         self.counts.dropped += len(dropped)
         workers = []
         for worker, held in self._held.items() if does_kill else ():
-            common = [part for each in held.slices for part in wanted.intersection([(each.first, each.stop)])]
+            ours = [each for each in held.slices if each.function in functions]
+            common = [part for each in ours for part in wanted.intersection([(each.first, each.stop)])]
             self._to_kill.update(common)
             if common:
                 workers.append(worker)
@@ -241,8 +304,11 @@ class Ledger:
         self.counts.running += count
         return taken
 
-    def _enqueue(self, tasks: Slice, is_first: bool = False) -> None:
-        queue = self._waiting.setdefault(self._policies[tasks.function].priority, deque())
+    def _put(self, tasks: Slice, is_first: bool = False) -> None:
+        """Into the queue of its priority, where the latest rank of one of its tags counts before its own."""
+        policy = self._policies[tasks.function]
+        ranks = [rank for tag, rank in self._ranks.items() if tag in policy.tags]
+        queue = self._waiting.setdefault(ranks[-1] if ranks else policy.priority, deque())
         if is_first:
             queue.appendleft(tasks)
         else:
@@ -263,6 +329,8 @@ class Ledger:
                 failed = tuple(each - start for each in results.failed if start <= each < place)
                 self.counts.done += place - start - len(failed)
                 self.counts.failed += len(failed)
+                self._tallies[done.function].done += place - start - len(failed)
+                self._tallies[done.function].failed += len(failed)
                 self._forget(done.first + start, done.first + place)
                 yield Results(done.first + start, failed, results.values.part(start, place), results.busy_ns)
             start = place + 1
@@ -270,7 +338,7 @@ class Ledger:
             task = done.first + place
             self._tries[task] = self._tries.get(task, 0) + 1
             self.counts.retried += 1
-            self._enqueue(Slice(task, done.function, done.items.part(place, place + 1)), is_first=True)
+            self._put(Slice(task, done.function, done.items.part(place, place + 1)), is_first=True)
 
     def _forget(self, first: int, stop: int) -> None:
         """Nobody asks about settled tasks. The tables hold only the few that had trouble."""
@@ -286,14 +354,15 @@ class Ledger:
         losses = self._losses[task] = self._losses.get(task, 0) + 1
         return losses >= ALONE_LOSSES_MAX
 
-    def _remove_waiting(self, wanted: RangeSet) -> RangeSet:
-        """Take tasks out of the queues, as far as they are there."""
+    def _remove_waiting(self, wanted: RangeSet, functions: set[int]) -> RangeSet:
+        """Take tasks of these functions out of the queues, as far as they are there."""
         removed = RangeSet()
         for priority, queue in list(self._waiting.items()):
             kept: deque[Slice] = deque()
             for each in queue:
-                common = wanted.intersection([(each.first, each.stop)])
+                common = wanted.intersection([(each.first, each.stop)]) if each.function in functions else ()
                 removed.update(common)
+                self._tallies[each.function].dropped += count_of(common)
                 for start, stop in common:
                     if start > each.first:
                         kept.append(each.split(start - each.first))

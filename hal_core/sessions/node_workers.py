@@ -53,6 +53,7 @@ class NodeWorkers:
         self._door = door or self._new_door(self.listener.getsockname()[1])
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_3
+        self.context.num_tickets = 0  # A worker that finds something to read finds a message, never a ticket only.
         self.context.load_cert_chain(self._directory / CERTIFICATE, self._directory / KEY)
         self._job_id: int | None = None
 
@@ -70,6 +71,17 @@ class NodeWorkers:
         end = view.end
         why = (end.detail or end.kind.value) if end is not None else view.state.value
         return f"job {view.job_id} of the session's workers has ended: {view.state.value.lower()}, {why}"
+
+    async def set_priority(self, priority: int) -> str:
+        """Of the job, as far as it waits. Returns why that cannot be; empty if it was done."""
+        if self._job_id is None:
+            return "its job has not been taken by the daemon yet; try again"
+        try:
+            async with AsyncClient(self._options.server) as client:
+                await client.set_priority(self._job_id, priority)
+        except HalError as error:
+            return str(error)
+        return ""
 
     async def end(self, arrived: RangeSet) -> None:
         """Cancel the elements that have not dialled in; the others end by themselves."""

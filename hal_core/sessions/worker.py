@@ -2,23 +2,41 @@
 
 Results go out when a batch is done. If it takes longer than `HELD_NS`, what is done so far goes first: between two
 tasks, or from a second thread while a long one runs. So no result waits for the next task, and no timer holds one back.
+The same thread ends the worker when a task runs longer than it may: the broker hears of the failure, and of the end.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
+import ssl
 import threading
 import time
 from typing import Final
 
 from hal_core.client.task_codec import dumps_error
+from hal_core.errors import TaskFailed
 from hal_core.sessions.execution import Run, prepare
 from hal_core.wire.packed import pack
-from hal_core.wire.sessions import PROTOCOL_VERSION, Batch, Define, Finish, Hello, Inbox, Results, encode, receive
+from hal_core.wire.sessions import (
+    PROTOCOL_VERSION,
+    Batch,
+    Define,
+    Finish,
+    Hello,
+    Inbox,
+    Leaving,
+    Results,
+    Said,
+    encode,
+    receive,
+)
 
 HELD_NS: Final = 10_000_000
+OVERRUN_EXIT_CODE: Final = 75
+"""Of a worker that ended because a task took too long."""
 
 
 class Failure(bytes):
@@ -30,22 +48,30 @@ class Worker:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        self._inbox = Inbox()
         self._functions: dict[int, Run] = {}
+        self._limits_ns: dict[int, int] = {}
         self._entered = contextlib.ExitStack()
         self._lock = threading.Lock()
+        """Of the connection, to write; with `can_leave` also to read, for TLS does not bear both at once."""
         self._is_at_work = threading.Event()
         self._first = 0
         self._begin_ns = 0
         self._values: list[bytes] = []
         self._has_failures = False
+        self._limit_ns = 0
+        self._current = (-1, 0)
+        """The task that runs and when it began, if it has a limit."""
+        self._is_leaving = False
+        self.can_leave = False
+        """Whether `leave` may be called."""
 
     def run(self, secret: str = "", name: str = "") -> bool:
-        """Returns whether the session is over; otherwise the broker is gone."""
-        inbox = Inbox()
+        """Returns whether the session is over; otherwise the broker is gone, or we were asked to leave."""
         with contextlib.suppress(OSError), self._entered:
             self._connection.sendall(encode(Hello(PROTOCOL_VERSION, "worker", secret, name, os.getpid())))
             threading.Thread(target=self._watch, daemon=True).start()
-            while (messages := receive(self._connection, inbox)) is not None:
+            while not self._is_leaving and (messages := self._receive()) is not None:
                 for message in messages:
                     if isinstance(message, Batch):
                         self._do(message)
@@ -55,7 +81,22 @@ class Worker:
                         return True
         return False
 
+    def leave(self) -> None:
+        """From another thread: go when the task is done that is being done. The broker gives the others to others."""
+        self._is_leaving = True
+        with self._lock, contextlib.suppress(OSError):
+            self._connection.sendall(encode(Leaving()))
+
+    def _receive(self) -> list[Said] | None:
+        if not self.can_leave:
+            return receive(self._connection, self._inbox)
+        if not (isinstance(self._connection, ssl.SSLSocket) and self._connection.pending()):
+            select.select([self._connection], [], [])
+        with self._lock:
+            return receive(self._connection, self._inbox)
+
     def _define(self, definition: Define) -> None:
+        self._limits_ns[definition.number] = int(definition.time_limit_s * 1e9)
         try:
             self._functions[definition.number] = prepare(definition, self._entered)
         except BaseException as error:  # noqa: BLE001  a function that cannot be loaded fails its tasks, not the worker
@@ -63,11 +104,16 @@ class Worker:
 
     def _do(self, batch: Batch) -> None:
         function, clock, values = self._functions[batch.function], time.perf_counter_ns, self._values
+        limit_ns = self._limit_ns = self._limits_ns[batch.function]
         self._first, self._begin_ns = batch.first, clock()
-        if len(batch.items) > 1:
+        if len(batch.items) > 1 or limit_ns:
             self._is_at_work.set()
         due_ns = self._begin_ns + HELD_NS
-        for item in batch.items.items():
+        for task, item in enumerate(batch.items.items(), batch.first):
+            if self._is_leaving:
+                break
+            if limit_ns:
+                self._current = (task, clock())
             try:
                 value = function(item)
             except BaseException as error:  # noqa: BLE001  whatever a task raises is its result
@@ -78,25 +124,29 @@ class Worker:
                 self._send()
                 due_ns = clock() + HELD_NS
         self._is_at_work.clear()
+        self._limit_ns = 0
         self._send()
 
     def _send(self) -> None:
         """What is done and was not sent yet."""
         with self._lock:
-            if not (values := self._values[:]):
-                return
-            failed: tuple[int, ...] = ()
-            if self._has_failures:
-                failed = tuple(at for at, value in enumerate(values) if isinstance(value, Failure))
-            now_ns = time.perf_counter_ns()
-            results = Results(self._first, failed, pack(values), now_ns - self._begin_ns)
-            self._first += len(values)
-            self._begin_ns = now_ns
-            del self._values[: len(values)]
-            self._connection.sendall(encode(results))
+            self._send_locked(self._values[:])
+
+    def _send_locked(self, values: list[bytes]) -> None:
+        if not values:
+            return
+        failed: tuple[int, ...] = ()
+        if self._has_failures:
+            failed = tuple(at for at, value in enumerate(values) if isinstance(value, Failure))
+        now_ns = time.perf_counter_ns()
+        results = Results(self._first, failed, pack(values), now_ns - self._begin_ns)
+        self._first += len(values)
+        self._begin_ns = now_ns
+        del self._values[: len(values)]
+        self._connection.sendall(encode(results))
 
     def _watch(self) -> None:
-        """The second thread: send what is done while the next task takes long."""
+        """The second thread: send what is done while the next task takes long, and end one that takes too long."""
         pause_s = HELD_NS / 1e9
         while True:
             self._is_at_work.wait()
@@ -105,6 +155,21 @@ class Worker:
             if self._is_at_work.is_set() and self._values and self._begin_ns == done_ns:
                 with contextlib.suppress(OSError):
                     self._send()
+            if self._limit_ns and time.perf_counter_ns() - self._current[1] > self._limit_ns:
+                self._end_overrun(*self._current)
+
+    def _end_overrun(self, task: int, begin_ns: int) -> None:
+        """There is no other way to end a task than to end its process."""
+        with self._lock:
+            values = self._values[:]
+            limit_ns = self._limit_ns
+            if self._first + len(values) != task or not limit_ns:
+                return  # It was done a moment ago.
+            self._has_failures = True
+            error = TaskFailed(f"the task took longer than its limit of {limit_ns / 1e9:g} s")
+            with contextlib.suppress(OSError):
+                self._send_locked([*values, Failure(dumps_error(error))])
+            os._exit(OVERRUN_EXIT_CODE)
 
 
 def _always(error: BaseException) -> Run:

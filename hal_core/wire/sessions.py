@@ -64,6 +64,9 @@ class Define(_Said, frozen=True):
     """How often a task that failed is tried again."""
     priority: int = 0
     """Larger is earlier."""
+    time_limit_s: float = 0.0
+    """A task that takes longer fails; 0 for no limit."""
+    tags: tuple[str, ...] = ()
 
 
 class Submit(_Said, frozen=True):
@@ -98,6 +101,10 @@ class Results(_Said, frozen=True):
     """How long the worker took for them, without waiting."""
 
 
+class Leaving(_Said, frozen=True):
+    """Of a worker that was asked to go: it finishes the task that it is at, and wants nothing more."""
+
+
 class Dropped(_Said, frozen=True):
     """These tasks will have no result: cancelled, or set aside."""
 
@@ -106,10 +113,19 @@ class Dropped(_Said, frozen=True):
 
 
 class Cancel(_Said, frozen=True):
-    """Drop these tasks as far as they wait; with `does_kill` also those that a worker is at."""
+    """Drop these tasks as far as they wait; with `does_kill` also those that a worker is at. With a tag, only those
+    that have it."""
 
     tasks: Ranges
     does_kill: bool = False
+    tag: str = ""
+
+
+class Rank(_Said, frozen=True):
+    """From now on the tasks with this tag, those that wait and those that come, have this priority."""
+
+    tag: str
+    priority: int
 
 
 class Want(_Said, frozen=True):
@@ -128,6 +144,15 @@ class Ask(_Said, frozen=True):
     """How is the session? Answer: Figures."""
 
 
+class TagFigures(msgspec.Struct, frozen=True, array_like=True):
+    """Counts of the tasks with one tag; `left_count` wait or run."""
+
+    left_count: int = 0
+    done_count: int = 0
+    failed_count: int = 0
+    dropped_count: int = 0
+
+
 class Figures(_Said, frozen=True):
     """A session at a glance. Counts of tasks; `lost_count` is how often a task ran again after its worker died."""
 
@@ -142,6 +167,7 @@ class Figures(_Said, frozen=True):
     lost_count: int
     rate_per_s: float
     """Tasks settled lately."""
+    tags: dict[str, TagFigures] = {}
 
 
 Said = (
@@ -153,8 +179,10 @@ Said = (
     | Accepted
     | Batch
     | Results
+    | Leaving
     | Dropped
     | Cancel
+    | Rank
     | Want
     | Finish
     | Ask

@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.hal import HalCluster
 from tests.tidy.tree import ROOT
 
@@ -48,10 +50,19 @@ def test_the_engine_of_the_how_to_loads_and_keeps_the_contract(tmp_path):
         assert done.returncode == 0, done.stderr
 
 
-def test_the_session_of_the_how_to_runs():
+SESSIONS = {
+    "session": ["100000 7.0", "24995000", "ValueError('math domain error')", "3628800"],
+    "session-progress": ["34", "5"],
+    "session-async": ["120", "1.0", "2.0", "3.0", "[4.0, 5.0]"],
+}
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_the_sessions_of_the_how_to_run(name, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", example("docs/how-to/run-a-session.md", "session")],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", example("docs/how-to/run-a-session.md", name)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(tmp_path)},
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["100000 7.0", "24995000", "ValueError('math domain error')", "3628800"]
+    assert done.stdout.splitlines() == SESSIONS[name]

@@ -76,6 +76,28 @@ def test_sessions_are_listed_shown_drained_and_cancelled():
         attach(opened.id)
 
 
+def test_tags_are_shown_moved_and_cancelled():
+    with session(workers=1, server="local") as opened:
+        assert list(opened.using(tags="sweep").map(tasks.square, range(100)))[-1] == 9801
+        assert "0 left, 100 done, 0 failed, 0 dropped" in ours("session", "show", opened.id).out
+        (row,) = json.loads(ours("sessions", "--json").out)["sessions"]
+        assert row["tags"]["sweep"] == {"left_count": 0, "done_count": 100, "failed_count": 0, "dropped_count": 0}
+        done = ours("session", "set", opened.id, "--tag", "sweep", "--priority", "-3")
+        assert (done.code, done.out) == (0, f"{opened.id} has priority -3 for tag sweep\n")
+        done = ours("session", "cancel", opened.id, "--tag", "sweep")
+        assert (done.code, done.out) == (0, f"{opened.id} has no tasks of tag sweep left\n")
+        assert opened.submit(tasks.square, 3).result(timeout=60) == 9, "the session goes on"
+        for words, text in [
+            (("set",), "session set needs --priority"),
+            (("set", "--priority", "3"), "name a tag"),
+            (("show", "--tag", "x"), "session show takes no --tag; cancel and set do"),
+            (("drain", "--priority", "1"), "session drain takes no --priority"),
+        ]:
+            done = ours("session", words[0], opened.id, *words[1:])
+            assert done.code in (1, 2)
+            assert text in done.err
+
+
 def test_a_session_that_is_not_there_is_told_in_words():
     done = ours("session", "show", "abc")
     assert (done.code, done.err) == (1, "hal: you have no session 'abc'; `hal sessions` lists them\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
 from concurrent.futures import CancelledError, Executor
 
@@ -12,6 +11,7 @@ import pytest
 from hal_core.client import session
 from hal_core.errors import InvalidInput, SessionError, TaskFailed
 from tests.support import tasks
+from tests.support.gate import Gate
 
 
 @pytest.fixture(scope="module")
@@ -22,33 +22,7 @@ def shared():
 
 @pytest.fixture
 def gate(tmp_path):
-    """Tasks that stay where they are until the test lets them go: `tasks.wait_at(gate.address)`."""
-
-    class Gate:
-        def __init__(self):
-            self.address = str(tmp_path / "gate")
-            self._listener = socket.socket(socket.AF_UNIX)
-            self._listener.bind(self.address)
-            self._listener.listen()
-            self._inside = []
-
-        def wait_for_one(self):
-            """The process id of the next task that has come."""
-            self._listener.settimeout(30)
-            connection, _ = self._listener.accept()
-            self._inside.append(connection)
-            return int.from_bytes(connection.recv(4), "big")
-
-        def wait_until_left(self):
-            """Whether the task that came last has ended."""
-            return self._inside[-1].recv(1) == b""
-
-        def open(self):
-            for connection in self._inside:
-                connection.close()
-            self._listener.close()
-
-    made = Gate()
+    made = Gate(tmp_path)
     yield made
     made.open()
 
@@ -192,6 +166,60 @@ def test_waiting_tasks_can_be_dropped_and_running_ones_ended(gate):
         with pytest.raises(CancelledError):
             running.result(timeout=30)
         assert opened.submit(tasks.square, 3).result(timeout=30) == 9
+
+
+def test_a_future_that_is_cancelled_takes_its_task_back(gate, tmp_path):
+    with session(workers=1, server="local") as opened:
+        running = opened.submit(tasks.wait_at, gate.address)
+        pid = gate.wait_for_one()
+        futures = [opened.submit(tasks.mark, (number, str(tmp_path))) for number in range(500)]
+        assert futures[400].cancel()
+        assert futures[499].cancel()
+        assert futures[499].cancel(), "once more is no harm"
+        gate.open()
+        assert running.result(timeout=60) == pid
+        assert [each.result(timeout=60) for each in futures if not each.cancelled()] == [
+            number for number in range(500) if number not in (400, 499)
+        ]
+        assert opened.figures().done_count == 499
+    assert not (tmp_path / "400").exists()
+
+
+def test_tags_are_cancelled_and_moved_alone(gate, tmp_path):
+    order = tmp_path / "order"
+    with session(workers=1, server="local") as opened:
+        opened.submit(tasks.wait_at, gate.address)
+        gate.wait_for_one()
+        common, slow, fast = opened, opened.using(tags="slow"), opened.using(tags=["fast", "all"])
+        first = [common.submit(tasks.write_down, str(order), "common") for _ in range(3)]
+        dropped = [slow.submit(tasks.write_down, str(order), "slow") for _ in range(3)]
+        last = [fast.submit(tasks.write_down, str(order), "fast") for _ in range(3)]
+        opened.cancel(tag="slow")
+        opened.set_priority(5, tag="fast")
+        assert opened.figures().tags["slow"].dropped_count == 3
+        assert opened.figures().tags["all"].left_count == 3
+        later = fast.submit(tasks.write_down, str(order), "later")
+        gate.open()
+        for future in [*first, *last, later]:
+            future.result(timeout=60)
+        assert all(isinstance(each.exception(timeout=60), CancelledError) for each in dropped)
+    # The first one may have been with the worker already, behind the task at the gate.
+    written = order.read_text().split()
+    written.remove("common")
+    assert written == ["fast"] * 3 + ["later"] + ["common"] * 2
+
+
+def test_a_task_beyond_its_limit_fails_and_the_others_are_done(tmp_path):
+    with session(workers=2, server="local") as opened:
+        limited = opened.using(time_limit_s=0.5)
+        results = limited.map(tasks.sleep, [0, 0, 3600, 0, 0])
+        with pytest.raises(TaskFailed, match=r"longer than its limit of 0\.5 s"):
+            results[2]
+        assert [results[place] for place in (0, 1, 3, 4)] == [0] * 4
+        patient = opened.using(time_limit_s=0.5, retries=1)
+        with pytest.raises(TaskFailed, match="longer than its limit"):
+            patient.submit(tasks.sleep, 3600).result(timeout=60)
+        assert opened.figures().retried_count == 1
 
 
 def test_a_killed_worker_is_noticed_while_it_works(gate):

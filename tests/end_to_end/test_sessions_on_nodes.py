@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 
 from hal_core.client import Client, session
 from hal_core.client.session_directory import known_sessions
+from hal_core.client.session_visit import set_priority
 from hal_core.client.sessions import server_of
-from hal_core.errors import InvalidInput, SessionError
+from hal_core.errors import InvalidInput, Refused, SessionError, TaskFailed
 from tests.support import tasks
+from tests.support.gate import Gate
 from tests.support.hal import HalCluster
 
 
@@ -66,6 +69,51 @@ def test_a_worker_that_is_killed_is_missed_by_nobody(cluster):
         results = opened.map(tasks.square, range(1000))
         os.kill(pid, signal.SIGKILL)
         assert list(results) == [number * number for number in range(1000)]
+
+
+def until(holds, what, timeout_s=60.0):
+    """Poll until it holds; a test that waits in vain says for what."""
+    deadline_s = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline_s, f"not within {timeout_s:g} s: {what}"
+        time.sleep(0.05)
+
+
+def test_a_worker_that_is_asked_to_go_finishes_its_task_and_gives_back_the_others(cluster, tmp_path):
+    gate = Gate(tmp_path)
+    job = {"kill-grace": "5m"}
+    with Client(str(cluster.socket)) as client, session(workers=1, server=str(cluster.socket), job=job) as opened:
+        future = opened.submit(tasks.wait_at, gate.address)
+        pid = gate.wait_for_one()
+        more = [opened.submit(os.getpid) for _ in range(5)]
+        client.requeue(job_of(client, opened).job_id)
+        until(lambda: opened.figures().worker_count == 0, "the worker says that it leaves")
+        gate.open()
+        assert future.result(timeout=60) == pid
+        assert {each.result(timeout=120) for each in more} != {pid}, "its job was queued again, and does the others"
+        assert opened.figures().dropped_count == 0
+
+
+def test_a_task_that_ends_workers_is_set_aside_on_nodes_too(cluster):
+    with session(workers=1, server=str(cluster.socket)) as opened:
+        results = opened.map(tasks.die_at, [(number, 3) for number in range(6)])
+        with pytest.raises(TaskFailed, match="set aside"):
+            results[3]
+        assert [results[at] for at in range(6) if at != 3] == [0, 1, 2, 4, 5]
+
+
+def test_the_priority_of_the_workers_job_is_set_from_outside(cluster):
+    # As many as there are CPUs would leave nothing waiting.
+    with Client(str(cluster.socket)) as client, session(workers=9, server=str(cluster.socket)) as opened:
+        opened.submit(os.getpid).result(timeout=60)
+        set_priority(os.environ, opened.id, -7, "")
+        assert job_of(client, opened).priority == -7
+        with pytest.raises(Refused, match=r"session .*: priority: .*1000000"):
+            set_priority(os.environ, opened.id, 1_000_001, "")
+    with session(workers=1, server="local") as opened:
+        opened.figures()
+        with pytest.raises(Refused, match="name a tag"):
+            set_priority(os.environ, opened.id, -7, "")
 
 
 def test_a_cancelled_job_ends_its_session_with_the_reason(cluster):

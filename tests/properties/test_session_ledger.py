@@ -14,15 +14,19 @@ from hal_core.sessions.pace import BATCH_BYTES_MAX
 from hal_core.wire.packed import pack
 from hal_core.wire.sessions import Results
 
-FUNCTIONS = {0: Policy(), 1: Policy(retries=2), 2: Policy(priority=5)}
+FUNCTIONS = {0: Policy(), 1: Policy(retries=2, tags=("odd",)), 2: Policy(priority=5, tags=("even", "odd"))}
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("submit"), st.sampled_from(sorted(FUNCTIONS)), st.integers(1, 40)),
         st.tuples(st.just("join"), st.just(0), st.just(0)),
         st.tuples(st.just("lose"), st.integers(0, 9), st.just(0)),
+        st.tuples(st.just("leave"), st.integers(0, 9), st.just(0)),
         st.tuples(st.just("work"), st.integers(0, 9), st.integers(1, 60)),
         st.tuples(st.just("cancel"), st.integers(0, 60), st.integers(1, 20)),
         st.tuples(st.just("kill"), st.integers(0, 60), st.integers(1, 5)),
+        st.tuples(st.just("cancel odd"), st.integers(0, 60), st.integers(1, 20)),
+        st.tuples(st.just("rank odd"), st.integers(-9, 9), st.just(0)),
+        st.tuples(st.just("rank even"), st.integers(-9, 9), st.just(0)),
         st.tuples(st.just("repeat"), st.integers(0, 60), st.integers(1, 20)),
     ),
     max_size=60,
@@ -72,6 +76,15 @@ class World:
             self.settled.update(members(killed))
             assert set(members(aside)) | set(members(killed)) <= set(had)
 
+    def leave(self, which):
+        """Nothing that it had becomes a suspect."""
+        if self.workers:
+            worker = sorted(self.workers)[which % len(self.workers)]
+            had = self.workers.pop(worker)
+            killed = self.ledger.release_worker(worker)
+            assert set(members(killed)) <= set(had)
+            self.settled.update(members(killed))
+
     def hand_out(self):
         for worker, tasks in self.ledger.batches():
             assert [item(each) for each in range(tasks.first, tasks.stop)] == list(tasks.items.items())
@@ -103,9 +116,10 @@ class World:
                 assert value == b"result %d" % (results.first + at)
                 self.settled[results.first + at] += 1
 
-    def cancel(self, first, count, does_kill):
-        dropped, workers = self.ledger.cancel(((first, first + count),), does_kill)
+    def cancel(self, first, count, does_kill, tag=""):
+        dropped, workers = self.ledger.cancel(((first, first + count),), does_kill, tag)
         assert set(members(dropped)) <= set(range(first, first + count))
+        assert not tag or all(tag in FUNCTIONS[self.function_of[task]].tags for task in members(dropped))
         self.settled.update(members(dropped))
         for worker in workers:
             self.lose(sorted(self.workers).index(worker))
@@ -118,6 +132,9 @@ class World:
         assert counts.accepted == len(self.function_of)
         assert counts.waiting + running + len(self.settled) == len(self.function_of), "a task is nowhere"
         assert counts.done + counts.failed + counts.dropped == len(self.settled)
+        for tag, tally in self.ledger.tallies().items():
+            own = {task for task, function in enumerate(self.function_of) if tag in FUNCTIONS[function].tags}
+            assert (tally.taken, tally.left) == (len(own), len(own.difference(self.settled)))
 
     def finish(self):
         """A worker that never dies comes, and does the rest."""
@@ -143,10 +160,16 @@ def test_each_task_is_settled_once_whatever_happens(steps):
                 world.join()
             case "lose":
                 world.lose(which)
+            case "leave":
+                world.leave(which)
             case "work":
                 world.work(which, count)
             case "cancel" | "kill":
                 world.cancel(which, count, kind == "kill")
+            case "cancel odd":
+                world.cancel(which, count, False, "odd")
+            case "rank odd" | "rank even":
+                world.ledger.rank(kind.split()[1], which)
             case "repeat":
                 world.repeat(which, count)
         world.hand_out()
@@ -180,6 +203,20 @@ def test_a_task_that_kills_its_workers_is_set_aside_and_no_other():
     assert world.next_worker <= ALONE_LOSSES_MAX + 2
 
 
+def test_a_worker_that_leaves_gives_its_tasks_back_together_and_blames_none():
+    world = World()
+    world.submit(0, 20)
+    for _ in range(ALONE_LOSSES_MAX + 1):
+        world.join()
+        world.hand_out()
+        world.leave(0)
+        world.check()
+    world.join()
+    world.hand_out()
+    assert world.ledger.counts.dropped == 0
+    assert not any(each.is_suspect for each in world.ledger._held[world.next_worker - 1].slices)
+
+
 def test_of_larger_priority_is_earlier():
     world = World()
     world.submit(0, 3)
@@ -187,6 +224,23 @@ def test_of_larger_priority_is_earlier():
     world.join()
     world.hand_out()
     assert world.workers[0][0] == 3
+
+
+def test_a_rank_moves_what_waits_and_what_comes():
+    world = World()
+    world.submit(2, 3)
+    world.submit(0, 3)
+    world.submit(1, 3)
+    world.ledger.rank("odd", -1)
+    world.submit(1, 3)
+    world.join()
+    order = []
+    while not world.ledger.is_settled():
+        world.hand_out()
+        order.append(world.workers[0][0])
+        world.work(0, 1)
+    first_of_each = list(dict.fromkeys(world.function_of[task] for task in order))
+    assert first_of_each == [0, 2, 1], "within the same rank the order is that of their coming"
 
 
 def test_what_a_worker_cannot_say_is_refused():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from pathlib import Path
 
 
@@ -64,6 +65,17 @@ def mark(arguments):
     with open(Path(directory) / str(number), "ab") as file:
         file.write(b".")
     return number
+
+
+def sleep(seconds):
+    time.sleep(seconds)
+    return seconds
+
+
+def write_down(path, word):
+    """Add a line to the file."""
+    with open(path, "a") as file:
+        file.write(f"{word}\n")
 
 
 def environment():
