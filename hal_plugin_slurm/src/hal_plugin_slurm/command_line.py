@@ -1,0 +1,223 @@
+"""The way into Slurm by its commands: sbatch, squeue, sacct, scancel and sinfo.
+
+Times are asked for as seconds since the epoch, fields as columns with the one that may hold anything last, so that
+nothing depends on the locale, on widths or on the site's defaults for formats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from hal_core import format_ranges
+from hal_plugin_slurm.shell import Done, Shell
+from hal_plugin_slurm.way import (
+    SlurmJob,
+    SlurmNode,
+    SlurmRefused,
+    SlurmSilent,
+    SlurmUnanswered,
+    Submission,
+    Target,
+    gpus_of,
+    indices_of,
+    wait_status,
+)
+
+ENVIRONMENT: Final = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}
+"""Seconds since the epoch; and the indices of an array in full, where squeue writes only 64 letters otherwise."""
+NAMES_PER_QUESTION = 500
+NOT_ASKED = ("connect failure", "could not establish", "No such file or directory", "Unable to resolve")
+"""In what a command says when it never reached slurmctld."""
+NOT_KNOWN = (
+    "timed out",
+    "Zero Bytes",
+    "not connected",
+    "Communication",
+    "communication",
+    "Connection",
+    "Unexpected message",
+    "Unable to contact",
+    "Broken pipe",
+    "Resource temporarily unavailable",
+    "Protocol",
+)
+"""In what a command says when its request, or the answer to it, was lost."""
+NO_ACCOUNTING = "accounting storage is disabled"
+JOB_FIELDS = ("JobID", "ArrayJobID", "ArrayTaskID", "State", "exit_code", "StartTime", "EndTime", "Reason", "NodeList")
+PAST_FIELDS = ("JobIDRaw", "JobID", "State", "ExitCode", "Start", "End", "NodeList")
+NODE_FIELDS = ("NodeList", "StateLong", "CPUs", "Memory", "Gres")
+
+
+class CommandLine:
+    """Implements way.Way. `own_user` is whose jobs are submitted without saying for whom: only root may say so."""
+
+    def __init__(self, shell: Shell, own_user: str) -> None:
+        self._shell = shell
+        self._own_user = own_user
+
+    async def submit(self, submission: Submission) -> int:
+        words = ["sbatch", *submit_words(submission)]
+        if submission.user != self._own_user:
+            words.append(f"--uid={submission.user}")
+        done = await self._shell.run(words, submission.script)
+        if done.code == 0:
+            first = done.output.strip().partition(";")[0]
+            if first.isdecimal():
+                return int(first)
+            raise SlurmUnanswered(f"sbatch answered {done.output[:200]!r} instead of a job id")
+        raise _failure("sbatch", done)
+
+    async def jobs(self) -> Sequence[SlurmJob]:
+        columns = ",".join(f"{field}:|" for field in (*JOB_FIELDS, "Name"))
+        done = await self._ask(["squeue", "--noheader", "--states=all", f"--Format={columns}"])
+        return [_job(row) for row in _rows("squeue", done.output, len(JOB_FIELDS))]
+
+    async def history(self, names: Sequence[str], since_s: float) -> Sequence[SlurmJob] | None:
+        found: list[SlurmJob] = []
+        start = datetime.fromtimestamp(since_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        for first in range(0, len(names), NAMES_PER_QUESTION):
+            chosen = ",".join(names[first : first + NAMES_PER_QUESTION])
+            words = ["env", "TZ=UTC", "sacct", "--noheader", "--parsable2", "--allocations", "--allusers"]
+            words += [f"--starttime={start}", f"--name={chosen}", f"--format={','.join((*PAST_FIELDS, 'JobName'))}"]
+            done = await self._shell.run(words)
+            if NO_ACCOUNTING in done.error:
+                return None
+            if done.code != 0:
+                raise _failure("sacct", done, is_question=True)
+            found += [_past_job(row) for row in _rows("sacct", done.output, len(PAST_FIELDS))]
+        return found
+
+    async def cancel(self, targets: Sequence[Target]) -> None:
+        words = [f"{job_id}_[{format_ranges(some)}]" if some is not None else str(job_id) for job_id, some in targets]
+        done = await self._shell.run(["scancel", "--quiet", *words])
+        if done.code != 0 and "already completing or completed" not in done.error:
+            raise _failure("scancel", done)
+
+    async def nodes(self) -> Sequence[SlurmNode]:
+        columns = ",".join(f"{field}:|" for field in (*NODE_FIELDS, "Reason"))
+        done = await self._ask(["sinfo", "--noheader", "--Node", f"--Format={columns}"])
+        rows = _rows("sinfo", done.output, len(NODE_FIELDS))
+        return list({row[0]: _node(row) for row in rows}.values())
+
+    async def _ask(self, words: Sequence[str]) -> Done:
+        done = await self._shell.run(words)
+        if done.code != 0:
+            raise _failure(words[0], done, is_question=True)
+        return done
+
+
+def submit_words(submission: Submission) -> list[str]:
+    """The options of sbatch; the script comes by its input."""
+    asked = {
+        "job-name": submission.name,
+        "chdir": submission.directory,
+        "output": submission.output,
+        "error": submission.error if submission.error != submission.output else "",
+        "input": submission.input,
+        "open-mode": "append" if submission.does_append else "truncate",
+        "partition": submission.partition,
+        "array": submission.indices,
+        "nodes": str(submission.node_count),
+        "ntasks": str(submission.task_count),
+        "ntasks-per-node": str(submission.tasks_per_node),
+        "cpus-per-task": str(submission.cpus_per_task),
+        "mem": f"{submission.memory_mb_per_node}M" if submission.memory_mb_per_node else "",
+        "gres": submission.gres_per_node,
+        "constraint": submission.constraint,
+        "time": str(submission.time_limit_min) if submission.time_limit_min else "",
+        "account": submission.account,
+        "qos": submission.qos,
+        "reservation": submission.reservation,
+        "comment": submission.comment,
+    }
+    words = ["--parsable", "--no-requeue", "--export=ALL"]
+    words += [f"--{name}={value}" for name, value in asked.items() if value]
+    return [*words, "--exclusive"] if submission.is_exclusive else words
+
+
+def _failure(name: str, done: Done, is_question: bool = False) -> SlurmRefused | SlurmSilent:
+    text = " ".join(line.strip() for line in done.error.splitlines() if line.strip()) or f"exit code {done.code}"
+    text = f"{name}: {text.removeprefix(f'{name}: ').removeprefix('error: ')}"
+    if any(words in text for words in NOT_ASKED):
+        return SlurmSilent(text)
+    if is_question or any(words in text for words in NOT_KNOWN):
+        return SlurmUnanswered(text)
+    return SlurmRefused(text)
+
+
+def _rows(name: str, output: str, columns: int) -> Iterable[list[str]]:
+    """Lines as columns, with one more for the rest of the line. Half an answer is none."""
+    for line in output.splitlines():
+        if not line:
+            continue
+        row = line.removesuffix("|").split("|", columns)
+        if len(row) != columns + 1:
+            raise SlurmUnanswered(f"{name} answered {line[:200]!r}, which has not {columns + 1} columns")
+        yield row
+
+
+def _job(row: list[str]) -> SlurmJob:
+    job_id, array_id, index, state, status, start, end, reason, nodes, name = row
+    try:
+        code, signal = wait_status(int(status))
+        is_rest = index not in ("", "N/A") and not index.isdecimal()
+        return SlurmJob(
+            native_id=int(array_id or job_id),
+            name=name,
+            state=state,
+            index=int(index) if index.isdecimal() else None,
+            is_rest=is_rest,
+            rest=indices_of(index) if is_rest else (),
+            exit_code=code,
+            signal=signal,
+            start_time_s=_instant(start),
+            end_time_s=_instant(end),
+            nodes=nodes,
+            reason=reason,
+        )
+    except ValueError:
+        raise SlurmUnanswered(f"squeue answered {'|'.join(row)[:200]!r}") from None
+
+
+def _past_job(row: list[str]) -> SlurmJob:
+    raw_id, shown_id, state, status, start, end, nodes, name = row
+    array_id, _, index = shown_id.partition("_")
+    code, _, signal = status.partition(":")
+    is_rest = bool(index) and not index.isdecimal()
+    try:
+        return SlurmJob(
+            native_id=int(array_id if index else raw_id),
+            name=name,
+            state=state.partition(" ")[0],
+            index=int(index) if index.isdecimal() else None,
+            is_rest=is_rest,
+            rest=indices_of(index) if is_rest else (),
+            exit_code=None if signal != "0" else int(code),
+            signal=int(signal) or None,
+            start_time_s=_instant(start),
+            end_time_s=_instant(end),
+            nodes=nodes,
+        )
+    except ValueError:
+        raise SlurmUnanswered(f"sacct answered {'|'.join(row)[:200]!r}") from None
+
+
+def _node(row: list[str]) -> SlurmNode:
+    name, state, cpus, memory_mb, gres, reason = row
+    try:
+        return SlurmNode(
+            name=name,
+            state=state.rstrip("*~#!%$@^-+"),
+            cpu_count=int(cpus),
+            memory_mb=int(memory_mb),
+            gpus=gpus_of(gres),
+            reason="" if reason == "none" else reason,
+        )
+    except ValueError:
+        raise SlurmUnanswered(f"sinfo answered {'|'.join(row)[:200]!r}") from None
+
+
+def _instant(text: str) -> float | None:
+    return float(text) if text.isdecimal() and text != "0" else None

@@ -1,0 +1,42 @@
+"""One real Slurm for all tests of the bridge, and both ways into it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from hal_plugin_slurm.command_line import ENVIRONMENT, CommandLine
+from hal_plugin_slurm.rest import Rest
+from hal_plugin_slurm.shell import Shell
+from hal_plugin_slurm.tokens import Tokens
+from hal_plugin_slurm.way import Way
+from tests.support import slurm_packages
+from tests.support.needs import need
+from tests.support.slurm import SlurmCluster
+
+ANSWER_TIMEOUT_S = 60.0
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[SlurmCluster]:
+    need(slurm_packages.why_impossible())
+    settings = {"SchedulerParameters": "batch_sched_delay=0,sched_min_interval=0,sched_interval=1,bf_interval=2"}
+    with SlurmCluster(
+        node_count=4, cpus=8, gpus=2, has_accounting=True, has_rest=True, nodes_per_switch=2, settings=settings
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["rest", "commands"])
+async def way(request: pytest.FixtureRequest, slurm: SlurmCluster) -> AsyncIterator[Way]:
+    environment = {**ENVIRONMENT, **slurm.environment}
+    if request.param == "commands":
+        yield CommandLine(Shell("", environment, ANSWER_TIMEOUT_S), "root")
+        return
+    renewing = Shell("", slurm.environment, ANSWER_TIMEOUT_S)
+    tokens = Tokens("", "scontrol token lifespan=3600", time.time, renewing)
+    rest = Rest.connect(f"unix:{slurm.rest_socket}", tokens, ANSWER_TIMEOUT_S, "slurm")
+    yield rest
+    await rest.aclose()
