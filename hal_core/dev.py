@@ -29,6 +29,7 @@ from hal_core.config.schema import Configuration
 from hal_core.daemon import AGENT_SOCKET_NAME, Announce, Daemon, run_service, until_signalled
 from hal_core.kernel.loop import Kernel
 from hal_core.models.node import Node, NodeStatus
+from hal_core.parsing.addresses import parse_address
 from hal_core.plugins import Plugins
 
 NODES_TIMEOUT_S = 20.0
@@ -67,13 +68,21 @@ def _configuration(arguments: Namespace, plugins: Plugins, directory: Path, sock
     if arguments.config:
         configuration = read_configuration(arguments.config, plugins.installed())
         listen = attrs.evolve(configuration.listen, socket=str(socket))
+        if arguments.address:
+            listen = attrs.evolve(listen, address=_checked_address(arguments.address))
         return attrs.evolve(configuration, listen=listen, state_directory=str(directory))
     facts = read_machine_facts()
     if arguments.cpus:
         facts = attrs.evolve(facts, cpu_count=arguments.cpus * arguments.nodes)
     configuration = describe_machine(facts, str(directory), str(socket), arguments.nodes)
     log = {"path": str(directory / "events.log")}
-    return attrs.evolve(configuration, observers={**configuration.observers, "log": log})
+    listen = attrs.evolve(configuration.listen, address=_checked_address(arguments.address))
+    return attrs.evolve(configuration, listen=listen, observers={**configuration.observers, "log": log})
+
+
+def _checked_address(given: str | None) -> str:
+    """Raises InvalidInput for what is no host:port; an address beyond this machine is refused when it is opened."""
+    return parse_address(given) if given else ""
 
 
 async def _serve(daemon: Daemon, announce: Announce, is_leashed: bool) -> None:
@@ -194,4 +203,6 @@ def _greet(daemon: Daemon, announce: Announce) -> None:
         announce(f"In another terminal: export HAL_SERVER={daemon.socket}")
     if daemon.configuration.hooks:
         announce("prolog and epilog are not run by `hal dev`; they are for `hal agent`")
+    if daemon.configuration.listen.address:
+        announce("The web page: run `hal page` and open what it prints")
     announce("Try: hal run -- hostname    Ctrl-C ends the cluster and leaves nothing behind.")

@@ -47,6 +47,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "reserve": ("reserve", "Keep nodes for users, accounts or maintenance; list and remove reservations"),
         "limits": ("shares", "Show the limits on jobs, and how much of each is in force"),
         "shares": ("shares", "Show who shares the cluster, by how much, and what each has used"),
+        "page": ("page", "Print the address of the web page, with a token for it"),
         "events": ("events", "Print the event log; --follow keeps watching"),
         "plugins": ("about", "List what is installed and which plane it serves"),
         "config": ("config", "Check or show a configuration; print its JSON Schema"),

@@ -13,6 +13,7 @@ from hal_core.rest.asgi import AsgiApp, Receive, Scope, Send
 from hal_core.rest.bodies import OpenApiAnswer
 from hal_core.rest.call import Call, Callers, Endpoint, Route
 from hal_core.rest.openapi import openapi_document
+from hal_core.rest.page import page_endpoints
 from hal_core.rest.port import Context
 
 BODY_BYTES_MAX = 1 << 20
@@ -52,7 +53,7 @@ def build_app(context: Context) -> AsgiApp:
         by_path.setdefault(route.path, []).append(route)
     callers = Callers(context)
     endpoints = {path: Endpoint(context, callers, routes) for path, routes in by_path.items()}
-    fixed = {path: endpoint for path, endpoint in endpoints.items() if "{" not in path}
+    fixed = page_endpoints() | {path: endpoint for path, endpoint in endpoints.items() if "{" not in path}
     others = [PathRoute(path, endpoint) for path, endpoint in endpoints.items() if "{" in path]
     router = Router(others, redirect_slashes=False, default=_not_found)
 

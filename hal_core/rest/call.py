@@ -18,7 +18,7 @@ from hal_core import errors
 from hal_core.models.role import Role
 from hal_core.rest.answers import Answer, BadRequest, HttpError, error_answer
 from hal_core.rest.asgi import ClientGone, Receive, Scope, Send
-from hal_core.rest.network import REMOTE, is_our_host
+from hal_core.rest.network import REMOTE, is_our_host, is_our_page
 from hal_core.rest.port import Context
 from hal_core.rest.query import Parameter, read_query
 from hal_core.rest.rights import Caller
@@ -188,8 +188,8 @@ class Endpoint:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer | Stream:
         headers = dict(scope["headers"])
-        if b"origin" in headers:
-            raise HttpError(403, "forbidden", "requests made by web pages (header Origin) are refused")
+        if b"origin" in headers and not is_our_page(headers[b"origin"], scope):
+            raise HttpError(403, "forbidden", "requests made by other web pages (header Origin) are refused")
         caller = await self._callers.of(scope, headers)
         route = self._route(scope["method"])
         self._take(route, caller)

@@ -16,7 +16,7 @@ import trio
 
 from hal_core.errors import Refused
 from hal_core.parsing.addresses import host_of, is_loopback
-from hal_core.rest.asgi import Peer
+from hal_core.rest.asgi import Peer, Scope
 from hal_core.wire.private_files import check_private
 
 BACKLOG = 4096
@@ -96,6 +96,13 @@ def host_headers(name: str, port: int) -> list[str]:
     """What clients may write into `Host` for this name and port."""
     host = f"[{name}]" if ":" in name else name.lower()
     return [f"{host}:{port}", *([host] if port in (80, 443) else [])]
+
+
+def is_our_page(origin: bytes, scope: Scope) -> bool:
+    """Whether a browser says that the request comes from the daemon's own page: over the network, from our address."""
+    scheme, _, host = origin.partition(b"://")
+    extensions = scope.get("extensions", {})
+    return scheme.decode("latin-1") == scope["scheme"] and is_our_host(host, extensions.get(REMOTE, ()))
 
 
 def is_our_host(header: bytes, hosts: Iterable[str]) -> bool:

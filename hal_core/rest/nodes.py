@@ -15,6 +15,7 @@ from hal_core.rest.bodies import DrainAnswer, DrainRequest, EmptyRequest, NodesP
 from hal_core.rest.call import Call, Route
 from hal_core.rest.query import LIMIT, cursor_of, one_of, text, write_cursor
 from hal_core.rest.rights import Verb
+from hal_core.rules.cluster_map import ClusterMap, cluster_map
 from hal_core.rules.node_view import NodeDetail, node_detail, node_view
 
 
@@ -53,6 +54,11 @@ async def list_nodes(call: Call) -> Answer:
     return json_answer(NodesPage([node_view(state, number) for number in page], cursor, state.sequence))
 
 
+async def show_map(call: Call) -> Answer:
+    call.caller.insist(Verb.SEE_NODES)
+    return json_answer(cluster_map(call.context.kernel.state))
+
+
 async def show_node(call: Call) -> Answer:
     return json_answer(node_detail(call.context.kernel.state, find_node(call)))
 
@@ -78,6 +84,14 @@ def _controlled(call: Call) -> NodeName:
 _STATUSES = (*(status.value for status in NodeStatus), "drained")
 
 ROUTES = (
+    Route(
+        method="GET",
+        path="/v1/map",
+        handler=show_map,
+        summary="All nodes at once, as columns",
+        answer=ClusterMap,
+        is_shared=True,
+    ),
     Route(
         method="GET",
         path="/v1/nodes",

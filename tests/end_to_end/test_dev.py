@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.cli import COMMAND, environment, hal
 from tests.support.hal_connection import HalConnection
+from tests.support.ports import free_port
 
 
 @pytest.fixture
@@ -37,9 +38,9 @@ def processes_of(state: Path) -> list[int]:
 
 def test_without_a_state_directory_everything_ends_when_it_is_killed(tmp_path: Path) -> None:
     """Agents, spawner and jobs: nobody would ever find them again."""
-    socket = tmp_path / "hal.sock"
+    socket, address = tmp_path / "hal.sock", f"127.0.0.1:{free_port()}"
     service = subprocess.Popen(
-        [*COMMAND, "dev", "--socket", str(socket)],
+        [*COMMAND, "dev", "--socket", str(socket), "--address", address],
         env=environment(socket) | {"TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -47,6 +48,7 @@ def test_without_a_state_directory_everything_ends_when_it_is_killed(tmp_path: P
     )
     assert service.stdout is not None
     assert "is ready" in service.stdout.readline()
+    assert hal(socket, "page").out.startswith(f"http://{address}/#token=hal1.")
     job_id = hal(socket, "submit", "--parsable", "-o", "/dev/null", "--", "sleep", "1000").out.strip()
     with HalConnection(socket) as connection:
         assert connection.get(f"/v1/jobs/{job_id}?wait=started&timeout_s=60")["state"] == "RUNNING"

@@ -70,16 +70,16 @@ class RestKernel:
         self.parse_count = 0
         self._moved = trio.Event()
         self._unsynced: list[Event] = []
-        self._receive(DefineCluster(cluster))
+        self.tell(DefineCluster(cluster))
         for node in cluster.nodes:
-            self._receive(NodeReported(node, "boot"))
+            self.tell(NodeReported(node, "boot"))
         self._context = ParseContext.of_cluster(cluster, now_s)
 
     @property
     def state(self) -> State:
         return self.core.state
 
-    def _receive(self, message: Message) -> Answer:
+    def tell(self, message: Message) -> Answer:
         decided = self.core.receive(message, self.now_s)
         self._add(decided.events)
         return decided.answer
@@ -103,7 +103,7 @@ class RestKernel:
         if self.fails_with is not None:
             raise self.fails_with
         self.asked.append(message)
-        answer = self._receive(message)
+        answer = self.tell(message)
         await self.settled()
         return answer
 
@@ -146,4 +146,4 @@ class RestKernel:
         key = AttemptKey(JobId(job_id), index, activity.attempt)
         end_time_s = None if end is None else self.now_s + 1
         status = PartStatus(key, start_time_s=self.now_s, end_time_s=end_time_s, end=end)
-        self._receive(PartsChanged(activity.shares[0].node, (status,)))
+        self.tell(PartsChanged(activity.shares[0].node, (status,)))

@@ -98,7 +98,7 @@ async def test_numbers_are_whole_numbers_within_limits(api: Api, value: Any, sta
 @pytest.mark.parametrize(
     ("method", "target", "status"),
     [
-        ("GET", "/", 404),
+        ("GET", "/nothing", 404),
         ("GET", "/v2/jobs", 404),
         ("GET", "/v1/jobs/", 404),
         ("DELETE", "/v1/jobs", 405),

@@ -1,0 +1,108 @@
+"""How fluid the web page is in a real Chromium: 10,000 nodes on the map and 100,000 jobs in the queue.
+
+The API is the real one, over a kernel without a disk. Times are Chromium's own: of the first paint, until the map is
+there, and of the longest stretch in which the page's main thread did nothing else while it updated and scrolled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import trio
+
+from hal_core.models.message import Cancel, JobSelection
+from hal_core.rules.cluster_map import cluster_map
+from tests.benchmarks.common import Figures, parser_of, progress, run
+from tests.support.chromium import Chromium, Tab
+from tests.support.large_cluster import LargePage, large_kernel, serving_page
+
+OBSERVE = """new PerformanceObserver((list) => { window.longest = Math.max(window.longest ?? 0,
+    ...list.getEntries().map((entry) => entry.duration)); }).observe({ type: "longtask", buffered: true })"""
+SCROLL = """new Promise((resolve) => { const list = document.querySelector(".list"); let left = 200;
+    const step = () => { list.scrollTop += 900; if (left--) requestAnimationFrame(step); else resolve(); };
+    step(); })"""
+
+
+def measure(given: argparse.Namespace) -> Figures:
+    progress(f"a cluster of {given.nodes} nodes with {given.jobs} jobs")
+    kernel = large_kernel(given.nodes, given.jobs)
+    begin_s = time.process_time()
+    cluster_map(kernel.state)
+    figures: Figures = {"map_cpu_ms": round(1000 * (time.process_time() - begin_s), 1)}
+
+    async def serve() -> None:
+        async with serving_page(kernel) as page:
+            figures.update(await trio.to_thread.run_sync(look, page, given.pictures))
+
+    trio.run(serve)
+    return figures | {"node_count": given.nodes, "job_count": given.jobs}
+
+
+def look(page: LargePage, pictures: str | None) -> Figures:
+    with tempfile.TemporaryDirectory() as directory, Chromium(Path(directory)) as browser:
+        tab = browser.open(page.link)
+        tab.until("document.querySelector('.tile')")
+        figures: Figures = {
+            "first_paint_ms": tab.run("performance.getEntriesByName('first-contentful-paint')[0].startTime"),
+            "map_drawn_ms": tab.run("performance.now()"),
+        }
+        tab.run(OBSERVE)
+        figures["map_update_longest_ms"] = updates(tab, page)
+        tab.run("void (location.hash = '#/queue')")
+        tab.until("document.querySelectorAll('.list .row').length > 10")
+        tab.run("window.longest = 0")
+        tab.run(SCROLL)
+        figures["queue_scroll_longest_ms"] = tab.run("window.longest")
+        figures["queue_update_longest_ms"] = updates(tab, page)
+        figures["queue_rows_loaded"] = tab.run("Number(document.querySelector('.row:last-child').id.slice(4))")
+        if pictures:
+            take_pictures(browser, page, Path(pictures))
+        assert tab.complaints == [], tab.complaints
+        return {name: round(value, 1) for name, value in figures.items()}
+
+
+def updates(tab: Tab, page: LargePage) -> float:
+    """The longest task while the page took in five changes."""
+    tab.run("window.longest = 0")
+    for _ in range(5):
+        seen = tab.run("performance.getEntriesByName('hal.refresh').length")
+        trio.from_thread.run_sync(change, page)
+        tab.until(f"performance.getEntriesByName('hal.refresh').length > {seen}")
+    return float(tab.run("window.longest"))
+
+
+def change(page: LargePage) -> None:
+    """A running job is cancelled, so that something is to be seen."""
+    job_id = next(activity.record.job_id for activity in page.kernel.state.allocations.values() if not activity.cancel)
+    page.kernel.tell(Cancel(JobSelection(job_id), "oper"))
+
+
+def take_pictures(browser: Chromium, page: LargePage, directory: Path) -> None:
+    """For the documentation."""
+    for name, where, is_dark, width in (
+        ("page-cluster", "#/", False, 1280),
+        ("page-cluster-dark", "#/", True, 1280),
+        ("page-queue", "#/queue", False, 1280),
+        ("page-queue-dark", "#/queue", True, 1280),
+        ("page-phone", "#/", True, 390),
+    ):
+        tab = browser.open(page.link, width=width, height=820, is_dark=is_dark)
+        tab.until("document.querySelector('.tile')")
+        tab.run(f"void (location.hash = '{where}')")
+        tab.until("document.querySelector('.tile, .list .row:nth-child(9)')")
+        tab.screenshot(directory / f"{name}.png")
+
+
+def main() -> None:
+    parser = parser_of("page")
+    parser.add_argument("--nodes", type=int, default=10_000)
+    parser.add_argument("--jobs", type=int, default=100_000)
+    parser.add_argument("--pictures", metavar="DIR", help="leave screenshots here")
+    run(__doc__, measure, parser)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""A large cluster behind the REST room on a port of this machine, without daemon, disk or agents: for its web page."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+
+import attrs
+import trio
+
+from hal_core.models.job import JobSpec, Owner
+from hal_core.models.message import DrainNode, NodeLost, PartsChanged, PartStatus, Submission, Submit
+from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
+from hal_core.models.role import Role
+from hal_core.models.topology import Level, Link, Topology
+from hal_core.rest.app import body_bytes_max, build_app
+from hal_core.rest.asgi import Limits
+from hal_core.rest.listener import Server
+from hal_core.rest.network import NetworkAddress, open_network
+from hal_core.rest.tokens import TokenMaker
+from hal_engine_backfill.fcfs import Fcfs
+from tests.support.rest_api import context_of
+from tests.support.rest_kernel import RestKernel
+
+NOW_S = 1_795_000_000.0
+LINK = Link(2e-6, 12.5e9)
+NODES_PER_RACK = 40
+RACKS_PER_ROOM = 25
+NAMES = ("train", "sweep", "mesh", "align", "render", "assimilate")
+USERS = ("ada", "grace", "emmy", "kathleen", "barbara", "frances")
+
+
+def large_kernel(node_count: int, job_count: int, seed: int = 1) -> RestKernel:
+    """Most nodes are busy, a few are drained or down, and what does not fit waits."""
+    kernel = RestKernel(cluster=_cluster(node_count), now_s=NOW_S)
+    kernel.core.engine = Fcfs()
+    random = Random(seed)
+    for number in range(0, node_count, 197):
+        kernel.tell(DrainNode(NodeName(f"n{number:05}"), "fan", "oper"))
+    for number in range(60, node_count, 631):
+        kernel.tell(NodeLost(NodeName(f"n{number:05}"), "power"))
+    submissions = tuple(_submission(random, number) for number in range(job_count))
+    kernel.tell(Submit(submissions))
+    kernel.plan()
+    by_node: dict[NodeName, list[PartStatus]] = {}
+    for activity in list(kernel.state.allocations.values()):
+        status = PartStatus(activity.key, start_time_s=NOW_S - random.random() * 7200)
+        by_node.setdefault(activity.shares[0].node, []).append(status)
+    for node, parts in by_node.items():
+        kernel.tell(PartsChanged(node, tuple(parts)))
+    return kernel
+
+
+def _cluster(node_count: int) -> Cluster:
+    def location(number: int) -> tuple[str, str]:
+        rack = number // NODES_PER_RACK
+        return f"room{rack // RACKS_PER_ROOM + 1}", f"rack{rack + 1}"
+
+    nodes = tuple(
+        Node(NodeName(f"n{number:05}"), 32, 128 << 30, gpus=("a100",) * 4 if number % 5 == 0 else (),
+             location=location(number))
+        for number in range(node_count)
+    )  # fmt: skip
+    partition = Partition(PartitionName("main"), tuple(node.name for node in nodes), is_default=True)
+    return Cluster("atlas", nodes, (partition,), topology=Topology((Level("room", LINK), Level("rack", LINK)), LINK))
+
+
+def _submission(random: Random, number: int) -> Submission:
+    user = random.choice(USERS)
+    spec = JobSpec(
+        name=f"{random.choice(NAMES)}-{number % 97}",
+        partition=PartitionName("main"),
+        command=("/bin/true",),
+        cpus_per_task=random.choice([2, 4, 8, 16, 32]),
+        walltime_s=random.choice([1800.0, 7200.0, 36000.0]),
+    )
+    return Submission(f"large-{number}", Owner(user, 2000 + USERS.index(user), 100), spec)
+
+
+@attrs.frozen
+class LargePage:
+    kernel: RestKernel
+    link: str
+    """With a token of an operator."""
+
+
+@asynccontextmanager
+async def serving_page(kernel: RestKernel) -> AsyncIterator[LargePage]:
+    """The page and the API of that kernel."""
+    tokens = TokenMaker(bytes(32), kernel.state.cluster.name, 3600.0, os.urandom)
+    me = Owner(pwd.getpwuid(os.getuid()).pw_name, os.getuid(), os.getgid())
+    token = tokens.issue(me, 3600.0, kernel.now_s).token
+    context = context_of(
+        kernel, tokens=tokens, user_of=lambda uid: pwd.getpwuid(uid).pw_name, role_of=lambda _: Role.OPERATOR
+    )
+    async with trio.open_nursery() as nursery:
+        network = await open_network(NetworkAddress("127.0.0.1:0"))
+        server = Server(build_app(context), Limits(body_bytes_max=body_bytes_max), lambda: NOW_S)
+        await nursery.start(server.serve, [network.listener], network.identify)
+        yield LargePage(kernel, f"http://127.0.0.1:{network.port}/#token={token}")
+        nursery.cancel_scope.cancel()
