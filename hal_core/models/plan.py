@@ -38,6 +38,8 @@ class PendingJob:
     rank: int = 0
     """What comes before age and length in any order: the partition's priority, that of its quality of service and the
     job's own in one number. Larger is earlier."""
+    mean_s: float = attrs.field(default=attrs.Factory(lambda self: self.expected_s, takes_self=True))
+    """How long such jobs run on average, for orders: the few that run long weigh more than in `expected_s`."""
 
 
 @attrs.frozen

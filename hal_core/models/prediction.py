@@ -16,10 +16,16 @@ class Prediction:
     p90_s: float
     planned_s: float | None = None
     """What to plan with, if not the median: to be too short costs a plan less than to be too long."""
+    mean_s: float | None = None
+    """The mean, if it is not what is planned with: what starting the job will cost those who wait behind it."""
 
     @property
     def expected_s(self) -> float:
         return self.p50_s if self.planned_s is None else self.planned_s
+
+    @property
+    def average_s(self) -> float:
+        return self.expected_s if self.mean_s is None else self.mean_s
 
 
 @attrs.frozen

@@ -272,6 +272,7 @@ class JobRecord:
                 self.expected_s,
                 reservation=spec.reservation,
                 rank=self.rank,
+                mean_s=self.mean_s,
             )
         return row
 
@@ -283,6 +284,11 @@ class JobRecord:
         """How long an element is expected to run: at most its limit, which is infinity if there is none."""
         walltime_s = math.inf if self.spec.walltime_s is None else self.spec.walltime_s
         return walltime_s if self.prediction is None else min(self.prediction.expected_s, walltime_s)
+
+    @property
+    def mean_s(self) -> float:
+        walltime_s = math.inf if self.spec.walltime_s is None else self.spec.walltime_s
+        return walltime_s if self.prediction is None else min(self.prediction.average_s, walltime_s)
 
     def attempt_of(self, index: int) -> int:
         """The number of the element's latest (or coming) attempt."""

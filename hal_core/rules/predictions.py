@@ -35,15 +35,16 @@ def predictions_made(state: State, message: PredictionsMade, now_s: float) -> li
 def believable(prediction: Prediction, walltime_s: float | None) -> Prediction | None:
     """The prediction between a second and the limit, its quantiles in order; None if they are no times at all."""
     quantiles_s = (prediction.p10_s, prediction.p50_s, prediction.p90_s)
-    planned_s = prediction.expected_s
-    if not all(isinstance(time_s, int | float) and time_s >= 0.0 for time_s in (*quantiles_s, planned_s)):
+    planned_s, mean_s = prediction.expected_s, prediction.average_s
+    if not all(isinstance(time_s, int | float) and time_s >= 0.0 for time_s in (*quantiles_s, planned_s, mean_s)):
         return None  # NaN is not >= 0 either.
     most_s = math.inf if walltime_s is None else walltime_s
     least_s = min(RUN_TIME_S_MIN, most_s)
-    p10_s, p50_s, p90_s, planned_s = (
-        float(min(max(time_s, least_s), most_s)) for time_s in (*sorted(quantiles_s), planned_s)
+    p10_s, p50_s, p90_s, planned_s, mean_s = (
+        float(min(max(time_s, least_s), most_s)) for time_s in (*sorted(quantiles_s), planned_s, mean_s)
     )
-    return Prediction(p10_s, p50_s, p90_s, None if planned_s == p50_s else planned_s)
+    said_s = (None if planned_s == p50_s else planned_s, None if mean_s == planned_s else mean_s)
+    return Prediction(p10_s, p50_s, p90_s, *said_s)
 
 
 def expected_end_s(start_s: float, expected_s: float, walltime_s: float | None, now_s: float) -> float:

@@ -29,25 +29,23 @@ Correct = Callable[[float, int, float], float]
 class Expectations:
     """The limit is what is expected."""
 
-    def expect_s(self, job_id: JobId, job: TraceJob) -> float:
-        return job.limit_s
+    def expect(self, job_id: JobId, job: TraceJob) -> Prediction:
+        """What is expected of the job now."""
+        return Prediction(job.limit_s, job.limit_s, job.limit_s)
 
     def learn(self, job_id: JobId, job: TraceJob, end_s: float) -> Sequence[JobId]:
         """The job has ended. Returns those of which something else would be expected now."""
         return ()
 
     def foretold(self, job_id: JobId, job: TraceJob) -> Prediction:
-        """What was said of the job when it came."""
-        return Prediction(job.limit_s, job.limit_s, job.limit_s)
+        """What was expected of the job when it came."""
+        return self.expect(job_id, job)
 
 
 class Perfect(Expectations):
     """The truth is what is expected."""
 
-    def expect_s(self, job_id: JobId, job: TraceJob) -> float:
-        return job.run_s
-
-    def foretold(self, job_id: JobId, job: TraceJob) -> Prediction:
+    def expect(self, job_id: JobId, job: TraceJob) -> Prediction:
         return Prediction(job.run_s, job.run_s, job.run_s)
 
 
@@ -58,19 +56,19 @@ class Predicted(Expectations):
         self._predictor = predictor
         self._first: dict[JobId, Prediction] = {}
 
-    def expect_s(self, job_id: JobId, job: TraceJob) -> float:
+    def expect(self, job_id: JobId, job: TraceJob) -> Prediction:
         (prediction,) = self._predictor.predict([_arrival(job_id, job)])
         believed = None if prediction is None else believable(prediction, job.limit_s)
         if believed is None:
-            believed = super().foretold(job_id, job)
+            believed = super().expect(job_id, job)
         self._first.setdefault(job_id, believed)
-        return believed.expected_s
-
-    def foretold(self, job_id: JobId, job: TraceJob) -> Prediction:
-        return self._first.get(job_id) or super().foretold(job_id, job)
+        return believed
 
     def learn(self, job_id: JobId, job: TraceJob, end_s: float) -> Sequence[JobId]:
         return self._predictor.learn([Outcome(_arrival(job_id, job), job.run_s, end_s, ENDED)])
+
+    def foretold(self, job_id: JobId, job: TraceJob) -> Prediction:
+        return self._first.get(job_id) or super().expect(job_id, job)
 
 
 ENDED = End(EndKind.EXITED, exit_code=0)

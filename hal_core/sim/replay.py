@@ -241,8 +241,9 @@ class Replay:
             self._can_start[shape] = can_start
         if can_start:
             job_id = JobId(at)
-            expected_s = self._expectations.expect_s(job_id, job)
-            pending = PendingJob(job_id, 1, shape, job.limit_s, 0, job.submit_s, expected_s)
+            said = self._expectations.expect(job_id, job)
+            times_s = (job.limit_s, 0, job.submit_s, said.expected_s)
+            pending = PendingJob(job_id, 1, shape, *times_s, mean_s=said.average_s)
             self._pending[job_id] = pending
             self._arrived.append(pending)
 
@@ -251,8 +252,8 @@ class Replay:
         for job_id in self._expectations.learn(running.row.job_id, running.job, now_s):
             pending = self._pending.get(job_id)
             if pending is not None:
-                expected_s = self._expectations.expect_s(job_id, self._jobs[int(job_id)])
-                self._pending[job_id] = attrs.evolve(pending, expected_s=expected_s)
+                said = self._expectations.expect(job_id, self._jobs[int(job_id)])
+                self._pending[job_id] = attrs.evolve(pending, expected_s=said.expected_s, mean_s=said.average_s)
                 self._is_otherwise = True
 
     def _plan(self, now_s: float) -> None:

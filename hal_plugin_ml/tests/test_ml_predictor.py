@@ -49,6 +49,8 @@ def test_whatever_happened_a_prediction_is_times_in_order_within_the_limit(
     (found,) = predictor.predict([arrival(1000, "a", limit_s)])
     assert found is not None
     assert 0.0 <= found.p10_s <= found.p50_s <= found.p90_s < math.inf
+    assert found.mean_s is not None
+    assert found.p10_s <= found.mean_s <= max(found.p90_s, 1.0)
     if limit_s is not None:
         assert found.p90_s <= max(limit_s, 1.0) * (1 + 1e-9)
     assert believable(found, limit_s) is not None
@@ -144,3 +146,18 @@ def test_a_constant_is_learned_for_every_quantile(target: float, tau: float) -> 
     for _ in range(3000):
         model.learn(np.array([1.0, 0.0]), target)
     assert model.predict(np.array([1.0, 0.0]))[0] == pytest.approx(target, abs=0.35)
+
+
+def test_a_group_that_differs_is_learned_apart_and_disturbs_no_other() -> None:
+    import numpy as np
+
+    model, vector = Quantiles([0.5], 1), np.array([1.0])
+    for _ in range(500):
+        model.learn(vector, 0.0, ("ada",))
+        model.learn(vector, 0.0, ("bob",))
+        model.learn(vector, -4.0, ("eve",))
+    at = {name: float(model.predict(vector, (name,))[0]) for name in ("ada", "bob", "eve", "new")}
+    assert at["eve"] == pytest.approx(-4.0, abs=0.5)
+    assert at["ada"] == pytest.approx(0.0, abs=0.5)
+    assert at["bob"] == pytest.approx(0.0, abs=0.5)
+    assert -4.0 < at["new"] < 1.0

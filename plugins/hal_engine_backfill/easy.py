@@ -77,12 +77,25 @@ def _is_as_before(snapshot: Snapshot) -> bool:
     return not any(room.choose(packing.ask(job.shape)) for job in changes.arrived)
 
 
+@attrs.frozen
+class Margin:
+    """By how much later than at the earliest a job is promised its start: a share of the time until then."""
+
+    share: float = 0.0
+    is_kept: bool = False
+    """What was promised to the same job before is not moved to a later time for the sake of a margin."""
+
+
+NO_MARGIN = Margin()
+
+
 class Pass:
     """One pass over the queue: what is still free, what was promised, which shapes were found not to fit."""
 
-    def __init__(self, snapshot: Snapshot, does_trust: bool = True) -> None:
+    def __init__(self, snapshot: Snapshot, margin: Margin = NO_MARGIN, does_trust: bool = True) -> None:
         """With `does_trust` False running jobs are expected to end at their limits, whatever was predicted."""
         self._snapshot = snapshot
+        self._margin = margin
         self._does_trust = does_trust
         self._now_s = snapshot.now_s
         self._room = room = snapshot.room()
@@ -126,6 +139,7 @@ class Pass:
                     never.add(permits.kind(job))
                     continue
             if left and promise is not None:
+                promise = self._with_margin(job.job_id, promise)
                 promise_of[group] = promise
                 self.promised.append((job.job_id, promise))
                 if len(promise_of) == group_count:
@@ -134,6 +148,17 @@ class Pass:
                         behind += [job for job in queue if job.shape.cpus <= most]
                     break
         return behind
+
+    def _with_margin(self, job_id: JobId, promise: Promise) -> Promise:
+        """What the promise leaves over stays as it is at the earliest, so it does so until the later time too."""
+        margin = self._margin
+        if not margin.share or promise.time_s == math.inf:
+            return promise
+        time_s = promise.time_s + margin.share * (promise.time_s - self._now_s)
+        before = self._snapshot.promises.get(job_id) if margin.is_kept else None
+        if before is not None:
+            time_s = max(promise.time_s, min(time_s, before.start_time_s))
+        return attrs.evolve(promise, time_s=time_s)
 
     def _most_cpus(self) -> int:
         """Free on one node: who asks for more cannot start behind the promises, however long the queue is."""

@@ -1,11 +1,13 @@
 """The policy `hal`: backfill in the order of expansion factors, with a floor, and a guard against starvation.
 
-Who would have been here longest for what the job takes comes first: (wait + expected run) / expected run, computed anew
-in each pass, among jobs of equal rank (partition, quality of service, own priority). The floor keeps a job that is
-expected to take a second from being ahead for ever. Everything else is EASY (easy.py): the first blocked job is
-promised its start, the others fill the holes.
+Who would have been here longest for what the job takes comes first: (wait + mean run) / mean run, computed anew in each
+pass, among jobs of equal rank (partition, quality of service, own priority). The floor keeps a job that is expected to
+take a second from being ahead for ever. Everything else is EASY (easy.py): the first blocked job is promised its start,
+the others fill the holes. Where run times are predicted, the promise has a margin: what fills a hole may last half as
+long again as until the predicted start, for that is no more exact, and the machine stays full.
 Guarantee: who has waited for `starvation_s` stands before all who have not, in the order of submission; and while there
-is such a job the plan rests on limits alone, so that no wrong prediction can break its promise.
+is such a job the plan rests on limits alone and its margin is given once, so that neither a wrong prediction nor a
+later job can break its promise.
 The expansion factor as a queue order: Srinivasan, Kettimuthu, Subramani and Sadayappan, ICPP workshops 2002; that order
 matters more than the predictor: Lelong, Reis and Trystram, JSSPP 2017.
 """
@@ -18,10 +20,13 @@ from operator import attrgetter, itemgetter
 import attrs
 
 from hal_core import PendingJob, Plan, Snapshot
-from hal_engine_backfill.easy import Pass
+from hal_engine_backfill.easy import Margin, Pass
 
 FOREVER_S = 10 * 365 * 86_400.0
 """What a job without a limit is taken for, of which nothing is known."""
+MARGIN_SHARE = 0.5
+"""Of the time until a promised start, if that rests on predictions: they are not so exact that waiting for it to the
+second would pay, and what fills the hole meanwhile is shorter."""
 _submit_order = attrgetter("submit_time_s", "job_id")
 _key = itemgetter(0)
 
@@ -38,9 +43,11 @@ class Expansion:
     def plan(self, snapshot: Snapshot) -> Plan:
         starved, others = self._split(snapshot)
         queue = [*starved, *others]
+        is_predicted = any(job.expected_s < job.walltime_s for job in queue)
         if starved:
             queue = [attrs.evolve(job, expected_s=job.walltime_s) for job in queue]
-        one_pass = Pass(snapshot, does_trust=not starved)
+        margin = Margin(MARGIN_SHARE if is_predicted else 0.0, is_kept=bool(starved))
+        one_pass = Pass(snapshot, margin, does_trust=not starved)
         behind = one_pass.start_in_order(iter(queue))
         if behind:
             one_pass.backfill(behind, self._depth_max)
@@ -57,8 +64,8 @@ class Expansion:
             if submit_s <= starved_s:
                 starved.append(job)
                 continue
-            expected_s = job.expected_s if job.expected_s < FOREVER_S else FOREVER_S
-            factor = (now_s - submit_s + expected_s) / (expected_s if expected_s > floor_s else floor_s)
+            mean_s = job.mean_s if job.mean_s < FOREVER_S else FOREVER_S
+            factor = (now_s - submit_s + mean_s) / (mean_s if mean_s > floor_s else floor_s)
             keyed.append(((-job.rank, -factor), job))
         starved.sort(key=_submit_order)
         keyed.sort(key=_key)

@@ -164,7 +164,7 @@ EXAMPLES: tuple[Event, ...] = (
     NodeResumed(TIME_S, NODE, "root"),
     OrphanFound(TIME_S, NODE, KEY, True),
     Planned(TIME_S, "easy", 9, 8, 7, 6, ((JOB, TIME_S + 60.0),), (((0, 2), (3, 4)),)),
-    RunTimesPredicted(TIME_S, "ml", ((JOB, Prediction(5.0, 60.0, 90.0, 30.0)),)),
+    RunTimesPredicted(TIME_S, "ml", ((JOB, Prediction(5.0, 60.0, 90.0, 30.0, 45.0)),)),
     ObserverDisabled(TIME_S, "prometheus", "late"),
     ReservationAdded(TIME_S, RESERVATION),
     ReservationRemoved(TIME_S, "course", "root"),

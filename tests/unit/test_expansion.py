@@ -72,3 +72,54 @@ def test_who_has_waited_too_long_comes_before_everybody(world: World) -> None:
     urgent = whole(world, 600.0, qos="urgent")
     world.now_s += HOUR_S
     assert first_started(world, starved, urgent) == starved
+
+
+def test_the_mean_orders_and_the_median_plans(world: World) -> None:
+    """Most often it takes a minute, but now and then ten hours: on average it costs more than an hour."""
+    risky, steady = whole(world, 10 * HOUR_S), whole(world, HOUR_S)
+    world.tell(PredictionsMade("test", ((risky, Prediction(60.0, 60.0, 10 * HOUR_S, mean_s=4 * HOUR_S)),)))
+    world.now_s += HOUR_S
+    assert first_started(world, risky, steady) == steady
+
+
+def world_with_a_hole(starvation_s: float = 100 * HOUR_S) -> tuple[World, JobId, JobId, JobId]:
+    """One of four CPUs is free. A wide job waits for the blocker of an hour; a narrow one of 80 minutes would fit."""
+    world = World(make_cluster(1), Expansion(60.0, starvation_s)).join()
+    blocker = world.start(cpus_per_task=3, walltime_s=HOUR_S)
+    wide = world.submit(cpus_per_task=4, walltime_s=HOUR_S)
+    world.plan()
+    return world, blocker, wide, world.submit(cpus_per_task=1, walltime_s=4800.0)
+
+
+def test_limits_leave_no_margin() -> None:
+    world, _, wide, _ = world_with_a_hole()
+    start_s = world.now_s
+    before = len(world.of(JobPlaced))
+    world.plan()
+    assert len(world.of(JobPlaced)) == before
+    assert world.state.promises[wide].start_time_s == pytest.approx(start_s + HOUR_S)
+
+
+def test_what_fills_a_hole_may_last_half_as_long_again_as_until_a_predicted_start() -> None:
+    world, _, wide, narrow = world_with_a_hole()
+    start_s = world.now_s
+    world.tell(PredictionsMade("test", ((wide, Prediction(60.0, 60.0, 60.0)),)))
+    world.plan()
+    assert world.of(JobPlaced)[-1].job_id == narrow
+    assert world.state.promises[wide].start_time_s == pytest.approx(start_s + 1.5 * HOUR_S)
+
+
+def test_who_starves_is_given_the_margin_once() -> None:
+    world, _, wide, narrow = world_with_a_hole(starvation_s=1800.0)
+    start_s = world.now_s
+    world.tell(PredictionsMade("test", ((narrow, Prediction(60.0, 60.0, 60.0)),)))
+    world.now_s += 1800.0
+    promised_s = []
+    for _ in range(4):
+        world.submit(cpus_per_task=4, walltime_s=HOUR_S)
+        world.tell(PredictionsMade("test", ((JobId(world.state.next_job_id - 1), Prediction(60.0, 60.0, 60.0)),)))
+        world.plan()
+        promised_s.append(world.state.promises[wide].start_time_s)
+        world.now_s += 300.0
+    assert promised_s == sorted(promised_s, reverse=True), "a promise of the guard moved to a later time"
+    assert promised_s[0] <= start_s + 1.5 * HOUR_S

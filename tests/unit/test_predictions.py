@@ -26,12 +26,15 @@ def predicted(job_id: int, *times_s: float) -> PredictionsMade:
     return PredictionsMade("test", ((JobId(job_id), Prediction(*times_s)),))
 
 
-@given(st.builds(Prediction, any_time_s, any_time_s, any_time_s, st.one_of(st.none(), any_time_s)), walltimes_s)
+maybe_s = st.one_of(st.none(), any_time_s)
+
+
+@given(st.builds(Prediction, any_time_s, any_time_s, any_time_s, maybe_s, maybe_s), walltimes_s)
 def test_what_is_believed_lies_between_a_second_and_the_limit_in_order(
     prediction: Prediction, walltime_s: float | None
 ) -> None:
     found = believable(prediction, walltime_s)
-    times_s = [prediction.p10_s, prediction.p50_s, prediction.p90_s, prediction.expected_s]
+    times_s = [prediction.p10_s, prediction.p50_s, prediction.p90_s, prediction.expected_s, prediction.average_s]
     if any(math.isnan(time_s) or time_s < 0 for time_s in times_s):
         assert found is None
         return
@@ -39,6 +42,7 @@ def test_what_is_believed_lies_between_a_second_and_the_limit_in_order(
     most_s = math.inf if walltime_s is None else walltime_s
     assert min(1.0, most_s) <= found.p10_s <= found.p50_s <= found.p90_s <= most_s
     assert min(1.0, most_s) <= found.expected_s <= most_s
+    assert min(1.0, most_s) <= found.average_s <= most_s
 
 
 @pytest.mark.parametrize("wrong", ["soon", None, [1.0], 1j])

@@ -14,11 +14,14 @@ import attrs
 
 from hal_core import Arrival, JobId, Outcome, Prediction
 from hal_plugin_ml.drift import DriftWatch
-from hal_plugin_ml.history import ARRIVAL_PLACES, SIZE, History, Vector, limit_of
-from hal_plugin_ml.quantiles import Quantiles
+from hal_plugin_ml.history import ARRIVAL_PLACES, SIZE, History, Vector, kind_of, limit_of
+from hal_plugin_ml.quantiles import Groups, Quantiles
 
-TAUS: Final = (0.1, 0.5, 0.9)
-MEDIAN: Final = 1
+TAUS: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Evenly spread, so that the mean of the quantiles is about that of the run times."""
+MEDIAN: Final = 2
+LOG_MAX: Final = 50.0
+"""Of a time: without a limit a line may lead anywhere."""
 OPEN_MAX: Final = 200_000
 """Jobs that came and did not end yet; of older ones nothing is learned."""
 
@@ -51,9 +54,10 @@ class MlPredictor:
             return None
         limit_s = limit_of(job)
         most, log_limit = (math.inf if job.spec.walltime_s is None else 0.0), math.log1p(limit_s)
-        logs = sorted(min(each, most) + log_limit for each in self._quantiles.predict(vector).tolist())
-        p10_s, p50_s, p90_s = (math.expm1(min(max(each, 0.0), 50.0)) for each in logs)
-        return Prediction(p10_s, p50_s, p90_s)
+        found = self._quantiles.predict(vector, _groups(job)).tolist()
+        logs = sorted(min(each, most) + log_limit for each in found)
+        times_s = [math.expm1(min(max(each, 0.0), LOG_MAX)) for each in logs]
+        return Prediction(times_s[0], times_s[MEDIAN], times_s[-1], mean_s=max(sum(times_s) / len(times_s), 1.0))
 
     def _look(self, job: Arrival) -> Vector:
         """The job in the light of what is known now; the moment of its submission stays what it was."""
@@ -81,8 +85,9 @@ class MlPredictor:
         known = self._open.get(job.job_id)
         vector = self._history.look(job) if known is None else known.vector
         target = math.log1p(outcome.runtime_s) - math.log1p(limit_of(job))
-        self.drift.update(abs(target - float(self._quantiles.predict(vector)[MEDIAN])))
-        self._quantiles.learn(vector, target)
+        groups = _groups(job)
+        self.drift.update(abs(target - float(self._quantiles.predict(vector, groups)[MEDIAN])))
+        self._quantiles.learn(vector, target, groups)
         self._history.ended(outcome, known is not None)
         self._learned_count += 1
         if known is not None and job.spec.array is None:  # Of an array more elements will end.
@@ -94,3 +99,7 @@ class MlPredictor:
         del its[job_id]
         if not its:
             del self._open_of[user]
+
+
+def _groups(job: Arrival) -> Groups:
+    return job.owner.user, (job.owner.user, kind_of(job))

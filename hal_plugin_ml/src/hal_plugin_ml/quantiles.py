@@ -2,18 +2,25 @@
 
 Pinball loss (Koenker and Bassett, Econometrica 46(1), 1978), steps by AdaGrad (Duchi, Hazan and Singer, JMLR 12, 2011),
 inputs scaled by the largest value seen. All quantiles share one matrix, so that an example costs a few numpy calls.
+Beside the inputs each group that an example is in (its user, its kind) has an intercept of its own, which is 0 until
+the group was seen: what all have in common is learned from all, and how a group differs from its own jobs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
+Groups = tuple[Hashable, ...]
 
 STEP = 0.1
+SQUARES_MIN = 0.01
+"""Of an intercept: the first steps of a group are not larger than those that follow."""
+GROUPS_MAX = 100_000
+"""The longest known are forgotten first."""
 
 
 class Quantiles:
@@ -24,17 +31,41 @@ class Quantiles:
         self._weights = np.zeros((len(taus), size))
         self._squares = np.full((len(taus), size), 1e-8)
         self._scale = np.full(size, 1e-8)
+        self._intercepts: dict[Hashable, Vector] = {}
+        """Of each group two rows: the intercepts, and the sums of the squares of their slopes."""
 
-    def predict(self, vector: Vector) -> Vector:
+    def predict(self, vector: Vector, groups: Groups = ()) -> Vector:
         """One number for each quantile, as they come: they may cross."""
-        found: Vector = self._weights @ (vector / self._scale)
+        return self._of(vector / self._scale, groups)
+
+    def _of(self, scaled: Vector, groups: Groups) -> Vector:
+        found: Vector = self._weights @ scaled
+        for group in groups:
+            intercepts = self._intercepts.get(group)
+            if intercepts is not None:
+                found += intercepts[0]
         return found
 
-    def learn(self, vector: Vector, target: float) -> None:
+    def learn(self, vector: Vector, target: float, groups: Groups = ()) -> None:
         """One step along the slope of the pinball loss, for each quantile."""
         np.maximum(self._scale, np.abs(vector), out=self._scale)
         scaled = vector / self._scale
-        is_below = target > self._weights @ scaled
-        slope = np.where(is_below, -self._taus, 1.0 - self._taus)[:, None] * scaled
+        is_below = target > self._of(scaled, groups)
+        slopes = np.where(is_below, -self._taus, 1.0 - self._taus)
+        for group in groups:
+            intercepts = self._intercepts.get(group)
+            if intercepts is None:
+                intercepts = self._add(group)
+            intercepts[1] += slopes * slopes
+            intercepts[0] -= STEP * slopes / np.sqrt(intercepts[1])
+        slope = slopes[:, None] * scaled
         self._squares += slope * slope
         self._weights -= STEP * slope / np.sqrt(self._squares)
+
+    def _add(self, group: Hashable) -> Vector:
+        intercepts = np.zeros((2, len(self._taus)))
+        intercepts[1] = SQUARES_MIN
+        self._intercepts[group] = intercepts
+        if len(self._intercepts) > GROUPS_MAX:
+            del self._intercepts[next(iter(self._intercepts))]
+        return intercepts
