@@ -107,6 +107,7 @@ if TYPE_CHECKING:
     )
     from hal_core.models.reservation import Holds as Holds
     from hal_core.models.room import Room as Room
+    from hal_core.models.staging import Tier as Tier, Tiers as Tiers
     from hal_core.models.standing import Standing as Standing
     from hal_core.options import structure_options as structure_options
     from hal_core.planes import (
@@ -123,6 +124,7 @@ if TYPE_CHECKING:
         Report as Report,
     )
     from hal_core.rules.cpu_profile import CpuProfile as CpuProfile
+    from hal_core.rules.nearness import Nearness as Nearness
     from hal_core.rules.patience import Patience as Patience, is_later_better as is_later_better
     from hal_core.rules.permit import Permit as Permit, Permits as Permits
     from hal_core.rules.profile import Hold as Hold, Profile as Profile, profile_of as profile_of
@@ -165,6 +167,7 @@ _NAMES_BY_MODULE = {
     "models.packing": "Ask Packing",
     "models.reservation": "Holds",
     "models.room": "Room",
+    "models.staging": "Tier Tiers",
     "models.standing": "Standing",
     "options": "structure_options",
     "planes": (
@@ -172,6 +175,7 @@ _NAMES_BY_MODULE = {
     ),
     "models.quota": "Quota within",
     "rules.victims": "give_back least_loss",
+    "rules.nearness": "Nearness",
     "rules.patience": "Patience is_later_better",
     "rules.permit": "Permit Permits",
     "rules.cpu_profile": "CpuProfile",

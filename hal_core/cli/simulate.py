@@ -26,7 +26,18 @@ TRACE_HELP = (
 def configure(parser: Parser) -> None:
     parser.add_argument("traces", nargs="+", metavar="TRACE", help=TRACE_HELP)
     parser.add_argument(
+        "--format",
+        choices=("auto", "uppmax", "swim"),
+        default="auto",
+        help="of the traces: uppmax and swim name the files that jobs read; all others are told by their first bytes",
+    )
+    parser.add_argument(
         "--cluster", metavar="FILE", help="a configuration (default: one pool of as many processors as the trace says)"
+    )
+    parser.add_argument(
+        "--data",
+        choices=("blind", "authors", "cache"),
+        help="simulate the files too: not told to the engine, in the nodes' memory, or in HAL's cache (docs: data)",
     )
     parser.add_argument(
         "--policy", metavar="NAME", action="append", help="an engine; may be repeated (default: hal; see hal plugins)"

@@ -108,7 +108,7 @@ class Packing:
     ) -> None:
         self._licences = tuple(licences)
         self.licence_guards = sum(1 << FIELD_BITS * (at + 1) - 1 for at in range(len(self._licences)))
-        self.domains = None if topology is None else Domains(topology, nodes)
+        self.domains = Domains(topology, nodes) if topology is not None and topology.levels else None
         kinds = sorted({kind for node in nodes for kind in node.gpus})
         names = sorted({name for node in nodes for name, _ in node.generic})
         fields = ["cpus", "memory", *(["gpus"] if kinds else ()), *(f"gpu:{kind}" for kind in kinds)]

@@ -18,6 +18,7 @@ from hal_core.models.quota import Quota
 from hal_core.models.ranges import Ranges, members
 from hal_core.models.reservation import Holds
 from hal_core.models.room import Room
+from hal_core.models.staging import Tiers
 
 
 @attrs.frozen
@@ -40,6 +41,8 @@ class PendingJob:
     job's own in one number. Larger is earlier."""
     mean_s: float = attrs.field(default=attrs.Factory(lambda self: self.expected_s, takes_self=True))
     """How long such jobs run on average, for orders: the few that run long weigh more than in `expected_s`."""
+    inputs: tuple[str, ...] = ()
+    """Datasets that must be on its nodes first."""
 
 
 @attrs.frozen
@@ -175,6 +178,10 @@ class Snapshot(Protocol):
         """What the last plan left to this one, if it can be used with `changes`. The plan must be the same without."""
         ...
 
+    def stage_in(self, inputs: tuple[str, ...]) -> Tiers:
+        """What bringing these datasets to the nodes takes, the best nodes first. Empty: nothing is known of it."""
+        ...
+
     @property
     def has_released(self) -> bool:
         """Whether room may be where none was expected: since the last plan something ended before it was expected to,
@@ -192,6 +199,8 @@ class Start:
     job_id: JobId
     node_numbers: tuple[int, ...]
     element_count: int = 1
+    stage_s: float = 0.0
+    """How long its inputs are expected to take until they are there."""
 
 
 @attrs.frozen

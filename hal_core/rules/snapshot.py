@@ -12,6 +12,7 @@ from hal_core.models.plan import Changes, PendingJob, Reserve, RunningJob, Victi
 from hal_core.models.quota import within
 from hal_core.models.reservation import Holds
 from hal_core.models.room import Room
+from hal_core.models.staging import Tiers
 from hal_core.rules.limits import RunningQuota
 from hal_core.rules.preemption import Victims, ending
 
@@ -64,6 +65,9 @@ class StateSnapshot:
 
     def room(self) -> Room:
         return Room.of(self._state.packing, self.columns, self._state.limits.licences.free())
+
+    def stage_in(self, inputs: tuple[str, ...]) -> Tiers:
+        return ()
 
     @property
     def wake_s(self) -> float:

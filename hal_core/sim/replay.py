@@ -24,6 +24,8 @@ from hal_core.models.plan import Changes, NodeColumns, PendingJob, Plan, Reserve
 from hal_core.models.quota import Quota
 from hal_core.models.reservation import NO_HOLDS, Holds
 from hal_core.models.room import Room
+from hal_core.models.staging import Tiers
+from hal_core.sim.data import Data
 from hal_core.sim.expectations import Correct, Expectations
 from hal_core.sim.machine import Machine
 from hal_core.sim.trace import TraceJob
@@ -66,6 +68,7 @@ class _View:
     """Implements models.plan.Snapshot over the replay's rows. Valid during one pass."""
 
     __slots__ = (
+        "_data",
         "_ends",
         "_machine",
         "_pending",
@@ -79,8 +82,9 @@ class _View:
         "sequence",
     )
 
-    def __init__(self, machine: Machine, room: Room) -> None:
+    def __init__(self, machine: Machine, room: Room, data: Data | None) -> None:
         self._machine = machine
+        self._data = data
         self._room = room
         self._pending: dict[JobId, PendingJob] = {}
         self._ends: list[tuple[float, int, RunningJob]] = []
@@ -127,6 +131,9 @@ class _View:
     def holds(self) -> Holds:
         return NO_HOLDS
 
+    def stage_in(self, inputs: tuple[str, ...]) -> Tiers:
+        return () if self._data is None else self._data.stores.stage_in(inputs, self.now_s)
+
     @property
     def has_preemption(self) -> bool:
         return False
@@ -144,13 +151,16 @@ _row = itemgetter(2)
 class Replay:
     """One run over one trace. `start_s` has the start of each job, in the order of the trace; NaN if it never could."""
 
-    def __init__(self, engine: Engine, machine: Machine, jobs: Sequence[TraceJob], foresight: Foresight) -> None:
+    def __init__(
+        self, engine: Engine, machine: Machine, jobs: Sequence[TraceJob], foresight: Foresight, data: Data | None = None
+    ) -> None:
         self._engine = engine
         self._machine = machine
         self._jobs = jobs
         self._expectations, self._correct = foresight.expectations, foresight.correct
         self._room, self._idle = machine.idle_room(), machine.idle_room()
-        self._view = _View(machine, self._room)
+        self._data = data
+        self._view = _View(machine, self._room, data)
         self._pending, self._ends = self._view._pending, self._view._ends
         self._next = 0
         self._end_heap: list[tuple[float, int, _Running]] = []
@@ -164,6 +174,8 @@ class Replay:
         """Since the last plan something happened that is neither an arrival nor an end."""
         self._can_start: dict[Shape, bool] = {}
         self.start_s = [math.nan] * len(jobs)
+        self.stage_s = [0.0] * (0 if data is None else len(jobs))
+        """How long each job had its nodes, but not its inputs."""
         self.pass_count = 0
 
     def run(self, order: EventOrder) -> Iterator[int]:
@@ -242,8 +254,11 @@ class Replay:
         if can_start:
             job_id = JobId(at)
             said = self._expectations.expect(job_id, job)
-            times_s = (job.limit_s, 0, job.submit_s, said.expected_s)
-            pending = PendingJob(job_id, 1, shape, *times_s, mean_s=said.average_s)
+            inputs, stage_s = () if self._data is None else job.inputs, 0.0
+            if inputs and self._data is not None and not self._data.is_shown:
+                inputs, stage_s = (), self._data.stores.full_s(inputs)
+            times_s = (job.limit_s, 0, job.submit_s, said.expected_s + stage_s)
+            pending = PendingJob(job_id, 1, shape, *times_s, mean_s=said.average_s + stage_s, inputs=inputs)
             self._pending[job_id] = pending
             self._arrived.append(pending)
 
@@ -279,6 +294,8 @@ class Replay:
         view.reserves, view.memo = plan.reserves, plan.memo
         self._arrived, self._ended, self._is_otherwise = [], [], False
         self._wake_s = plan.wake_s if plan.wake_s > view.now_s else math.inf
+        if self._data is not None and self._data.is_brought_ahead:
+            self._bring_ahead(plan.reserves, self._data)
 
     def _start(self, start: Start, now_s: float) -> None:
         pending = self._pending.pop(start.job_id, None)
@@ -292,13 +309,29 @@ class Replay:
         job = self._jobs[at]
         self.start_s[at] = now_s
         self._sequence = sequence = self._sequence + 1
-        expected_end_s = now_s + pending.expected_s
-        row = RunningJob(start.job_id, 0, pending.shape, start.node_numbers, now_s + job.limit_s, expected_end_s)
+        stage_s = self._stage(at, start, now_s) if self._data is not None and job.inputs else 0.0
+        end_s = now_s + stage_s + job.run_s
+        expected_end_s = now_s + (stage_s if pending.inputs else 0.0) + pending.expected_s
+        limit_s = stage_s + job.limit_s
+        row = RunningJob(start.job_id, 0, pending.shape, start.node_numbers, now_s + limit_s, expected_end_s)
         running = _Running(job, row, sequence, now_s, pending.expected_s)
         insort(self._ends, (expected_end_s, sequence, row))
-        heappush(self._end_heap, (now_s + job.run_s, sequence, running))
-        if pending.expected_s < job.run_s:
+        heappush(self._end_heap, (end_s, sequence, running))
+        if expected_end_s < end_s:
             heappush(self._outlived_heap, (expected_end_s, sequence, running))
+
+    def _stage(self, at: int, start: Start, now_s: float) -> float:
+        assert self._data is not None
+        stage_s = self.stage_s[at] = self._data.stores.start(self._jobs[at], start.node_numbers[0], now_s)
+        return stage_s
+
+    def _bring_ahead(self, reserves: Iterable[Reserve], data: Data) -> None:
+        """The inputs of jobs that are expected to start about as soon as a transfer takes."""
+        now_s = self._view.now_s
+        for reserve in reserves:
+            job = self._jobs[int(reserve.job_id)]
+            if job.inputs and reserve.start_time_s - now_s <= data.stores.full_s(job.inputs):
+                data.stores.bring_ahead(job, reserve.node_numbers[0], now_s)
 
     def _release(self, running: _Running) -> None:
         if running.has_released:
@@ -309,6 +342,8 @@ class Replay:
         if not self._is_settled or row.expected_end_s > self._view.now_s:
             self._view.has_released = True
         self._room.give(row.node_numbers, self._machine.packing.ask(row.shape))
+        if self._data is not None and running.job.inputs:
+            self._data.stores.end(running.job, row.node_numbers[0])
         self._ended.append(row)
 
     def _forget_row(self, running: _Running) -> None:

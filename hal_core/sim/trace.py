@@ -7,7 +7,7 @@ cannot use they count and name here; nothing in a file ever ends the reading.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
@@ -42,6 +42,8 @@ class TraceJob:
     """What the trace calls it, where that is no number: `17_3`."""
     recorded_wait_s: float = -1.0
     """How long it really waited; below 0 if that is not known."""
+    inputs: tuple[str, ...] = ()
+    """Datasets that it reads."""
 
     def moved(self, submit_s: float) -> TraceJob:
         return attrs.evolve(self, submit_s=submit_s)
@@ -61,6 +63,10 @@ class Trace:
     notes: tuple[str, ...] = ()
     cluster: Cluster | None = None
     """Where the jobs ran, if the trace says so."""
+    sizes: Mapping[str, int] = attrs.field(factory=dict)
+    """The files that jobs read, in bytes."""
+    replica_count: int = 0
+    """How many nodes have each of these from the beginning; 0: they are in a store that is on none."""
 
     @property
     def skipped_count(self) -> int:

@@ -14,10 +14,12 @@ from typing import Protocol
 
 import attrs
 
+from hal_core.errors import InvalidInput, Problem
 from hal_core.kernel.collector import without_collector
 from hal_core.models.job import JobId
 from hal_core.models.prediction import Prediction
 from hal_core.plugins import Plugins
+from hal_core.sim.data import Data, DataFigures, DataMode, data_figures
 from hal_core.sim.expectations import CORRECTIONS, Expectations, Perfect, Predicted
 from hal_core.sim.figures import Figures, figures_of
 from hal_core.sim.machine import Machine
@@ -57,6 +59,7 @@ class Run:
     predict_us: float = 0.0
     """Processor time for each prediction and each learning step, in microseconds."""
     learn_us: float = 0.0
+    data: DataFigures | None = None
 
     def as_dict(self) -> dict[str, str | int | float]:
         """As `--json` prints it."""
@@ -71,6 +74,7 @@ class Run:
             **attrs.asdict(self.scores),
             "predict_us": self.predict_us,
             "learn_us": self.learn_us,
+            **({} if self.data is None else attrs.asdict(self.data)),
         }
 
 
@@ -88,13 +92,14 @@ def simulate(arguments: Namespace, say: Say) -> Outcome:
     for policy in arguments.policy:
         plugins.engine(policy)  # a wrong name is told before anything is read
     _expectations(arguments.estimates, plugins)
-    sources = [Source.of(name, arguments.timezone) for name in arguments.traces]
+    sources = [Source.of(name, arguments.timezone, arguments.format) for name in arguments.traces]
     runs: list[Run] = []
     bad: list[str] = []
     for source in sources:
         say.progress(f"{source.name}: reading")
         trace, machine = source.read(arguments.cluster, plugins)
         source.tell(trace, say.note)
+        _check_data(arguments, trace)
         if trace.is_bad:
             bad.append(source.name)
         for replica in range(arguments.replicas):
@@ -109,6 +114,14 @@ def simulate(arguments: Namespace, say: Say) -> Outcome:
         write_page(arguments, runs)
         say.progress("")
     return Outcome(tuple(runs), tuple(bad))
+
+
+def _check_data(arguments: Namespace, trace: Trace) -> None:
+    if arguments.data is not None and not trace.sizes:
+        formats = "a trace of the formats uppmax or swim (--format)"
+        raise InvalidInput([Problem("--data", f"the trace names no files that jobs read; give {formats}")])
+    if arguments.data is not None and arguments.cluster is None:
+        raise InvalidInput([Problem("--data", "which nodes are there? Give --cluster FILE")])
 
 
 def _shaken(jobs: Sequence[TraceJob], shake_s: float, seed: int, replica: int) -> Sequence[TraceJob]:
@@ -144,7 +157,8 @@ class _Task:
         arguments = self.arguments
         expectations, cost = _expectations(arguments.estimates, self.plugins)
         foresight = Foresight(expectations, CORRECTIONS[arguments.correction])
-        replay = Replay(self.plugins.engine(self.policy), machine, jobs, foresight)
+        data = None if arguments.data is None else Data.of(DataMode(arguments.data), machine.cluster, trace)
+        replay = Replay(self.plugins.engine(self.policy), machine, jobs, foresight, data)
         started_s = time.perf_counter()
         with without_collector():
             for done in replay.run(EventOrder(arguments.event_order)):
@@ -178,4 +192,5 @@ class _Task:
             scores=scores_of(ran),
             predict_us=cost.predict_us,
             learn_us=cost.learn_us,
+            data=None if data is None else data_figures(jobs, replay.start_s, replay.stage_s, data),
         )

@@ -17,16 +17,23 @@ from hal_core.kernel.journal_files import GENESIS_HASH
 from hal_core.kernel.journal_format import DATABASE_NAME, decode_row
 from hal_core.kernel.journal_reader import JournalReader
 from hal_core.models.event import Event
+from hal_core.models.node import Cluster
 from hal_core.plugins import Plugins
 from hal_core.sim.journal_trace import read_journal
 from hal_core.sim.lines import numbered_lines
 from hal_core.sim.lublin import PREFIX, Lublin
 from hal_core.sim.machine import Machine
+from hal_core.sim.node_list import is_node_list, read_node_list
 from hal_core.sim.sacct import is_header, read_sacct
 from hal_core.sim.swf import read_swf
+from hal_core.sim.swim import read_swim
 from hal_core.sim.trace import Trace
+from hal_core.sim.uppmax import read_uppmax
 
 PROBLEMS_SHOWN = 10
+AUTOMATIC = "auto"
+FORMATS = {"uppmax": read_uppmax, "swim": read_swim}
+"""Of traces that name the files that jobs read; all others are told by their first bytes."""
 SQLITE_MAGIC = b"SQLite format 3\0"
 
 
@@ -37,17 +44,18 @@ class Source:
     name: str
     zone: tzinfo | None
     model: Lublin | None = None
+    form: str = AUTOMATIC
 
     @classmethod
-    def of(cls, name: str, timezone: str | None) -> Source:
+    def of(cls, name: str, timezone: str | None, form: str = AUTOMATIC) -> Source:
         """Raises errors.UserError for words that cannot be; whether a file is there turns out when it is read."""
-        return cls(name, _zone(timezone), Lublin.parse(name) if name.startswith(PREFIX) else None)
+        return cls(name, _zone(timezone), Lublin.parse(name) if name.startswith(PREFIX) else None, form)
 
     def read(self, cluster: str | None, plugins: Plugins) -> tuple[Trace, Machine]:
         """The jobs, and the machine they are replayed on. Raises errors.UserError and OSError."""
         machine = None
         if cluster is not None:
-            machine = Machine(read_configuration(cluster, plugins.installed()).cluster)
+            machine = Machine(_cluster(cluster, plugins))
         with without_collector():
             trace = self._read(machine.processors if machine else None)
         if machine is None and trace.cluster is not None:
@@ -61,6 +69,8 @@ class Source:
         if directory is not None:
             return read_journal(journal_events(directory), processors)
         with open(self.name, "rb") as stream:
+            if self.form != AUTOMATIC:
+                return FORMATS[self.form](stream, processors)
             is_slurm = _is_slurm(stream)
             stream.seek(0)
             return read_sacct(stream, processors, self.zone) if is_slurm else read_swf(stream, processors)
@@ -103,6 +113,16 @@ def journal_events(directory: Path) -> Iterator[Event]:
             yield decode_row(row)
     finally:
         reader.close()
+
+
+def _cluster(name: str, plugins: Plugins) -> Cluster:
+    """Of a configuration, or of a list of nodes as it comes with the locality workload."""
+    with open(name, "rb") as stream:
+        first = next((line for _, line in numbered_lines(stream) if line), b"")
+        if not isinstance(first, Problem) and is_node_list(first):
+            stream.seek(0)
+            return read_node_list(stream, Path(name).name)
+    return read_configuration(name, plugins.installed()).cluster
 
 
 def _is_slurm(stream: BinaryIO) -> bool:

@@ -14,6 +14,7 @@ from hal_core.models.plan import Changes, NodeColumns, PendingJob, Reserve, Runn
 from hal_core.models.quota import Quota
 from hal_core.models.reservation import NO_HOLDS, Holds
 from hal_core.models.room import Room
+from hal_core.models.staging import Tiers
 from hal_core.models.topology import Topology
 
 
@@ -132,6 +133,7 @@ class FakeSnapshot:
     ending_jobs: tuple[RunningJob, ...] = ()
     changes: Changes | None = None
     memo: object = None
+    tiers_of: Mapping[tuple[str, ...], Tiers] = attrs.field(factory=dict)
 
     def copy(self) -> FakeSnapshot:
         """Equal, and independent: what can be changed is copied, what is frozen is shared."""
@@ -160,6 +162,9 @@ class FakeSnapshot:
 
     def ending(self) -> Sequence[RunningJob]:
         return self.ending_jobs
+
+    def stage_in(self, inputs: tuple[str, ...]) -> Tiers:
+        return self.tiers_of.get(inputs, ())
 
     @property
     def promises(self) -> Mapping[JobId, Reserve]:

@@ -110,8 +110,9 @@ class _Pass:
         for job in jobs:
             reserve = promised.get(job.job_id)
             if reserve is not None and reserve.start_time_s >= now_s and self._is_permitted(job, reserve):
+                run_s = job.expected_s + self._stage_s(job)
                 kept.append(reserve)
-                holds.append(Hold(reserve.start_time_s, job.expected_s, ask_of(job.shape), reserve.node_numbers))
+                holds.append(Hold(reserve.start_time_s, run_s, ask_of(job.shape), reserve.node_numbers))
         taken = self._profile.take_if_possible(holds)
         rows = zip(kept, holds, taken, strict=True)
         return {reserve.job_id: (hold, reserve) for reserve, hold, is_taken in rows if is_taken}
@@ -154,21 +155,42 @@ class _Pass:
         """Start what can start; promise the first element that cannot, if promises are left."""
         profile, permit = self._profile, self._permits.of(job)
         while left:
-            found = profile.earliest(ask, job.expected_s, permit)
+            found, stage_s = self._earliest(job, ask, permit)
             if found is None:
                 self._waiting = None
                 return
             start_s, numbers = self._nearer(ask, job.expected_s, found, permit)
+            run_s = job.expected_s + stage_s
             if start_s > self._now_s:
                 if len(self.reserves) < self._promise_max:
-                    profile.take(start_s, job.expected_s, ask, numbers)
+                    profile.take(start_s, run_s, ask, numbers)
                     self._promise(job, ask, Reserve(job.job_id, start_s, numbers))
                 else:
                     self._waiting = None
                 return
-            profile.take(start_s, job.expected_s, ask, numbers)
-            self._start(Start(job.job_id, numbers))
+            profile.take(start_s, run_s, ask, numbers)
+            self._start(Start(job.job_id, numbers, 1, stage_s))
             left -= 1
+
+    def _earliest(
+        self, job: PendingJob, ask: Ask, permit: Permit | None
+    ) -> tuple[tuple[float, tuple[int, ...]] | None, float]:
+        """When and where the job ends soonest, and what stage-in takes there: near to its inputs, or elsewhere."""
+        best = self._profile.earliest(ask, job.expected_s + self._stage_s(job), permit)
+        tiers = self._snapshot.stage_in(job.inputs) if job.inputs else ()
+        if best is None or not tiers:
+            return best, 0.0
+        best_tier = tiers[-1]
+        for tier in tiers[:-1]:
+            found = self._profile.earliest(ask.within(tier.nodes), job.expected_s + tier.stage_s, permit)
+            if found is not None and found[0] + tier.cost_s < best[0] + best_tier.cost_s:
+                best, best_tier = found, tier
+        return best, best_tier.stage_s
+
+    def _stage_s(self, job: PendingJob) -> float:
+        """How long the job has its nodes without its inputs, at most."""
+        tiers = self._snapshot.stage_in(job.inputs) if job.inputs else ()
+        return tiers[-1].stage_s if tiers else 0.0
 
     def _nearer(
         self, ask: Ask, run_s: float, found: tuple[float, tuple[int, ...]], permit: Permit | None
@@ -190,7 +212,7 @@ class _Pass:
 
     def _promise(self, job: PendingJob, ask: Ask, reserve: Reserve) -> None:
         self.reserves.append(reserve)
-        if job.element_count > 1:
+        if job.element_count > 1 or job.inputs:
             self._waiting = None
         elif self._waiting is not None:
             self._waiting.append(Waiting(job, ask, reserve))

@@ -19,7 +19,9 @@ from operator import attrgetter
 import attrs
 
 from hal_core import (
+    Ask,
     JobId,
+    Nearness,
     PartitionName,
     Patience,
     PendingJob,
@@ -31,12 +33,15 @@ from hal_core import (
     RunningJob,
     Snapshot,
     Start,
+    Tiers,
     earliest_start,
     within,
 )
 from hal_engine_backfill.fcfs import start_elements
 
 ALL_NODES = -1
+NOBODY_WAITS_FOR_DATA = "nobody waits for data"
+"""What a plan leaves to the next one if so: who waits for data may start although nothing has happened."""
 _expected_s = attrgetter("expected_s")
 _expected_end_s = attrgetter("expected_end_s")
 
@@ -51,7 +56,7 @@ class Easy:
 
     def plan(self, snapshot: Snapshot) -> Plan:
         if _is_as_before(snapshot):
-            return Plan((), tuple(snapshot.promises.values()), depth=1)
+            return Plan((), tuple(snapshot.promises.values()), depth=1, memo=NOBODY_WAITS_FOR_DATA)
         one_pass = Pass(snapshot)
         queue = itertools.islice(snapshot.pending(), self._scan_max)
         behind = one_pass.start_in_order(queue)
@@ -72,7 +77,7 @@ def _is_as_before(snapshot: Snapshot) -> bool:
         return False
     room = snapshot.room()
     packing = room.packing
-    if len(snapshot.promises) < len(packing.group_nodes):
+    if len(snapshot.promises) < len(packing.group_nodes) or snapshot.memo is not NOBODY_WAITS_FOR_DATA:
         return False
     return not any(room.choose(packing.ask(job.shape)) for job in changes.arrived)
 
@@ -110,6 +115,7 @@ class Pass:
         """Jobs started in order, and which of the starts are theirs."""
         self.depth = 0
         self._patience = Patience(room, self._now_s, self._running)
+        self._nearness = Nearness(snapshot, room)
 
     def start_in_order(self, queue: Iterator[PendingJob]) -> list[PendingJob]:
         """Until each group has a job that does not fit. Returns the jobs that stand behind those."""
@@ -128,10 +134,19 @@ class Pass:
             before = len(starts)
             ask = permits.ask(job)
             promise = self._patience.better(ask, job.expected_s, permits.of(job)) if ask.strict else None
-            left = job.element_count if promise else start_elements(self._room, ask, job, starts)
+            tiers = self._snapshot.stage_in(job.inputs) if job.inputs else ()
+            does_wait = False
+            if tiers:
+                left, does_wait = self._start_near(job, ask, tiers)
+            else:
+                open_nodes = self._nearness.open_nodes(self._now_s + job.expected_s)
+                ask = ask if open_nodes == ALL_NODES else ask.within(open_nodes)
+                left = job.element_count if promise else start_elements(self._room, ask, job, starts)
             if self._quota is not None:
                 self._quota.take(job.job_id, job.element_count - left)
             self._in_order.append((job, before, len(starts)))
+            if does_wait:
+                continue
             if left and promise is None:
                 whole = self._packing.ask(job.shape)
                 promise = earliest_start(self._room, self._running(), whole, self._now_s, permits.of(job))
@@ -172,7 +187,7 @@ class Pass:
         if not self.starts:
             return running if self._does_trust else sorted(running, key=_expected_end_s)
         started = [
-            RunningJob(job.job_id, 0, job.shape, start.node_numbers, self._now_s + job.expected_s)
+            RunningJob(job.job_id, 0, job.shape, start.node_numbers, self._now_s + start.stage_s + job.expected_s)
             for job, first, stop in self._in_order
             for start in self.starts[first:stop]
             for _ in range(start.element_count)
@@ -186,7 +201,9 @@ class Pass:
             for job_id, promise in self.promised
             if promise.time_s < math.inf
         )
-        return Plan(tuple(self.starts), reserves, self.depth)
+        wake_s = self._nearness.wake_s
+        memo = NOBODY_WAITS_FOR_DATA if wake_s == math.inf else None
+        return Plan(tuple(self.starts), reserves, self.depth, wake_s, memo=memo)
 
     def backfill(self, jobs: Iterable[PendingJob], depth_max: int) -> None:
         """Start what disturbs no promise. A shape that did not fit is not tried again, for room only shrinks."""
@@ -214,7 +231,12 @@ class Pass:
             if allowed is None:
                 continue
             self.depth += 1
-            if self._start_beside(allowed, None if ends_before else promise.spare):
+            tiers = self._snapshot.stage_in(job.inputs) if job.inputs else ()
+            if tiers:
+                if self._start_near_beside(allowed, tiers, promise):
+                    continue
+                ends_before = True
+            elif self._start_beside(allowed, None if ends_before else promise.spare):
                 continue
             (unfit if ends_before else unfit_beside).add(kind)
             most[group] = room.most_cpus(nodes_of.get(group, ALL_NODES))
@@ -231,8 +253,9 @@ class Pass:
         ask = self._permits.ask(job)
         if ask.strict and self._patience.better(ask, job.expected_s, self._permits.of(job), spare):
             return True  # it waits because it wants to
+        open_nodes = self._nearness.open_nodes(self._now_s + job.expected_s)
         while left:
-            chosen = room.choose(ask, beside=spare)
+            chosen = room.choose(ask, open_nodes, spare)
             if not chosen:
                 return False
             count = 1
@@ -247,3 +270,21 @@ class Pass:
                 self._quota.take(job.job_id, count)
             left -= count
         return True
+
+    def _start_near(self, job: PendingJob, ask: Ask, tiers: Tiers, promise: Promise | None = None) -> tuple[int, bool]:
+        """Start the elements of a job with inputs, near to them. How many are left, and whether those want to wait."""
+
+        def beside(end_s: float) -> Room | None:
+            return None if promise is None or (end_s <= promise.time_s and end_s < math.inf) else promise.spare
+
+        found, does_wait = self._nearness.place(job, ask, tiers, beside)
+        self.starts += found
+        return job.element_count - len(found), does_wait
+
+    def _start_near_beside(self, job: PendingJob, tiers: Tiers, promise: Promise) -> bool:
+        """The same behind a promise. False if it fits nowhere, with or without a promise."""
+        ask = self._permits.ask(job)
+        left, does_wait = self._start_near(job, ask, tiers, promise)
+        if self._quota is not None:
+            self._quota.take(job.job_id, job.element_count - left)
+        return does_wait or not left or bool(self._room.choose(ask))

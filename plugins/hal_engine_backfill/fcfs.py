@@ -5,7 +5,7 @@ Guarantee: within a partition, no job starts before one that stands ahead of it.
 
 from __future__ import annotations
 
-from hal_core import Ask, PartitionName, PendingJob, Permits, Plan, Room, Snapshot, Start
+from hal_core import Ask, Nearness, PartitionName, PendingJob, Permits, Plan, Room, Snapshot, Start
 
 
 class Fcfs:
@@ -15,6 +15,7 @@ class Fcfs:
         room = snapshot.room()
         permits = Permits(snapshot.holds, room.packing, snapshot.now_s)
         starts: list[Start] = []
+        nearness = Nearness(snapshot, room, does_wait=False)
         quota = snapshot.quota
         stopped: set[PartitionName] = set()
         depth = 0
@@ -22,7 +23,13 @@ class Fcfs:
             if job.shape.partition in stopped and not job.reservation:
                 continue
             depth += 1
-            left = start_elements(room, permits.ask(job), job, starts)
+            tiers = snapshot.stage_in(job.inputs) if job.inputs else ()
+            if tiers:
+                found, _ = nearness.place(job, permits.ask(job), tiers)
+                starts += found
+                left = job.element_count - len(found)
+            else:
+                left = start_elements(room, permits.ask(job), job, starts)
             if quota is not None:
                 quota.take(job.job_id, job.element_count - left)
             if left and not job.reservation:

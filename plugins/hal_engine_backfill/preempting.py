@@ -34,6 +34,7 @@ from hal_core import (
     RunningJob,
     Snapshot,
     Start,
+    Tiers,
     Victim,
     give_back,
     least_loss,
@@ -265,6 +266,9 @@ class _Seen:
     @property
     def holds(self) -> Holds:
         return self._snapshot.holds
+
+    def stage_in(self, inputs: tuple[str, ...]) -> Tiers:
+        return self._snapshot.stage_in(inputs)
 
     @property
     def has_preemption(self) -> bool:

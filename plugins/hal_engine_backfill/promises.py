@@ -45,7 +45,7 @@ class Memo:
         if changes is None or self._wake_s < snapshot.now_s or snapshot.holds or snapshot.quota is not None:
             return False
         if len(self._waiting) + len(changes.arrived) > promise_max or any(
-            job.element_count > 1 for job in changes.arrived
+            job.element_count > 1 or job.inputs for job in changes.arrived
         ):
             return False
         first = next(iter(snapshot.running()), None)
