@@ -53,6 +53,7 @@ from hal_core.rules.core import Core
 from hal_core.rules.receipt_sums import Row
 from hal_core.rules.standing import standing_of
 from hal_core.rules.state import State
+from hal_core.rules.trust import fenced
 from hal_core.wire.terminals import Terminals
 
 logger = logging.getLogger("hal.daemon")
@@ -217,7 +218,8 @@ class Daemon:
 
         past = partial(journal.latest, WARM_EVENT_COUNT)
         chosen = self.configuration.predictors.items()
-        return [Predicting(name, self._plugins.predictor(name, options), known, past) for name, options in chosen]
+        predictors = [(name, fenced(name, self._plugins.predictor(name, options))) for name, options in chosen]
+        return [Predicting(name, predictor, known, past) for name, predictor in predictors]
 
     def _observers(self) -> dict[str, Observer]:
         return {name: self._plugins.observer(name, options) for name, options in self.configuration.observers.items()}

@@ -72,7 +72,8 @@ class Predicting:
         jobs: dict[JobId, Arrival] = {}
         for event in self._past():
             if isinstance(event, JobSubmitted):
-                jobs[event.job_id] = _arrival(event)
+                jobs[event.job_id] = arrival = _arrival(event)
+                self._predictor.predict([arrival])
             elif isinstance(event, JobEnded) and (outcome := outcome_of(event, jobs.get(event.job_id))) is not None:
                 self._predictor.learn([outcome])
 

@@ -14,6 +14,7 @@ from hal_core.models.job import End, EndKind, JobId, JobSpec, Owner
 from hal_core.models.node import PartitionName
 from hal_core.models.prediction import Arrival, Outcome, Prediction
 from hal_core.rules.predictions import believable
+from hal_core.rules.trust import fenced
 from hal_core.sim.trace import TraceJob
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ class Predicted(Expectations):
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
         self._first: dict[JobId, Prediction] = {}
+
+    @classmethod
+    def by(cls, name: str, predictor: Predictor) -> Predicted:
+        """With the predictor of that name, behind the fence that the daemon has too."""
+        return cls(fenced(name, predictor))
 
     def expect(self, job_id: JobId, job: TraceJob) -> Prediction:
         (prediction,) = self._predictor.predict([_arrival(job_id, job)])

@@ -6,6 +6,7 @@ returned or given to `say`; files are written only where the arguments say so.
 
 from __future__ import annotations
 
+import logging
 import time
 from argparse import Namespace
 from collections.abc import Sequence
@@ -88,6 +89,7 @@ class Outcome:
 
 def simulate(arguments: Namespace, say: Say) -> Outcome:
     """Replay everything that is asked for. Raises errors.UserError and OSError."""
+    logging.getLogger("hal").addHandler(logging.NullHandler())  # What plugins log is for a daemon's log.
     plugins = Plugins.load()
     for policy in arguments.policy:
         plugins.engine(policy)  # a wrong name is told before anything is read
@@ -133,14 +135,14 @@ def _shaken(jobs: Sequence[TraceJob], shake_s: float, seed: int, replica: int) -
     return sorted(moved, key=lambda job: job.submit_s)
 
 
-def _expectations(name: str, plugins: Plugins) -> tuple[Expectations, Cost]:
-    """What is expected, and the meter of what that costs."""
-    cost = Cost()
+def _expectations(name: str, plugins: Plugins) -> tuple[Expectations, Measured | None]:
+    """What is expected, and who was asked for it, if anybody."""
     if name == "requested":
-        return Expectations(), cost
+        return Expectations(), None
     if name == "perfect":
-        return Perfect(), cost
-    return Predicted(Measured(plugins.predictor(name), cost)), cost
+        return Perfect(), None
+    measured = Measured(plugins.predictor(name))
+    return Predicted.by(name, measured), measured
 
 
 @attrs.frozen
@@ -155,7 +157,7 @@ class _Task:
 
     def run(self, trace: Trace, machine: Machine, jobs: Sequence[TraceJob], say: Say) -> Run:
         arguments = self.arguments
-        expectations, cost = _expectations(arguments.estimates, self.plugins)
+        expectations, measured = _expectations(arguments.estimates, self.plugins)
         foresight = Foresight(expectations, CORRECTIONS[arguments.correction])
         data = None if arguments.data is None else Data.of(DataMode(arguments.data), machine.cluster, trace)
         replay = Replay(self.plugins.engine(self.policy), machine, jobs, foresight, data)
@@ -169,8 +171,12 @@ class _Task:
         figures = figures_of(jobs, replay.start_s, machine.processors)
         if figures.jobs < len(jobs):
             say.note(f"{self.name}: {self.policy}: {len(jobs) - figures.jobs} jobs fit on no nodes of the cluster")
+        if measured is not None and measured.failure:
+            text = "is asked no more and limits are planned with"
+            say.note(f"{self.name}: the predictor {arguments.estimates} {text}: {measured.failure}")
         if arguments.jobs_csv:
             write_jobs(csv_path(arguments, self.name, self.policy, self.replica), jobs, replay.start_s)
+        cost = Cost() if measured is None else measured.cost
         skipped = trace.skipped_count + len(jobs) - figures.jobs
         speed = len(jobs) / elapsed_s if elapsed_s else 0.0
         foretold = [expectations.foretold(JobId(at), job) for at, job in enumerate(jobs)]

@@ -39,7 +39,7 @@ limits_s = st.one_of(st.none(), st.floats(0.0, 1e8))
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), limits_s, times_s), min_size=1, max_size=40), limits_s)
-@settings(max_examples=50, deadline=None)  # The first imports river.
+@settings(max_examples=50, deadline=None)
 def test_whatever_happened_a_prediction_is_times_in_order_within_the_limit(
     past: list[tuple[str, float | None, float]], limit_s: float | None
 ) -> None:
@@ -102,6 +102,7 @@ def test_a_user_who_changes_is_followed():
 
 def test_it_is_noticed_that_everything_changed_and_not_that_nothing_did():
     predictor, dice = MlPredictor(), Random(3)
+    predictor.drift.load()
     for number in range(3000):
         run(predictor, arrival(number, f"user{number % 7}", 86_400.0), 300.0 * math.exp(dice.gauss(0.0, 0.2)))
     steady_count = predictor.drift.count
