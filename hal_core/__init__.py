@@ -82,6 +82,11 @@ if TYPE_CHECKING:
         Reservation as Reservation,
     )
     from hal_core.models.packing import Ask as Ask, Packing as Packing
+    from hal_core.models.patterns import (
+        default_output_pattern as default_output_pattern,
+        expand_pattern as expand_pattern,
+        pattern_values as pattern_values,
+    )
     from hal_core.models.placement import AttemptKey as AttemptKey, Share as Share
     from hal_core.models.plan import (
         NodeColumns as NodeColumns,
@@ -104,6 +109,7 @@ if TYPE_CHECKING:
         format_ranges as format_ranges,
         members as members,
         parse_ranges as parse_ranges,
+        runs_of as runs_of,
     )
     from hal_core.models.reservation import Holds as Holds
     from hal_core.models.room import Room as Room
@@ -162,7 +168,8 @@ _NAMES_BY_MODULE = {
     "models.plan": "NodeColumns PendingJob Plan Preempt Reserve RunningJob Snapshot Start Victim",
     "models.plugin": "PluginInfo SDK_VERSION",
     "models.prediction": "Arrival Outcome Prediction",
-    "models.ranges": "RangeSet Ranges count_of format_ranges members parse_ranges",
+    "models.patterns": "default_output_pattern expand_pattern pattern_values",
+    "models.ranges": "RangeSet Ranges count_of format_ranges members parse_ranges runs_of",
     "models.masks": "mask_of",
     "models.packing": "Ask Packing",
     "models.reservation": "Holds",

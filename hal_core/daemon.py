@@ -202,7 +202,10 @@ class Daemon:
             "lease_s": self.configuration.cluster.node_timeout_s,
             "epoch": epoch,
         }
-        defaults = {"metal": metal}
+        defaults: dict[str, dict[str, Any]] = {
+            "metal": metal,
+            "slurm": {"state_directory": str(self.state_directory / "slurm")},
+        }
         return {
             name: self._plugins.executor(name, {**defaults.get(name, {}), **options})
             for name, options in self.configuration.executors.items()

@@ -107,8 +107,9 @@ def _is_at_large(state: State, activity: Activity, but_on: NodeName) -> bool:
 
 
 def _at_lease_end(activity: Activity, end: End) -> End:
-    """A cancel that nobody asked for is a node's own: it had lost the daemon, and what can be requeued it ends then."""
-    if end.kind is not EndKind.CANCELLED or activity.cancel is not None or activity.has_failed:
+    """A cancel that nobody asked for is a node's own: it had lost the daemon, and what can be requeued it ends then.
+    One that names somebody was asked for elsewhere: in the scheduler that the job was forwarded to."""
+    if end.kind is not EndKind.CANCELLED or end.by or activity.cancel is not None or activity.has_failed:
         return end
     if not activity.record.spec.can_requeue:
         return end

@@ -67,6 +67,13 @@ def test_a_cancel_that_was_asked_for_is_one(world: World) -> None:
     assert world.ended(key.job_id).kind is EndKind.CANCELLED
 
 
+def test_a_cancel_in_the_scheduler_that_it_was_forwarded_to_is_one(world: World) -> None:
+    key = world.start(can_requeue=True)
+    end = End(EndKind.CANCELLED, by="slurm")
+    world.tell(PartsChanged(node_of(world, key.job_id), (PartStatus(key, world.now_s, world.now_s, end),)))
+    assert world.ended(key.job_id) == end
+
+
 def test_a_gang_waits_again_only_when_all_of_it_has_ended(world: World) -> None:
     key = world.start(can_requeue=True, node_count=2, task_count=2, spread=Spread.NODE)
     lose(world, N0)

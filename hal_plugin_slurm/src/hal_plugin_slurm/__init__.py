@@ -1,15 +1,26 @@
-"""The Slurm bridge. It only announces itself: it registers nothing, for it can do nothing yet."""
+"""The Slurm bridge: HAL's jobs run as jobs of a Slurm cluster. Loaded only when the configuration names it."""
 
-from hal_core import PluginInfo
+from hal_core import Executor, Options, PluginInfo, Register, hookimpl
 
 __version__ = "0.1.0"
 
 __hal_plugin__ = PluginInfo(
     sdk=1,
-    summary="bridge to Slurm clusters (nothing registered yet)",
+    summary="runs jobs through a Slurm cluster, by slurmrestd or by Slurm's commands",
     not_yet=(
-        "run HAL jobs through slurmrestd or sbatch",
-        "show Slurm's nodes and jobs in HAL",
-        "sbatch, squeue and scancel commands that talk to HAL",
+        "pilot mode: HAL's own agents inside of allocations of Slurm",
+        "plan around the jobs of others: HAL sees Slurm's nodes, and Slurm queues what does not fit",
+        "choose among several clusters by predicted finish (--where any), shadow mode",
+        "interactive jobs, shares of a GPU, and hints on topology on Slurm's nodes",
     ),
 )
+
+
+@hookimpl
+def hal_register_executors(register: Register) -> None:
+    def slurm(options: Options) -> Executor:
+        from hal_plugin_slurm.executor import SlurmExecutor
+
+        return SlurmExecutor.from_options(options)
+
+    register("slurm", slurm, "forwarded jobs: each becomes a job or array of Slurm, and is followed in one question")

@@ -1,0 +1,66 @@
+"""A real daemon whose nodes are those of a real Slurm: as a site uses it, through `hal`, with kills in between."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Iterator
+
+import attrs
+import pytest
+
+from tests.support.hal_services import DAEMON, HalServices
+from tests.support.slurm import SlurmCluster
+
+
+@attrs.define(kw_only=True)
+class HalOverSlurm(HalServices):
+    """Only a daemon: Slurm's nodes need no agents of ours."""
+
+    slurm: SlurmCluster
+    executor: str
+
+    @property
+    def nodes(self) -> list[str]:
+        return []
+
+    def _configuration_text(self) -> str:
+        text = super()._configuration_text().replace("n[1-", "n0[1-")
+        return text.replace("    memory:", "    gpus: fake:2\n    executor: slurm\n    memory:") + self.executor
+
+
+@pytest.fixture(params=["commands", "rest"])
+def hal(request: pytest.FixtureRequest, slurm: SlurmCluster) -> Iterator[HalOverSlurm]:
+    lines = [f"configuration: {slurm.layout.configuration}", "partitions: {main: normal}", "answer_timeout_s: 5.0"]
+    lines += ["poll_s_min: 0.3", "poll_s_max: 2.0", "vanish_s: 20.0"]
+    if request.param == "rest":
+        lines += ["way: rest", f'address: "unix:{slurm.rest_socket}"', "token_command: scontrol token lifespan=3600"]
+    section = "executors:\n  slurm:\n" + "".join(f"    {line}\n" for line in lines)
+    with HalOverSlurm(node_count=4, cpus=8, slurm=slurm, executor=section) as cluster:
+        yield cluster
+
+
+def test_jobs_survive_kills_of_hal_and_of_slurm(hal: HalOverSlurm, slurm: SlurmCluster) -> None:
+    """Dependencies and arrays too; then Slurm has run each once, and HAL says of each what Slurm says."""
+    hal.work.chmod(0o777)
+    before = slurm.count_of_ends()
+    jobs = [hal.submit("sh", "-c", f"sleep {number % 3}; exit {number % 4}") for number in range(6)]
+    after = hal.submit("true", options=[("dependency", f"afterok:{jobs[0]}"), ("time", "5")])
+    never = hal.submit("true", options=[("dependency", f"afterok:{jobs[1]}"), ("time", "5")])
+    hal.submit("sh", "-c", "exit $((HAL_ARRAY_INDEX % 2))", options=[("array", "0-9")])
+    hal.kill(DAEMON)
+    slurm.kill("slurmctld", signal.SIGTERM)
+    hal.start_service(DAEMON)
+    slurm.start("slurmctld")
+    hal.wait_until_ready()
+    hal.wait_until_done(timeout_s=180)
+    states = [hal.get(f"/v1/jobs/{job_id}")["state"] for job_id in (*jobs, after, never)]
+    assert states[:6] == ["COMPLETED", "FAILED", "FAILED", "FAILED", "COMPLETED", "FAILED"]
+    assert states[6:] == ["COMPLETED", "CANCELLED"]
+    assert Counter(each.state for each in slurm.jobs_ended()[before:]) == {"COMPLETED": 3 + 5, "FAILED": 4 + 5}
+    assert (hal.counts()["COMPLETED"], hal.counts()["FAILED"]) == (3 + 5, 4 + 5)
+
+
+def test_the_plugin_and_its_nodes_are_shown(hal: HalOverSlurm) -> None:
+    assert "slurm" in hal.run("plugins").stdout
+    assert hal.run("nodes").stdout.count("fake") == 4

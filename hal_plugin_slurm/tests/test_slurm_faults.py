@@ -1,0 +1,214 @@
+"""The bridge over a Slurm that fails in every way, on virtual time: nothing is submitted twice, nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+
+from hal_core import (
+    ArraySpec,
+    AttemptKey,
+    CancelOrder,
+    EndKind,
+    JobId,
+    JobSpec,
+    LaunchOrder,
+    Message,
+    NodeName,
+    NodeReported,
+    Owner,
+    PartitionName,
+    PartsChanged,
+    PartStatus,
+    Share,
+    Spread,
+)
+from hal_core.testing import check_executor
+from hal_plugin_slurm.executor import SlurmExecutor
+from hal_plugin_slurm.ledger import Ledger
+from hal_plugin_slurm.options import SlurmOptions
+from tests.support.fake_slurm import MIN_JOB_AGE_S, FakeSlurm
+
+N1, N2 = NodeName("n1"), NodeName("n2")
+SPEC = JobSpec(name="check", partition=PartitionName("all"), command=("true",))
+HOUR_S = 3600.0
+
+
+def order(job_id: int, index: int = 0, **changes: object) -> LaunchOrder:
+    nodes = changes.pop("nodes", ((N1, 1),))
+    spec = attrs.evolve(SPEC, **changes)
+    return LaunchOrder(AttemptKey(JobId(job_id), index, 1), Owner("u", 1000, 1000), spec, Share(N1, 1, "0"), nodes, 1)
+
+
+class Kernel:
+    """What the executors reported, one after the other. One that was just started may not know yet what the last one
+    said; it must not say otherwise."""
+
+    def __init__(self) -> None:
+        self.parts: dict[tuple[NodeName, AttemptKey], PartStatus] = {}
+
+    async def report(self, message: Message) -> None:
+        match message:
+            case NodeReported(node=node, parts=parts):
+                name = node.name
+            case PartsChanged(node=name, parts=parts):
+                pass
+        for part in parts:
+            known = self.parts.get((name, part.key), part)
+            if part.end is not None and known.end is not None:
+                same = (known.end.kind, known.end.exit_code) == (part.end.kind, part.end.exit_code)
+                assert same, f"another end: {known}, then {part}"
+            assert part.start_time_s is None or known.start_time_s in (None, part.start_time_s), "a start moved"
+            kept = {"start_time_s": part.start_time_s or known.start_time_s, "end": part.end or known.end}
+            self.parts[name, part.key] = attrs.evolve(part, **kept)
+
+    def end(self, key: AttemptKey, node: NodeName = N1) -> object:
+        part = self.parts.get((node, key))
+        return None if part is None else part.end
+
+    async def until_ended(self, orders: list[LaunchOrder]) -> None:
+        try:
+            await self.until(lambda: all(self.end(each.key) for each in orders))
+        except trio.TooSlowError:
+            left = [(each.key, self.parts.get((N1, each.key))) for each in orders if not self.end(each.key)]
+            raise AssertionError(f"no end of {left}") from None
+
+    async def until(self, holds: Callable[[], bool], limit_s: float = 2 * HOUR_S) -> None:
+        with trio.fail_after(limit_s):
+            while True:
+                if holds():
+                    return
+                await trio.sleep(1)
+
+
+def bridge(slurm: FakeSlurm, directory: Path, **options: object) -> SlurmExecutor:
+    given = {"state_directory": str(directory), "answer_timeout_s": 30.0, **options}
+    return SlurmExecutor(SlurmOptions(**given), slurm, trio.current_time, _at_once)
+
+
+async def _at_once(write: Callable[[], None]) -> None:
+    write()
+
+
+async def test_the_contract_of_executors(tmp_path, autojump_clock):
+    def behaviour(submission, index):
+        return (1e6 if submission.name.startswith("endless") else 1.0), "COMPLETED", 0
+
+    slurm = FakeSlurm(behaviour=behaviour)
+    endless = order(2, name="endless")
+    await check_executor(bridge(slurm, tmp_path, poll_s_max=2.0), N1, order(1), endless)
+
+
+@pytest.mark.parametrize("has_accounting", [True, False])
+@pytest.mark.parametrize("seed", range(12))
+async def test_nothing_is_submitted_twice_and_nothing_is_lost(tmp_path, autojump_clock, seed, has_accounting):
+    """With HAL restarted in between, at any moment."""
+
+    def behaviour(submission, index):
+        return 10.0 + index, ("FAILED" if index % 3 else "COMPLETED"), index % 3
+
+    slurm = FakeSlurm(seed, trouble=0.5, has_accounting=has_accounting, behaviour=behaviour)
+    kernel = Kernel()
+    array = ArraySpec(((0, 6),))
+    orders = [*(order(job_id) for job_id in range(1, 5)), *(order(9, index, array=array) for index in range(6))]
+    doomed = order(7, name="doomed").key
+    for life in range(4):
+        executor = bridge(slurm, tmp_path)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(executor.run, kernel.report)
+            unknown = [each for each in orders if kernel.end(each.key) is None and not _has_started(kernel, each.key)]
+            await executor.launch(N1, unknown)
+            if life == 0:
+                await executor.launch(N1, [order(7, name="doomed")])
+                await trio.sleep(seed)
+            if kernel.end(doomed) is None:
+                await executor.cancel(N1, [CancelOrder(doomed, 1.0)])
+            if life < 3:
+                await trio.sleep(1 + 3 * seed * (life + 1) % 17)
+            else:
+                await kernel.until_ended([*orders, order(7)])
+            nursery.cancel_scope.cancel()
+    assert set(slurm.run_count.values()) <= {1}, slurm.run_count
+    for each in orders:
+        end = kernel.end(each.key)
+        assert (end.kind, end.exit_code) == (EndKind.EXITED, each.key.index % 3)
+    assert kernel.end(doomed).kind in (EndKind.CANCELLED, EndKind.EXITED)
+    assert slurm.left == []
+
+
+def _has_started(kernel: Kernel, key: AttemptKey) -> bool:
+    part = kernel.parts.get((N1, key))
+    return part is not None and part.start_time_s is not None
+
+
+async def test_an_array_is_one_submission_and_a_gang_is_one_with_parts(tmp_path, autojump_clock):
+    slurm, kernel = FakeSlurm(), Kernel()
+    executor = bridge(slurm, tmp_path)
+    gang = order(3, spread=Spread.NODE, node_count=2, nodes=((N1, 1), (N2, 1)))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(executor.run, kernel.report)
+        await executor.launch(N1, [order(1, index, array=ArraySpec(((0, 1000),))) for index in range(1000)])
+        await executor.launch(N1, [gang])
+        await executor.launch(N2, [gang])
+        await kernel.until(lambda: len([part for part in kernel.parts.values() if part.end]) == 1002)
+        assert executor.counts["submissions"] == 2
+        await executor.forget(N1, [key for _, key in kernel.parts])
+        await executor.forget(N2, [gang.key])
+        nursery.cancel_scope.cancel()
+    ledger = Ledger(tmp_path)
+    assert ledger.tickets == []
+    ledger.close()
+
+
+async def test_slurm_is_asked_seldom_while_nothing_happens(tmp_path, autojump_clock):
+    slurm, kernel = FakeSlurm(behaviour=lambda submission, index: (10 * HOUR_S, "COMPLETED", 0)), Kernel()
+    executor = bridge(slurm, tmp_path, poll_s_min=1.0, poll_s_max=30.0)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(executor.run, kernel.report)
+        await trio.sleep(HOUR_S)
+        assert slurm.question_times_s == [], "asked, though there is nothing to ask about"
+        await executor.launch(N1, [order(job_id) for job_id in range(500)])
+        await kernel.until(lambda: len(kernel.parts) == 500)
+        await trio.sleep(HOUR_S)
+        nursery.cancel_scope.cancel()
+    assert len(slurm.question_times_s) < 2 * HOUR_S / 30
+    gaps = [later - sooner for sooner, later in zip(slurm.question_times_s, slurm.question_times_s[1:], strict=False)]
+    assert min(gaps) >= 1.0
+
+
+async def test_what_ended_while_hal_was_away_is_found_in_accounting(tmp_path, autojump_clock):
+    slurm, kernel = FakeSlurm(behaviour=lambda submission, index: (5.0, "FAILED", 3)), Kernel()
+    await _run_once(bridge(slurm, tmp_path), kernel, [order(1)], 2.0)
+    await trio.sleep(2 * MIN_JOB_AGE_S)
+    executor = bridge(slurm, tmp_path)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(executor.run, kernel.report)
+        await kernel.until(lambda: bool(kernel.end(order(1).key)), HOUR_S)
+        nursery.cancel_scope.cancel()
+    assert kernel.end(order(1).key).exit_code == 3
+
+
+async def test_without_accounting_what_slurm_forgot_is_never_run_again(tmp_path, autojump_clock):
+    slurm, kernel = FakeSlurm(has_accounting=False), Kernel()
+    await _run_once(bridge(slurm, tmp_path), kernel, [order(1)], 2.0)
+    await trio.sleep(2 * MIN_JOB_AGE_S)
+    executor = bridge(slurm, tmp_path)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(executor.run, kernel.report)
+        await executor.launch(N1, [order(1)])
+        await kernel.until(lambda: bool(kernel.end(order(1).key)), HOUR_S)
+        nursery.cancel_scope.cancel()
+    assert kernel.end(order(1).key).kind in (EndKind.NODE_LOST, EndKind.SUPERVISOR_LOST)
+    assert set(slurm.run_count.values()) == {1}
+
+
+async def _run_once(executor: SlurmExecutor, kernel: Kernel, orders: list[LaunchOrder], seconds: float) -> None:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(executor.run, kernel.report)
+        await executor.launch(N1, orders)
+        await trio.sleep(seconds)
+        nursery.cancel_scope.cancel()
