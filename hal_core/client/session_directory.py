@@ -23,6 +23,8 @@ SOCKET: Final = "socket"
 OPTIONS: Final = "options"
 JOURNAL: Final = "journal"
 LOG: Final = "log"
+REMOVED: Final = "."
+"""Before the name of a session that is being removed."""
 
 
 def sessions_directory(environ: Mapping[str, str]) -> Path:
@@ -50,11 +52,17 @@ def find_directory(environ: Mapping[str, str], session: str) -> Path:
 def known_sessions(environ: Mapping[str, str]) -> list[str]:
     """Ids, whether they run or only have a journal."""
     base = sessions_directory(environ)
-    return sorted(entry.name for entry in base.iterdir() if entry.is_dir()) if base.is_dir() else []
+    if not base.is_dir():
+        return []
+    return sorted(entry.name for entry in base.iterdir() if not entry.name.startswith(REMOVED) and entry.is_dir())
 
 
 def remove_directory(path: Path) -> None:
-    shutil.rmtree(path, ignore_errors=True)
+    """At once, or never: half of a session, without its journal, would begin anew. What a crash left goes with it."""
+    with contextlib.suppress(OSError):
+        path.rename(path.with_name(REMOVED + path.name))
+    for removed in path.parent.glob(f"{REMOVED}*"):
+        shutil.rmtree(removed, ignore_errors=True)
 
 
 def connect(directory: Path) -> socket.socket | None:

@@ -65,6 +65,8 @@ class SessionLink:
         self._is_left = False
         self._does_drain = True
         self.lost: SessionError | None = None
+        self.is_replaced = False
+        """Another client has the session now."""
         self.settled_count = 0
         self._inbox = Inbox()
         self._reason = GONE
@@ -74,6 +76,8 @@ class SessionLink:
             self._connection.sendall(b"".join(map(encode, beginning)))
         else:
             self._chunks.task_count = self._return()
+            with contextlib.suppress(OSError):  # The reading thread notices as well, and comes back.
+                self._connection.sendall(encode(Want(())))
         self._reader = threading.Thread(target=self._read, name="hal-session", daemon=True)
         self._reader.start()
 
@@ -118,7 +122,7 @@ class SessionLink:
                 chunk = Chunk(first, count, len(items.data), sink, place, count)
                 if self._broker.is_recoverable:
                     chunk.message, chunk.settled = message, RangeSet()
-                self._chunks.add(chunk)
+                self._chunks.submit(chunk)
             self._send_all(message)
         return first
 
@@ -126,8 +130,7 @@ class SessionLink:
         """Have the results of earlier tasks of a recoverable session, also of those that are not done yet."""
         with self._sending:
             with self._changed:
-                chunk = Chunk(first, count, 0, sink, 0, count, settled=RangeSet())
-                self._chunks.add(chunk)
+                self._chunks.fetch(Chunk(first, count, 0, sink, 0, count, settled=RangeSet()))
             self._send_all(encode(Want(((first, first + count),))))
 
     def cancel(self, tasks: Ranges, does_kill: bool, tag: str = "") -> None:
@@ -161,7 +164,11 @@ class SessionLink:
         self._connection.close()
 
     def leave(self) -> None:
-        """Go away; the session stays."""
+        """Go away; the session stays, with all that it was sent."""
+        with contextlib.suppress(SessionError):
+            self.figures()  # It has heard everything,
+        with self._changed:
+            self._changed.wait_for(lambda: self.lost or not self._chunks.has_unaccepted())  # and has it on disk.
         self._is_left = True
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
@@ -217,11 +224,12 @@ class SessionLink:
             case Accepted(stop=stop):
                 with self._changed:
                     self._chunks.accept(stop)
+                    self._changed.notify_all()
             case Dropped(tasks=tasks, reason=reason):
                 for start, stop in tasks:
                     self._drop(start, stop, reason)
-            case Refusal(text=text):
-                self._reason = text
+            case Refusal(text=text, is_replaced=is_replaced):
+                self._reason, self.is_replaced = text, is_replaced
             case Figures():
                 with self._changed:
                     self._figures = message
@@ -266,22 +274,21 @@ class SessionLink:
 
     def _settle(self, first: int, failed: tuple[int, ...], values: Packed) -> None:
         with self._changed:
-            chunk = self._chunks.of(first)
-            if chunk is None or not self._chunks.settle(chunk, first, len(values)):
-                return
-        chunk.sink.take(chunk.place_of(first), failed, values)
-        self._count_settled(len(values))
+            parts = self._chunks.settle(first, first + len(values))
+        for chunk, start, stop in parts:
+            if stop - start == len(values):
+                chunk.sink.take(chunk.place_of(first), failed, values)
+            else:
+                wrong = [first + each - start for each in failed if start <= first + each < stop]
+                chunk.sink.take(chunk.place_of(start), wrong, values.part(start - first, stop - first))
+        self._count_settled(sum(stop - start for _, start, stop in parts))
 
     def _drop(self, start: int, stop: int, reason: str) -> None:
-        while start < stop:
-            with self._changed:
-                chunk = self._chunks.of(start)
-                count = 1 if chunk is None else min(stop, chunk.stop) - start
-                is_new = chunk is not None and self._chunks.settle(chunk, start, count)
-            if is_new and chunk is not None:
-                chunk.sink.drop(chunk.place_of(start), count, reason)
-                self._count_settled(count)
-            start += count
+        with self._changed:
+            parts = self._chunks.settle(start, stop)
+        for chunk, first, last in parts:
+            chunk.sink.drop(chunk.place_of(first), last - first, reason)
+        self._count_settled(sum(last - first for _, first, last in parts))
 
     def _count_settled(self, count: int) -> None:
         with self._changed:

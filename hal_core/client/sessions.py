@@ -240,6 +240,9 @@ class Opened:
             if not self._is_finished:
                 self._is_finished = True
                 self.link.finish(does_drain)
+                if self.link.is_replaced:
+                    self.broker.abandon()
+                    return
                 self.broker.wait()
                 self.broker.forget()
 

@@ -23,6 +23,7 @@ from hal_core.sessions.options import BrokerOptions
 from hal_core.sessions.pace import Rate
 from hal_core.sessions.peer import Peer
 from hal_core.sessions.reception import Reception
+from hal_core.sessions.seat import Seat
 from hal_core.sessions.starter import START
 from hal_core.wire.sessions import (
     Accepted,
@@ -50,6 +51,8 @@ if TYPE_CHECKING:  # It brings cryptography, which only those need who have a da
 
 CLIENT_BACKLOG_BYTES_MAX: Final = 32 << 20
 """Beyond it no task is handed out until the client has read."""
+CLIENT_S_MAX: Final = 60.0
+"""For a client to come: who started us may have died before."""
 END_S_MAX: Final = 10.0
 """For the workers to leave when all is done, and for the client to take what is left."""
 VAIN_STARTS_MAX: Final = 16
@@ -77,6 +80,7 @@ class Broker:
         self._dropped: dict[str, RangeSet] = {}
         self._leaving: set[Peer] = set()
         self._client: Peer | None = None
+        self._seat = Seat(journal)
         self._vain_starts = 0
         self._rate = Rate(0.0)
         self._why_ended = ""
@@ -91,6 +95,7 @@ class Broker:
             if self._journal is not None:
                 self._recover(self._journal)
                 nursery.start_soon(self._write_journal, self._journal)
+                nursery.start_soon(self._expect_client)
             reception = Reception(self, nursery)
             nursery.start_soon(self._take_workers, reception)
             if client is not None:
@@ -124,6 +129,12 @@ class Broker:
         for message in journal.read():
             if isinstance(message, Submit):
                 self._ledger.restore(message.first, message.function, message.items, settled)
+
+    async def _expect_client(self) -> None:
+        """What is left is done without one; then we go."""
+        await trio.sleep(CLIENT_S_MAX)
+        self._has_begun = True
+        self._pump()
 
     async def _write_journal(self, journal: SessionJournal) -> None:
         try:
@@ -171,6 +182,7 @@ class Broker:
 
     async def serve_client(self, client: Peer, messages: list[Said] | None, nursery: trio.Nursery) -> None:
         """Of a recoverable session the client says first what it wants to be told; until then it is told nothing."""
+        gone = await self._seat.take(client)
         client.on_drained = self._pump
         if self._journal is None:
             self._client = client
@@ -193,6 +205,8 @@ class Broker:
                 self._client = None
             if self._journal is None:
                 self._end.set()
+            gone.set()
+            self._has_begun = True  # Also if it went before it said what it wants.
             self._pump()
 
     async def _tell_again(self, client: Peer, wanted: RangeSet) -> None:

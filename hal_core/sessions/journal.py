@@ -82,11 +82,13 @@ class SessionJournal:
     async def sync(self) -> None:
         """What was appended until now is on disk, and told, when this returns."""
         async with self._syncing:
-            self._has_waiting = trio.Event()
+            if self._has_waiting.is_set():  # Else `run` waits for this one.
+                self._has_waiting = trio.Event()
             records, self._waiting = self._waiting, []
             to_tell, self._to_tell = self._to_tell, []
             data = b"".join(records)
-            await trio.to_thread.run_sync(self._write, data)
+            if data:
+                await trio.to_thread.run_sync(self._write, data)
             self._synced += len(data)
             self.unsynced_bytes -= len(data)
             for tell in to_tell:

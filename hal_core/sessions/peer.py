@@ -119,6 +119,11 @@ class Peer:
                 except ssl.SSLWantWriteError:
                     await trio.lowlevel.wait_writable(self._connection)
 
+    def stop_listening(self) -> None:
+        """It can send no more; what it has sent is received, then its end."""
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RD)
+
     def close(self) -> None:
         self._is_gone = True
         trio.lowlevel.notify_closing(self._connection)

@@ -50,6 +50,8 @@ class Refusal(_Said, frozen=True):
     """The broker does not take the peer, or ends the session, and says why."""
 
     text: str
+    is_replaced: bool = False
+    """The session goes on with another client."""
 
 
 class Define(_Said, frozen=True):

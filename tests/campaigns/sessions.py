@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from hal_core.client import attach, session
@@ -24,6 +25,8 @@ from tests.support.processes import Member, members_of
 TASK_COUNT = 2000
 KINDS = ("worker", "broker", "client")
 PAUSE_S_MEAN = 0.15
+CLIENT_S_MAX = 100.0
+"""A client that takes longer hangs."""
 CLIENT = "tests.campaigns.sessions"
 
 
@@ -61,7 +64,11 @@ def one_session(chance: random.Random, marks: Path, done: dict[str, int], kills_
         )
         assert process.stdout is not None
         name = process.stdout.readline().strip() or name
+        deadline_s = time.monotonic() + CLIENT_S_MAX
         while process.poll() is None:
+            if time.monotonic() > deadline_s:
+                process.kill()
+                raise AssertionError(f"a client hung in session {name}; {done} kills before, results in {given}")
             kind = chance.choice([each for each in KINDS if done[each] < kills_of_each] or ["none"])
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(chance.expovariate(1 / PAUSE_S_MEAN))

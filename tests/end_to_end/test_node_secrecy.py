@@ -88,18 +88,19 @@ class Forks:
 
 
 @pytest.fixture
-def forks(user: pwd.struct_passwd) -> Iterator[Forks]:
-    made = Forks(user)
-    yield made
-    made.end()
-
-
-@pytest.fixture
 def directory(user: pwd.struct_passwd) -> Iterator[Path]:
     """The user's own, where pytest's are closed to him."""
     with tempfile.TemporaryDirectory() as name:
         os.chown(name, user.pw_uid, user.pw_gid)
         yield Path(name)
+
+
+@pytest.fixture
+def forks(user: pwd.struct_passwd, directory: Path) -> Iterator[Forks]:
+    """They have ended before their directory goes."""
+    made = Forks(user)
+    yield made
+    made.end()
 
 
 def until(condition: Callable[[], bool], patience_s: float = 30.0) -> None:
@@ -122,6 +123,11 @@ def is_closed(pid: int) -> bool:
     return Path(f"/proc/{pid}/mem").stat().st_uid == 0
 
 
+def can_connect(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(str(path)) == 0
+
+
 def main_of(service: str, directory: Path) -> Callable[[], object]:
     words = ["--name", "n1", "--cpus", "1", "--memory-bytes", "1048576", "--directory", str(directory / "n1")]
     mains: dict[str, Callable[[], object]] = {
@@ -136,11 +142,15 @@ def main_of(service: str, directory: Path) -> Callable[[], object]:
 def test_a_process_of_the_same_user_cannot_look_in(forks: Forks, directory: Path, service: str) -> None:
     open_one = forks.start(signal.pause)
     assert forks.run(lambda: Path(f"/proc/{open_one}/environ").read_bytes()) == 0, "the test could not fail"
-    if service == "spawner":
+    if service != "daemon":
         assert forks.run(lambda: Book(directory / "n1")) == 0
+    if service == "agent":  # It finds its spawner there; the user may not be able to start our Python anew.
+        forks.start(main_of("spawner", directory))
+        until(lambda: can_connect(directory / "n1" / "spawner.sock"))
     pid = forks.start(main_of(service, directory))
     until(lambda: is_closed(pid))
     assert forks.run(lambda: look_into(pid)) == 0
+    assert os.waitpid(pid, os.WNOHANG) == (0, 0), "it ended, and what has ended is open to all"
 
 
 def test_a_job_cannot_look_into_its_supervisor(forks: Forks, directory: Path) -> None:

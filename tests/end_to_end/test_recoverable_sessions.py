@@ -136,12 +136,38 @@ def test_only_a_recoverable_session_can_be_left():
 
 
 def test_two_clients_do_not_share_one_session_by_accident():
-    """The later one has it; the earlier one still has what it was given."""
+    """The later one has it, and the numbers of its tasks are its own; the earlier one is told."""
     with session(workers=1, recoverable=True, server="local") as opened:
         assert opened.submit(tasks.square, 3).result(timeout=30) == 9
-        visitor = attach(opened.id)
-        assert list(visitor.results()) == [9]
-        visitor.leave()
+        later = attach(opened.id)
+        with pytest.raises(SessionError, match="another client has come back"):
+            opened.submit(tasks.square, 4).result(timeout=30)
+        assert later.submit(tasks.square, 5).result(timeout=30) == 25
+        assert list(later.results()) == [9, 25]
+    assert later.submit(tasks.square, 6).result(timeout=30) == 36, "the earlier one's end is not the session's"
+    later.shutdown()
+    assert known_sessions(os.environ) == []
+
+
+def test_what_a_client_sent_before_it_left_is_there_for_the_next():
+    opened = session(workers=1, recoverable=True, server="local")
+    opened.map(tasks.square, range(30_000))
+    with attach(opened.leave()) as again:
+        assert again.task_count == 30_000
+        assert list(again.results(29_998)) == [29_998**2, 29_999**2]
+
+
+def test_results_may_be_asked_for_in_any_parts_and_more_than_once():
+    opened = session(workers=2, recoverable=True, server="local")
+    opened.map(tasks.square, range(100))
+    with attach(opened.leave()) as again:
+        parts = [again.results(3, 50), again.results(0, 7), again.results(), again.results(5, 6)]
+        more = again.submit(tasks.square, 100)
+        assert [list(part) for part in parts] == [
+            [number**2 for number in numbers] for numbers in (range(3, 50), range(7), range(100), [5])
+        ]
+        assert more.result(timeout=30) == 10_000
+        assert again.task_count == 101
 
 
 def test_a_broker_that_cannot_write_its_journal_says_so():
