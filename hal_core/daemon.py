@@ -30,6 +30,7 @@ from hal_core.config.schema import Configuration
 from hal_core.errors import HalError, JournalDamaged, Unavailable
 from hal_core.front import Front
 from hal_core.kernel import receipt_rows
+from hal_core.kernel.cluster_meter import ClusterMeter
 from hal_core.kernel.collector import settle_collector
 from hal_core.kernel.effects import Effects
 from hal_core.kernel.journal import SNAPSHOT_EVENT_COUNT, Journal
@@ -153,8 +154,8 @@ class Daemon:
             kernel = self._kernel(core, journal, observers, executors)
             begin_observers(observers, core.state)
             settle_collector()
-            stalls = StallMeter()
-            parts = (*observers.values(), *executors.values(), stalls)
+            stalls, figures = StallMeter(), ClusterMeter(lambda: kernel.state, lambda: kernel.problem, time.time)
+            parts = (*observers.values(), *executors.values(), stalls, figures, kernel.meter)
             sources = [each for each in parts if isinstance(each, MetricsSource)]
             context = self._context(Port(kernel, journal, self._parse_context), sources)
             for executor in executors.values():
@@ -166,6 +167,7 @@ class Daemon:
                 await nursery.start(kernel.run, self.configuration.cluster)
                 nursery.start_soon(self._keep_snapshots, kernel)
                 nursery.start_soon(stalls.run)
+                nursery.start_soon(figures.run)
                 for each in predicting:
                     nursery.start_soon(each.run, kernel.report)
                 await nursery.start(front.serve)

@@ -19,6 +19,7 @@ import trio
 
 from hal_core.errors import HalError, Unavailable
 from hal_core.failpoints import reach
+from hal_core.kernel.cycle_meter import CycleMeter
 from hal_core.kernel.effects import Effects
 from hal_core.kernel.observers import Observers
 from hal_core.models.effect import Effect
@@ -110,6 +111,7 @@ class Kernel:
         self._generation = 0
         """Counts rebuilds: what was applied before one and is not on disk never happened."""
         self._next_plan_time_s = 0.0
+        self.meter = CycleMeter()
 
     @property
     def state(self) -> State:
@@ -256,6 +258,7 @@ class Kernel:
         decided = self._core.plan(now_s)
         ended_s = trio.current_time()
         self._next_plan_time_s = ended_s + (ended_s - started_s)
+        self.meter.plans.add(ended_s - started_s)
         for refused in decided.refused:
             logger.warning("engine %s: start refused: %s: %s", self._core.engine_name, refused.start, refused.reason)
         self._hand_over(decided.events, decided.effects)
@@ -276,7 +279,9 @@ class Kernel:
             reach("kernel.before_append")
             try:
                 if batch.events:
+                    started_s = trio.current_time()
                     await trio.to_thread.run_sync(self._shell.journal.append, batch.events)
+                    self.meter.appends.add(trio.current_time() - started_s)
             except Unavailable as error:
                 await self._forget(batch, error)
                 continue

@@ -12,6 +12,8 @@ from typing import Final
 
 import trio
 
+from hal_core.kernel.exposition import family
+
 INTERVAL_S: Final = 0.01
 BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 RECENT_S: Final = 60.0
@@ -66,14 +68,11 @@ class StallMeter:
             total += count
             lines.append(f'{name}_bucket{{le="{"+Inf" if bound_s is None else bound_s}"}} {total}')
         lines += [f"{name}_sum {self.late_s_sum:.6f}", f"{name}_count {total}"]
+        text = "\n".join(lines) + "\n"
         for suffix, about, value in (
             ("max", "The latest since the daemon started.", self.late_s_max),
             ("cpu_max", "The most CPU time used between two wakings since the daemon started.", self.busy_s_max),
             ("recent_max", "The latest in the last minute or two.", self.recent_s_max),
         ):
-            lines += [
-                f"# HELP {name}_{suffix} {about}",
-                f"# TYPE {name}_{suffix} gauge",
-                f"{name}_{suffix} {value:.6f}",
-            ]
-        return ("\n".join(lines) + "\n").encode("ascii")
+            text += family(f"{name}_{suffix}", "gauge", about, [("", value)])
+        return text.encode("ascii")

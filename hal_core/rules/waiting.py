@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 
 
 VICTIMS_NAMED = 5
+REASON_KINDS = (
+    *("held", "begin_time", "dependency", "throttle", "limit", "licence", "reservation", "preemption"),
+    *("resources", "priority", "node_unavailable", "staging"),
+)
 
 
 @attrs.frozen
 class Reason:
-    """`kind`: held, begin_time, dependency, throttle, limit, licence, reservation, preemption, resources, priority,
-    node_unavailable or staging."""
+    """`kind` is one of REASON_KINDS."""
 
     kind: str
     text: str

@@ -7,7 +7,16 @@ hal_jobs{phase}                   elements pending, staging, running
 hal_job_wait_seconds              from submission, begin time or requeue to the start
 hal_nodes{status}                 nodes unknown, up, suspect, down
 hal_nodes_drained                 nodes that an operator took out
+hal_jobs_requeued_total           attempts that are made again
+hal_plan_starts_total             starts that the engine proposed
+hal_plan_refused_total            of those, what did not hold when it was looked at
+hal_plan_promises                 promised starts of the last plan
+hal_predictions_total{band}       elements that ran below, within or above the predicted middle eight of ten
+hal_prediction_error_seconds      how far the predicted median was off
+hal_observers_disabled_total      observers that were switched off
 hal_journal_sequence              the last event seen
+
+Beside them those of the process itself: process_cpu_seconds_total, process_resident_memory_bytes and others.
 """
 
 from __future__ import annotations
@@ -17,13 +26,14 @@ from collections.abc import Sequence
 from typing import Final
 
 import attrs
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import generate_latest
 
 from hal_core import (
     ClusterDefined,
     Event,
     JobEnded,
+    JobRequeued,
     JobSubmitted,
     NodeDrained,
     NodeJoined,
@@ -32,11 +42,14 @@ from hal_core import (
     NodeStatus,
     NodeSuspected,
     NodeWentDown,
+    ObserverDisabled,
     Options,
+    Planned,
     Standing,
     count_of,
     structure_options,
 )
+from hal_observer_prometheus.predicting import PredictionScores
 from hal_observer_prometheus.tracker import Tracker
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -65,6 +78,17 @@ class PrometheusObserver:
         )
         self._nodes = Gauge("hal_nodes", "Nodes by status", ["status"], registry=registry)
         self._nodes_drained = Gauge("hal_nodes_drained", "Nodes taken out by an operator", registry=registry)
+        self._requeued = Counter("hal_jobs_requeued", "Attempts that are made again", registry=registry)
+        self._plan_starts = Counter("hal_plan_starts", "Starts that the engine proposed", registry=registry)
+        self._plan_refused = Counter("hal_plan_refused", "Starts that did not hold", registry=registry)
+        self._promises = Gauge("hal_plan_promises", "Promised starts of the last plan", registry=registry)
+        self._scores = PredictionScores()
+        self._bands = Counter("hal_predictions", "Elements by predicted band", ["band"], registry=registry)
+        self._error = Histogram(
+            "hal_prediction_error_seconds", "Predicted median and truth", buckets=WAIT_BUCKETS_S, registry=registry
+        )
+        self._disabled = Counter("hal_observers_disabled", "Observers that were switched off", registry=registry)
+        ProcessCollector(registry=registry)
         self._sequence = Gauge("hal_journal_sequence", "Sequence number of the last event", registry=registry)
 
     @classmethod
@@ -82,6 +106,7 @@ class PrometheusObserver:
     async def record(self, first_sequence: int, events: Sequence[Event]) -> None:
         for event in events:
             self._follow_nodes(event)
+            self._follow_deciding(event)
         self._count(events)
         if events:
             self._sequence.set(first_sequence + len(events) - 1)
@@ -117,6 +142,22 @@ class PrometheusObserver:
         self._started.inc(started)
         for labels, count in ended.items():
             self._ended.labels(*labels).inc(count)
+
+    def _follow_deciding(self, event: Event) -> None:
+        match event:
+            case Planned():
+                self._plan_starts.inc(event.start_count)
+                self._plan_refused.inc(event.refused_count)
+                self._promises.set(len(event.reserves))
+            case JobRequeued():
+                self._requeued.inc()
+            case ObserverDisabled():
+                self._disabled.inc()
+            case _:
+                scored = self._scores.follow(event)
+                if scored is not None:
+                    self._bands.labels(scored.band).inc()
+                    self._error.observe(scored.error_s)
 
     def _follow_nodes(self, event: Event) -> None:
         match event:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import attrs
+import pytest
 from hypothesis import given, strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -27,9 +28,13 @@ from hal_core import (
     NodeName,
     NodeSuspected,
     NodeWentDown,
+    ObserverDisabled,
     Owner,
     PartitionName,
     PartStarted,
+    Planned,
+    Prediction,
+    RunTimesPredicted,
     Share,
 )
 from hal_core.models.message import Cancel, DrainNode, JobSelection, NodeSilent, Requeue, Submission, Submit
@@ -134,7 +139,7 @@ def lively_events():
     kernel = RestKernel()
 
     def receive(message):
-        kernel._receive(message)
+        kernel.tell(message)
 
     spec = JobSpec(name="x", partition=PartitionName("main"), command=("x",), cpus_per_task=8)
     array = attrs.evolve(spec, array=ArraySpec(((0, 6),)))
@@ -199,3 +204,24 @@ def test_phases_always_add_up_to_what_is_unfinished(steps, size):
         counts = (tracker.pending_count, tracker.staging_count, tracker.running_count)
         phases = list(state.values())
         assert counts == tuple(phases.count(phase) for phase in ("pending", "staging", "running"))
+
+
+async def test_predictions_are_scored_when_an_element_has_run():
+    said = Prediction(0.5, 0.9, 2.0)
+    predicted = RunTimesPredicted(1.0, "ml", ((JobId(1), said), (JobId(2), said), (JobId(3), said)))
+    late = attrs.evolve(ended(2), end_time_s=9.0)
+    failed = ended(3, end=End(EndKind.EXITED, exit_code=1))
+    found = await scrape(submitted(1), submitted(2), submitted(3), predicted, ended(1), late, failed)
+    assert found["hal_predictions_total", "within"] == 1
+    assert found["hal_predictions_total", "above"] == 1
+    assert found["hal_prediction_error_seconds_count",] == 2
+    assert found["hal_prediction_error_seconds_sum",] == pytest.approx(0.1 + 6.1)
+
+
+async def test_what_the_engine_proposed_and_who_was_switched_off_is_counted():
+    plan = Planned(1.0, "hal", 1, 5, 3, 1, ((JobId(1), 9.0), (JobId(2), 9.0)))
+    found = await scrape(plan, plan, ObserverDisabled(2.0, "log", "late"))
+    assert found["hal_plan_starts_total",] == 6
+    assert found["hal_plan_refused_total",] == 2
+    assert found["hal_plan_promises",] == 2
+    assert found["hal_observers_disabled_total",] == 1
