@@ -107,10 +107,22 @@ class RealNode:
         self._arguments = arguments
         self.agent_pid = 0
         self.environment: dict[str, str] = {}
-        """For agents that are started from now on."""
+        self.before: Sequence[str] = ()
+        """For agents that are started from now on: more variables, and words of a command that becomes the agent."""
 
     def start_agent(self, user: tuple[int, int] | None = None) -> int:
-        words = [sys.executable, "-m", "hal_core.agent", "--name", "n1", "--cpus", "2", "--memory-bytes", str(1 << 30)]
+        words = [
+            *self.before,
+            sys.executable,
+            "-m",
+            "hal_core.agent",
+            "--name",
+            "n1",
+            "--cpus",
+            "2",
+            "--memory-bytes",
+            str(1 << 30),
+        ]
         words += ["--directory", str(self.state), "--socket", str(self.directory / "agents.sock"), *self._arguments]
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), **self.environment}
         self.agent_pid = self.tree.start(words, self.directory / "agent.log", environment, user=user)
@@ -152,10 +164,13 @@ class RealNode:
 
 
 @asynccontextmanager
-async def real_node(directory: Path, *arguments: str, user: tuple[int, int] | None = None) -> AsyncIterator[RealNode]:
+async def real_node(
+    directory: Path, *arguments: str, user: tuple[int, int] | None = None, before: Sequence[str] = ()
+) -> AsyncIterator[RealNode]:
     """A node whose agent is connected to a running executor."""
     with _swept(directory), ProcessTree() as tree:
         node = RealNode(tree, directory, arguments)
+        node.before = before
         async with trio.open_nursery() as nursery:
             await nursery.start(node.executor.run, node.reports.report)
             node.start_agent(user)

@@ -1,16 +1,23 @@
 """Starting the processes of a job as its owner, who is taken on before any path is touched that a user can change.
 
 A forked child joins the cgroups, becomes the user and verifies it; all further steps are the user's own (job/). Any
-failure ends the child and is told through a pipe.
+failure ends the child and is told through a pipe. From the moment it is the user's, the child may be held up for ever:
+stopped by another process of the user, or by a file server that does not answer. So nobody waits for it without an end.
 """
 
 from __future__ import annotations
 
 import os
 import pwd
+import select
+from collections.abc import Callable
 
 from .fields import Order
 from .job.program import NOT_FOUND, LaunchFailed, Program
+
+TOLD_BYTES_MAX = 4096
+LOOK_S = 0.5
+"""How often to ask whether it is over, for a child that is held up."""
 
 
 def needs_other_user(order: Order) -> bool:
@@ -20,12 +27,15 @@ def needs_other_user(order: Order) -> bool:
     return order.uid != os.geteuid()
 
 
-def start(order: Order, program: Program, group: list[int]) -> list[int]:
-    """Start all processes of the order in the given cgroups (descriptors of cgroup.procs), as the job's owner."""
-    return [_fork_one(order, program, group, number) for number in range(order.task_count)]
+def start(order: Order, program: Program, group: list[int], is_over: Callable[[], bool]) -> list[int]:
+    """Start all processes of the order in the given cgroups (descriptors of cgroup.procs), as the job's owner.
+
+    LaunchFailed if one cannot be, or has not begun when `is_over`; its child may then be there still.
+    """
+    return [_fork_one(order, program, group, number, is_over) for number in range(order.task_count)]
 
 
-def _fork_one(order: Order, program: Program, group: list[int], number: int) -> int:
+def _fork_one(order: Order, program: Program, group: list[int], number: int, is_over: Callable[[], bool]) -> int:
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -44,10 +54,12 @@ def _fork_one(order: Order, program: Program, group: list[int], number: int) -> 
         finally:
             os._exit(NOT_FOUND)
     os.close(writing)
-    with open(reading, "rb") as file:
-        told = file.read()  # Ends when exec closes the other end.
+    while not select.select([reading], [], [], LOOK_S)[0]:
+        if is_over():
+            raise LaunchFailed("it was held up before its program began, until it had to end")
+    told = os.read(reading, TOLD_BYTES_MAX)  # Nothing if exec has closed the other end.
+    os.close(reading)
     if told:
-        os.waitpid(pid, 0)
         code, _, text = told.decode("utf-8", "replace").partition(" ")
         raise LaunchFailed(text, int(code) or None)
     return pid

@@ -47,16 +47,15 @@ class End:
 class Record:
     """What the lines of one file say."""
 
-    def __init__(self) -> None:
-        self.boot_id = ""
-        self.start_time_s: float | None = None
-        self.supervisor_pid = 0
-        """Set by the `run` line, which is written before the first process is started."""
-        self.cancel_grace_s: float | None = None
-        self.end: list[str] | None = None
-        """What `end_line` wrote; the agent reads it (agent/book.py)."""
-        self.is_damaged = False
-        """Some line cannot be believed: it was torn by a full disk or a power cut, or changed by a bad disk."""
+    boot_id = ""
+    start_time_s: float | None = None
+    supervisor_pid = 0
+    """Set by the `run` line, which is written before the first process is started."""
+    cancel_grace_s: float | None = None
+    end: list[str] | None = None
+    """What `end_line` wrote; the agent reads it (agent/book.py)."""
+    is_damaged = False
+    """Some line cannot be believed: it was torn by a full disk or a power cut, or changed by a bad disk."""
 
 
 def claim_line(boot_id: str) -> bytes:
@@ -164,10 +163,10 @@ def claim(directory: int, key: str, lines: bytes, scratch: str) -> int | None:
     return descriptor
 
 
-def clear(directory: int, scratch: str) -> None:
-    """Remove what somebody left who died in the middle of a claim."""
+def clear(directory: int | None, name: str | bytes) -> None:
+    """Remove a file of ours, for instance what somebody left who died in the middle of a claim."""
     with suppress(FileNotFoundError):
-        os.unlink(scratch, dir_fd=directory)
+        os.unlink(name, dir_fd=directory)
 
 
 def take_lock(directory: int, key: str) -> int | None:

@@ -17,7 +17,7 @@ import sys
 import time
 from contextlib import suppress
 from resource import struct_rusage
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from . import fields, hooks, process, records, tree
 from .cgroups import Group
@@ -26,6 +26,8 @@ from .job.program import LaunchFailed, Program
 
 SIGNALS = frozenset({signal.SIGCHLD, signal.SIGTERM})
 READ_BYTES = 1 << 18
+PAUSE_S_MAX = 1e6
+"""The kernel takes no infinity."""
 DESCRIPTOR_SPACE = socket.CMSG_LEN(4)
 ATTEMPTS_MAX = 1000
 """A bound on whatever may grow in a process that looks after one attempt after the other."""
@@ -36,13 +38,12 @@ UNKILLABLE_S = 60.0
 FULL_DISK_PAUSE_S = 1.0
 
 
-class Place:
+class Place(NamedTuple):
     """What all attempts of one supervisor have in common. `hints` is the pipe by which the agent is poked."""
 
-    def __init__(self, hints: int, cgroups: dict[str, str], scripts: bytes) -> None:
-        self.hints = hints
-        self.cgroups = cgroups
-        self.scripts = scripts
+    hints: int
+    cgroups: dict[str, str]
+    scripts: bytes
 
 
 def supervise(channel: socket.socket, place: Place) -> NoReturn:
@@ -83,7 +84,6 @@ class Supervisor:
         self._claim = claim
         self._place = place
         self._group = Group(place.cgroups, order.key)
-        self._has_group = False
         self._script_path = place.scripts + order.key.encode() if order.script else b""
         self._leaders: set[int] = set()
         self._first_failure: int | None = None
@@ -106,7 +106,7 @@ class Supervisor:
             self._start()
         except LaunchFailed as failure:
             kind = "prolog_failed" if self._node_fault else "launch_failed"
-            end = records.End(kind, time.time(), str(failure))
+            end = records.End(self._reason or kind, time.time(), str(failure))
             end.exit_code = failure.exit_code
             self._finish(end)
             return False  # Descriptors may be open.
@@ -150,12 +150,12 @@ class Supervisor:
         if not (process.needs_other_user(order) or has_limits or program.terminal_path):
             self._leaders.update(program.spawn())
             return
-        self._has_group = True
         try:
             descriptors = self._group.create(order.memory_bytes, order.cpu_quota, order.pids_max)
         except OSError as error:
             raise LaunchFailed(f"cannot set the limits: {error.filename}: {error.strerror}") from None
-        self._leaders.update(process.start(order, program, descriptors))
+        begin_by_s = time.monotonic() + order.walltime_s
+        self._leaders.update(process.start(order, program, descriptors, lambda: self._is_over(begin_by_s)))
         for descriptor in descriptors:
             os.close(descriptor)
 
@@ -170,11 +170,20 @@ class Supervisor:
             if now_s >= deadline_s and not self._reason:
                 self._terminate("time_limit", self._order.grace_s)
             until_s = self._kill_time_s if self._reason else deadline_s
-            if next_signal(SIGNALS, until_s - now_s) == signal.SIGTERM:
+            taken = signal.sigtimedwait(SIGNALS, min(max(until_s - now_s, 0.0), PAUSE_S_MAX))
+            if taken is not None and taken.si_signo == signal.SIGTERM:
                 # Only a hint, perhaps a late one for the attempt before this: the record says whether to end.
                 grace_s = self._ordered_grace_s()
                 if grace_s is not None:
                     self._terminate("cancelled", grace_s)
+
+    def _is_over(self, begin_by_s: float) -> bool:
+        """Whether a child that has not begun need not begin any more, and why."""
+        if self._ordered_grace_s() is not None:
+            self._reason = "cancelled"
+        elif time.monotonic() >= begin_by_s:
+            self._reason = "time_limit"
+        return bool(self._reason)
 
     def _ordered_grace_s(self) -> float | None:
         return records.read(self._claim).cancel_grace_s
@@ -196,17 +205,15 @@ class Supervisor:
 
     def _finish(self, end: records.End) -> bool:
         """Nothing of the attempt runs any more when the end is written."""
-        if self._has_group:
-            self._group.kill()
+        self._group.kill()
         is_empty = tree.reap_and_kill(time.monotonic() + UNKILLABLE_S, self._on_reaped)
         if not end.kind:
             self._describe(end)
-        if self._has_group:
-            self._group.remove()
+        self._group.remove()
         if not is_empty:
             end.detail = (end.detail + "; some of its processes could not be killed").lstrip("; ")
         if self._script_path:
-            _unlink(self._script_path)
+            records.clear(None, self._script_path)
         reach("supervisor.tree_ended")
         if self._is_epilog_due and (fault := hooks.run(self._order.epilog, self._order)):
             self._node_fault = self._node_fault or f"epilog {fault}"
@@ -222,12 +229,12 @@ class Supervisor:
         code = os.waitstatus_to_exitcode(status)
         end.cpu_s = round(self._cpu_s, 6)
         end.peak_memory_bytes = self._peak_bytes
-        if self._has_group and (peak := self._group.peak_memory_bytes()) is not None:
+        if (peak := self._group.peak_memory_bytes()) is not None:
             end.peak_memory_bytes = peak
         end.exit_code, end.signal = (code, None) if code >= 0 else (None, -code)
         if self._reason in ("cancelled", "time_limit"):
             end.kind = self._reason
-        elif status != 0 and self._has_group and self._group.oom_kill_count() > 0:
+        elif status != 0 and self._group.oom_kill_count() > 0:
             end.kind = "out_of_memory"
             end.detail = f"the limit was {self._order.memory_bytes} bytes"
         else:
@@ -256,7 +263,7 @@ def write_durably(claim: int, line: bytes) -> None:
 def write_script(path: bytes, order: fields.Order) -> None:
     """The script's text as a file that only its owner can read, in a directory that only we can write."""
     try:
-        _unlink(path)
+        records.clear(None, path)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o500)
         with open(descriptor, "wb", buffering=0) as file:
             if process.needs_other_user(order):
@@ -266,16 +273,3 @@ def write_script(path: bytes, order: fields.Order) -> None:
                 text = text[file.write(text) :]
     except OSError as error:
         raise LaunchFailed(f"cannot write the script on this node: {error.strerror}") from None
-
-
-def next_signal(signals: frozenset[signal.Signals], wait_s: float) -> int:
-    """The next signal in the queue, or 0 when the time is over."""
-    if wait_s == math.inf:
-        return signal.sigwaitinfo(signals).si_signo
-    taken = signal.sigtimedwait(signals, max(wait_s, 0.0))
-    return taken.si_signo if taken is not None else 0
-
-
-def _unlink(path: bytes) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(path)

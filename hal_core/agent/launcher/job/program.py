@@ -168,7 +168,7 @@ def _open(path: bytes, flags: int, what: str) -> int:
     except OSError as error:
         texts: dict[int, str | None] = {
             errno.ELOOP: "is a symbolic link",
-            errno.ENXIO: "is a FIFO that nobody reads, or a socket",
+            errno.ENXIO: "is a FIFO that nobody reads, a socket, or a device that is not there",
         }
         raise LaunchFailed(f"{what} {_show(path)}: {texts.get(error.errno or 0, error.strerror)}") from None
     mode = os.fstat(descriptor)
