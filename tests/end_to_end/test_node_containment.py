@@ -197,7 +197,7 @@ def user() -> Iterator[pwd.struct_passwd]:
     need_root()
     subprocess.run(["useradd", "--no-create-home", "--user-group", "halnode"], check=True)
     yield pwd.getpwnam("halnode")
-    subprocess.run(["userdel", "halnode"], check=True)
+    subprocess.run(["userdel", "--force", "halnode"], check=True)  # what was killed may not be quite gone
 
 
 @pytest.fixture
