@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -74,6 +75,10 @@ def _parse_some_memory(text: str) -> int:
     return memory_bytes
 
 
+def interval(least_s: int = 0) -> Text:
+    return Text("duration", partial(parse_interval, least_s=least_s), format_interval, _TEXT_OR_NUMBER)
+
+
 NAME = Text("name", parse_identifier)
 FLAG = Text("true or false", _parse_flag, lambda flag: str(flag).lower(), {"type": "boolean"})
 HOSTS = Text("host range", parse_hosts, format_hosts)
@@ -87,7 +92,7 @@ INSTANT_OR_NEVER = Text(
     lambda text: None if text == "never" else parse_date(text),
     lambda instant_s: "never" if instant_s is None else format_instant(instant_s),
 )
-INTERVAL = Text("duration", parse_interval, format_interval, _TEXT_OR_NUMBER)
+INTERVAL = interval()
 PATH = Text("absolute path", parse_absolute_path)
 MODE = Text("file mode", _parse_mode, lambda mode: f'"{mode:04o}"', _TEXT_OR_NUMBER)
 GPUS = Text("GPUs", _parse_gpus, lambda gpus: f"{gpus.type}:{gpus.count}", _TEXT_OR_NUMBER)
@@ -247,7 +252,7 @@ class ReservationSection:
     name: str = setting(NAME, "name of the reservation", example="course")
     nodes: tuple[tuple[str, ...], ...] = setting(ListOf(HOSTS), "its nodes, with ranges", example="n[001-004]")
     start: float = setting(INSTANT, "when it begins first; UTC unless it says otherwise", example="2030-01-31T16:30Z")
-    duration: float = setting(INTERVAL, "how long it lasts", example="2h")
+    duration: float = setting(interval(1), "how long it lasts", example="2h")
     every: float = setting(INTERVAL, "again and again, from start to start: 1d, 1w; if left out, once", 0.0)
     until: float | None = setting(INSTANT_OR_NEVER, "it does not begin again from then on", None)
     users: tuple[str, ...] = setting(ListOf(NAME), "whose jobs may run there, if they name it", ())
@@ -283,7 +288,7 @@ class ListenSection:
         "",
     )
     key: str = setting(PATH_OR_NOTHING, "PEM file with its key, for the daemon only", "")
-    token_lifetime_max: float = setting(INTERVAL, "how long a token of `hal token` lives at most", 3600.0)
+    token_lifetime_max: float = setting(interval(1), "how long a token of `hal token` lives at most", 3600.0)
 
 
 @attrs.frozen
@@ -321,8 +326,8 @@ class ConfigurationFile:
     epilog: str = setting(
         PATH_OR_NOTHING, "program that each node runs as root after the last process of a job; empty: none", ""
     )
-    hook_timeout: float = setting(INTERVAL, "how long a prolog or epilog may take before it counts as failed", 300.0)
-    node_timeout: float = setting(INTERVAL, "a node without contact for so long is given up, with its jobs", 300.0)
+    hook_timeout: float = setting(interval(1), "how long a prolog or epilog may take before it counts as failed", 300.0)
+    node_timeout: float = setting(interval(5), "a node without contact for so long is given up, with its jobs", 300.0)
     engine: EngineSection = setting(SectionOf(EngineSection), "the scheduling engine", EngineSection())
     priority: PrioritySection = setting(SectionOf(PrioritySection), "which job comes first", PrioritySection())
     accounts: tuple[AccountSection, ...] = setting(

@@ -40,11 +40,13 @@ def format_time_limit(limit_s: float | None) -> str:
     return (f"{days}-" if days else "") + f"{hours:02}:{minutes:02}:{seconds:02}"
 
 
-def parse_interval(text: str) -> float:
-    """Seconds, from a text that names its units: `90s`, `15m`, `2h`, `1d12h`; or `0`."""
+def parse_interval(text: str, least_s: int = 0) -> float:
+    """Seconds, from a text that names its units: `90s`, `15m`, `2h`, `1d12h`; or `0`, if nothing is the least."""
     seconds = 0 if text == "0" else _units_s(text)
     if seconds is None:
         raise wrong(f"{shown(text)} is not a duration with its unit; write 90s, 15m, 2h or 1d12h")
+    if seconds < least_s:
+        raise wrong(f"{shown(text)} is too short; it must be {least_s}s at least")
     return _bounded(text, seconds)
 
 

@@ -24,7 +24,7 @@ from hal_core.parsing.layout import NodeClass, group_nodes
 from hal_core.parsing.names import parse_absolute_path, parse_line, parse_name
 from hal_core.parsing.nearness import COMMUNICATION_DEFAULT, Nearness, check_level
 from hal_core.parsing.options import OPTIONS
-from hal_core.parsing.script import ScriptOption, check_script, read_script
+from hal_core.parsing.script import ScriptOption, as_written, check_script, read_script
 from hal_core.parsing.text import placed, shown
 from hal_core.parsing.values import Wishes, find_option, parse_value
 
@@ -136,7 +136,7 @@ class _Reading:
                 self.warnings += lines.warnings
                 values = self._read_level(lines.options)
         typed = [
-            ScriptOption(name, text, "", f"{'-' if len(name) == 1 else '--'}{name[:64]}")
+            ScriptOption(name, text, "", f"{'-' if len(name) == 1 else '--'}{as_written(name)}")
             for name, text in self.request.options
         ]
         stronger = self._read_level(typed)

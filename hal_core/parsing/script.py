@@ -146,14 +146,14 @@ def split_options(words: list[str]) -> Iterator[tuple[str, str, str]]:
         word = rest.pop()
         if word.startswith("--") and len(word) > 2:
             name, equals, text = word[2:].partition("=")
-            yield name, text if equals else _following(name, rest), _as_written(f"--{name}")
+            yield name, text if equals else _following(name, rest), as_written(f"--{name}")
         elif word.startswith("-") and not word.startswith("--") and len(word) > 1:
             yield from _split_letters(word[1:], rest)
         else:
             raise wrong(f"{shown(word)} is not an option; options begin with - or --, values with blanks need quotes")
 
 
-def _as_written(name: str) -> str:
+def as_written(name: str) -> str:
     """The option's name for messages: as it is, unless it could not be printed so."""
     return name if len(name) <= NAME_CHARACTERS_MAX and name.isprintable() else shown(name)
 
@@ -165,7 +165,7 @@ def _split_letters(letters: str, rest: list[str]) -> Iterator[tuple[str, str, st
         if option is not None and option.takes == "flag":
             yield letter, "", f"-{letter}"
         else:
-            yield letter, letters.removeprefix("=") or _following(letter, rest), _as_written(f"-{letter}")
+            yield letter, letters.removeprefix("=") or _following(letter, rest), as_written(f"-{letter}")
             return
 
 
