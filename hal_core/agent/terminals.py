@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import socket
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -56,34 +57,48 @@ class Terminals:
             _, uid, _ = struct.unpack("3i", terminal.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
             try:
                 with trio.fail_after(INTRODUCTION_S):
-                    key, output = await _introduction(terminal)
+                    key, begun = await _introduction(terminal)
                 who = messages.TerminalOffer(messages.PROTOCOL_VERSION, self._node, key, uid)
-                while await self._pass_on(terminal, who, output):
-                    output = b""
-                    await trio.sleep(REDIAL_S)
+                unsent: bytes | None = begun
+                while unsent is not None:
+                    unsent = await self._pass_on(terminal, who, unsent)
             except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, ValueError) as error:
                 log.debug("a terminal of uid %d: %s", uid, error)
 
-    async def _pass_on(self, terminal: trio.SocketStream, who: messages.TerminalOffer, output: bytes) -> bool:
-        """One connection to the daemon. True if it broke and the terminal is still there."""
+    async def _pass_on(self, terminal: trio.SocketStream, who: messages.TerminalOffer, output: bytes) -> bytes | None:
+        """One connection to the daemon. If it breaks and the terminal is still there: what it did not take; else None.
+
+        What goes wrong with either side is handled here: one user's terminal must not end the agent.
+        """
+        is_there = True
         try:
             async with FrameStream(await self._dial(), messages.FROM_DAEMON) as daemon:
                 await daemon.send(who)
                 with trio.fail_after(INTRODUCTION_S):
                     answer = await daemon.receive()
-                if not answer or not isinstance(answer[0], messages.Welcome):
-                    return True
-                if output:
-                    await daemon.send(messages.TerminalBytes(output))
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_from_daemon, daemon, terminal, answer[1:], nursery.cancel_scope)
-                    while data := await terminal.receive_some(READ_BYTES):
-                        await daemon.send(messages.TerminalBytes(bytes(data)))
-                    nursery.cancel_scope.cancel()
-                    return False  # The terminal is gone.
+                if answer and isinstance(answer[0], messages.Welcome):
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(_from_daemon, daemon, terminal, answer[1:], nursery.cancel_scope)
+                        with suppress(WireError):
+                            while output or (output := await _read(terminal)):
+                                await daemon.send(messages.TerminalBytes(output))
+                                output = b""
+                            is_there = False
+                        nursery.cancel_scope.cancel()
         except (OSError, WireError, trio.TooSlowError) as error:
             log.info("no daemon for the terminal of %s: %s", who.key, error)
-        return True
+        if not is_there:
+            return None
+        await trio.sleep(REDIAL_S)
+        return output
+
+
+async def _read(terminal: trio.SocketStream) -> bytes:
+    """What the terminal shows; empty when it is gone."""
+    try:
+        return bytes(await terminal.receive_some(READ_BYTES))
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        return b""
 
 
 async def _from_daemon(

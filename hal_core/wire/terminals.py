@@ -15,8 +15,9 @@ from hal_core.models.placement import AttemptKey
 from hal_core.wire import messages
 from hal_core.wire.frames import FrameStream
 
-UNATTENDED_S: Final = 60.0
-"""A client whose connection broke has so long to come back."""
+UNATTENDED_S: Final = 15.0
+"""A terminal waits so long for its client: one that is there attends before the job begins, or, after a restart of the
+daemon, asks ten times a second. Whoever was killed between submitting and attending never comes."""
 _HEAD = struct.Struct(">cI")
 
 
