@@ -27,6 +27,12 @@ class GpuParts:
         self._known: list[Parts] = [()]
         self._number_of: dict[Parts, int] = {(): 0}
 
+    def copy(self) -> GpuParts:
+        """Reads the rows that this one made, and goes on by itself."""
+        twin = GpuParts(self._shift, self._shift_of)
+        twin._known, twin._number_of = self._known.copy(), self._number_of.copy()
+        return twin
+
     def of(self, row: int) -> Parts:
         return self._known[row >> self._shift & FIELD_MASK]
 

@@ -107,6 +107,7 @@ class Packing:
         demand: Demand | None = None,
     ) -> None:
         self._licences = tuple(licences)
+        self._demand = demand or Demand()
         self.licence_guards = sum(1 << FIELD_BITS * (at + 1) - 1 for at in range(len(self._licences)))
         self.domains = Domains(topology, nodes) if topology is not None and topology.levels else None
         kinds = sorted({kind for node in nodes for kind in node.gpus})
@@ -118,7 +119,7 @@ class Packing:
         self.class_shift = FIELD_BITS * (len(fields) + bool(kinds))
         self.has_gpus = bool(kinds)
         self.parts = GpuParts(FIELD_BITS * len(fields), self.shift_of)
-        self.fragmentation = Fragmentation(demand or Demand(), self.parts, self.shift_of)
+        self.fragmentation = Fragmentation(self._demand, self.parts, self.shift_of)
         self.partition_nodes = {name: mask_of(numbers) for name, numbers in partitions.items()}
         self.group_of = partition_groups(self.partition_nodes)
         if self._licences:  # what all partitions draw from makes them one group
@@ -141,6 +142,14 @@ class Packing:
                 self.classes.append(node)
             self.class_of.append(number)
         self.nodes_without_gpus = mask_of(number for number, node in enumerate(nodes) if not node.gpus)
+
+    def twin(self) -> Packing:
+        """Reads the same rows and remembers nothing: for whoever works beside this one, perhaps in a thread."""
+        twin = copy(self)
+        twin._asks, twin.parts = {}, self.parts.copy()
+        twin._demand = attrs.evolve(self._demand, weights=self._demand.weights.copy())
+        twin.fragmentation = Fragmentation(twin._demand, twin.parts, self.shift_of)
+        return twin
 
     def row(self, columns: NodeColumns, number: int) -> int:
         """The row of a node: what is free there, and above it the class."""

@@ -21,9 +21,9 @@ class Pool(Room):
         super().__init__(packing, base)
         self._row_now = base[0]
 
-    def copy(self) -> Room:
+    def copy(self, packing: Packing | None = None) -> Room:
         twin = Pool.__new__(Pool)
-        twin._packing, twin._base, twin._row_now = self._packing, self._base, self._row_now
+        twin._packing, twin._base, twin._row_now = packing or self._packing, self._base, self._row_now
         return twin
 
     @property

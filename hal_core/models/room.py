@@ -47,7 +47,7 @@ class Room:
         is_available = columns.is_available
         base = [packing.row(columns, n) if is_available[n] else -1 for n in range(len(columns.nodes))]
         room = cls.of_rows(packing, base)
-        room._licences = packing.licences(licences)
+        room.set_licences(licences)
         return room
 
     @classmethod
@@ -70,8 +70,9 @@ class Room:
     def packing(self) -> Packing:
         return self._packing
 
-    def copy(self) -> Room:
-        twin = Room(self._packing, self._base)
+    def copy(self, packing: Packing | None = None) -> Room:
+        """`packing`: a twin of its own (Packing.twin)."""
+        twin = Room(packing or self._packing, self._base)
         twin._moved, twin._buckets = self._moved.copy(), self._buckets.copy()
         twin._licences = self._licences
         self._owned.clear()
@@ -162,8 +163,12 @@ class Room:
     def _also_here(self, ask: Ask, groups: Iterable[int]) -> Iterator[int]:
         """What of each group has room here too; node by node where there are few."""
         fitting: int | None = None
+        few = 0 if ask.gpu_milli else max(self.row_count // 2, FEW)
         for group in groups:
-            if group.bit_count() <= FEW:
+            size = group.bit_count()
+            if size <= few:
+                left = self._fitting_of(members_of(group), ask) & ask.nodes
+            elif size <= FEW:
                 left = mask_of(number for number in members_of(group) if self.count(number, ask))
             else:
                 fitting = self.fitting(ask) if fitting is None else fitting
@@ -254,6 +259,26 @@ class Room:
             self._base[number] = row
         self._moved.clear()
 
+    def set_licences(self, free: Iterable[tuple[str, int]] | None) -> None:
+        """So many are free; None: all."""
+        self._licences = self._packing.licences(free)
+
+    def put(self, number: int, row: int) -> None:
+        """The row of a node is this from now on; -1: it is not available any more. Older copies keep what they have."""
+        old = self._row(number)
+        if old == row:
+            return
+        bits = 1 << number
+        if old >= 0:
+            self._leave(old, bits)
+        if row >= 0:
+            bucket = self._own(row & FIELD_MASK)
+            bucket[row] = bucket.get(row, 0) | bits
+        self._moved[number] = row
+        if len(self._moved) > len(self._base) // 4:
+            self._base = [self._row(each) for each in range(len(self._base))]
+            self._moved.clear()
+
     def take(self, numbers: Iterable[int], ask: Ask, count: int = 1) -> None:
         """Allocate so many elements on each of the nodes, as commit will."""
         self._licences -= ask.licences * count
@@ -338,17 +363,21 @@ class Room:
     def _set(self, numbers: list[int], old: int, new: int) -> None:
         """Nodes of one row have another."""
         bits = mask_of(numbers)
-        bucket = self._own(old & FIELD_MASK)
-        rest = bucket[old] ^ bits
-        if rest:
-            bucket[old] = rest
-        else:
-            del bucket[old]
-            if not bucket:
-                del self._buckets[old & FIELD_MASK]
+        self._leave(old, bits)
         bucket = self._own(new & FIELD_MASK)
         bucket[new] = bucket.get(new, 0) | bits
         self._moved.update(dict.fromkeys(numbers, new))
+
+    def _leave(self, row: int, bits: int) -> None:
+        """These nodes have that row no more."""
+        bucket = self._own(row & FIELD_MASK)
+        rest = bucket[row] ^ bits
+        if rest:
+            bucket[row] = rest
+        else:
+            del bucket[row]
+            if not bucket:
+                del self._buckets[row & FIELD_MASK]
 
     def _own(self, cpus: int) -> dict[int, int]:
         """The bucket, to write to."""

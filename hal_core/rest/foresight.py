@@ -1,6 +1,6 @@
 """Routes that look ahead: why a job waits and what would help, and what a submission would lead to.
 
-Both run the engine on a copy of a part of the state, in a thread; the live state is only read for a moment.
+Both run the engine on an excerpt of the state, in a thread; the live state is only read for a moment.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from hal_core.rest.jobs import find_job
 from hal_core.rest.rights import Verb
 from hal_core.rest.submit import insist_on_priority
 from hal_core.rules.charging import charged
-from hal_core.rules.explain import explain, verified
-from hal_core.rules.forecast import Forecast, excerpt, forecast, with_submission
+from hal_core.rules.excerpt import excerpt_with
+from hal_core.rules.explain import explain, question, verified
+from hal_core.rules.forecast import forecast
 
 
 @attrs.frozen
@@ -41,7 +42,7 @@ async def explain_job(call: Call) -> Answer:
         raise NotFound(f"job {record.job_id} has ended; there is nothing it waits for")
     found = explain(state, record, now_s)
     if record.pending_count:
-        look = partial(verified, found, excerpt(state, record.job_id), call.context.new_engine(), now_s)
+        look = partial(verified, found, question(state, record, now_s), call.context.new_engine(), now_s)
         found = await trio.to_thread.run_sync(look)
     return json_answer(found)
 
@@ -54,12 +55,8 @@ async def dry_run(call: Call) -> Answer:
     spec, problems = charged(call.context.kernel.state.cluster, owner, parsed.spec)
     if problems:
         raise InvalidInput(problems)
-    part, engine = excerpt(call.context.kernel.state), call.context.new_engine()
-
-    def look() -> Forecast:
-        return forecast(with_submission(part, owner, spec, now_s), engine, now_s)
-
-    found = await trio.to_thread.run_sync(look)
+    part = excerpt_with(call.context.kernel.state, owner, spec, now_s)
+    found = await trio.to_thread.run_sync(forecast, part, call.context.new_engine(), now_s)
     return json_answer(ForecastAnswer(found.start_time_s, found.nodes, found.why_not, parsed.warnings))
 
 

@@ -5,8 +5,6 @@ Free amounts, the queue, children and the like are rebuilt on loading, so a dump
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import attrs
 import msgspec
 
@@ -121,10 +119,9 @@ class DumpedState:
     demand: DumpedDemand | None = None
 
 
-def dump_state(state: State, only: Collection[JobId] | None = None) -> bytes:
-    """The whole state, or a part of it to experiment with: all nodes, but only these unfinished jobs."""
+def dump_state(state: State) -> bytes:
+    """The whole state."""
     table = state.table
-    records = state.jobs.values() if only is None else [state.jobs[job_id] for job_id in sorted(only)]
     nodes = tuple(
         DumpedNode(*row)
         for row in zip(
@@ -144,13 +141,13 @@ def dump_state(state: State, only: Collection[JobId] | None = None) -> bytes:
         time_s=state.time_s,
         cluster=state.cluster,
         nodes=nodes,
-        jobs=tuple(_dump_job(record) for record in records),
-        recent=tuple(_dump_job(record) for record in state.recent.values()) if only is None else (),
+        jobs=tuple(_dump_job(record) for record in state.jobs.values()),
+        recent=tuple(_dump_job(record) for record in state.recent.values()),
         activities=tuple(_dump_activity(activity) for activity in state.allocations.values()),
         completed_ids=state.completed_ids.ranges(),
         failed_ids=state.failed_ids.ranges(),
         next_job_id=state.next_job_id,
-        client_ids=tuple((*key, *value) for key, value in state.client_ids.items()) if only is None else (),
+        client_ids=tuple((*key, *value) for key, value in state.client_ids.items()),
         reserves=state.reserves,
         disabled_observers=tuple(state.disabled_observers.items()),
         ended_counts=tuple(sorted(state.ended_counts.items(), key=lambda item: item[0].value)),

@@ -1,8 +1,8 @@
 """Why a job waits: the binding constraint by name and amount, what stands before it, and changes that would help.
 
-Each suggestion is verified: the engine plans forward on a copy of the state in which the job asks for the changed
-thing, and only what then starts sooner is told. The looking (`explain`) is quick and needs the live state; the
-verifying (`verified`) works on an excerpt and may run elsewhere.
+Each suggestion is verified: the engine plans forward on an excerpt of the state in which the job asks for the changed
+thing, and only what then starts sooner is told. The looking (`explain`, `question`) is quick and needs the live state;
+the verifying (`verified`) may run elsewhere.
 """
 
 from __future__ import annotations
@@ -10,20 +10,22 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import attrs
 
 from hal_core.models.explanation import Constraint, Explanation, Suggestion
-from hal_core.models.job import JobId, JobSpec, Shape
+from hal_core.models.job import JobSpec, Shape
 from hal_core.models.node import Node, PartitionName
-from hal_core.rules.forecast import Engine, Excerpt, forecast
-from hal_core.rules.state import State
+from hal_core.rules.excerpt import Asked, Excerpt, as_it_would_be, excerpt
+from hal_core.rules.forecast import STEPS_MAX, Bound, Engine, forecast
 from hal_core.rules.waiting import Waiting
 
 if TYPE_CHECKING:
     from hal_core.rules.job_record import JobRecord
+    from hal_core.rules.state import State
 
 AHEAD_SHOWN = 5
 HOLDERS_SHOWN = 3
@@ -36,24 +38,18 @@ def explain(state: State, record: JobRecord, now_s: float) -> Explanation:
     """All but the times, from the live state."""
     waiting = Waiting(state, now_s)
     reason = waiting.reason(record)
-    ahead = list(_ahead(state, record)) if record.is_queued else []
+    shares = state.fair_shares(now_s)
+    ahead_count = state.queue.count_before(record, now_s, shares) if record.is_queued else 0
     return Explanation(
         job_id=record.job_id,
         state=record.state.value,
         reason=reason.kind if reason else "",
         text=reason.text if reason else "nothing of it waits",
-        priority=tuple(state.queue.order.terms(record, now_s, state.fair_shares(now_s))),
-        ahead_count=len(ahead),
-        ahead=tuple(ahead[:AHEAD_SHOWN]),
+        priority=tuple(state.queue.order.terms(record, now_s, shares)),
+        ahead_count=ahead_count,
+        ahead=tuple(islice(state.queue, min(ahead_count, AHEAD_SHOWN))),
         constraint=_binding(state, record, waiting) if record.is_queued else None,
     )
-
-
-def _ahead(state: State, record: JobRecord) -> Iterator[JobId]:
-    for job_id in state.queue:
-        if job_id == record.job_id:
-            return
-        yield job_id
 
 
 def _binding(state: State, record: JobRecord, waiting: Waiting) -> Constraint | None:
@@ -117,25 +113,53 @@ def _free_gpus(state: State, number: int, shape: Shape) -> int:
     return free.get(shape.gpu_type, 0) if shape.gpu_type else sum(free.values())
 
 
-def verified(explanation: Explanation, part: Excerpt, engine: Engine, now_s: float) -> Explanation:
+def question(state: State, record: JobRecord, now_s: float) -> Question:
+    """What the verifying needs to know of the live state."""
+    part = excerpt(state, record.job_id, now_s)
+    changes = _changes(state, record, now_s) if part.asked is not None else ()
+    return Question(
+        part,
+        tuple(Change(option, text, spec, as_it_would_be(state, record, now_s, spec)) for option, text, spec in changes),
+    )
+
+
+@attrs.frozen(eq=False)
+class Change:
+    """A change worth trying, as an option of `hal submit`, and the job with it."""
+
+    option: str
+    text: str
+    spec: JobSpec
+    asked: Asked
+
+
+@attrs.frozen(eq=False)
+class Question:
+    """A job as it is, and as it would be with each change worth trying."""
+
+    part: Excerpt
+    changes: tuple[Change, ...]
+
+
+def verified(explanation: Explanation, asked: Question, engine: Engine, now_s: float) -> Explanation:
     """With the start that the engine foresees, and the changes that it would start sooner with."""
-    found = forecast(part, engine, now_s)
+    found = forecast(asked.part, engine, now_s)
     explanation = attrs.evolve(explanation, start_time_s=found.start_time_s, nodes=found.nodes, why_not=found.why_not)
     if explanation.reason not in ("resources", "priority", "reservation"):
         return explanation
-    latest_s = float("inf") if found.start_time_s is None else found.start_time_s - GAIN_S_MIN
+    latest_s = math.inf if found.start_time_s is None else found.start_time_s - GAIN_S_MIN
     better: list[Suggestion] = []
-    for option, text, spec in _changes(State.load(part.content), part.job_id, now_s):
-        start_s = forecast(part, engine, now_s, spec).start_time_s
+    bound = Bound(latest_s, STEPS_MAX // max(len(asked.changes), 1))
+    for change in asked.changes:
+        start_s = forecast(asked.part, engine, now_s, change.asked, bound).start_time_s
         if start_s is not None and start_s <= latest_s:
-            better.append(Suggestion(option, text, start_s))
+            better.append(Suggestion(change.option, change.text, start_s))
     better.sort(key=lambda suggestion: suggestion.start_time_s)
     return attrs.evolve(explanation, suggestions=tuple(better[:SUGGESTIONS_MAX]))
 
 
-def _changes(state: State, job_id: JobId, now_s: float) -> Iterator[tuple[str, str, JobSpec]]:
+def _changes(state: State, record: JobRecord, now_s: float) -> Iterator[tuple[str, str, JobSpec]]:
     """Small changes worth trying, one for each thing that the job asks for."""
-    record = state.jobs[job_id]
     spec, shape, table = record.spec, record.shape, state.table
     here = [n for n in state.partition_numbers.get(shape.partition, []) if table.is_available[n]]
     if spec.node_count > 1:

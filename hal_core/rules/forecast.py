@@ -1,31 +1,39 @@
-"""Run the engine forward on a copy of the state: when would this job start if nothing else came in?
+"""Run the engine forward on an excerpt of the state: when would this job start if nothing else came in?
 
-Running jobs are taken to end when they are expected to: at their limit, unless a predictor knows better. The copy holds
-the nodes, all that runs, the job asked about and what stands before it in the queue (up to AHEAD_MAX jobs), so it costs
-little however long the queue is. Pure: the copy is made while the state stands still (`excerpt`); the rest can run
-anywhere, for as long as it needs.
+Running jobs are taken to end when they are expected to: at their limit, unless a predictor knows better. What stands in
+the queue, before the job and behind it, is planned along, in the order of now. Nothing is preempted on the way, so a
+start can be sooner than foreseen. Pure; it shares nothing with the live state, and can run anywhere.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from hal_core.models.event import JobEnded, JobRequeued, JobSubmitted
-from hal_core.models.job import End, EndKind, JobId, JobSpec, Owner
-from hal_core.models.node import NodeName
-from hal_core.rules.commit import commit
-from hal_core.rules.dump import dump_state
-from hal_core.rules.state import State
+from hal_core.models.job import JobId
+from hal_core.models.node import NodeName, Partition, PartitionName
+from hal_core.models.plan import Changes, PendingJob, Plan, Reserve, RunningJob, Start, Victim
+from hal_core.models.quota import Quota, within
+from hal_core.models.reservation import Holds
+from hal_core.models.room import Room
+from hal_core.models.staging import Tiers
+from hal_core.rules.excerpt import QUEUE_MAX, ArrayLeft, Asked, Excerpt, is_foreseeable
+from hal_core.rules.foreseen_quota import NO_CLAIM, ForeseenQuota, Standings
+from hal_core.rules.room_columns import RoomColumns
 
 if TYPE_CHECKING:
-    from hal_core.models.plan import Plan, Snapshot
+    from hal_core.models.plan import NodeColumns, Snapshot
 
-AHEAD_MAX = 500
 PASSES_MAX = 2_000
+STEPS_MAX = 2_000
+"""So many jobs are tried in all passes of one forecast together: half a second of work on a large cluster."""
+SHARE_OF_WAITING = 20
+"""Of jobs that wait without being tried, so many cost as much as one that is."""
 
 
 class Engine(Protocol):
@@ -44,96 +52,205 @@ class Forecast:
 
 
 @attrs.frozen
-class Excerpt:
-    """A part of the state, as bytes, with one job to ask about."""
+class Bound:
+    """How far to look: no later start is of interest, and none that takes more work to find."""
 
-    content: bytes
-    job_id: JobId
-    is_whole: bool
-    """Nothing that stands before the job was left out."""
+    until_s: float = math.inf
+    steps_max: int = STEPS_MAX
 
 
-def excerpt(state: State, job_id: JobId | None = None) -> Excerpt:
-    """The part of the state that decides when the job starts; without a job, when one that comes next would."""
-    ahead: list[JobId] = []
-    for other in state.queue:
-        if other == job_id or len(ahead) == AHEAD_MAX:
-            break
-        ahead.append(other)
-    kept = {*ahead, *(running for running, _ in state.allocations)}
-    if job_id is not None:
-        kept.add(job_id)
-    asked = JobId(state.next_job_id) if job_id is None else job_id
-    return Excerpt(dump_state(state, kept), asked, is_whole=len(ahead) < AHEAD_MAX)
-
-
-def with_submission(part: Excerpt, owner: Owner, spec: JobSpec, now_s: float) -> Excerpt:
-    """As if the job had just been submitted: for a dry run."""
-    state = State.load(part.content)
-    state.apply(JobSubmitted(now_s, part.job_id, "", owner, spec))
-    return attrs.evolve(part, content=state.dump())
-
-
-def forecast(part: Excerpt, engine: Engine, now_s: float, spec: JobSpec | None = None) -> Forecast:
-    """Plan, let the next job end, plan again, until the job starts. `spec` replaces what the job asks for."""
-    state = State.load(part.content)
-    if spec is not None:
-        _replace(state, part.job_id, spec)
-    record = state.jobs.get(part.job_id)
-    if record is None:
-        return Forecast(None, why_not="it has ended")
-    if record.held_by:
-        return Forecast(None, why_not=f"it is held by {record.held_by}")
-    if not record.is_met:
-        return Forecast(None, why_not="it waits for other jobs")
-    return _run(state, part.job_id, engine, max(now_s, record.spec.begin_time_s))
-
-
-def _run(state: State, job_id: JobId, engine: Engine, now_s: float) -> Forecast:
-    record = state.jobs[job_id]
-    had = set(record.active)
-    ends: list[tuple[float, JobId, int, int]] = []
-    seen: dict[tuple[JobId, int, int], float] = {}
+def forecast(
+    part: Excerpt,
+    engine: Engine,
+    now_s: float,
+    asked: Asked | None = None,
+    bound: Bound | None = None,
+) -> Forecast:
+    """Plan, let the next job end, plan again, until the job starts. `asked`: the job of the excerpt, changed."""
+    bound = bound or Bound()
+    asked = asked or part.asked
+    if asked is None:
+        return Forecast(None, why_not=part.why_not)
+    if not is_foreseeable(asked):
+        text = f"{asked.before_count} jobs stand before it, and no more than {QUEUE_MAX} are planned ahead"
+        return Forecast(None, why_not=text)
+    future = Future(part, asked, now_s)
+    steps_left = bound.steps_max
     for _ in range(PASSES_MAX):
-        commit(state, engine.plan(state.snapshot(now_s)), "forecast", now_s)
-        new = [activity for index, activity in record.active.items() if index not in had]
-        if new:
-            return Forecast(now_s, tuple(share.node for share in new[0].shares))
-        for (other, index), activity in state.allocations.items():
-            end_s = activity.expected_end_s(now_s)
-            if end_s < seen.get(activity.key, math.inf):
-                seen[activity.key] = end_s
-                heapq.heappush(ends, (end_s, other, index, activity.attempt))
-        edge_s = state.reservations.holds.next_edge_s(now_s)
-        if not ends and edge_s == math.inf:
-            return Forecast(None, why_not=_never(state))
-        now_s = min(edge_s, ends[0][0]) if ends else edge_s
-        while ends and ends[0][0] <= now_s:
-            _end(state, *heapq.heappop(ends))
-    return Forecast(None, why_not=f"it is more than {PASSES_MAX} ends of other jobs away")
+        plan = engine.plan(future)
+        steps_left -= 1 + plan.depth + len(future.waiting) // SHARE_OF_WAITING
+        numbers = future.carry_out(plan)
+        if numbers:
+            return Forecast(future.now_s, tuple(part.nodes[number].name for number in numbers))
+        if steps_left < 0:
+            break
+        next_s = future.next_time_s()
+        if next_s == math.inf:
+            return Forecast(None, why_not=future.never())
+        if next_s > bound.until_s:
+            return Forecast(None, why_not="it would not be sooner")
+        future.move_to(next_s)
+    return Forecast(None, why_not="too many ends of other jobs away to be foreseen")
 
 
-def _never(state: State) -> str:
-    if any(activity.record.expected_s == math.inf for activity in state.allocations.values()):
-        return "it waits for jobs that have no time limit"
-    return "no set of the nodes that are up has what it asks for"
+class Future:
+    """Implements models.plan.Snapshot over an excerpt that goes on by itself."""
+
+    def __init__(self, part: Excerpt, asked: Asked, now_s: float) -> None:
+        self._part = part
+        self._asked_id = asked.row.job_id
+        self._room = part.room.copy()
+        self._running: list[tuple[float, JobId, int, RunningJob]] = [_placed(row) for row in part.running]
+        heapq.heapify(self._running)
+        at = bisect_left(part.ranks, asked.rank)
+        queue = [*part.queue[:at], asked.row, *part.queue[at:]]
+        self.waiting: dict[JobId, PendingJob] = {row.job_id: row for row in queue}
+        self._begins_s = dict(part.begins_s)
+        if asked.begin_s > now_s:
+            self._begins_s[self._asked_id] = asked.begin_s
+        self._arrays: dict[JobId, ArrayLeft] = dict(part.arrays)
+        if asked.array is not None:
+            self._arrays[self._asked_id] = asked.array
+        self._claims = {**part.claims, asked.row.job_id: asked.claim}
+        self._standings = None if part.standings is None else Standings(part.standings)
+        self.quota: Quota | None = None
+        self._ended: list[RunningJob] = []
+        self._wake_s = math.inf
+        self._index = -1
+        self._goes_on = True
+        """The last plan was carried out as it was, and nobody comes into the queue by time alone."""
+        self.now_s = now_s
+        self.sequence = 0
+        self.promises: Mapping[JobId, Reserve] = part.promises
+        self.has_released = part.has_released
+        self.changes: Changes | None = None
+        self.memo: object = None
+        self.has_preemption = False
+        self._meter()
+
+    # -- what the engine sees ----------------------------------------------------------------------------------------
+
+    @property
+    def columns(self) -> NodeColumns:
+        return RoomColumns(self._part.nodes, self._room)
+
+    @property
+    def partitions(self) -> Mapping[PartitionName, Partition]:
+        return self._part.partitions
+
+    def partition_nodes(self, name: PartitionName) -> Sequence[int]:
+        return self._part.partition_numbers.get(name, ())
+
+    def pending(self) -> Iterator[PendingJob]:
+        for job_id, row in self.waiting.items():
+            if row.element_count and self._begins_s.get(job_id, 0.0) <= self.now_s:
+                allowed = within(self.quota, row)
+                if allowed is not None:
+                    yield allowed
+
+    def running(self) -> Iterable[RunningJob]:
+        self._running.sort()  # a sorted list is a heap
+        return [row for _, _, _, row in self._running]
+
+    def room(self) -> Room:
+        return self._room.copy()
+
+    @property
+    def holds(self) -> Holds:
+        return self._part.holds
+
+    def stage_in(self, inputs: tuple[str, ...]) -> Tiers:
+        return ()
+
+    def victims(self, job: PendingJob) -> Sequence[Victim]:
+        return ()
+
+    def ending(self) -> Sequence[RunningJob]:
+        return ()
+
+    # -- what becomes of it ------------------------------------------------------------------------------------------
+
+    def carry_out(self, plan: Plan) -> tuple[int, ...]:
+        """Start what can be; the nodes of the job that is asked about, if it is among it."""
+        self._goes_on = not (self._arrays or self._begins_s)
+        for start in plan.starts:
+            did_start = self._start(start)
+            self._goes_on &= did_start
+            if did_start and start.job_id == self._asked_id:
+                return start.node_numbers
+        self.has_released = False
+        self.promises = {reserve.job_id: reserve for reserve in plan.reserves}
+        self.memo, self._ended = plan.memo, []
+        self._wake_s = plan.wake_s
+        return ()
+
+    def next_time_s(self) -> float:
+        """When something happens next; infinity: nothing does."""
+        times = [self._running[0][0]] if self._running else []
+        times += [self.holds.next_edge_s(self.now_s)]
+        times += [time_s for time_s in (self._wake_s, *self._begins_s.values()) if time_s > self.now_s]
+        return min(times)
+
+    def move_to(self, time_s: float) -> None:
+        """Let end what is expected to have ended by then."""
+        self.now_s = max(self.now_s, time_s)
+        while self._running and self._running[0][0] <= self.now_s:
+            row = heapq.heappop(self._running)[3]
+            self._room.give(row.node_numbers, self._room.packing.ask(row.shape))
+            self._ended.append(row)
+            self.has_released = True
+            if self._standings is not None:
+                self._standings.end(self._claims.get(row.job_id, NO_CLAIM))
+            left = self._arrays.get(row.job_id)
+            if left is not None:
+                self._have_left(row.job_id, attrs.evolve(left, active=left.active - 1))
+        self.changes = Changes((), tuple(self._ended)) if self._goes_on else None
+        self._meter()
+
+    def never(self) -> str:
+        if any(end_s == math.inf for end_s, _, _, _ in self._running):
+            return "it waits for jobs that have no time limit"
+        return "no set of the nodes that are up has what it asks for"
+
+    def _meter(self) -> None:
+        if self._standings is not None:
+            self.quota = ForeseenQuota(self._claims, self._standings)
+
+    def _start(self, start: Start) -> bool:
+        row, numbers, count = self.waiting.get(start.job_id), start.node_numbers, start.element_count
+        if row is None or not self._can_start(row, numbers, count):
+            return False
+        self._room.take(numbers, self._room.packing.ask(row.shape), count)
+        for _ in range(count):
+            self._index -= 1  # below all that run already
+            end_s = self.now_s + row.walltime_s
+            begun = RunningJob(row.job_id, self._index, row.shape, numbers, end_s, self.now_s + row.expected_s)
+            heapq.heappush(self._running, _placed(begun))
+        if self._standings is not None:
+            self._standings.start(self._claims.get(row.job_id, NO_CLAIM), count)
+        left = self._arrays.get(row.job_id)
+        if left is None:
+            del self.waiting[row.job_id]
+        else:
+            self._have_left(row.job_id, attrs.evolve(left, ready=left.ready - count, active=left.active + count))
+        return True
+
+    def _can_start(self, row: PendingJob, numbers: Sequence[int], count: int) -> bool:
+        """As commit sees it."""
+        if len(numbers) != row.shape.node_count or not 0 < count <= row.element_count:
+            return False
+        if self._standings is not None and ForeseenQuota(self._claims, self._standings).left(row.job_id) < count:
+            return False
+        ask = self._room.packing.ask(row.shape)
+        permitted = self.holds.nodes(row.reservation, row.walltime_s, self.now_s)
+        return all(permitted >> number & 1 and self._room.count(number, ask) >= count for number in numbers)
+
+    def _have_left(self, job_id: JobId, left: ArrayLeft) -> None:
+        self._arrays[job_id] = left
+        row = self.waiting.get(job_id)
+        if row is not None:
+            self.waiting[job_id] = attrs.evolve(row, element_count=left.startable_count)
 
 
-def _end(state: State, time_s: float, job_id: JobId, index: int, attempt: int) -> None:
-    activity = state.allocations.get((job_id, index))
-    if activity is None or activity.attempt != attempt:
-        return  # it was preempted before
-    if activity.cancel is not None and activity.cancel[1]:
-        state.apply(JobRequeued(time_s, activity.key, activity.cancel[0], End(EndKind.CANCELLED)))
-        return
-    end = End(EndKind.EXITED, exit_code=0)
-    elements = ((index, index + 1),)
-    state.apply(JobEnded(time_s, job_id, elements, activity.attempt, end, activity.begin_time_s, time_s))
-
-
-def _replace(state: State, job_id: JobId, spec: JobSpec) -> None:
-    """Let the job ask for something else. Only ever done to a copy."""
-    record = state.jobs[job_id]
-    state.queue.remove(record)
-    record.spec, record.shape, record.row = spec, spec.shape(), None
-    state.queue.update(record)
+def _placed(row: RunningJob) -> tuple[float, JobId, int, RunningJob]:
+    return row.expected_end_s, row.job_id, row.index, row

@@ -44,6 +44,7 @@ class Activity:
         "place_time_s",
         "preempted_for",
         "record",
+        "row",
         "shares",
         "start_time_s",
     )
@@ -69,6 +70,8 @@ class Activity:
         self.preempted_for: JobId | None = None
         self.due_s: float | None = None
         """When it is over at the latest, if it was preempted."""
+        self.row: RunningJob | None = None
+        """The engine's view of it, good until its expected end has come or something of it changes."""
 
     @property
     def key(self) -> AttemptKey:
@@ -104,11 +107,12 @@ class Activity:
         """The engine's view of it."""
         record = self.record
         end_s, soon_s = max(self.limit_time_s, now_s), self.expected_end_s(now_s)
-        return RunningJob(record.job_id, self.index, record.shape, self.node_numbers, end_s, soon_s)
+        self.row = RunningJob(record.job_id, self.index, record.shape, self.node_numbers, end_s, soon_s)
+        return self.row
 
     def ask_to_end(self, event: JobCancelRequested) -> None:
         """Its end is asked for."""
-        self.cancel = (event.by, event.does_requeue, event.detail)
+        self.cancel, self.row = (event.by, event.does_requeue, event.detail), None
         if event.grace_s is not None:
             self.grace_s = event.grace_s
         if event.preempted_for is not None:
@@ -278,6 +282,8 @@ class JobRecord:
 
     def expect(self, prediction: Prediction) -> None:
         self.prediction, self.row = prediction, None
+        for activity in self.active.values():
+            activity.row = None
 
     @property
     def expected_s(self) -> float:
@@ -320,6 +326,12 @@ class JobRecord:
             names = tuple(share.node for share in activity.shares) if activity else ()
             times_s = (event.start_time_s, event.end_time_s)
             self.ends[index] = ElementEnd(event.attempt, event.end, times_s, names)
+
+    def queue_again(self, index: int, attempt: int) -> None:
+        """The element waits again; that attempt is over."""
+        self.ends.pop(index, None)
+        self.attempts[index] = attempt + 1
+        (self.blocked if self.does_follow_elements else self.ready).add(index)
 
     def mark_ended(self, state: JobState, elements: Ranges) -> None:
         assert state in FINAL

@@ -83,6 +83,8 @@ class NodeTable:
         """Device -> thousandths of it that are held, for devices that are held in shares."""
         self.free_gpu_parts: list[tuple[tuple[str, int], ...]] = []
         """Of those: type and free thousandths."""
+        self.touched: set[int] = set()
+        """Nodes of which anything that a room shows may have changed since somebody cleared this."""
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -135,6 +137,7 @@ class NodeTable:
         """New declared amounts; what is allocated stays allocated, so free amounts may be negative for a while."""
         old = self.nodes[number]
         self.nodes[number] = node
+        self.touched.add(number)
         self.free_memory_bytes[number] += node.memory_bytes - old.memory_bytes
         self.gpu_masks[number] = _masks_by_type(node.gpus)
         self._count_cpus(number)
@@ -196,6 +199,7 @@ class NodeTable:
 
     def _look_whether_available(self, number: int) -> None:
         is_up = self.status[number] is NodeStatus.UP
+        self.touched.add(number)
         self.is_available[number] = is_up and self.drain[number] is None and not self.orphans[number]
 
     def room_count(self, number: int, shape: Shape) -> int:
@@ -286,6 +290,7 @@ class NodeTable:
         self._move(number, share, 1)
 
     def _move(self, number: int, share: Share, sign: int) -> None:
+        self.touched.add(number)
         self._held_cpu_mask[number] ^= mask_of(share.cpus)
         self._count_cpus(number)
         if share.gpus:

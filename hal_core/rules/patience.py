@@ -7,7 +7,7 @@ level, or a domain, waits for it while it is expected to end sooner that way, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from hal_core.models import placing
@@ -62,12 +62,13 @@ class Patience:
         self._running = running
         self._found: dict[Ask, Promise | None] = {}
 
-    def better(self, ask: Ask, run_s: float, permit: Permit | None, beside: Room | None = None) -> Promise | None:
-        """When and where the job, which could start now, is better off; None: it should start, or cannot."""
+    def better(self, ask: Ask, run_s: float, permit: Permit | None, chosen: Sequence[int]) -> Promise | None:
+        """When and where the job, which could start now on those nodes, is better off; None: it should start, or
+        cannot."""
         strict = ask.strict
         if strict is None:
             return None
-        now = mask_of(self._room.choose(ask, beside=beside))
+        now = mask_of(chosen)
         if not now or strict.is_allowed(now):
             return None
         if strict not in self._found:

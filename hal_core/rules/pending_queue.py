@@ -111,6 +111,19 @@ class PendingQueue:
         place = record.place
         return None if place is None else self._lanes[place.lane].rank((place.key, record.job_id))
 
+    def count_before(self, record: JobRecord, now_s: float, shares: FairShares | None) -> int:
+        """How many jobs stand before this one, or would if it stood here too. The lanes stand as they stand now."""
+        rank = self.rank_at(record, now_s, shares)
+        before = sum(bisect_left(lane.keys, rank, key=lane.rank) for lane in self._lanes.values())
+        own = self.rank_of(record)
+        return before - (own is not None and own < rank)
+
+    def rank_at(self, record: JobRecord, now_s: float, shares: FairShares | None) -> Rank:
+        """Where the job stands, or would if it stood here."""
+        place = self._order.place(record, now_s)
+        tier, offset, scale = self._order.shift(place.lane, now_s, shares)
+        return tier, offset + scale * place.key, record.job_id
+
     def move_to(self, now_s: float, shares: FairShares | None, records: dict[JobId, JobRecord]) -> None:
         """Let the lanes stand where they stand at that moment, and let jobs change their lanes that have to."""
         due = self._due

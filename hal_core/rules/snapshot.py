@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from hal_core.models.job import JobId
@@ -15,6 +16,8 @@ from hal_core.models.room import Room
 from hal_core.models.staging import Tiers
 from hal_core.rules.limits import RunningQuota
 from hal_core.rules.preemption import Victims, ending
+
+_expected_end_order = attrgetter("expected_end_s", "job_id", "index")
 
 if TYPE_CHECKING:
     from hal_core.rules.node_table import NodeTable
@@ -50,8 +53,13 @@ class StateSnapshot:
                     yield row
 
     def running(self) -> Iterable[RunningJob]:
-        rows = [activity.running_row(self.now_s) for activity in self._state.allocations.values()]
-        return sorted(rows, key=_expected_end_order)
+        now_s = self.now_s
+        rows = [
+            row if (row := activity.row) is not None and row.expected_end_s > now_s else activity.running_row(now_s)
+            for activity in self._state.allocations.values()
+        ]
+        rows.sort(key=_expected_end_order)
+        return rows
 
     @property
     def has_preemption(self) -> bool:
@@ -64,7 +72,8 @@ class StateSnapshot:
         return ending(self._state, self.now_s)
 
     def room(self) -> Room:
-        return Room.of(self._state.packing, self.columns, self._state.limits.licences.free())
+        state = self._state
+        return state.live_room.copy(state.packing, state.table, state.limits.licences.free())
 
     def stage_in(self, inputs: tuple[str, ...]) -> Tiers:
         return ()
@@ -93,7 +102,3 @@ class StateSnapshot:
     @property
     def has_released(self) -> bool:
         return self._state.has_released
-
-
-def _expected_end_order(job: RunningJob) -> tuple[float, int, int]:
-    return job.expected_end_s, job.job_id, job.index

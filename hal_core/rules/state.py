@@ -48,6 +48,7 @@ from hal_core.rules.client_ids import ClientIds, remember
 from hal_core.rules.fair_share import FairShares, fair_shares
 from hal_core.rules.job_record import Activity, JobRecord
 from hal_core.rules.limits import LimitBook
+from hal_core.rules.live_room import LiveRoom
 from hal_core.rules.node_table import NodeTable, split_share
 from hal_core.rules.owned_jobs import OwnedJobs
 from hal_core.rules.pending_queue import PendingQueue
@@ -72,6 +73,7 @@ class State:
         self.partitions: dict[PartitionName, Partition] = {}
         self.partition_numbers: dict[PartitionName, list[int]] = {}
         self.packing = Packing((), {})
+        self.live_room = LiveRoom()
         self.demand = Demand()
         self.jobs: dict[JobId, JobRecord] = {}
         """Jobs that are not finished, by ascending id."""
@@ -241,7 +243,7 @@ class State:
         activity = self._known(event.key)
         activity.parts_started.add(event.node)
         if activity.start_time_s is None:
-            activity.start_time_s = event.start_time_s
+            activity.start_time_s, activity.row = event.start_time_s, None
             self._look_at_children(activity.record.job_id)
 
     def _part_ended(self, event: PartEnded) -> None:
@@ -313,9 +315,7 @@ class State:
             if index in indices:
                 indices.discard(index)
                 self.ended_counts[state] -= 1
-        record.ends.pop(index, None)
-        record.attempts[index] = attempt + 1
-        (record.blocked if record.does_follow_elements else record.ready).add(index)
+        record.queue_again(index, attempt)
         self.pending_count += self.limits.count_pending(record, 1)
         self._look_at_dependencies(record)
 

@@ -7,7 +7,7 @@ from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionNa
 from hal_core.models.packing import Packing
 from hal_core.models.plan import NodeColumns
 from hal_core.models.room import Room
-from hal_core.sim.room_columns import RoomColumns
+from hal_core.rules.room_columns import RoomColumns
 from hal_core.sim.trace import TraceJob
 
 

@@ -130,10 +130,16 @@ class Pass:
             if group in promise_of:
                 behind.append(job)
                 continue
+            if self._quota is not None:
+                allowed = within(self._quota, job)  # the queue may have been read before others started
+                if allowed is None:
+                    continue
+                job = allowed
             self.depth += 1
             before = len(starts)
             ask = permits.ask(job)
-            promise = self._patience.better(ask, job.expected_s, permits.of(job)) if ask.strict else None
+            chosen = self._room.choose(ask) if ask.strict else ()
+            promise = self._patience.better(ask, job.expected_s, permits.of(job), chosen)
             tiers = self._snapshot.stage_in(job.inputs) if job.inputs else ()
             does_wait = False
             if tiers:
@@ -211,6 +217,8 @@ class Pass:
         unfit: set[Hashable] = set()
         unfit_beside: set[Hashable] = set()
         nodes_of, group_of, has_holds = self._packing.group_nodes, self._packing.group_of, bool(self._snapshot.holds)
+        looked: dict[PartitionName, int] = {}
+        """How many starts there were when it was looked how much is free."""
         most = {group: room.most_cpus(nodes_of.get(group, ALL_NODES)) for group in {**nodes_of, **self._promise_of}}
         most_beside = {group: promise.spare.most_cpus() for group, promise in self._promise_of.items()}
         for job in jobs:
@@ -239,10 +247,12 @@ class Pass:
             elif self._start_beside(allowed, None if ends_before else promise.spare):
                 continue
             (unfit if ends_before else unfit_beside).add(kind)
-            most[group] = room.most_cpus(nodes_of.get(group, ALL_NODES))
-            most_beside[group] = promise.spare.most_cpus()
-            if not any(most.values()):
-                return
+            if looked.get(group) != len(self.starts):
+                looked[group] = len(self.starts)
+                most[group] = room.most_cpus(nodes_of.get(group, ALL_NODES))
+                most_beside[group] = promise.spare.most_cpus()
+                if not any(most.values()):
+                    return
 
     def _start_beside(self, job: PendingJob, spare: Room | None) -> bool:
         """Start the job's elements where there is room now and, unless it ends in time, in `spare` too.
@@ -251,11 +261,11 @@ class Pass:
         """
         room, left = self._room, job.element_count
         ask = self._permits.ask(job)
-        if ask.strict and self._patience.better(ask, job.expected_s, self._permits.of(job), spare):
-            return True  # it waits because it wants to
         open_nodes = self._nearness.open_nodes(self._now_s + job.expected_s)
-        while left:
-            chosen = room.choose(ask, open_nodes, spare)
+        chosen = room.choose(ask, open_nodes, spare)
+        if ask.strict and self._patience.better(ask, job.expected_s, self._permits.of(job), chosen):
+            return True  # it waits because it wants to
+        while True:
             if not chosen:
                 return False
             count = 1
@@ -269,7 +279,9 @@ class Pass:
             if self._quota is not None:
                 self._quota.take(job.job_id, count)
             left -= count
-        return True
+            if not left:
+                return True
+            chosen = room.choose(ask, open_nodes, spare)
 
     def _start_near(self, job: PendingJob, ask: Ask, tiers: Tiers, promise: Promise | None = None) -> tuple[int, bool]:
         """Start the elements of a job with inputs, near to them. How many are left, and whether those want to wait."""

@@ -7,6 +7,7 @@ from collections import Counter
 from hal_core.models.job import JobState
 from hal_core.models.node import NodeStatus
 from hal_core.models.ranges import RangeSet, members, parse_ranges
+from hal_core.models.room import Room
 from hal_core.rules.job_record import JobRecord
 from hal_core.rules.state import State
 
@@ -18,6 +19,7 @@ def check_state(state: State) -> None:
         _check_record(state, record)
     _check_jobs(state)
     _check_queue(state)
+    _check_room(state)
 
 
 def check_dump(state: State) -> None:
@@ -91,6 +93,20 @@ def _check_nodes(state: State) -> None:
         is_available = is_up and table.drain[number] is None and not table.orphans[number]
         assert table.is_available[number] == is_available
         assert (number in table.suspects) == (table.status[number] is NodeStatus.SUSPECT)
+
+
+def _check_room(state: State) -> None:
+    """What is kept of room and of rows is what would be made anew."""
+    packing, table = state.packing, state.table
+    room = state.live_room.copy(packing, table, state.limits.licences.free())
+    for number in range(len(table)):
+        assert room.row_of(number) == (packing.row(table, number) if table.is_available[number] else -1)
+    fresh = Room.of(packing, table, state.limits.licences.free())
+    assert room.row_count == fresh.row_count, "rows of nobody were kept"
+    for activity in state.allocations.values():
+        if activity.row is not None and activity.row.expected_end_s > state.time_s:
+            kept = activity.row
+            assert activity.running_row(state.time_s) == kept, f"{activity.key}: its row is not what it is"
 
 
 def _check_record(state: State, record: JobRecord) -> None:

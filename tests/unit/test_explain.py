@@ -11,9 +11,9 @@ from hal_core.models.job import JobId, JobSpec
 from hal_core.models.message import DefineCluster, NodeReported, Submission, Submit
 from hal_core.models.node import Cluster, Partition, PartitionName
 from hal_core.rules.core import Core
-from hal_core.rules.explain import explain, verified
-from hal_core.rules.forecast import excerpt, forecast, with_submission
-from hal_core.rules.state import State
+from hal_core.rules.excerpt import QUEUE_MAX, as_it_would_be, excerpt, excerpt_with
+from hal_core.rules.explain import explain, question, verified
+from hal_core.rules.forecast import forecast
 from hal_engine_backfill.easy import Easy
 from tests.support.core_world import ADA, GIB, make_cluster, make_spec
 
@@ -33,7 +33,7 @@ def core_with(cluster: Cluster, *specs: JobSpec) -> Core:
 
 def ask(core: Core, job_id: int) -> Explanation:
     record = core.state.jobs[JobId(job_id)]
-    return verified(explain(core.state, record, NOW_S), excerpt(core.state, record.job_id), Easy(), NOW_S)
+    return verified(explain(core.state, record, NOW_S), question(core.state, record, NOW_S), Easy(), NOW_S)
 
 
 def test_the_scarce_resource_is_named_with_its_amount() -> None:
@@ -103,7 +103,7 @@ def test_the_priority_is_a_sum_of_named_terms() -> None:
 def test_a_dry_run_tells_the_start_and_leaves_the_state_alone() -> None:
     core = core_with(make_cluster(1), make_spec(cpus_per_task=4, walltime_s=300.0))
     before = core.state.dump()
-    part = with_submission(excerpt(core.state), ADA, make_spec(cpus_per_task=2, walltime_s=60.0), NOW_S)
+    part = excerpt_with(core.state, ADA, make_spec(cpus_per_task=2, walltime_s=60.0), NOW_S)
     found = forecast(part, Easy(), NOW_S)
     assert (found.start_time_s, found.nodes) == (NOW_S + 300.0, ("n0",))
     assert core.state.dump() == before
@@ -142,16 +142,20 @@ def test_every_waiting_job_has_a_reason_and_every_suggestion_keeps_its_word(spec
             assert suggestion.start_time_s < found.start_time_s
             if suggestion.option.startswith("--time="):
                 changed = attrs.evolve(record.spec, walltime_s=float(suggestion.option[7:]) * 60)
-                whole = forecast(excerpt(core.state, job_id), Easy(), NOW_S, changed)
+                asked = as_it_would_be(core.state, record, NOW_S, changed)
+                whole = forecast(excerpt(core.state, job_id, NOW_S), Easy(), NOW_S, asked)
                 assert whole.start_time_s == suggestion.start_time_s
 
 
 def test_an_excerpt_is_small_however_long_the_queue_is() -> None:
     blocker = make_spec(cpus_per_task=4, walltime_s=60.0)
     core = core_with(make_cluster(1), blocker, *(make_spec(cpus_per_task=4, walltime_s=60.0) for _ in range(2000)))
-    part = excerpt(core.state, JobId(2001))
+    part = excerpt(core.state, JobId(2001), NOW_S)
     assert not part.is_whole
-    assert len(State.load(part.content).jobs) < 600
+    assert len(part.queue) == QUEUE_MAX
+    found = ask(core, 2001)
+    assert (found.ahead_count, found.ahead, found.start_time_s) == (1999, (2, 3, 4, 5, 6), None)
+    assert found.why_not == f"1999 jobs stand before it, and no more than {QUEUE_MAX} are planned ahead"
 
 
 @pytest.mark.parametrize("down", [("n0",), ("n0", "n1")])

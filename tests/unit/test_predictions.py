@@ -12,7 +12,8 @@ from hal_core.models.event import JobCancelRequested, JobEnded, RunTimesPredicte
 from hal_core.models.job import JobId
 from hal_core.models.message import PredictionsMade, Tick
 from hal_core.models.prediction import Prediction
-from hal_core.rules.forecast import excerpt, forecast
+from hal_core.rules.excerpt import excerpt
+from hal_core.rules.forecast import forecast
 from hal_core.rules.predictions import believable, expected_end_s
 from hal_core.rules.state import State
 from hal_engine_backfill.easy import Easy
@@ -82,7 +83,9 @@ def test_an_expected_end_lets_a_short_job_through_and_kills_nobody() -> None:
     world.plan()
     (promise,) = world.state.promises.values()
     assert promise.start_time_s == pytest.approx(world.now_s + 60.0)
-    assert forecast(excerpt(world.state, wide), Easy(), world.now_s).start_time_s == pytest.approx(world.now_s + 60.0)
+    assert forecast(excerpt(world.state, wide, world.now_s), Easy(), world.now_s).start_time_s == pytest.approx(
+        world.now_s + 60.0
+    )
     start_s = world.now_s
     world.now_s += 61.0
     world.tell(Tick())
