@@ -43,6 +43,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Cluster": {
         "status": ("about", "Show the cluster at a glance"),
+        "top": ("top", "Watch the cluster and its queue, live in place"),
         "nodes": ("nodes", "List nodes; show, drain or resume them"),
         "reserve": ("reserve", "Keep nodes for users, accounts or maintenance; list and remove reservations"),
         "limits": ("shares", "Show the limits on jobs, and how much of each is in force"),

@@ -8,7 +8,7 @@ from argparse import Namespace
 
 from hal_core.cli.arguments import Parser
 from hal_core.cli.console import PAGE_MAX, Console, own_name
-from hal_core.cli.formats import duration, instant
+from hal_core.cli.formats import duration, instant, table
 from hal_core.cli.usage import UsageError
 from hal_core.cli.waiting import ended_count, reason_text
 from hal_core.client.http import query
@@ -23,10 +23,13 @@ STATE_COLOURS = {"RUNNING": "green", "FAILED": "red", "TIMEOUT": "red", "CANCELL
 
 def configure(parser: Parser) -> None:
     parser.add_filters()
+    parser.add_argument("--watch", action="store_true", help="keep showing it, in place, until q is pressed")
     parser.add_json()
 
 
 def run(console: Console, arguments: Namespace) -> int:
+    if arguments.watch:
+        return watch(console, arguments)
     body = pages(console, "/v1/jobs", "jobs", filters_of(arguments), arguments)
     if arguments.json:
         console.line(json.dumps(body))
@@ -34,6 +37,43 @@ def run(console: Console, arguments: Namespace) -> int:
     print_queue(console, body["jobs"], time.time())
     tell_rest(console, body, len(body["jobs"]))
     return 0
+
+
+def watch(console: Console, arguments: Namespace) -> int:
+    """The head of the queue, as much as there is room for."""
+    from hal_core.cli.screen import Line, show
+
+    if arguments.json or arguments.all:
+        raise UsageError("--watch goes with neither --json nor --all")
+    filters = filters_of(arguments)
+
+    def picture(columns: int, rows: int) -> list[Line]:
+        limit = min(max(rows - 1, 1), arguments.limit)
+        jobs = console.get(query("/v1/jobs", **filters, limit=limit)).json()["jobs"]
+        return queue_lines(jobs, time.time(), columns)
+
+    return show(console, picture)
+
+
+def queue_lines(jobs: list[dict[str, Any]], now_s: float, columns: int) -> list[tuple[str, str]]:
+    """The queue within so many columns: (line, colour). Long names are cut, and so is the end of a line."""
+    heads = ("JOB", "NAME", "USER", "STATE", "TIME", "NODES", "WHERE OR WHY NOT")
+    rows = [
+        (
+            short(job_text(job), 14), short(job["name"], 20), short(job["user"], 10), job["state"],
+            duration(now_s - job["start_time_s"] if job["start_time_s"] and job["state"] != "PENDING" else None),
+            str(job["node_count"]), where(job),
+        )
+        for job in jobs
+    ]  # fmt: skip
+    head, *lines = table(heads, rows, (False, False, False, False, True, True))
+    colours = [STATE_COLOURS.get(job["state"], "") for job in jobs]
+    return [(head[:columns], "bold"), *((line[:columns], colour) for line, colour in zip(lines, colours, strict=True))]
+
+
+def short(text: str, width: int) -> str:
+    """Its beginning, if there is more of it; never with half an escape at its end."""
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def filters_of(arguments: Namespace) -> dict[str, object]:

@@ -1,0 +1,114 @@
+"""`hal top` and `hal queue --watch`: in place on a real terminal, never wider than it, which is then as before."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from hal_core.cli.formats import escaped
+from hal_core.cli.queue import queue_lines
+from hal_core.cli.screen import COLUMNS_MAX, ENTER, LEAVE
+from hal_core.cli.top import head_lines
+from tests.support.cli import COMMAND, environment, hal
+from tests.support.rest_bodies import STATUS, job
+from tests.support.scripted_server import ScriptedServer
+
+WITHIN_S = 60.0
+WAITING = {"kind": "priority", "text": "jobs before it in the queue come first"}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ScriptedServer]:
+    with ScriptedServer(tmp_path / "hal.sock") as running:
+        waiting = job(job_id=13, state="PENDING", nodes="", reason=WAITING, name="n" * 80, start_time_s=None)
+        running.answer("GET", "/v1/status", STATUS)
+        running.answer("GET", "/v1/jobs", {"jobs": [job(), waiting], "next_cursor": None, "counts": {}, "sequence": 9})
+        yield running
+
+
+class Terminal:
+    """`hal` on a terminal of that size, with somebody at it."""
+
+    def __init__(self, server: Path, columns: int, *words: str) -> None:
+        self.ours, theirs = pty.openpty()
+        termios.tcsetwinsize(theirs, (24, columns))
+        self.before = termios.tcgetattr(theirs)
+        self.process = subprocess.Popen(
+            ["env", "--default-signal=INT", *COMMAND, *words],  # a test in the background may have it ignored
+            env=environment(server) | {"TERM": "xterm"},
+            stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        )  # fmt: skip
+        self._theirs = theirs
+        self.seen = ""
+
+    def until(self, text: str) -> None:
+        end_s = time.monotonic() + WITHIN_S
+        while text not in self.seen:
+            assert select.select([self.ours], [], [], max(end_s - time.monotonic(), 0))[0], (
+                f"no {text!r}: {self.seen!r}"
+            )
+            self.seen += os.read(self.ours, 65536).decode()
+
+    def press(self, key: bytes) -> int:
+        """The exit code after that key, and the terminal must be as it was."""
+        os.write(self.ours, key)
+        self.until(LEAVE)
+        code = self.process.wait(WITHIN_S)
+        assert termios.tcgetattr(self._theirs) == self.before
+        os.close(self._theirs)
+        os.close(self.ours)
+        return code
+
+
+@pytest.mark.parametrize(("key", "code"), [(b"q", 0), (b"\x03", 130)])
+def test_top_is_drawn_in_place_until_it_is_left(server: ScriptedServer, key: bytes, code: int) -> None:
+    terminal = Terminal(server.path, 80, "top")
+    terminal.until(ENTER)
+    terminal.until("jobs before it")
+    terminal.seen = ""
+    terminal.until("jobs before it")  # the next picture comes by itself
+    assert "\x1b[H" in terminal.seen
+    if key == b"\x03":
+        os.killpg(terminal.process.pid, 2)
+        key = b""
+    assert terminal.press(key) == code
+    for line in terminal.seen.replace(LEAVE, "").split("\r\n"):
+        assert len(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line)) <= 80
+
+
+def test_without_a_terminal_it_is_one_picture(server: ScriptedServer) -> None:
+    for words in (["top"], ["queue", "--watch"]):
+        result = hal(server.path, *words)
+        assert (result.code, result.err) == (0, "")
+        assert "\x1b" not in result.out
+        assert max(len(line) for line in result.out.splitlines()) <= COLUMNS_MAX
+        assert "jobs before it" in result.out
+
+
+def test_what_cannot_go_together_is_refused(server: ScriptedServer) -> None:
+    result = hal(server.path, "queue", "--watch", "--json")
+    assert (result.code, "--watch" in result.err) == (2, True)
+
+
+TEXTS = st.text(max_size=150)
+
+
+@given(name=TEXTS, user=TEXTS, reason=TEXTS, columns=st.integers(20, 300))
+def test_no_line_is_wider_than_a_hundred_columns_or_has_control_characters(
+    name: str, user: str, reason: str, columns: int
+) -> None:
+    row: dict[str, Any] = job(name=name, user=user, state="PENDING", nodes="", reason={"kind": "x", "text": reason})
+    lines = queue_lines([row, job()], 1764000000.0, columns) + head_lines(STATUS, columns)
+    assert all(escaped(text) == text for text, _ in lines)
+    assert all(len(text) <= columns for text, _ in queue_lines([row], 1764000000.0, columns))
