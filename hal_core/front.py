@@ -9,6 +9,7 @@ import grp
 import os
 import pwd
 import secrets
+import socket
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -23,12 +24,12 @@ from hal_core.errors import Refused
 from hal_core.models.role import Role
 from hal_core.rest.app import body_bytes_max, build_app
 from hal_core.rest.asgi import Limits
-from hal_core.rest.listener import Server
+from hal_core.rest.listener import Server, turn_away
 from hal_core.rest.network import NetworkAddress, NetworkListener, open_network
 from hal_core.rest.port import Context
 from hal_core.rest.rates import Rate, Rates
 from hal_core.rest.tokens import TokenMaker, load_key
-from hal_core.rest.unix_socket import UnixSocket, identify_unix_peer, open_unix_socket
+from hal_core.rest.unix_socket import UnixSocket, identify_unix_peer, open_unix_socket, peer_of
 
 
 class Front:
@@ -60,7 +61,17 @@ class Front:
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled. Started when the first request can be answered."""
         assert self._socket is not None, "nothing is open yet"
-        identify = partial(identify_unix_peer, trusted_uids=trusted_uids(self._configuration))
+        trusted = trusted_uids(self._configuration)
+        identify = partial(identify_unix_peer, trusted_uids=trusted)
+
+        def turned_away(connection: socket.socket) -> bool:
+            peer = peer_of(connection, trusted)
+            if peer is None or self._server.has_room(peer):
+                return False
+            turn_away(connection)
+            return True
+
+        self._socket.listener.turn_away = turned_away
         async with trio.open_nursery() as nursery:
             if self._network is not None:
                 await nursery.start(self._server.serve, [self._network.listener], self._network.identify)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import socket
 import struct
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -30,7 +31,7 @@ READ_BYTES = 1 << 16
 KEY_BYTES_MAX = 80
 INTRODUCTION_S = 10.0
 REDIAL_S = 1.0
-TERMINALS_MAX = 1000
+TERMINALS_MAX, TERMINALS_OF_USER_MAX = 1000, 100
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class Terminals:
         self._node = node
         self._dial = dial
         self._room = trio.Semaphore(TERMINALS_MAX)
+        self._count_of_uid: Counter[int] = Counter()
 
     async def run(self) -> None:
         self._path.unlink(missing_ok=True)
@@ -53,8 +55,18 @@ class Terminals:
             await trio.serve_listeners(self._serve, [trio.SocketListener(listening)])
 
     async def _serve(self, terminal: trio.SocketStream) -> None:
-        async with terminal, self._room:
-            _, uid, _ = struct.unpack("3i", terminal.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        _, uid, _ = struct.unpack("3i", terminal.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        async with terminal:
+            if self._count_of_uid[uid] >= TERMINALS_OF_USER_MAX:
+                return
+            self._count_of_uid[uid] += 1
+            try:
+                await self._serve_user(terminal, uid)
+            finally:
+                self._count_of_uid[uid] -= 1
+
+    async def _serve_user(self, terminal: trio.SocketStream, uid: int) -> None:
+        async with self._room:
             try:
                 with trio.fail_after(INTRODUCTION_S):
                     key, begun = await _introduction(terminal)

@@ -7,6 +7,7 @@ needs another `identify`. Who the peer is goes into the ASGI scope (`extensions[
 from __future__ import annotations
 
 import logging
+import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -74,7 +75,7 @@ class Server:
         if peer is None:
             await trio.aclose_forcefully(stream)
             return
-        if not self._has_room(peer):
+        if not self.has_room(peer):
             await self._turn_away(stream)
             return
         connection = Connection(self._app, stream, peer, self._limits, self._now_s)
@@ -90,7 +91,7 @@ class Server:
             if not self._count_by_peer[peer.key]:
                 del self._count_by_peer[peer.key]
 
-    def _has_room(self, peer: Peer) -> bool:
+    def has_room(self, peer: Peer) -> bool:
         limits = self._limits
         if peer.is_trusted:
             return self.connection_count < limits.connections_max
@@ -100,14 +101,15 @@ class Server:
 
     async def _turn_away(self, stream: trio.abc.Stream) -> None:
         """Say why in one write that cannot block a peer slot, and close."""
-        if isinstance(stream, trio.SocketStream):  # its empty buffer takes the answer at once; of these there are many
-            with suppress(trio.BrokenResourceError):
-                await stream.send_all(_BUSY_ANSWER)
-            await stream.aclose()
-            return
         with trio.move_on_after(self._limits.linger_s):
             try:
                 await stream.send_all(_BUSY_ANSWER)
             except trio.BrokenResourceError:
                 log.debug("a connection beyond the limit was gone before its answer")
         await trio.aclose_forcefully(stream)
+
+
+def turn_away(connection: socket.socket) -> None:
+    """The same for a fresh connection that does not block: its empty buffer takes the answer at once."""
+    with suppress(OSError), connection:
+        connection.send(_BUSY_ANSWER)

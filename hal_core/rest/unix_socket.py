@@ -11,8 +11,9 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -20,14 +21,50 @@ from hal_core import errors
 from hal_core.rest.asgi import Peer
 
 BACKLOG = 4096
+ACCEPTED_AT_ONCE_MAX = 256
 PATH_BYTES_MAX = 107
 """`sun_path` of Linux, without the final NUL."""
+
+
+class Door(trio.abc.Listener[trio.SocketStream]):
+    """Accepts connections. Whom `turn_away` has dealt with is not let in, and costs no task.
+
+    A crowd that comes again and again stands in the same queue as the administrator behind it, so what counts is how
+    fast the queue moves.
+    """
+
+    def __init__(self, listening: socket.socket) -> None:
+        listening.setblocking(False)
+        self._listening = listening
+        self.turn_away: Callable[[socket.socket], bool] = lambda connection: False
+        """Called with a fresh connection, which must not be waited for. True: it is over, and closed."""
+
+    async def accept(self) -> trio.SocketStream:
+        while True:
+            try:
+                await trio.lowlevel.wait_readable(self._listening)
+            except ValueError:  # It has no number any more.
+                raise trio.ClosedResourceError from None
+            for _ in range(ACCEPTED_AT_ONCE_MAX):
+                try:
+                    connection, _ = self._listening.accept()
+                except (BlockingIOError, ConnectionAbortedError):
+                    break
+                connection.setblocking(False)
+                if not self.turn_away(connection):
+                    return trio.SocketStream(trio.socket.from_stdlib_socket(connection))
+
+    async def aclose(self) -> None:
+        if self._listening.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._listening)
+            self._listening.close()
+        await trio.lowlevel.checkpoint()
 
 
 class UnixSocket:
     """A listening socket and its file; `remove` takes the file away if it is still ours."""
 
-    def __init__(self, listener: trio.SocketListener, path: Path) -> None:
+    def __init__(self, listener: Door, path: Path) -> None:
         self.listener = listener
         self.path = path
         self._inode = os.stat(path).st_ino
@@ -58,7 +95,7 @@ def open_unix_socket(path: Path, mode: int = 0o600) -> UnixSocket:
     except OSError:
         listening.close()
         raise
-    return UnixSocket(trio.SocketListener(trio.socket.from_stdlib_socket(listening)), path)
+    return UnixSocket(Door(listening), path)
 
 
 def check_directory(directory: Path, own_uid: int | None = None) -> None:
@@ -98,8 +135,13 @@ def _check_free(path: Path) -> None:
 async def identify_unix_peer(stream: trio.abc.Stream, trusted_uids: Collection[int] = ()) -> Peer | None:
     """The peer's (pid, uid, gid) as the kernel recorded them at connect."""
     assert isinstance(stream, trio.SocketStream), "peer credentials exist on sockets only"
+    return peer_of(stream.socket, trusted_uids)
+
+
+def peer_of(connection: Any, trusted_uids: Collection[int] = ()) -> Peer | None:
+    """The same of a socket, of trio or of the standard library."""
     try:
-        packed = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     except OSError:
         return None
     pid, uid, gid = struct.unpack("3i", packed)

@@ -20,6 +20,7 @@ from hal_core.errors import Refused
 from hal_core.rest.asgi import AsgiApp, Limits, Peer, Receive, Scope, Send
 from hal_core.rest.connection import Connection
 from hal_core.rest.http_head import HeadError, check_begin, check_head
+from hal_core.rest.listener import turn_away
 from hal_core.rest.unix_socket import check_directory, open_unix_socket
 from tests.support.http_client import Client, connect, request_bytes
 from tests.support.rest_api import ADA, BOB, serving, serving_api, until
@@ -414,3 +415,35 @@ async def test_a_listening_backlog_that_is_full_still_counts_as_listening(tmp_pa
             open_unix_socket(tmp_path / "s")
         for each in waiting:
             each.close()
+
+
+async def test_a_crowd_that_is_turned_away_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """All of it is answered in one turn of the loop; who comes after it, is let in."""
+    opened = open_unix_socket(tmp_path / "s")
+    turned_away = 0
+
+    def is_of_the_crowd(connection: socket.socket) -> bool:
+        nonlocal turned_away
+        if turned_away == 100:
+            return False
+        turned_away += 1
+        turn_away(connection)
+        return True
+
+    opened.listener.turn_away = is_of_the_crowd
+    crowd = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(101)]
+    try:
+        for each in crowd:
+            each.connect(os.fspath(tmp_path / "s"))
+        with trio.fail_after(30):
+            async with await opened.listener.accept() as last:
+                assert turned_away == 100
+                await last.send_all(b"welcome")
+        assert crowd[-1].recv(100) == b"welcome"
+        assert all(each.recv(100).startswith(b"HTTP/1.1 503 ") for each in crowd[:-1])
+    finally:
+        for each in crowd:
+            each.close()
+        await opened.listener.aclose()
+    with pytest.raises(trio.ClosedResourceError):
+        await opened.listener.accept()

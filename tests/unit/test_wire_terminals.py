@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import attrs
 import trio
 import trio.testing
 
-from hal_core.agent.terminals import TERMINAL_SOCKET, Terminals as AgentTerminals
+from hal_core.agent.terminals import TERMINAL_SOCKET, TERMINALS_OF_USER_MAX, Terminals as AgentTerminals
 from hal_core.models.job import JobId
 from hal_core.models.node import NodeName
 from hal_core.models.placement import AttemptKey
@@ -108,12 +108,12 @@ async def agent(directory: Path) -> AsyncIterator[Daemons]:
             nursery.cancel_scope.cancel()
 
 
-async def connected(directory: Path) -> trio.SocketStream:
+async def connected(directory: Path, says: bytes = f"{KEY}\n".encode()) -> trio.SocketStream:
     """As a job's terminal connects."""
     while True:
         with suppress(OSError):
             stream = await trio.open_unix_socket(str(directory / TERMINAL_SOCKET))
-            await stream.send_all(f"{KEY}\n".encode())
+            await stream.send_all(says)
             return stream
         await trio.sleep(0.01)
 
@@ -126,6 +126,15 @@ async def test_what_a_daemon_did_not_take_goes_to_the_next(tmp_path: Path) -> No
         await terminal.send_all(b"a word")
         _, second = await daemons.welcome()
         assert await second.receive() == [messages.TerminalBytes(b"a word")]
+
+
+async def test_one_user_cannot_take_all_the_room(tmp_path: Path) -> None:
+    """Whoever has as many as one may have, is not let in with another."""
+    async with agent(tmp_path), AsyncExitStack() as stack:
+        for _ in range(TERMINALS_OF_USER_MAX):
+            await stack.enter_async_context(await connected(tmp_path, b""))
+        one_more = await stack.enter_async_context(await connected(tmp_path, b""))
+        assert await one_more.receive_some(1) == b""
 
 
 async def test_a_terminal_that_breaks_ends_nothing_else(tmp_path: Path) -> None:
