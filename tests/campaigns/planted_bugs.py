@@ -24,6 +24,7 @@ COPIED = ("hal_core", "plugins", "tests", "conftest.py", "pyproject.toml")
 CAUGHT_MIN = 29
 TIMEOUT_S = 400.0
 ORACLES = (
+    "tests/properties/test_passes.py",
     "tests/simulation/test_replay.py",
     "tests/properties/test_plans_go_on.py",
     "tests/properties/test_room.py",
@@ -50,7 +51,7 @@ class Bug:
 BUGS = (
     Bug(f"{ENGINE}/easy.py", "ends_before = end_s <= promise.time_s", "ends_before = end_s <= promise.time_s + 60"),
     Bug(f"{ENGINE}/easy.py", "else promise.spare):", "else None):"),
-    Bug(f"{ENGINE}/easy.py", "self._now_s + job.expected_s)", "self._now_s)"),
+    Bug(f"{ENGINE}/easy.py", "self._now_s + start.stage_s + job.expected_s)", "self._now_s)"),
     Bug(f"{ENGINE}/easy.py", "if changes is None or changes.ended or", "if changes is None or"),
     Bug(f"{ENGINE}/easy.py", "if job.shape.cpus <= most]", "if job.shape.cpus < most]"),
     Bug(f"{ENGINE}/easy.py", "(unfit if ends_before else unfit_beside).add(kind)", "unfit.add(kind)"),
@@ -60,7 +61,7 @@ BUGS = (
     Bug(f"{ENGINE}/fcfs.py", "        left -= count\n", "        left -= 1\n"),
     Bug(f"{ENGINE}/conservative.py", "if hold.start_s > self._now_s:", "if hold.start_s > self._now_s + 5:"),
     Bug(f"{ENGINE}/conservative.py", "reserve.start_time_s >= now_s and", "reserve.start_time_s > now_s and"),
-    Bug(f"{ENGINE}/conservative.py", "                    profile.take(start_s, job.expected_s, ask, numbers)\n", ""),
+    Bug(f"{ENGINE}/conservative.py", "                    profile.take(start_s, run_s, ask, numbers)\n", ""),
     Bug(f"{ENGINE}/promises.py", ">= each.need:", "> each.need:"),
     Bug(f"{ENGINE}/promises.py", "each.start_s <= now_s]", "each.start_s < now_s]"),
     Bug(f"{RULES}/cpu_profile.py", "if expected_end_s > now_s:", "if expected_end_s > now_s + 30:"),
@@ -77,7 +78,7 @@ BUGS = (
     Bug(f"{RULES}/commit.py", "len(numbers) != shape.node_count or", ""),
     Bug(f"{RULES}/commit.py", "<= record.startable_count:", "<= record.startable_count + 1:"),
     Bug(f"{RULES}/commit.py", "if record.spec.begin_time_s > now_s:", "if False:"),
-    Bug("hal_core/sim/replay.py", "expected_end_s = now_s + pending.expected_s", "expected_end_s = now_s + job.run_s"),
+    Bug("hal_core/sim/replay.py", "0.0) + pending.expected_s", "0.0) + job.run_s"),
 )
 
 
