@@ -66,6 +66,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "simulate": ("simulate", "Replay a trace: what would another policy have done?"),
         "replay": ("simulate", "The same; --verify repeats every decision of HAL's own journal"),
     },
+    "Moving in": {
+        "import": ("importing", "Turn Slurm's configuration into HAL's; say what could not be kept"),
+    },
     "Shell": {
         "completion": ("completion", "Print the completion script for bash, zsh or fish"),
     },

@@ -171,8 +171,8 @@ async def test_slurm_is_asked_seldom_while_nothing_happens(tmp_path, autojump_cl
         await nursery.start(executor.run, kernel.report)
         await trio.sleep(HOUR_S)
         assert slurm.question_times_s == [], "asked, though there is nothing to ask about"
-        await executor.launch(N1, [order(job_id) for job_id in range(500)])
-        await kernel.until(lambda: len(kernel.parts) == 500)
+        await executor.launch(N1, [order(job_id) for job_id in range(100)])
+        await kernel.until(lambda: len(kernel.parts) == 100)
         await trio.sleep(HOUR_S)
         nursery.cancel_scope.cancel()
     assert len(slurm.question_times_s) < 2 * HOUR_S / 30

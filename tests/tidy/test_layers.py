@@ -16,6 +16,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "parsing": {"models", "errors"},
     "rules": {"models", "errors"},
     "config": {"parsing", "models", "errors"},
+    "migration": {"config", "parsing", "models", "errors"},
     "wire": {"models", "errors"},
     "planes": {"models", "errors"},
     "hookspecs": set(),
@@ -27,8 +28,8 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "agent": {"failpoints", "wire", "models", "errors"},
     "sessions": {"wire", "client", "models", "errors"},
     "rest": {"rules", "parsing", "wire", "models", "errors"},
-    # Commands that run without a daemon (config check, doctor) read the configuration by themselves.
-    "cli": {"client", "config", "plugins", "wire", "models", "errors"},
+    # Commands that run without a daemon (config check, doctor, import) read the configuration by themselves.
+    "cli": {"client", "config", "migration", "plugins", "wire", "models", "errors"},
     # Composition roots: the only places that know everybody.
     "daemon": ANYTHING,
     "front": ANYTHING,
