@@ -16,6 +16,7 @@ OPTION_HELP = (
     ("-C, --constraint FEATURES", "only nodes with these features: ib&ssd, (ib|opa)&ssd"),
     ("-c, --cpus-per-task COUNT", "CPUs for each task (default: 1)"),
     ("-d, --dependency KIND:JOB,...", "wait for other jobs: afterok:12, afterany:12:13, afterok:12?afterok:13, singleton"),  # noqa: E501
+    ("    --elastic[=WEIGHT]", "use what others leave, give way within --kill-grace, and wait again; weight (default: 1)"),  # noqa: E501
     ("-e, --error PATTERN", "standard error (default: joins the output)"),
     ("    --exclusive", "no other job on the nodes"),
     ("    --export NAME,...", "ALL (default), NONE, names, or NAME=value"),

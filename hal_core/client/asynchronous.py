@@ -64,7 +64,12 @@ class AsyncClient:
             await trio.aclose_forcefully(self._idle.pop())
 
     def session(
-        self, workers: int = 1, recoverable: bool = False, local: bool = False, job: JobOptions = NO_OPTIONS
+        self,
+        workers: int = 1,
+        recoverable: bool = False,
+        local: bool = False,
+        job: JobOptions = NO_OPTIONS,
+        elastic: int = 0,
     ) -> OpenedLater:
         """Many short tasks: `async with client.session(workers=2) as s`, in trio or asyncio.
 
@@ -72,7 +77,7 @@ class AsyncClient:
         those of `hal_core.client.session`.
         """
         server = "local" if local else self._server
-        return OpenedLater(partial(session, workers, recoverable, server, job))
+        return OpenedLater(partial(session, workers, recoverable, server, job, elastic))
 
     async def submit(self, what: JobRequest | Sequence[str] | str, **options: str | int | float | bool) -> JobId:
         """As `Client.submit`."""

@@ -41,15 +41,20 @@ class BrokerProcess:
 
     @classmethod
     def new(
-        cls, worker_count: int, is_recoverable: bool, server: str = "", job: Mapping[str, object] = NO_OPTIONS
+        cls, counts: tuple[int, int], is_recoverable: bool, server: str = "", job: Mapping[str, object] = NO_OPTIONS
     ) -> BrokerProcess:
-        """Workers are a job of the daemon at `server`, with these options; without one, processes of this machine."""
+        """Workers are a job of the daemon at `server`, with these options; without one, processes of this machine.
+
+        `counts` are those that it has in any case, and those it has more when there is room.
+        """
+        worker_count, elastic_count = counts
         session = secrets.token_hex(6)
         directory = make_directory(os.environ, session)
         options: dict[str, object] = {
             "session": session,
             "local_worker_count": 0 if server else worker_count,
             "node_worker_count": worker_count if server else 0,
+            "elastic_worker_count": elastic_count if server else 0,
             "server": server,
             "job": dict(job),
             "import_path": [str(Path(each).absolute()) for each in sys.path],

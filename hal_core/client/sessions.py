@@ -40,25 +40,39 @@ PROBE_S_MAX: Final = 2.0
 
 
 def session(
-    workers: int = 1, recoverable: bool = False, server: str | None = None, job: JobOptions = NO_OPTIONS
+    workers: int = 1,
+    recoverable: bool = False,
+    server: str | None = None,
+    job: JobOptions = NO_OPTIONS,
+    elastic: int = 0,
 ) -> Session:
     """Open a session with so many workers. Use it as a context: leaving waits for its tasks.
 
     With a daemon its workers are a job, an array of `workers` elements with the options in `job` (as for `hal submit`).
     `server` is the daemon's address; None means the one that `hal` would find, and if none answers, processes of this
-    machine; "local" means these in any case.
+    machine; "local" means these in any case. Up to `elastic` workers more run where other jobs leave room, and go when
+    it is needed; `job={"elastic": 3}` gives them a larger part of it. Processes of this machine are `workers` only.
 
     A `recoverable` session keeps a journal: no result that was given is lost, whichever of its processes dies, and it
     goes on when its client has gone (see `attach`).
     """
-    if workers < 1:
-        raise InvalidInput([Problem("workers", f"{workers} is too few; give 1 or more")])
+    problems = []
+    if elastic < 0:
+        problems.append(Problem("elastic", f"{elastic} is less than none"))
+    if workers < (elastic <= 0):
+        problems.append(Problem("workers", f"{workers} is too few; give 1 or more"))
+    if workers < 0:
+        problems.append(Problem("workers", f"{workers} is less than none"))
+    if problems:
+        raise InvalidInput(problems)
     found = server_of(server, os.environ)
     if job and not found:
         raise InvalidInput(
             [Problem("job", "its options need a daemon, and none was found; start one or give `server`")]
         )
-    return Session(Opened(BrokerProcess.new(workers, recoverable, found, job)))
+    if not found and not workers:
+        raise InvalidInput([Problem("workers", "without a daemon there are no others; give 1 or more")])
+    return Session(Opened(BrokerProcess.new((workers, elastic), recoverable, found, job)))
 
 
 def server_of(given: str | None, environ: Mapping[str, str]) -> str:

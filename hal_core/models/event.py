@@ -15,7 +15,7 @@ import msgspec
 from hal_core.models.access import AccessChange
 from hal_core.models.job import End, JobId, JobSpec, Owner
 from hal_core.models.node import Cluster, Node, NodeName, Reservation
-from hal_core.models.placement import AttemptKey, Share
+from hal_core.models.placement import AttemptKey, Grant, Share
 from hal_core.models.prediction import Prediction
 from hal_core.models.ranges import Ranges
 
@@ -207,6 +207,8 @@ class Planned:
     reserves: tuple[tuple[JobId, float], ...]
     promised_nodes: tuple[Ranges, ...] = ()
     """The node numbers of each promise; older journals do not have them."""
+    grants: tuple[Grant, ...] = ()
+    """Starts that wait for elastic jobs to leave."""
 
 
 @attrs.frozen

@@ -38,3 +38,13 @@ class Share:
     generic: tuple[tuple[str, int], ...] = ()
     gpu_milli: int = 0
     """If not 0, `gpus` is one device, and this is the share of it in thousandths."""
+
+
+@attrs.frozen
+class Grant:
+    """A start that was decided at that time and waits until elastic jobs have left these nodes."""
+
+    job_id: JobId
+    node_numbers: tuple[int, ...]
+    element_count: int
+    time_s: float

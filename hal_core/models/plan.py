@@ -14,6 +14,7 @@ import attrs
 
 from hal_core.models.job import JobId, Shape
 from hal_core.models.node import Node, NodeName, Partition, PartitionName
+from hal_core.models.placement import Grant
 from hal_core.models.quota import Quota
 from hal_core.models.ranges import Ranges, members
 from hal_core.models.reservation import Holds
@@ -254,6 +255,8 @@ class Plan:
     memo: object = attrs.field(default=None, eq=False, repr=False)
     """For the next pass (Snapshot.memo). It may be lost: it only saves work."""
     preempts: tuple[Preempt, ...] = ()
+    grants: tuple[Grant, ...] = ()
+    """Starts that wait for elastic jobs to leave (rules/elastic.py); no engine needs to know of them."""
 
 
 __all__ = [

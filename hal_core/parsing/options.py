@@ -65,6 +65,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("nice", "", "optional", "NUMBER", "priority", "be later by this much (default: 100)"),
     Option("spread", "", "value", "job|node|task", "spread", "run once, once on each node, or once for each task"),
     Option("kill-grace", "", "value", "DURATION", "kill_grace_s", "from SIGTERM to SIGKILL: 30s (default: 5s)"),
+    Option("elastic", "", "optional", "WEIGHT", "elastic_weight",
+           "use what others leave, give way within --kill-grace, and wait again; weight (default: 1)"),
     Option("inputs", "", "value", "DATASET,...", "inputs", "datasets (names, paths, URLs) to bring to the nodes first",
            ("input-data",)),
     Option("account", "A", "value", "NAME", "account", "what the job is accounted to"),

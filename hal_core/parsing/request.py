@@ -266,7 +266,6 @@ class _Reading:
             return None
         dependencies, needs_all = wishes.dependency or ((), True)
         output_default = context.array_output_default if wishes.array else context.output_default
-        priority = wishes.priority or 0
         return JobSpec(
             name=name,
             partition=partition.name,
@@ -288,7 +287,7 @@ class _Reading:
             array=wishes.array,
             dependencies=dependencies,
             needs_all_dependencies=needs_all,
-            priority=priority if wishes.nice is None else -wishes.nice,
+            priority=(wishes.priority or 0) if wishes.nice is None else -wishes.nice,
             begin_time_s=begin_time_s,
             begin=wishes.begin or "",
             is_held=wishes.hold,
@@ -297,6 +296,7 @@ class _Reading:
             inputs=wishes.inputs,
             account=wishes.account or "",
             checkpoint_s=wishes.checkpoint_every or None,
+            elastic_weight=wishes.elastic or 0,
             reservation=wishes.reservation or "",
             qos=wishes.qos or "",
             licences=wishes.licenses,

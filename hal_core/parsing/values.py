@@ -29,6 +29,7 @@ from hal_core.parsing.unsupported import UNSUPPORTED
 PRIORITY_MAX: Final = 2**31 - 1
 COMMENT_CHARACTERS_MAX: Final = 1024
 NICE_DEFAULT: Final = 100
+ELASTIC_WEIGHT_MAX: Final = 1000
 
 
 @attrs.frozen
@@ -68,6 +69,7 @@ class Wishes:
     begin: str | None = None
     priority: int | None = None
     nice: int | None = None
+    elastic: int | None = None
     spread: Spread | None = None
     kill_grace: float | None = None
     inputs: tuple[str, ...] = ()
@@ -114,6 +116,10 @@ def _exclusive(text: str) -> bool:
     if text:
         raise wrong(f"={shown(text)} is not supported; --exclusive without a value keeps every other job away")
     return True
+
+
+def _elastic(text: str) -> int:
+    return parse_count(text, low=1, high=ELASTIC_WEIGHT_MAX) if text else 1
 
 
 def _nice(text: str) -> int:
@@ -171,6 +177,7 @@ PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "begin": parse_line,
     "priority": _priority,
     "nice": _nice,
+    "elastic": _elastic,
     "spread": _spread,
     "kill-grace": parse_kill_grace,
     "inputs": _inputs,

@@ -54,9 +54,10 @@ def commit(state: State, plan: Plan, engine: str, now_s: float) -> tuple[list[Ev
     preempts = _preempt(state, plan, now_s)
     promises = {reserve.job_id: reserve for reserve in plan.reserves}  # one for each job, whatever the engine says
     reserves = tuple((reserve.job_id, reserve.start_time_s) for reserve in promises.values())
-    if events or preempts or refused or reserves != state.reserves or promises != state.promises:
+    is_as_before = reserves == state.reserves and promises == state.promises and plan.grants == state.grants
+    if events or preempts or refused or not is_as_before:
         nodes = tuple(runs_of(reserve.node_numbers) for reserve in promises.values())
-        planned = Planned(now_s, engine, sequence, plan.depth, len(events), len(refused), reserves, nodes)
+        planned = Planned(now_s, engine, sequence, plan.depth, len(events), len(refused), reserves, nodes, plan.grants)
         state.apply(planned)
         events.append(planned)
     for each in preempts:  # after the plan that they are a part of: what they leave was not in it

@@ -11,7 +11,7 @@ import msgspec
 from hal_core.models.demand import Demand, GpuRequest
 from hal_core.models.job import End, JobId, JobSpec, JobState, Owner
 from hal_core.models.node import Cluster, Node, NodeName, NodeStatus, Reservation
-from hal_core.models.placement import AttemptKey, Share
+from hal_core.models.placement import AttemptKey, Grant, Share
 from hal_core.models.plan import promised
 from hal_core.models.prediction import Prediction
 from hal_core.models.ranges import Ranges, RangeSet, runs_of
@@ -110,6 +110,7 @@ class DumpedState:
     ended_counts: tuple[tuple[JobState, int], ...]
     promised_nodes: tuple[Ranges, ...] = ()
     """Of each of `reserves`, if the last plan's event had them."""
+    grants: tuple[Grant, ...] = ()
     has_released: bool = True
     usage: tuple[tuple[Payer, float, float, float], ...] = ()
     """(who, CPU-seconds, GPU-seconds, when they were that much)."""
@@ -149,6 +150,7 @@ def dump_state(state: State) -> bytes:
         next_job_id=state.next_job_id,
         client_ids=tuple((*key, *value) for key, value in state.client_ids.items()),
         reserves=state.reserves,
+        grants=state.grants,
         disabled_observers=tuple(state.disabled_observers.items()),
         ended_counts=tuple(sorted(state.ended_counts.items(), key=lambda item: item[0].value)),
         promised_nodes=tuple(
@@ -237,6 +239,7 @@ def load_state(content: bytes) -> State:
     state.completed_ids, state.failed_ids = RangeSet(dumped.completed_ids), RangeSet(dumped.failed_ids)
     state.client_ids = {(uid, client_id): (job_id, time_s) for uid, client_id, job_id, time_s in dumped.client_ids}
     state.reserves, state.has_released = dumped.reserves, dumped.has_released
+    state.grants = dumped.grants
     state.promises = promised(dumped.reserves, dumped.promised_nodes)
     state.reservations.restore(dumped.reservations)
     state.disabled_observers = dict(dumped.disabled_observers)

@@ -20,6 +20,7 @@ from hal_core.models.reservation import Holds
 from hal_core.models.room import Room
 from hal_core.rules.foreseen_quota import Claim, Standings, claim_of
 from hal_core.rules.job_record import JobRecord
+from hal_core.rules.victims import give_back
 
 if TYPE_CHECKING:
     from hal_core.rules.pending_queue import Rank
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _rank = itemgetter(0)
 QUEUE_MAX = 400
 """So many jobs at the front of the queue are taken along."""
+ELASTIC = "it runs in what other jobs leave"
 
 
 @attrs.frozen
@@ -98,6 +100,8 @@ def excerpt(state: State, job_id: JobId, now_s: float) -> Excerpt:
         why_not = "it waits for other jobs"
     elif not record.startable_count:
         why_not = "no more of its elements may start now"
+    elif record.spec.elastic_weight:
+        why_not = ELASTIC
     else:
         asked = as_it_would_be(state, record, now_s)
     return _excerpt(state, asked, why_not, now_s)
@@ -108,6 +112,7 @@ def excerpt_with(state: State, owner: Owner, spec: JobSpec, now_s: float) -> Exc
     record = JobRecord(JobId(state.next_job_id), "", owner, spec, now_s)
     why_not = f"it is held by {record.held_by}" if record.held_by else ""
     why_not = why_not or ("" if record.is_met else "it waits for other jobs")
+    why_not = why_not or (ELASTIC if spec.elastic_weight else "")
     return _excerpt(state, None if why_not else as_it_would_be(state, record, now_s), why_not, now_s)
 
 
@@ -139,7 +144,10 @@ def _excerpt(state: State, asked: Asked | None, why_not: str, now_s: float) -> E
     ranked += [(state.queue.rank_at(record, now_s, shares), record) for record in back]
     ranked = sorted(ranked, key=_rank)[:QUEUE_MAX]
     ranked = [(rank, record) for rank, record in ranked if asked is None or record.job_id != asked.row.job_id]
+    ranked = [(rank, record) for rank, record in ranked if not record.spec.elastic_weight]
     others = [record for _, record in ranked]
+    room, elastic = snapshot.room(), state.owned.elastic
+    give_back(room, (job for job in snapshot.running() if job.job_id in elastic) if elastic else ())
     arrays = {record.job_id: left for record in others if (left := _array_left(record)) is not None}
     claims: dict[JobId, Claim] = {}
     if state.limits.is_active:
@@ -152,8 +160,8 @@ def _excerpt(state: State, asked: Asked | None, why_not: str, now_s: float) -> E
         nodes=tuple(state.table.nodes),
         partitions=state.partitions,
         partition_numbers=state.partition_numbers,
-        room=snapshot.room().copy(state.packing.twin()),
-        running=list(snapshot.running()),
+        room=room.copy(state.packing.twin()),
+        running=[job for job in snapshot.running() if job.job_id not in elastic],
         queue=[record.pending_row() for record in others],
         ranks=[rank for rank, _ in ranked],
         is_whole=is_whole,

@@ -1,4 +1,5 @@
-"""Unfinished jobs by who owns them, and by owner and name: for a user's own page of the queue, and for singletons."""
+"""Unfinished jobs by who owns them, and by owner and name: for a user's own page of the queue, and for singletons; and
+which of them are elastic."""
 
 from __future__ import annotations
 
@@ -15,9 +16,9 @@ _NONE: frozenset[JobId] = frozenset()
 
 
 class OwnedJobs:
-    """Three indices that are kept together."""
+    """Indices that are kept together."""
 
-    __slots__ = ("_by_name", "_by_user", "_singletons")
+    __slots__ = ("_by_name", "_by_user", "_singletons", "elastic")
 
     def __init__(self) -> None:
         self._by_user: dict[str, set[JobId]] = {}
@@ -25,17 +26,21 @@ class OwnedJobs:
         """By owner's uid and job name."""
         self._singletons: dict[tuple[int, str], set[JobId]] = {}
         """Of these: the ones that wait for the others."""
+        self.elastic: set[JobId] = set()
 
     def add(self, record: JobRecord) -> None:
         job_id, name = record.job_id, _name_of(record)
         self._by_user.setdefault(record.owner.user, set()).add(job_id)
         self._by_name.setdefault(name, set()).add(job_id)
+        if record.spec.elastic_weight:
+            self.elastic.add(job_id)
         if any(dependency.kind is DependencyKind.SINGLETON for dependency in record.spec.dependencies):
             self._singletons.setdefault(name, set()).add(job_id)
 
     def remove(self, record: JobRecord) -> None:
         """The job is finished."""
         job_id, name = record.job_id, _name_of(record)
+        self.elastic.discard(job_id)
         _discard(self._by_user, record.owner.user, job_id)
         _discard(self._by_name, name, job_id)
         if name in self._singletons:

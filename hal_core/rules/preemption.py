@@ -46,6 +46,7 @@ class Victims:
         self._rank = state.queue.order.rank
         self._is_strict = state.cluster.priorities.order is not QueueOrder.WEIGHTED
         self._below: dict[tuple[PartitionName, str], list[tuple[int, Victim]]] = {}
+        self._elastic: list[Victim] | None = None
 
     def of(self, record: JobRecord) -> list[Victim]:
         """What the job may preempt now, in the order of placement. Who would wait again must be of lower rank, and
@@ -55,10 +56,13 @@ class Victims:
         if found is None:
             found = self._below[key] = list(self._look(*key))
         rank = self._rank(record)
-        return [victim for its_rank, victim in found if victim.again is None or (self._is_strict and its_rank < rank)]
+        victims = [victim for its, victim in found if victim.again is None or (self._is_strict and its < rank)]
+        return victims + [victim for victim in self.elastic() if victim.job.job_id != record.job_id]
 
     def terms(self, record: JobRecord) -> Terms:
         """How the job is preempted, if it is."""
+        if record.spec.elastic_weight:
+            return Terms(PreemptMode.REQUEUE, 0.0, record.spec.kill_grace_s)
         partition = self._state.partitions[record.spec.partition]
         level = self._qos.get(record.spec.qos, NO_QOS)
         return Terms(
@@ -83,6 +87,15 @@ class Victims:
                 continue
             if _may_be_ended(activity, self.terms(record), self._now_s):
                 yield self._rank(record), self._victim(activity)
+
+    def elastic(self) -> list[Victim]:
+        """Elements of elastic jobs: they give way to all others, whoever may preempt whom."""
+        if self._elastic is None:
+            jobs = (self._state.jobs[job_id] for job_id in self._state.owned.elastic)
+            running = [activity for job in jobs for activity in job.active.values()]
+            may_be = [each for each in running if _may_be_ended(each, self.terms(each.record), self._now_s)]
+            self._elastic = [self._victim(each) for each in may_be]
+        return self._elastic
 
     def _victim(self, activity: Activity) -> Victim:
         record, terms = activity.record, self.terms(activity.record)
@@ -133,6 +146,7 @@ class PreemptionCheck:
         self._victims = Victims(state, now_s)
         self._room = state.snapshot(now_s).room()
         give_back(self._room, ending(state, now_s))
+        give_back(self._room, (victim.job for victim in self._victims.elastic()))
         self._taken: set[tuple[JobId, int]] = set()
 
     def refusal(self, preempt: Preempt, nodes: int) -> str:
@@ -140,15 +154,20 @@ class PreemptionCheck:
         record = self._state.jobs.get(preempt.job_id)
         if record is None or not record.startable_count or record.spec.begin_time_s > self._now_s:
             return f"job {preempt.job_id} does not wait for room"
+        if not preempt.victims:
+            return f"nobody is named who would make room for job {preempt.job_id}"
         allowed = {(victim.job.job_id, victim.job.index): victim for victim in self._victims.of(record)}
         for key in preempt.victims:
             if key not in allowed or key in self._taken:
                 return f"job {key[0]} may not be preempted for job {preempt.job_id}"
+        if all(self._state.jobs[job_id].spec.elastic_weight for job_id, _ in preempt.victims):
+            self._taken.update(preempt.victims)
+            return ""  # Their work is of the kind that may always be ended.
         ask: Ask = self._state.packing.ask(record.shape).within(nodes)
         trial = self._room.copy()
         give_back(trial, (allowed[key].job for key in preempt.victims))
         chosen = trial.choose(ask)
-        if not preempt.victims or not chosen:
+        if not chosen:
             return f"job {preempt.job_id} would not fit in the room of its victims"
         trial.take(chosen, ask)
         self._room = trial

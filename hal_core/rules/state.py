@@ -39,7 +39,7 @@ from hal_core.models.event import (
 from hal_core.models.job import JobId, JobState
 from hal_core.models.node import Cluster, Partition, PartitionName
 from hal_core.models.packing import Packing
-from hal_core.models.placement import AttemptKey
+from hal_core.models.placement import AttemptKey, Grant
 from hal_core.models.plan import Reserve, promised
 from hal_core.models.ranges import RangeSet, count_of, members
 from hal_core.rules import dependencies
@@ -94,8 +94,8 @@ class State:
         self.client_ids: ClientIds = {}
         self.reserves: tuple[tuple[JobId, float], ...] = ()
         """The latest plan's promises."""
-        self.promises: dict[JobId, Reserve] = {}
-        """The same with their nodes."""
+        self.promises: dict[JobId, Reserve] = {}  # the same with their nodes
+        self.grants: tuple[Grant, ...] = ()
         self.has_released = True
         """Whether an allocation ended since the last plan that is in the journal."""
         self.disabled_observers: dict[str, str] = {}
@@ -162,7 +162,7 @@ class State:
             case NodeJoined() | NodeSuspected() | NodeWentDown() | NodeDrained() | NodeResumed():
                 self.table.apply(event)
             case Planned():
-                self.reserves, self.has_released = event.reserves, False
+                self.reserves, self.grants, self.has_released = event.reserves, event.grants, False
                 self.promises = promised(event.reserves, event.promised_nodes)
             case RunTimesPredicted():
                 for job_id, prediction in event.predictions:

@@ -121,12 +121,16 @@ class Waiting:
         """Who is ending for whom."""
         if self._ending is None:
             self._ending = {}
-            for activity in self._state.allocations.values() if self._state.cluster.has_preemption else ():
+            for activity in self._state.allocations.values() if self._has_preemption else ():
                 if activity.preempted_for is not None:
                     found = self._ending.setdefault(activity.preempted_for, [])
                     if activity.record.job_id not in found:
                         found.append(activity.record.job_id)
         return self._ending
+
+    @property
+    def _has_preemption(self) -> bool:
+        return self._state.cluster.has_preemption or bool(self._state.owned.elastic)
 
     def _reserved(self, record: JobRecord) -> str:
         """What reservations have to do with its waiting; the empty string: nothing."""

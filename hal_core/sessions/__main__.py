@@ -43,7 +43,7 @@ def main() -> None:
     if options.directory:
         listener = listen(Path(options.directory))
     nodes = None
-    if options.node_worker_count:
+    if options.node_worker_count or options.elastic_worker_count:
         from hal_core.sessions.node_workers import NodeWorkers
 
         nodes = NodeWorkers(options)

@@ -73,7 +73,6 @@ class Broker:
         self._starter = starter
         self._journal = journal
         self._nodes = nodes
-        self._arrived = RangeSet()
         self._ledger = Ledger()
         self._definitions: dict[int, bytes] = {}
         self._known: dict[Peer, set[int]] = {}
@@ -148,7 +147,7 @@ class Broker:
             for worker in self._known:
                 worker.send(encode(Finish(True)))
             if self._nodes is not None:
-                await self._nodes.end(self._arrived)
+                await self._nodes.end({worker.name for worker in self._known})
             if self._known and self._ledger.is_settled():
                 await self._workers_gone.wait()
             if self._journal is not None:
@@ -176,9 +175,6 @@ class Broker:
             raise WireError("you are no worker of this session")
         if any(each.name == peer.name for each in self._known):
             raise WireError(f"worker {peer.name} is here already")
-        index = peer.name.split("_")[1:2]
-        if index and index[0].isdecimal():
-            self._arrived.add(int(index[0]))
 
     async def serve_client(self, client: Peer, messages: list[Said] | None, nursery: trio.Nursery) -> None:
         """Of a recoverable session the client says first what it wants to be told; until then it is told nothing."""

@@ -1,20 +1,24 @@
-"""Workers as a job of HAL: an array with one element for each worker, placed by the engine wherever there is room.
+"""Workers as jobs of HAL: an array with one element for each worker, placed by the engine wherever there is room, and
+another of elastic ones if the session may have more of them.
 
-The broker submits it, waits for its elements to dial in, and cancels those that never did when the session is over.
-The session's id makes the submission idempotent, so a broker that was started again has the same job.
+The broker submits them, waits for its elements to dial in, and cancels those that never did when the session is over.
+The session's id makes the submission idempotent, so a broker that was started again has the same jobs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
 import ssl
 import sys
 import time
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Final
 
+import attrs
 import msgspec
 
 import hal_core
@@ -42,6 +46,15 @@ class Door(msgspec.Struct):
     authority_pem: str
 
 
+@attrs.frozen
+class Part:
+    """One job of workers."""
+
+    client_id: str
+    count: int
+    options: Mapping[str, str | int | float | bool]
+
+
 class NodeWorkers:
     """`listener` and `context` are where they dial in; `run` has the job; `end` leaves none of it."""
 
@@ -55,17 +68,19 @@ class NodeWorkers:
         self.context.minimum_version = ssl.TLSVersion.TLSv1_3
         self.context.num_tickets = 0  # A worker that finds something to read finds a message, never a ticket only.
         self.context.load_cert_chain(self._directory / CERTIFICATE, self._directory / KEY)
-        self._job_id: int | None = None
+        self._jobs: list[tuple[int, int]] = []
+        """(id, how many elements) of each."""
 
     def is_secret(self, given: str) -> bool:
         return secrets.compare_digest(given.encode(), self._door.secret.encode())
 
     async def run(self) -> str:
-        """Submit the job and wait for its end, which should not come before the session's. Returns how it ended."""
+        """Submit the jobs and wait for the end of the first, which should not come before the session's. Returns how it
+        ended."""
         try:
             async with AsyncClient(self._options.server) as client:
-                self._job_id = await client.submit(self._request())
-                view = await client.wait(self._job_id)
+                self._jobs = [(await client.submit(self._request(each)), each.count) for each in self._parts()]
+                view = await client.wait(self._jobs[0][0])
         except HalError as error:
             return f"no workers: {error}"
         end = view.end
@@ -73,28 +88,43 @@ class NodeWorkers:
         return f"job {view.job_id} of the session's workers has ended: {view.state.value.lower()}, {why}"
 
     async def set_priority(self, priority: int) -> str:
-        """Of the job, as far as it waits. Returns why that cannot be; empty if it was done."""
-        if self._job_id is None:
+        """Of the jobs, as far as they wait. Returns why that cannot be; empty if it was done."""
+        if not self._jobs:
             return "its job has not been taken by the daemon yet; try again"
         try:
             async with AsyncClient(self._options.server) as client:
-                await client.set_priority(self._job_id, priority)
+                for job_id, _ in self._jobs:
+                    await client.set_priority(job_id, priority)
         except HalError as error:
             return str(error)
         return ""
 
-    async def end(self, arrived: RangeSet) -> None:
-        """Cancel the elements that have not dialled in; the others end by themselves."""
-        absent = RangeSet([(0, self._options.node_worker_count)])
-        absent.difference_update(arrived.ranges())
-        if self._job_id is not None and absent:
-            try:
-                async with AsyncClient(self._options.server) as client:
-                    await client.cancel(self._job_id, format_ranges(absent.ranges()))
-            except HalError:
-                return  # They will find nobody, and end.
+    async def end(self, present: Set[str]) -> None:
+        """Cancel the elements that are not here; those with these names end by themselves."""
+        here: dict[str, RangeSet] = {}
+        for name in present:
+            job, _, rest = name.partition("_")
+            index = int(rest.partition("_")[0] or 0)
+            here.setdefault(job, RangeSet()).add(index)
+        for job_id, count in self._jobs:
+            absent = RangeSet([(0, count)])
+            absent.difference_update(here.get(str(job_id), RangeSet()).ranges())
+            if absent:
+                with contextlib.suppress(HalError):  # Then they will find nobody, and end.
+                    async with AsyncClient(self._options.server) as client:
+                        await client.cancel(job_id, format_ranges(absent.ranges()))
 
-    def _request(self) -> JobRequest:
+    def _parts(self) -> list[Part]:
+        """What it has in any case comes first; it ends the session with it."""
+        options, name = self._options, f"session-{self._options.session}"
+        own = {key: value for key, value in options.job.items() if key != "elastic" or not options.elastic_worker_count}
+        parts = [Part(name, options.node_worker_count, own)] if options.node_worker_count else []
+        if options.elastic_worker_count:
+            elastic = {"elastic": True, **options.job}
+            parts.append(Part(f"{name}-elastic", options.elastic_worker_count, elastic))
+        return parts
+
+    def _request(self, part: Part) -> JobRequest:
         options = self._options
         host = os.environ.get(HOST_VARIABLE) or socket.gethostname()
         order = WorkerOrder(
@@ -104,13 +134,13 @@ class NodeWorkers:
         return JobRequest(
             command=[sys.executable, "-P", "-c", PROGRAM, str(Path(hal_core.__file__).parents[1])],
             options={
-                "array": f"0-{options.node_worker_count - 1}",
+                "array": f"0-{part.count - 1}",
                 "job-name": f"session-{options.session}",
                 "output": "/dev/null",
-                **options.job,
+                **part.options,
             },
             environment=[*given, f"{VARIABLE}={msgspec.json.encode(order).decode()}"],
-            client_id=f"session-{options.session}",
+            client_id=part.client_id,
         )
 
     def _known_door(self) -> Door | None:

@@ -6,11 +6,13 @@ import msgspec
 
 
 class BrokerOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """So many workers are started here, and so many as a job of the daemon at `server`."""
+    """So many workers are started here, and so many as jobs of the daemon at `server`."""
 
     session: str
     local_worker_count: int
     node_worker_count: int = 0
+    elastic_worker_count: int = 0
+    """So many more of the daemon, in what other jobs leave."""
     server: str = ""
     job: dict[str, str | int | float | bool] = {}
     """Options of the workers' job, as for `hal submit`."""

@@ -30,7 +30,7 @@ class Peer:
         self._inbox = Inbox()
         self._backlog: deque[memoryview] = deque()
         self._has_backlog = trio.Event()
-        self._is_gone = False
+        self._is_gone = self._is_closed = False
         self.backlog_bytes = 0
         self.on_drained: Callable[[], None] = _nothing
         self.is_local = False
@@ -85,7 +85,7 @@ class Peer:
 
     async def receive(self) -> list[Said] | None:
         """The next messages; None when the peer is gone. Raises WireError for what is no message."""
-        while True:
+        while not self._is_closed:
             try:
                 if not (isinstance(self._connection, ssl.SSLSocket) and self._connection.pending()):
                     await trio.lowlevel.wait_readable(self._connection)
@@ -98,6 +98,7 @@ class Peer:
                 return None
             if messages := self._inbox.feed(data):
                 return messages
+        return None
 
     async def flush(self) -> None:
         """Wait until everything is sent, or the peer is gone."""
@@ -125,7 +126,10 @@ class Peer:
             self._connection.shutdown(socket.SHUT_RD)
 
     def close(self) -> None:
-        self._is_gone = True
+        """Whoever receives is told that it is the end. Again and again, by any task."""
+        if self._is_closed:
+            return
+        self._is_gone = self._is_closed = True
         trio.lowlevel.notify_closing(self._connection)
         self._connection.close()
 

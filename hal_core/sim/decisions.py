@@ -1,8 +1,9 @@
 """Was every decision of a journal what the engine decides today? Each pass is repeated on the state that it saw.
 
 A pass is in the journal as the placements it led to, followed by `Planned`, which names the sequence of the state that
-the engine saw, and the time. The events before it are folded into that very state; the engine plans, the plan is
-committed, and what comes of it must be the same events: starts, devices by number, promises, depth. Pure.
+the engine saw, and the time, and by what it asked to make room. The events before it are folded into that very state;
+the engine plans, the plan is committed, and what comes of it must be the same events: starts, devices by number,
+promises, depth. Pure.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import attrs
 
-from hal_core.models.event import Event, JobPlaced, Planned
+from hal_core.models.event import Event, JobCancelRequested, JobPlaced, Planned
 from hal_core.planes import Engine
+from hal_core.rules import elastic
 from hal_core.rules.commit import commit
 from hal_core.rules.state import State
 
@@ -56,14 +58,16 @@ def repeat_decisions(read: Callable[[], Iterable[Event]], engine_of: Callable[[s
     engines: dict[str, Engine] = {}
     state = State()
     for events in _passes(read()):
-        planned = events[-1]
-        if not isinstance(planned, Planned):
-            state.apply(planned)
+        planned = next((event for event in events if isinstance(event, Planned)), None)
+        if planned is None:
+            state.apply(events[0])
             continue
         engine = engines.get(planned.engine) or engines.setdefault(planned.engine, engine_of(planned.engine))
         before = state.sequence
         if planned.sequence == before:
-            found, _ = commit(state, engine.plan(state.snapshot(planned.time_s)), planned.engine, planned.time_s)
+            snapshot = state.snapshot(planned.time_s)
+            plan = elastic.plan(engine, snapshot, elastic.elastic_of(state))
+            found, _ = commit(state, plan, planned.engine, planned.time_s)
         else:
             found = []
         pass_count += 1
@@ -78,18 +82,26 @@ def repeat_decisions(read: Callable[[], Iterable[Event]], engine_of: Callable[[s
 
 
 def _passes(events: Iterable[Event]) -> Iterator[tuple[Event, ...]]:
-    """Each event alone; but placements together with the pass that made them, which is the last of them."""
+    """Each event alone; but placements together with the pass that made them, and with whom it asked to end."""
     placed: list[Event] = []
+    planned: list[Event] = []
     for event in events:
+        if planned and isinstance(event, JobCancelRequested) and event.preempted_for is not None:
+            planned.append(event)
+            continue
+        if planned:
+            yield tuple(planned)
+            planned = []
         if isinstance(event, JobPlaced):
             placed.append(event)
         elif isinstance(event, Planned):
-            yield (*placed, event)
-            placed = []
+            planned, placed = [*placed, event], []
         else:
             yield from _alone(placed)
             placed = []
             yield (event,)
+    if planned:
+        yield tuple(planned)
     yield from _alone(placed)
 
 

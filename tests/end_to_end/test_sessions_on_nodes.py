@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import pytest
 
@@ -16,6 +15,8 @@ from hal_core.errors import InvalidInput, Refused, SessionError, TaskFailed
 from tests.support import tasks
 from tests.support.gate import Gate
 from tests.support.hal import HalCluster
+
+WAIT_S_MAX = 90.0
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +72,6 @@ def test_a_worker_that_is_killed_is_missed_by_nobody(cluster):
         assert list(results) == [number * number for number in range(1000)]
 
 
-def until(holds, what, timeout_s=60.0):
-    """Poll until it holds; a test that waits in vain says for what."""
-    deadline_s = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline_s, f"not within {timeout_s:g} s: {what}"
-        time.sleep(0.05)
-
-
 def test_a_worker_that_is_asked_to_go_finishes_its_task_and_gives_back_the_others(cluster, tmp_path):
     gate = Gate(tmp_path)
     job = {"kill-grace": "5m"}
@@ -87,7 +80,7 @@ def test_a_worker_that_is_asked_to_go_finishes_its_task_and_gives_back_the_other
         pid = gate.wait_for_one()
         more = [opened.submit(os.getpid) for _ in range(5)]
         client.requeue(job_of(client, opened).job_id)
-        until(lambda: opened.figures().worker_count == 0, "the worker says that it leaves")
+        cluster.tree.until("the worker says that it leaves", lambda: opened.figures().worker_count == 0, WAIT_S_MAX)
         gate.open()
         assert future.result(timeout=60) == pid
         assert {each.result(timeout=120) for each in more} != {pid}, "its job was queued again, and does the others"
@@ -114,6 +107,27 @@ def test_the_priority_of_the_workers_job_is_set_from_outside(cluster):
         opened.figures()
         with pytest.raises(Refused, match="name a tag"):
             set_priority(os.environ, opened.id, -7, "")
+
+
+def test_elastic_workers_fill_the_cluster_and_go_when_a_job_comes(cluster):
+    """Four CPUs: one worker in any case, three elastic ones, and a job that needs all but that one."""
+    with Client(str(cluster.socket)) as client:
+        with session(workers=1, elastic=8, server=str(cluster.socket), job={"kill-grace": "60s"}) as opened:
+            stream = opened.stream(tasks.square, iter(int, 1), in_order=False)
+            assert next(stream) == 0
+            cluster.tree.until(
+                "elastic workers in all that is free", lambda: opened.figures().worker_count == 4, WAIT_S_MAX
+            )
+            job_ids = [client.submit(["true"], cpus_per_task=1) for _ in range(3)]
+            for job_id in job_ids:
+                assert client.wait(job_id, timeout_s=60).state.value == "COMPLETED"
+            cluster.tree.until("they come back", lambda: opened.figures().worker_count == 4, WAIT_S_MAX)
+            assert opened.figures().failed_count == 0
+            stream.close()
+            opened.cancel()
+        cluster.tree.until(
+            "none of its jobs is left", lambda: not list(client.queue(name=f"session-{opened.id}")), WAIT_S_MAX
+        )
 
 
 def test_a_cancelled_job_ends_its_session_with_the_reason(cluster):

@@ -55,7 +55,7 @@ from hal_core.models.job import (
     Spread,
 )
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName, Reservation
-from hal_core.models.placement import AttemptKey, Share
+from hal_core.models.placement import AttemptKey, Grant, Share
 from hal_core.models.policy import Account, PreemptMode, Priorities, Qos, QueueOrder
 from hal_core.models.prediction import Prediction
 from hal_core.models.topology import Level, LevelKind, Link, Topology
@@ -123,6 +123,7 @@ SPEC = JobSpec(
     alternatives=(("ib", "ssd"), ("opa",)),
     reservation="course",
     checkpoint_s=900.0,
+    elastic_weight=3,
 )
 TOPOLOGY = Topology(
     (Level("block", Link(1e-6, 9e11, 0.5), LevelKind.BLOCK, (), 4), Level("rack", Link(2e-6, 25e9), dimensions=(4, 2))),
@@ -163,7 +164,7 @@ EXAMPLES: tuple[Event, ...] = (
     NodeDrained(TIME_S, NODE, "disk", "root"),
     NodeResumed(TIME_S, NODE, "root"),
     OrphanFound(TIME_S, NODE, KEY, True),
-    Planned(TIME_S, "easy", 9, 8, 7, 6, ((JOB, TIME_S + 60.0),), (((0, 2), (3, 4)),)),
+    Planned(TIME_S, "easy", 9, 8, 7, 6, ((JOB, TIME_S + 60.0),), (((0, 2), (3, 4)),), (Grant(JOB, (0, 3), 1, TIME_S),)),
     RunTimesPredicted(TIME_S, "ml", ((JOB, Prediction(5.0, 60.0, 90.0, 30.0, 45.0)),)),
     ObserverDisabled(TIME_S, "prometheus", "late"),
     ReservationAdded(TIME_S, RESERVATION),

@@ -1,0 +1,385 @@
+"""Elastic jobs: they run in what all others leave, and give it back on time. A layer on top of any engine; pure.
+
+The engine plans as if there were none: it sees neither those that wait nor those that run, and the room of the latter
+is free for it. So what it starts and promises does not depend on them. Then:
+
+1. A start that needs room of elastic jobs waits until they have ended. They are asked at once, and no more than needed.
+2. A promise is kept: elastic jobs leave its nodes as long before its time as the slowest of them may take to end.
+3. What is left is filled with elastic jobs: those of larger priority first, equals in proportion to their weights, an
+   element at a time to the one that has least. Nothing is started where a promise is due soon.
+4. Elastic jobs give way to those of larger priority that find no room, and who has more than its part to who has less.
+
+A start that waits so is a grant, and part of the plan that is journalled: for the engine it runs from then on, so that
+later passes decide nothing else about it, although a hole before a promise would be too narrow a moment later.
+
+Guarantee: a job that is not elastic waits for elastic ones at most as long as they may take to end. Weighted division
+by the least served: Demers, Keshav and Shenker, SIGCOMM 1989, with slots in the place of bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Protocol
+
+import attrs
+
+from hal_core.models.job import JobId
+from hal_core.models.masks import mask_of
+from hal_core.models.node import Partition, PartitionName
+from hal_core.models.placement import Grant
+from hal_core.models.plan import NodeColumns, PendingJob, Plan, Preempt, Reserve, RunningJob, Snapshot, Start, Victim
+from hal_core.models.quota import Quota
+from hal_core.models.reservation import Holds
+from hal_core.models.room import Room
+from hal_core.models.staging import Tiers
+from hal_core.rules.permit import Permits
+
+if TYPE_CHECKING:
+    from hal_core.models.packing import Ask
+    from hal_core.rules.state import State
+
+Key = tuple[JobId, int]
+
+GRANTED_INDEX: Final = 1 << 40
+"""From here on are the indices of what does not run yet, and of which the engine is told that it does."""
+SOON_S: Final = 10.0
+"""Before a promise: an elastic job that started now would hardly begin to work before it had to leave."""
+MARGIN_S: Final = 1.0
+"""So much sooner than they must elastic jobs leave a promise, for messages to travel and nodes to clean up."""
+STARTS_MAX: Final = 1000
+"""Elastic elements that are started in one pass."""
+MOVES_MAX: Final = 100
+"""Elastic elements that give way to other elastic ones in one pass."""
+
+
+class Engine(Protocol):
+    """planes.Engine, as far as rules may know it."""
+
+    def plan(self, snapshot: Snapshot) -> Plan: ...
+
+
+@attrs.frozen
+class Elastic:
+    """What the state knows of elastic jobs beside the snapshot: the weight of each, and how long it may take to end."""
+
+    weights: Mapping[JobId, int]
+    graces_s: Mapping[JobId, float]
+    leaving: Mapping[Key, JobId | None]
+    """Elements that were asked to end already, and for which job."""
+    ranks: Mapping[JobId, int]
+    """As PendingJob.rank."""
+    grants: tuple[Grant, ...] = ()
+    """Of the last plan."""
+
+
+def elastic_of(state: State) -> Elastic:
+    records = [state.jobs[job_id] for job_id in state.owned.elastic]
+    return Elastic(
+        {record.job_id: record.spec.elastic_weight for record in records},
+        {record.job_id: record.spec.kill_grace_s for record in records},
+        {
+            (record.job_id, index): activity.preempted_for
+            for record in records
+            for index, activity in record.active.items()
+            if activity.cancel is not None or not activity.is_launched
+        },
+        {record.job_id: record.rank for record in records},
+        state.grants,
+    )
+
+
+def plan(engine: Engine, snapshot: Snapshot, elastic: Elastic) -> Plan:
+    """The engine's plan, and what becomes of the elastic jobs."""
+    if not elastic.weights and not elastic.grants:
+        return engine.plan(snapshot)
+    running = [job for job in snapshot.running() if job.job_id in elastic.weights]
+    others = _Others(snapshot, elastic, running)
+    planned = engine.plan(others)
+    turn = _Turn(snapshot, elastic, running)
+    begun_ids = {start.job_id for start in planned.starts} | {grant.job_id for grant in others.grants}
+    turn.look_up(begun_ids | {reserve.job_id for reserve in planned.reserves})
+    begun = turn.begin(others.grants) + turn.begin(turn.grants_of(planned.starts))
+    turn.keep_promises(planned.reserves)
+    filled = turn.fill([job for job in snapshot.pending() if job.job_id in elastic.weights])
+    turn.divide()
+    return attrs.evolve(
+        planned,
+        starts=(*begun, *filled),
+        preempts=(*planned.preempts, *turn.preempts),
+        wake_s=min(planned.wake_s, turn.wake_s),
+        grants=tuple(turn.grants),
+        memo=None,
+    )
+
+
+class _Turn:
+    """One pass: what is free now, and what will be when those that leave have left."""
+
+    def __init__(self, snapshot: Snapshot, elastic: Elastic, running: Sequence[RunningJob]) -> None:
+        self._snapshot = snapshot
+        self._quota = snapshot.quota
+        self._elastic = elastic
+        self._free = snapshot.room()
+        """Now, without what was started in this pass."""
+        self._soon = snapshot.room()
+        """The same when those that leave have left, without what waits for that. What starts must fit in both."""
+        self._permits = Permits(snapshot.holds, self._free.packing, snapshot.now_s)
+        self._asks: dict[JobId, Ask] = {}
+        self._left: dict[JobId, PendingJob] = {}
+        """Elastic elements that wait."""
+        self._served = Counter(job.job_id for job in running)
+        """How many elements each elastic job has, or gets when others have left for it."""
+        self._on_node: dict[int, list[RunningJob]] = {}
+        self._closed = 0
+        """Nodes where a promise is due soon, as bits."""
+        self.preempts: list[Preempt] = []
+        self.grants: list[Grant] = []
+        """What waits for elastic jobs to leave."""
+        self.wake_s = math.inf
+        for job in running:
+            key = (job.job_id, job.index)
+            if key not in elastic.leaving:
+                for number in job.node_numbers:
+                    self._on_node.setdefault(number, []).append(job)
+                continue
+            self._leave(job)
+            successor = elastic.leaving[key]
+            if successor is not None and successor in elastic.weights:
+                self._served[successor] += 1
+
+    def look_up(self, wanted: set[JobId]) -> None:
+        """What these jobs ask for."""
+        for job in self._snapshot.pending():
+            if len(self._asks) == len(wanted):
+                return
+            if job.job_id in wanted:
+                self._asks[job.job_id] = self._free.packing.ask(job.shape)
+
+    def grants_of(self, starts: Iterable[Start]) -> list[Grant]:
+        now_s = self._snapshot.now_s
+        return [Grant(start.job_id, start.node_numbers, start.element_count, now_s) for start in starts]
+
+    def begin(self, grants: Iterable[Grant]) -> list[Start]:
+        """Those that need not wait for elastic jobs; the others' room is made."""
+        begun = []
+        for grant in grants:
+            ask, numbers, count = self._asks[grant.job_id], grant.node_numbers, grant.element_count
+            if self._has_room(self._free, grant) and self._has_room(self._soon, grant):
+                self._free.take(numbers, ask, count)
+                begun.append(Start(grant.job_id, numbers, count))
+            else:
+                self._make_room(grant)
+                if not self._has_room(self._soon, grant):
+                    continue  # A node has gone: the engine will find another place.
+                self.grants.append(grant)
+            self._soon.take(numbers, ask, count)
+        return begun
+
+    def keep_promises(self, reserves: Iterable[Reserve]) -> None:
+        """Clear the nodes of those that come due, and see to being asked again for the others in time."""
+        lead_s = max((self._elastic.graces_s[job_id] for job_id in self._served), default=0.0) + MARGIN_S
+        for reserve in reserves:
+            time_s = reserve.start_time_s
+            claim = Grant(reserve.job_id, reserve.node_numbers, 1, time_s)
+            left_s = time_s - self._snapshot.now_s
+            if left_s > lead_s + SOON_S:
+                self.wake_s = min(self.wake_s, time_s - lead_s - SOON_S)
+                continue
+            if left_s > lead_s:
+                self.wake_s = min(self.wake_s, time_s - lead_s)
+            else:
+                self._make_room(claim)
+            if self._has_room(self._soon, claim):
+                self._soon.take(claim.node_numbers, self._asks[claim.job_id])
+            else:
+                self._closed |= mask_of(claim.node_numbers)
+
+    def fill(self, waiting: Iterable[PendingJob]) -> list[Start]:
+        """Elastic elements in what is left. Of equal priority the one that has least, by its weight, is next."""
+        self._left = {job.job_id: job for job in waiting}
+        left = dict(self._left)
+        starts: list[Start] = []
+        while left and len(starts) < STARTS_MAX:
+            job = left[min(left.values(), key=self._order).job_id]
+            ask = self._permits.ask(job)
+            chosen = self._free.choose(ask, ~self._closed, self._soon)
+            if not chosen or (self._quota is not None and not self._quota.left(job.job_id)):
+                del left[job.job_id]
+                continue
+            self._free.take(chosen, ask)
+            self._soon.take(chosen, ask)
+            if self._quota is not None:
+                self._quota.take(job.job_id, 1)
+            self._served[job.job_id] += 1
+            starts.append(Start(job.job_id, chosen))
+            if job.element_count == 1:
+                del left[job.job_id], self._left[job.job_id]
+            else:
+                left[job.job_id] = self._left[job.job_id] = attrs.evolve(job, element_count=job.element_count - 1)
+        return starts
+
+    def divide(self) -> None:
+        """Elastic elements give way to another elastic job that finds no room: those of lower rank always, equals as
+        long as it has less than its part."""
+        for job in sorted(self._left.values(), key=self._order):
+            for _ in range(min(MOVES_MAX, job.element_count)):
+                victim = self._richest(job)
+                if victim is None:
+                    break
+                self._leave(victim)
+                self._served[job.job_id] += 1
+                self._soon.take(victim.node_numbers, self._permits.ask(job))
+                self.preempts.append(Preempt(job.job_id, ((victim.job_id, victim.index),)))
+
+    def _richest(self, job: PendingJob) -> RunningJob | None:
+        """An element that gives way to this job, where it would fit; of equals, of the one that has most."""
+        ask, served, weights = self._permits.ask(job), self._served, self._elastic.weights
+        rank, level = self._elastic.ranks[job.job_id], (served[job.job_id] + 1) / weights[job.job_id]
+        found = {(each.job_id, each.index): each for jobs in self._on_node.values() for each in jobs}
+        for each in sorted(found.values(), key=self._cheapness):
+            its_rank = self._elastic.ranks[each.job_id]
+            if its_rank > rank or (its_rank == rank and (served[each.job_id] - 1) / weights[each.job_id] < level):
+                return None  # So are all that follow.
+            trial = self._soon.copy()
+            trial.give(each.node_numbers, trial.packing.ask(each.shape))
+            if trial.choose(ask, mask_of(each.node_numbers) & ~self._closed) == each.node_numbers:
+                return each
+        return None
+
+    def _make_room(self, start: Grant) -> None:
+        """Ask elastic jobs on its nodes to end until it fits there when they have."""
+        victims: list[Key] = []
+        for number in start.node_numbers:
+            for job in sorted(self._on_node.get(number, ()), key=self._cheapness):
+                if self._soon.count(number, self._asks[start.job_id]) >= start.element_count:
+                    break
+                self._leave(job)
+                victims.append((job.job_id, job.index))
+        if victims:
+            self.preempts.append(Preempt(start.job_id, tuple(victims)))
+
+    def _leave(self, job: RunningJob) -> None:
+        """It leaves, or does already."""
+        self._served[job.job_id] -= 1
+        self._soon.give(job.node_numbers, self._soon.packing.ask(job.shape))
+        for number in job.node_numbers:
+            if job in self._on_node.get(number, ()):
+                self._on_node[number].remove(job)
+
+    def _has_room(self, room: Room, start: Grant) -> bool:
+        ask = self._asks[start.job_id]
+        return all(room.count(number, ask) >= start.element_count for number in start.node_numbers)
+
+    def _order(self, job: PendingJob) -> tuple[int, float, float, JobId]:
+        level = self._served[job.job_id] / self._elastic.weights[job.job_id]
+        return -self._elastic.ranks[job.job_id], level, job.submit_time_s, job.job_id
+
+    def _cheapness(self, job: RunningJob) -> tuple[int, float, int, int]:
+        """Who goes first: of the lowest rank, of the job that has most by its weight, the last element."""
+        elastic, job_id = self._elastic, job.job_id
+        return elastic.ranks[job_id], -self._served[job_id] / elastic.weights[job_id], -job_id, -job.index
+
+
+class _Others:
+    """The snapshot without elastic jobs. Implements models.plan.Snapshot."""
+
+    changes = None
+    memo: object = None
+
+    def __init__(self, snapshot: Snapshot, elastic: Elastic, running: Iterable[RunningJob]) -> None:
+        self._snapshot = snapshot
+        self._hidden = elastic.weights
+        self._room = snapshot.room()
+        for job in running:
+            self._room.give(job.node_numbers, self._room.packing.ask(job.shape))
+        self.grants: list[Grant] = []
+        """Those of the last plan that still hold."""
+        self._granted: Counter[JobId] = Counter()
+        self._rows: list[RunningJob] = []
+        self._hold(elastic.grants)
+        self.now_s = snapshot.now_s
+        self.sequence = snapshot.sequence
+        self.has_released = snapshot.has_released
+
+    @property
+    def columns(self) -> NodeColumns:
+        return self._snapshot.columns
+
+    @property
+    def partitions(self) -> Mapping[PartitionName, Partition]:
+        return self._snapshot.partitions
+
+    def partition_nodes(self, name: PartitionName) -> Sequence[int]:
+        return self._snapshot.partition_nodes(name)
+
+    def pending(self) -> Iterator[PendingJob]:
+        for job in self._snapshot.pending():
+            left = job.element_count - self._granted[job.job_id] if self._granted else job.element_count
+            if job.job_id not in self._hidden and left > 0:
+                yield job if left == job.element_count else attrs.evolve(job, element_count=left)
+
+    def running(self) -> Iterable[RunningJob]:
+        rows = [job for job in self._snapshot.running() if job.job_id not in self._hidden]
+        return sorted(rows + self._rows, key=_end_order) if self._rows else rows
+
+    def room(self) -> Room:
+        return self._room.copy()
+
+    @property
+    def quota(self) -> Quota | None:
+        return self._snapshot.quota
+
+    @property
+    def holds(self) -> Holds:
+        return self._snapshot.holds
+
+    def stage_in(self, inputs: tuple[str, ...]) -> Tiers:
+        return self._snapshot.stage_in(inputs)
+
+    @property
+    def has_preemption(self) -> bool:
+        return self._snapshot.has_preemption
+
+    def victims(self, job: PendingJob) -> Sequence[Victim]:
+        return [each for each in self._snapshot.victims(job) if each.job.job_id not in self._hidden]
+
+    def ending(self) -> Sequence[RunningJob]:
+        return [job for job in self._snapshot.ending() if job.job_id not in self._hidden]
+
+    @property
+    def promises(self) -> Mapping[JobId, Reserve]:
+        return self._snapshot.promises
+
+    def _hold(self, grants: Sequence[Grant]) -> None:
+        """For the engine these run since they were decided."""
+        wanted = {grant.job_id for grant in grants}
+        jobs: dict[JobId, PendingJob] = {}
+        for job in self._snapshot.pending() if wanted else ():
+            if job.job_id in wanted:
+                jobs[job.job_id] = job
+                if len(jobs) == len(wanted):
+                    break
+        for grant in grants:
+            waiting = jobs.get(grant.job_id)
+            if waiting is None or waiting.element_count < self._granted[grant.job_id] + grant.element_count:
+                continue  # It was cancelled, or is held.
+            ask = self._room.packing.ask(waiting.shape)
+            known = len(self._snapshot.columns.nodes)
+            if not all(n < known and self._room.count(n, ask) >= grant.element_count for n in grant.node_numbers):
+                continue
+            self._room.take(grant.node_numbers, ask, grant.element_count)
+            if self.quota is not None:
+                self.quota.take(grant.job_id, grant.element_count)
+            for index in range(grant.element_count):
+                end_s, soon_s = grant.time_s + waiting.walltime_s, grant.time_s + waiting.expected_s
+                number = GRANTED_INDEX + self._granted[grant.job_id] + index
+                row = RunningJob(grant.job_id, number, waiting.shape, grant.node_numbers, end_s, soon_s)
+                self._rows.append(row)
+            self._granted[grant.job_id] += grant.element_count
+            self.grants.append(grant)
+
+
+def _end_order(job: RunningJob) -> tuple[float, int, int]:
+    return job.expected_end_s, job.job_id, job.index

@@ -1,0 +1,149 @@
+"""Elastic jobs beside batch jobs on the heap shell: who waits for whom, for how long, and who gets what is left."""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random, SystemRandom
+
+import attrs
+import pytest
+
+from hal_core.models.event import JobCancelRequested, JobEnded, JobPlaced, JobRequeued
+from hal_core.models.job import ArraySpec, JobSpec, Owner
+from hal_core.models.ranges import count_of
+from hal_core.plugins import Plugins
+from hal_core.rules.state import State
+from hal_core.sim.decisions import repeat_decisions
+from hal_core.sim.workload import Workload, WorkloadJob
+from tests.support.elastic_runs import GRACE_S, PARTITION, delays_s, make_case, run, session_job, waits_s
+
+LEAVE_S = 0.05
+ENGINES = ("easy", "fcfs", "hal", "conservative")
+
+
+def case_of(seed, job_count=120, load=0.8, engine="easy"):
+    return attrs.evolve(make_case(Random(seed), job_count, load, node_count=6, cpus=4), engine=engine, leave_s=LEAVE_S)
+
+
+def batch_job(time_s, nodes=1, cpus=4, runtime_s=100.0, limit_s=None):
+    spec = JobSpec(
+        "batch", PARTITION, command=("true",), node_count=nodes, task_count=nodes, cpus_per_task=cpus,
+        walltime_s=runtime_s if limit_s is None else limit_s,
+    )  # fmt: skip
+    return WorkloadJob(time_s, spec, Owner("b", 1001, 1001), runtime_s)
+
+
+def with_jobs(jobs, **changes):
+    case = case_of(0)
+    return attrs.evolve(case, batch=Workload.of(jobs), **changes)
+
+
+def counts_at(events, time_s):
+    """How many elements each job has placed then."""
+    counts = Counter()
+    for event in events:
+        if event.time_s > time_s:
+            break
+        if isinstance(event, JobPlaced):
+            counts[event.job_id] += count_of(event.elements)
+        elif isinstance(event, JobEnded) and event.start_time_s is not None:
+            counts[event.job_id] -= count_of(event.elements)
+        elif isinstance(event, JobRequeued):
+            counts[event.key.job_id] -= 1
+    return counts
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_no_start_waits_longer_than_elastic_jobs_take_to_leave_and_they_fill_the_rest(engine):
+    seed = SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")
+    case = case_of(seed, engine=engine)
+    alone, beside = run(case), run(case, [session_job(case.cpu_count)])
+    assert all(wait_s <= LEAVE_S + 1e-6 for wait_s in waits_s(beside.events))
+    idle_cpu_s = case.cpu_count * case.span_s - beside.batch_cpu_s
+    assert beside.elastic_cpu_s >= 0.5 * idle_cpu_s
+    assert len(beside.start_s) >= len(alone.start_s) - 6, "batch jobs go on as before, but for some at the end"
+
+
+def test_the_journal_tells_the_same_again():
+    case = case_of(7, job_count=60)
+    events = run(case, [session_job(case.cpu_count)]).events
+    state, half = State(), State()
+    for at, event in enumerate(events):
+        state.apply(event)
+        if at < len(events) // 2:
+            half.apply(event)
+    loaded = State.load(half.dump())
+    assert loaded.grants == half.grants
+    for event in events[len(events) // 2 :]:
+        loaded.apply(event)
+    assert loaded.dump() == state.dump()
+    verdict = repeat_decisions(lambda: iter(events), lambda name: Plugins.load({}).engine(name))
+    assert verdict.differences == ()
+    assert verdict.pass_count > 60
+
+
+def test_a_promise_is_kept_to_the_second_because_elastic_jobs_leave_before_it():
+    """One node is busy until 100; a job of all six nodes is promised that moment, and gets it."""
+    case = with_jobs([batch_job(0.0), batch_job(1.0, nodes=6), batch_job(400.0)], leave_s=GRACE_S)
+    alone, beside = run(case), run(case, [session_job(case.cpu_count)])
+    assert set(delays_s(alone, beside)) == {0.0}
+    assert alone.start_s[2] == 100.0
+    assert counts_at(beside.events, 80.0)[1] == 20, "until shortly before, the five idle nodes are used"
+    assert counts_at(beside.events, 99.9)[1] == 0
+
+
+def test_only_as_many_leave_as_are_needed():
+    case = with_jobs([batch_job(50.0, cpus=3), batch_job(400.0)])
+    events = run(case, [session_job(case.cpu_count)]).events
+    asked = [event for event in events if isinstance(event, JobCancelRequested) and event.time_s < 300.0]
+    assert sum(count_of(event.elements) for event in asked) == 3
+    assert {event.preempted_for for event in asked} == {2}
+    assert counts_at(events, 60.0)[1] == 21
+    assert counts_at(events, 200.0)[1] == 24, "they come back when the job has ended"
+
+
+def test_what_is_left_is_divided_by_weight_also_when_one_comes_later():
+    case = with_jobs([batch_job(1000.0)])
+    first, second = session_job(24), session_job(24, weight=3, submit_time_s=100.0, name="second")
+    events = run(case, [first, second]).events
+    assert counts_at(events, 50.0) == {1: 24}
+    counts = counts_at(events, 200.0)
+    assert (counts[1], counts[2]) == (6, 18)
+    ends = [event for event in events if isinstance(event, JobRequeued)]
+    assert len(ends) == 18, "each element moved once"
+
+
+def test_of_larger_priority_is_first_and_of_less_than_there_is_room_for_all_run():
+    case = with_jobs([batch_job(1000.0)])
+    late = session_job(20, submit_time_s=0.0)
+    first = attrs.evolve(late, spec=attrs.evolve(late.spec, priority=5, name="first"))
+    counts = counts_at(run(case, [late, first]).events, 50.0)
+    assert (counts[2], counts[1]) == (20, 4)
+
+
+def test_a_job_that_is_cancelled_while_room_is_made_for_it_leaves_no_grant():
+    from hal_core.models.message import Cancel, JobSelection
+    from hal_core.rules.core import Core
+    from hal_core.sim.executor_model import Delays
+    from hal_core.sim.simulation import Simulation
+
+    case = with_jobs([batch_job(50.0)])
+    core = Core(Plugins.load({}).engine("easy"), "easy")
+    simulation = Simulation(core, case.cluster, Delays(cancel_share=1.0))
+    simulation.add_workload(Workload.of([session_job(24), *case.batch.jobs]))
+    simulation.post(50.5, Cancel(JobSelection(2), "b"))
+    simulation.run(50.4)
+    assert [grant.job_id for grant in core.state.grants] == [2]
+    simulation.run(60.0)
+    assert core.state.grants == ()
+    assert counts_at(simulation.events, 60.0)[1] == 24
+
+
+def test_an_array_begins_beside_elastic_jobs_element_by_element():
+    job = batch_job(50.0, cpus=2, runtime_s=30.0)
+    array = attrs.evolve(job, spec=attrs.evolve(job.spec, array=ArraySpec(((0, 20),))))
+    events = run(with_jobs([array, batch_job(400.0)]), [session_job(24)]).events
+    assert +counts_at(events, 60.0) == {2: 12}
+    assert counts_at(events, 300.0)[2] == 0
+    assert counts_at(events, 300.0)[1] == 24
