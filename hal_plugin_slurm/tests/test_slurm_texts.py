@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from hal_core import members
+from hal_plugin_slurm.pace import Pace
 from hal_plugin_slurm.payload import job_of, node_of, state_of, submit_body
 from hal_plugin_slurm.rest import Rest
 from hal_plugin_slurm.shell import Shell
@@ -194,6 +195,21 @@ async def test_a_token_of_a_plain_user_submits_only_for_that_user(tmp_path):
     rest = rest_that(lambda _: httpx.Response(500), Tokens(str(path), "", lambda: 0.0))
     with pytest.raises(SlurmRefused, match="bob"):
         await rest.submit(SUBMISSION)
+
+
+def test_the_pace_follows_what_happens_and_what_an_answer_costs():
+    pace = Pace(1.0, 30.0)
+    for _ in range(20):
+        pace.learn(did_change=False, took_s=0.05)
+    assert pace.interval_s == 30.0
+    pace.learn(did_change=True, took_s=0.05)
+    assert pace.interval_s == 1.0
+    pace.learn(did_change=True, took_s=0.5)
+    assert pace.interval_s == 5.0, "a tenth of its time"
+    pace.quicken()
+    assert pace.interval_s == 5.0
+    pace.learn(did_change=True, took_s=50.0)
+    assert pace.interval_s == 30.0, "the longest interval is a promise"
 
 
 async def test_a_program_that_cannot_start_or_does_not_end_is_told():
