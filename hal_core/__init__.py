@@ -115,6 +115,12 @@ if TYPE_CHECKING:
     from hal_core.models.room import Room as Room
     from hal_core.models.staging import Tier as Tier, Tiers as Tiers
     from hal_core.models.standing import Standing as Standing
+    from hal_core.models.trace import (
+        Trace as Trace,
+        run_span_id as run_span_id,
+        span_id_of as span_id_of,
+        trace_of as trace_of,
+    )
     from hal_core.options import structure_options as structure_options
     from hal_core.planes import (
         CloudProvider as CloudProvider,
@@ -176,6 +182,7 @@ _NAMES_BY_MODULE = {
     "models.room": "Room",
     "models.staging": "Tier Tiers",
     "models.standing": "Standing",
+    "models.trace": "Trace run_span_id span_id_of trace_of",
     "options": "structure_options",
     "planes": (
         "CloudProvider Engine Executor Instance LocalityProvider Observer Offer Options Predictor Replica Report"

@@ -64,6 +64,7 @@ Announce = Callable[[str], None]
 
 AGENT_SOCKET_NAME: Final = "agents.sock"
 """In the state directory: where this daemon's agents dial in."""
+TRACES_VARIABLE: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 AUTHORITY_NAME: Final = "ca"
 """In the state directory: the certificate authority for agents on other machines."""
 
@@ -227,7 +228,11 @@ class Daemon:
         return [Predicting(name, predictor, known, past) for name, predictor in predictors]
 
     def _observers(self) -> dict[str, Observer]:
-        return {name: self._plugins.observer(name, options) for name, options in self.configuration.observers.items()}
+        """As configured; and the one for traces, if OpenTelemetry's own variable says where to send them."""
+        wanted = dict(self.configuration.observers)
+        if os.environ.get(TRACES_VARIABLE):
+            wanted.setdefault("otlp", {})
+        return {name: self._plugins.observer(name, options) for name, options in wanted.items()}
 
     def _context(self, port: Port, sources: Sequence[MetricsSource]) -> Context:
         return Context(

@@ -13,6 +13,7 @@ from hal_core.models.effect import LaunchOrder
 from hal_core.models.job import Spread
 from hal_core.models.node import Node
 from hal_core.models.ranges import members, parse_ranges
+from hal_core.models.trace import VARIABLE, context_text, run_span_id
 
 USER_BYTES_MAX = 65_536
 """Of the user's variables in the environment of a prolog or epilog."""
@@ -63,6 +64,8 @@ def part_environment(order: LaunchOrder, node: Node) -> list[bytes]:
         "SLURM_SUBMIT_DIR": spec.working_directory,
         "SLURM_RESTART_COUNT": str(key.attempt - 1),
     }
+    if order.trace:
+        values[VARIABLE] = _trace_context(order)
     if spec.array is not None:
         values |= _array_variables(order)
     if share.memory_bytes:
@@ -78,6 +81,12 @@ def part_environment(order: LaunchOrder, node: Node) -> list[bytes]:
         values["CUDA_VISIBLE_DEVICES"] = gpus
         values["SLURM_JOB_GPUS"] = gpus
     return _strings(values.items())
+
+
+def _trace_context(order: LaunchOrder) -> str:
+    """What the processes trace hangs below the span in which they run."""
+    trace_id = int(order.trace, 16)
+    return context_text(trace_id, run_span_id(trace_id, *order.key))
 
 
 def hook_environment(order: LaunchOrder, node: Node) -> list[bytes]:

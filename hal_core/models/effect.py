@@ -16,6 +16,7 @@ class LaunchOrder:
     `share` is this element's own (no union). `nodes` are all nodes of the gang in rank order with their task counts,
     so that every part can tell its processes about the whole. The node derives ranks from its place in `nodes`.
     `epoch` is set by the kernel: a node refuses orders of an older epoch. `addresses` are those of `nodes`, in order.
+    `trace` is the id of the job's trace in hexadecimal digits (models/trace.py).
     """
 
     key: AttemptKey
@@ -25,6 +26,7 @@ class LaunchOrder:
     nodes: tuple[tuple[NodeName, int], ...]
     epoch: int = 0
     addresses: tuple[str, ...] = ()
+    trace: str = ""
 
 
 @attrs.frozen

@@ -5,7 +5,7 @@ Effects are at-least-once and idempotent by key, so ordering a launch again is a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hal_core.models.effect import CancelOrder, CancelPart, Effect, Forget, Launch, LaunchOrder, Stage
 from hal_core.models.event import (
@@ -22,6 +22,7 @@ from hal_core.models.event import (
 from hal_core.models.job import Spread
 from hal_core.models.placement import AttemptKey
 from hal_core.models.ranges import members
+from hal_core.models.trace import trace_of
 
 if TYPE_CHECKING:
     from hal_core.rules.job_record import Activity
@@ -99,8 +100,10 @@ def _launches(state: State, activity: Activity) -> list[Launch]:
     nodes = tuple((share.node, share.task_count) for share in activity.shares)
     addresses = tuple(table.nodes[number].address or table.nodes[number].name for number in activity.node_numbers)
     shares = activity.shares[:1] if record.spec.spread is Spread.JOB else activity.shares
+    trace = trace_of(state.cluster.name, record.job_id, record.submit_time_s, record.spec.environment)
+    common: dict[str, Any] = {"addresses": addresses, "trace": f"{trace.trace_id:032x}"}
     return [
-        Launch(share.node, LaunchOrder(activity.key, record.owner, record.spec, share, nodes, addresses=addresses))
+        Launch(share.node, LaunchOrder(activity.key, record.owner, record.spec, share, nodes, **common))
         for share in shares
     ]
 

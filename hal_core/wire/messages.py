@@ -66,6 +66,7 @@ class JobPart:
     spec: JobSpec
     nodes: tuple[tuple[NodeName, int], ...]
     addresses: tuple[str, ...] = ()
+    trace: str = ""
 
 
 @attrs.frozen
@@ -81,7 +82,7 @@ class Launch:
             if not 0 <= number < len(self.jobs):
                 raise WireError(f"order {key} names job {number} of {len(self.jobs)}")
             job = self.jobs[number]
-            yield LaunchOrder(key, job.owner, job.spec, share, job.nodes, self.epoch, job.addresses)
+            yield LaunchOrder(key, job.owner, job.spec, share, job.nodes, self.epoch, job.addresses, job.trace)
 
 
 @attrs.frozen
@@ -170,9 +171,9 @@ def launch_frames(orders: Sequence[LaunchOrder]) -> Iterator[Launch]:
         for order in batch:
             # Orders of one array share the spec object; the gang's nodes may still differ between its elements.
             at = jobs.get(id(order.spec))
-            if at is None or common[at].nodes != order.nodes or common[at].owner != order.owner:
+            if at is None or not _is_same(common[at], order):
                 at = jobs[id(order.spec)] = len(common)
-                common.append(JobPart(order.owner, order.spec, order.nodes, order.addresses))
+                common.append(JobPart(order.owner, order.spec, order.nodes, order.addresses, order.trace))
             parts.append((order.key, at, order.share))
         message = Launch(batch[0].epoch, tuple(common), tuple(parts))
         if len(batch) == 1 or fits(message):
@@ -181,6 +182,11 @@ def launch_frames(orders: Sequence[LaunchOrder]) -> Iterator[Launch]:
             half = len(batch) // 2
             yield from launch_frames(batch[:half])
             yield from launch_frames(batch[half:])
+
+
+def _is_same(common: JobPart, order: LaunchOrder) -> bool:
+    """Whether what they have in common is that; the spec is."""
+    return (common.nodes, common.owner, common.trace) == (order.nodes, order.owner, order.trace)
 
 
 def report_frames(parts: Sequence[PartStatus]) -> Iterator[Report]:

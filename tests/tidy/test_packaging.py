@@ -89,6 +89,7 @@ def test_every_library_that_is_imported_is_declared(folder, roots):
         # hal_core.testing is for plugin authors and needs the test extra.
         tests_need = {canonical(re.split(r"[^\w.-]", each)[0]) for each in project()["optional-dependencies"]["test"]}
     provided_by = packages_distributions()
+    extra_of = {"hal_observer_otlp": "otlp"}
     undeclared = set()
     for module in modules(*roots):
         for each in imports_of(module):
@@ -97,6 +98,10 @@ def test_every_library_that_is_imported_is_declared(folder, roots):
                 continue
             owners = {canonical(owner) for owner in provided_by.get(top, [top])}
             allowed = declared | (tests_need if module.room == "testing" else set())
+            if extra := extra_of.get(module.name.split(".")[0]):
+                allowed |= {
+                    canonical(re.split(r"[^\w.-]", each)[0]) for each in project()["optional-dependencies"][extra]
+                }
             if not owners & allowed:
                 undeclared.add(f"{module.path} imports {top} of {sorted(owners)}")
     assert not undeclared

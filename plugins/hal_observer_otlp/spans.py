@@ -1,0 +1,240 @@
+"""The spans of jobs: a fold of the events, without any library of tracing. A span is told once it is over.
+
+    job                 from the submission to the end of the last element; what was decided about it are its events
+      wait              from the submission, or from being queued again, to the placement
+      launch            from there to the first process
+      run               the processes; the parent of what they trace themselves
+
+Its memory is bounded by what is unfinished; of a job a bounded number of events is kept.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final, NamedTuple
+
+from hal_core import (
+    ClusterDefined,
+    Event,
+    JobCancelRequested,
+    JobEnded,
+    JobHeld,
+    JobId,
+    JobPlaced,
+    JobReleased,
+    JobRequeued,
+    JobState,
+    JobSubmitted,
+    PartStarted,
+    Planned,
+    PriorityChanged,
+    Trace,
+    count_of,
+    members,
+    run_span_id,
+    span_id_of,
+    trace_of,
+)
+
+NOTES_MAX: Final = 100
+"""Events of one job's span; a job that is promised a start again and again has the first ones."""
+REMEMBERED_MAX: Final = 10_000
+"""Jobs whose traces later ones can point at, because they depend on them."""
+
+Value = str | int | float | bool
+
+
+class Note(NamedTuple):
+    """Something that happened within a span."""
+
+    name: str
+    time_s: float
+    attributes: dict[str, Value]
+
+
+class Span(NamedTuple):
+    """A span that is over."""
+
+    name: str
+    trace_id: int
+    span_id: int
+    parent_span_id: int
+    begin_s: float
+    end_s: float
+    attributes: dict[str, Value]
+    error: str = ""
+    notes: tuple[Note, ...] = ()
+    links: tuple[Trace, ...] = ()
+
+
+class _Attempt:
+    def __init__(self, attempt: int, since_s: float, placed_s: float, nodes: str) -> None:
+        self.attempt = attempt
+        self.since_s = since_s
+        self.placed_s = placed_s
+        self.nodes = nodes
+        self.start_s: float | None = None
+
+
+class _Job:
+    def __init__(self, event: JobSubmitted, trace: Trace, links: tuple[Trace, ...] = ()) -> None:
+        spec = event.spec
+        self.submitted = event
+        self.begin_s = event.time_s
+        self.trace = trace
+        self.links = links
+        self.left = count_of(spec.array.indices) if spec.array else 1
+        self.since_s: dict[int, float] = {}
+        self.active: dict[int, _Attempt] = {}
+        self.notes: list[Note] = []
+        self.worst = ""
+
+    def note(self, name: str, time_s: float, **attributes: Value) -> None:
+        if len(self.notes) < NOTES_MAX:
+            self.notes.append(Note(name, time_s, attributes))
+
+
+class JobSpans:
+    """`follow` gives the spans that an event ends. Of jobs whose submission it has not seen there are none."""
+
+    def __init__(self) -> None:
+        self._cluster = ""
+        self._jobs: dict[JobId, _Job] = {}
+        self._remembered: OrderedDict[JobId, _Job] = OrderedDict()
+
+    def follow(self, event: Event) -> list[Span]:
+        match event:
+            case ClusterDefined(cluster=cluster):
+                self._cluster = cluster.name
+            case JobSubmitted():
+                self._submit(event)
+            case JobHeld(job_id=job_id, by=by, time_s=time_s):
+                self._note(job_id, "held", time_s, by=by)
+            case JobReleased(job_id=job_id, by=by, time_s=time_s):
+                self._note(job_id, "released", time_s, by=by)
+            case PriorityChanged(job_id=job_id, priority=priority, time_s=time_s):
+                self._note(job_id, "priority changed", time_s, priority=priority)
+            case JobCancelRequested(job_id=job_id, by=by, time_s=time_s):
+                self._note(job_id, "cancel requested", time_s, by=by)
+            case Planned(reserves=reserves, engine=engine, time_s=time_s):
+                for job_id, start_s in reserves:
+                    self._note(job_id, "start promised", time_s, engine=engine, start_time_s=start_s)
+            case JobPlaced():
+                self._place(event)
+            case PartStarted(key=key, start_time_s=start_time_s):
+                job = self._jobs.get(key.job_id)
+                if job is not None and key.index in job.active and job.active[key.index].start_s is None:
+                    job.active[key.index].start_s = start_time_s
+            case JobRequeued():
+                return self._requeue(event)
+            case JobEnded():
+                return self._end(event)
+            case _:
+                pass
+        return []
+
+    def _submit(self, event: JobSubmitted) -> None:
+        trace = trace_of(self._cluster, event.job_id, event.time_s, event.spec.environment)
+        links = [self._remembered.get(each.job_id) for each in event.spec.dependencies]
+        job = _Job(event, trace, tuple(link.trace for link in links if link is not None))
+        self._jobs[event.job_id] = self._remembered[event.job_id] = job
+        if len(self._remembered) > REMEMBERED_MAX:
+            self._remembered.popitem(last=False)
+
+    def _note(self, job_id: JobId, name: str, time_s: float, **attributes: Value) -> None:
+        job = self._jobs.get(job_id)
+        if job is not None:
+            job.note(name, time_s, **attributes)
+
+    def _place(self, event: JobPlaced) -> None:
+        job = self._jobs.get(event.job_id)
+        if job is None:
+            return
+        nodes = ",".join(share.node for share in event.shares)
+        for index in members(event.elements):
+            since_s = job.since_s.pop(index, job.submitted.time_s)
+            job.active[index] = _Attempt(event.attempt, since_s, event.time_s, nodes)
+
+    def _requeue(self, event: JobRequeued) -> list[Span]:
+        job = self._jobs.get(event.key.job_id) or self._again(event)
+        if job is None:
+            return []
+        job.note("queued again", event.time_s, by=event.by, why=event.end.kind.value)
+        index = event.key.index
+        job.since_s[index] = event.time_s
+        attempt = job.active.pop(index, None)
+        if attempt is None:  # it had ended
+            job.left += 1
+            return []
+        return _spans(job, index, attempt, event.time_s, event.end.kind.value)
+
+    def _again(self, event: JobRequeued) -> _Job | None:
+        """A job that was over runs once more: a further span of the same trace, below the first."""
+        before = self._remembered.get(event.key.job_id)
+        if before is None:
+            return None
+        trace_id, span_id, _ = before.trace
+        job = _Job(before.submitted, Trace(trace_id, span_id_of(trace_id, "again", span_id), span_id))
+        job.begin_s, job.left = event.time_s, 0
+        self._jobs[event.key.job_id] = self._remembered[event.key.job_id] = job
+        return job
+
+    def _end(self, event: JobEnded) -> list[Span]:
+        job = self._jobs.get(event.job_id)
+        if job is None:
+            return []
+        error = "" if event.end.state is JobState.COMPLETED else event.end.kind.value
+        job.worst = job.worst or error
+        spans: list[Span] = []
+        if count_of(event.elements) == 1:
+            index = event.elements[0][0]
+            attempt = job.active.pop(index, None)
+            if attempt is not None:
+                attempt.start_s = event.start_time_s if attempt.start_s is None else attempt.start_s
+                spans = _spans(job, index, attempt, event.end_time_s, error)
+        job.left -= count_of(event.elements)
+        if not job.left:
+            del self._jobs[event.job_id]
+            spans.append(_root(job, event.time_s))
+        return spans
+
+
+def _root(job: _Job, end_s: float) -> Span:
+    submitted, spec = job.submitted, job.submitted.spec
+    attributes: dict[str, Value] = {
+        "hal.job_id": submitted.job_id,
+        "hal.user": submitted.owner.user,
+        "hal.partition": spec.partition,
+        "hal.account": spec.account,
+        "hal.element_count": count_of(spec.array.indices) if spec.array else 1,
+        "hal.node_count": spec.node_count,
+        "hal.cpu_count": spec.task_count * spec.cpus_per_task,
+    }
+    trace = job.trace
+    ids = (trace.trace_id, trace.span_id, trace.parent_span_id)
+    return Span(f"job {spec.name}", *ids, job.begin_s, end_s, attributes, job.worst, tuple(job.notes), job.links)
+
+
+def _spans(job: _Job, index: int, attempt: _Attempt, end_s: float, error: str) -> list[Span]:
+    """What an attempt went through, as far as it came."""
+    trace, job_id = job.trace, job.submitted.job_id
+    attributes: dict[str, Value] = {"hal.job_id": job_id, "hal.index": index, "hal.attempt": attempt.attempt}
+    held = attributes | {"hal.nodes": attempt.nodes}
+    started_s = attempt.start_s
+
+    def span(name: str, span_id: int, times_s: tuple[float, float], more: dict[str, Value], wrong: str) -> Span:
+        begin_s, over_s = times_s
+        return Span(name, trace.trace_id, span_id, trace.span_id, begin_s, max(over_s, begin_s), more, wrong)
+
+    def own_id(name: str) -> int:
+        return span_id_of(trace.trace_id, name, job_id, index, attempt.attempt)
+
+    launched_s = end_s if started_s is None else started_s
+    spans = [
+        span("wait", own_id("wait"), (attempt.since_s, attempt.placed_s), attributes, ""),
+        span("launch", own_id("launch"), (attempt.placed_s, launched_s), held, error if started_s is None else ""),
+    ]
+    if started_s is not None:
+        run_id = run_span_id(trace.trace_id, job_id, index, attempt.attempt)
+        spans.append(span("run", run_id, (started_s, end_s), held, error))
+    return spans

@@ -1,0 +1,100 @@
+"""Traces of random histories: complete, without orphans, and the same that a job finds in its environment."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from hal_core import HalError, JobEnded, JobPlaced, JobRequeued, members, run_span_id, trace_of
+from hal_core.models.trace import context_text
+from hal_engine_backfill.easy import Easy
+from hal_observer_otlp.observer import OtlpObserver
+from hal_observer_otlp.spans import JobSpans, Span
+from tests.support.otlp_receiver import OtlpReceiver
+from tests.support.stories import make_story, run_simulation
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def spans_of(seed: int) -> tuple[list[Span], list[object]]:
+    events = run_simulation(make_story(Random(seed)), Easy())
+    fold = JobSpans()
+    return [span for event in events for span in fold.follow(event)], list(events)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**9))
+def test_every_attempt_is_in_its_jobs_trace_and_nothing_is_told_twice(seed: int) -> None:
+    spans, events = spans_of(seed)
+    roots = {(span.trace_id, span.span_id) for span in spans if span.name.startswith("job ")}
+    ids = [(span.trace_id, span.span_id) for span in spans if not span.name.startswith("job ")]
+    assert len(ids) == len(set(ids))
+    for span in spans:
+        assert span.begin_s <= span.end_s
+    ended = {span.attributes["hal.job_id"] for span in spans if span.name.startswith("job ")}
+    orphans = {
+        span.attributes["hal.job_id"]
+        for span in spans
+        if span.parent_span_id and (span.trace_id, span.parent_span_id) not in roots
+    }
+    assert not orphans & ended, "a span whose job is over has its root"
+    told = {
+        tuple(span.attributes[f"hal.{name}"] for name in ("job_id", "index", "attempt"))
+        for span in spans
+        if span.name == "wait"
+    }
+    assert told == attempts_that_are_over(events)
+
+
+def attempts_that_are_over(events: list[object]) -> set[tuple[object, ...]]:
+    """(job, index, attempt) of every placement that was followed by an end or a requeue."""
+    placed: set[tuple[object, ...]] = set()
+    over: set[tuple[object, ...]] = set()
+    for event in events:
+        if isinstance(event, JobPlaced):
+            placed |= {(event.job_id, index, event.attempt) for index in members(event.elements)}
+        elif isinstance(event, JobRequeued):
+            over.add(tuple(event.key))
+        elif isinstance(event, JobEnded):
+            over |= {(event.job_id, index, event.attempt) for index in members(event.elements)}
+    return placed & over
+
+
+def test_a_job_goes_on_with_the_trace_of_who_submitted_it() -> None:
+    own = trace_of("c", 7, 1.5, ("PATH=/bin",))
+    assert own == trace_of("c", 7, 1.5, ())
+    assert own.parent_span_id == 0
+    others = (("c", 8, 1.5), ("d", 7, 1.5), ("c", 7, 2.5))
+    assert len({own.trace_id, *(trace_of(*words, ()).trace_id for words in others)}) == 4
+    further = trace_of("c", 7, 1.5, (f"TRACEPARENT={PARENT}",))
+    assert f"{further.trace_id:032x}" == PARENT[3:35]
+    assert f"{further.parent_span_id:016x}" == PARENT[36:52]
+    assert context_text(further.trace_id, further.parent_span_id) == PARENT
+
+
+WRONG = ["", "00-0-0-01", "junk", PARENT.upper(), f"00-{'0' * 32}-b7ad6b7169203331-01", PARENT + "0"]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_context_that_is_none_begins_a_trace(wrong: str) -> None:
+    assert trace_of("c", 7, 1.5, (f"TRACEPARENT={wrong}",)) == trace_of("c", 7, 1.5, ())
+
+
+async def test_a_collector_gets_what_the_fold_tells() -> None:
+    spans, events = spans_of(4)
+    with OtlpReceiver() as receiver:
+        observer = OtlpObserver.from_options({"endpoint": f"{receiver.endpoint}/v1/traces"})
+        await observer.record(1, events)  # type: ignore[arg-type]
+        observer.close()
+        found = {(int.from_bytes(each.trace_id, "big"), int.from_bytes(each.span_id, "big")) for each in receiver.spans}
+        assert found == {(span.trace_id, span.span_id) for span in spans}
+        assert {each.name for each in receiver.spans} >= {"wait", "launch", "run"}
+        assert len([each for each in receiver.spans if each.links]) == sum(bool(span.links) for span in spans)
+        assert run_span_id(1, 2, 3, 4) != run_span_id(1, 2, 3, 5)
+
+
+def test_a_wrong_option_is_refused() -> None:
+    with pytest.raises(HalError, match="ratio"):
+        OtlpObserver.from_options({"ratio": 2.0})
