@@ -32,6 +32,9 @@ USERS_MAX: Final = 100_000
 SAID_MAX: Final = 200_000
 """Beyond these the longest known are forgotten first."""
 
+Said = tuple[float, float | None]
+"""By the predictor, and by the mean of the user's last two run times at the same moment."""
+
 
 class Trust:
     """Mean errors of a predictor and of the yardsticks."""
@@ -43,14 +46,19 @@ class Trust:
         self._last_s: dict[str, tuple[float, ...]] = {}
         """Of each user, up to two run times."""
 
-    def ended(self, outcome: Outcome, said_s: float | None) -> None:
-        """A job ended of which `said_s` was said; None: nothing, which is no error."""
+    def usual_s(self, job: Arrival) -> float | None:
+        """The mean of the user's last two run times, as far as they are known now."""
+        last_s = self._last_s.get(job.owner.user, ())
+        return sum(last_s) / 2 if len(last_s) == 2 else None
+
+    def ended(self, outcome: Outcome, said_s: Said | None) -> None:
+        """A job ended of which this was said; None: nothing, which is no error."""
         job, run_s = outcome.arrival, outcome.runtime_s
-        last_s = self._last_s.pop(job.owner.user, ())
         if said_s is not None:
+            own_s, usual_s = said_s
             limit_s = max(run_s, 1.0) if job.spec.walltime_s is None else job.spec.walltime_s
-            usual_s = min(sum(last_s) / 2, limit_s) if len(last_s) == 2 else limit_s
-            self._weigh(run_s, (said_s, limit_s, usual_s))
+            self._weigh(run_s, (own_s, limit_s, limit_s if usual_s is None else min(usual_s, limit_s)))
+        last_s = self._last_s.pop(job.owner.user, ())
         self._last_s[job.owner.user] = (*last_s, run_s)[-2:]
         if len(self._last_s) > USERS_MAX:
             del self._last_s[next(iter(self._last_s))]
@@ -71,14 +79,14 @@ class Fenced:
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
-        self._said_s: dict[JobId, float] = {}
+        self._said_s: dict[JobId, Said] = {}
         self.trust = Trust()
 
     def predict(self, jobs: Sequence[Arrival]) -> Sequence[Prediction | None]:
         answers = [_believed(job, said) for job, said in zip(jobs, self._predictor.predict(jobs), strict=True)]
         for job, answer in zip(jobs, answers, strict=True):
             if answer is not None:
-                self._said_s[job.job_id] = answer.p50_s
+                self._said_s[job.job_id] = (answer.p50_s, self.trust.usual_s(job))
         while len(self._said_s) > SAID_MAX:
             del self._said_s[next(iter(self._said_s))]
         return answers if self.trust.is_kept else [None] * len(answers)

@@ -32,6 +32,7 @@ from hal_core.sim.trace import TraceJob
 
 if TYPE_CHECKING:
     from hal_core.planes import Engine
+    from hal_core.sim.start_watch import StartWatch
 
 
 class EventOrder(Enum):
@@ -47,6 +48,8 @@ class Foresight:
 
     expectations: Expectations
     correct: Correct
+    starts: StartWatch | None = None
+    """Who is asked when jobs will start."""
 
 
 class _Running:
@@ -158,6 +161,7 @@ class Replay:
         self._machine = machine
         self._jobs = jobs
         self._expectations, self._correct = foresight.expectations, foresight.correct
+        self._starts = foresight.starts
         self._room, self._idle = machine.idle_room(), machine.idle_room()
         self._data = data
         self._view = _View(machine, self._room, data)
@@ -261,6 +265,8 @@ class Replay:
             pending = PendingJob(job_id, 1, shape, *times_s, mean_s=said.average_s + stage_s, inputs=inputs)
             self._pending[job_id] = pending
             self._arrived.append(pending)
+            if self._starts is not None:
+                self._starts.submitted(job_id)
 
     def _learn(self, running: _Running, now_s: float) -> None:
         """What ended says something about jobs that wait, perhaps."""
@@ -284,6 +290,10 @@ class Replay:
         self.pass_count += 1
         for start in plan.starts:
             self._start(start, now_s)
+            if self._starts is not None:
+                self._starts.started(start.job_id, now_s)
+        if self._starts is not None:
+            self._starts.planned(view)
         self._keep_promises(plan)
 
     def _keep_promises(self, plan: Plan) -> None:

@@ -26,6 +26,7 @@ from hal_core.sim.figures import Figures, figures_of
 from hal_core.sim.machine import Machine
 from hal_core.sim.replay import EventOrder, Foresight, Replay
 from hal_core.sim.scores import Scores, scores_of
+from hal_core.sim.start_watch import StartWatch
 from hal_core.sim.trace import Trace, TraceJob
 from hal_core.simulate.files import csv_path, write_jobs
 from hal_core.simulate.measuring import Cost, Measured
@@ -57,12 +58,14 @@ class Run:
     foretold: Sequence[Prediction] = attrs.field(default=(), repr=False)
     """What was said of each job when it came, in the order of `jobs`."""
     scores: Scores = attrs.field(factory=Scores)
+    start_p90_coverage: float | None = None
+    """Of the later half of the jobs, those that had to wait: the share that started by their p90."""
     predict_us: float = 0.0
     """Processor time for each prediction and each learning step, in microseconds."""
     learn_us: float = 0.0
     data: DataFigures | None = None
 
-    def as_dict(self) -> dict[str, str | int | float]:
+    def as_dict(self) -> dict[str, str | int | float | None]:
         """As `--json` prints it."""
         return {
             "trace": self.trace,
@@ -73,6 +76,7 @@ class Run:
             **attrs.asdict(self.figures),
             "jobs_per_s": self.jobs_per_s,
             **attrs.asdict(self.scores),
+            "start_p90_coverage": self.start_p90_coverage,
             "predict_us": self.predict_us,
             "learn_us": self.learn_us,
             **({} if self.data is None else attrs.asdict(self.data)),
@@ -158,7 +162,8 @@ class _Task:
     def run(self, trace: Trace, machine: Machine, jobs: Sequence[TraceJob], say: Say) -> Run:
         arguments = self.arguments
         expectations, measured = _expectations(arguments.estimates, self.plugins)
-        foresight = Foresight(expectations, CORRECTIONS[arguments.correction])
+        starts = StartWatch(len(jobs))
+        foresight = Foresight(expectations, CORRECTIONS[arguments.correction], starts)
         data = None if arguments.data is None else Data.of(DataMode(arguments.data), machine.cluster, trace)
         replay = Replay(self.plugins.engine(self.policy), machine, jobs, foresight, data)
         started_s = time.perf_counter()
@@ -196,6 +201,7 @@ class _Task:
             processors=machine.processors,
             foretold=foretold,
             scores=scores_of(ran),
+            start_p90_coverage=starts.p90_coverage,
             predict_us=cost.predict_us,
             learn_us=cost.learn_us,
             data=None if data is None else data_figures(jobs, replay.start_s, replay.stage_s, data),

@@ -28,6 +28,7 @@ KEYS = {
     "jobs_per_s",
     "pinball",
     "runtime_p90_coverage",
+    "start_p90_coverage",
     "predict_us",
     "learn_us",
 }
@@ -113,6 +114,7 @@ def test_predictions_are_scored_beside_the_decisions(trace: Path) -> None:
     assert 0 < learned["runtime_p90_coverage"] < 1
     assert learned["predict_us"] > 0
     assert learned["learn_us"] > 0
+    assert all(0 <= run["start_p90_coverage"] <= 1 for run in (requested, perfect, learned))
 
 
 def test_shaken_replicas_differ_and_repeat(trace: Path) -> None:
