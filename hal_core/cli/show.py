@@ -99,6 +99,7 @@ def print_job(console: Console, job: dict[str, Any]) -> None:
         ("Finished", instant(job["end_time_s"])),
         ("Time limit", duration(job["walltime_s"]) if job["walltime_s"] else "none"),
         ("Expected to run", expected_text(job["prediction"])),
+        ("Ran", ran_text(job)),
         ("Size", shape_text(job)),
         ("Nodes", job["nodes"]),
         ("Near", job["near"]),
@@ -128,6 +129,18 @@ def expected_text(prediction: dict[str, Any] | None) -> str:
         return ""
     low, middle, high = (duration(prediction[name]) for name in ("p10_s", "p50_s", "p90_s"))
     return middle if low == high else f"{middle} (8 of 10 times {low} to {high})"
+
+
+def ran_text(job: dict[str, Any]) -> str:
+    """How long a job ran of which something was said before, and how far off that was."""
+    prediction, start_s, end_s = job["prediction"], job["start_time_s"], job["end_time_s"]
+    if prediction is None or start_s is None or end_s is None:
+        return ""
+    run_s = max(0.0, end_s - start_s)
+    is_within = prediction["p10_s"] <= run_s <= prediction["p90_s"]
+    off_s = run_s - prediction["p50_s"]
+    words = "as expected" if abs(off_s) < 1.0 else f"{duration(abs(off_s))} {'longer' if off_s > 0 else 'less'}"
+    return f"{duration(run_s)} ({words}{'' if is_within else ', outside of what was expected'})"
 
 
 def print_elements(console: Console, job_id: int) -> None:

@@ -92,6 +92,23 @@ def intervals(rows: Sequence[tuple[str, int, Difference]], title: str) -> str:
     return marks.svg(height, title, drawn)
 
 
+def calibration(shares: Mapping[str, Sequence[tuple[float, float]]], title: str) -> str:
+    """For each policy (what was meant to be covered, what was): on the diagonal they are the same."""
+    height = 260.0
+    bottom = height - BOTTOM
+    x = Scale(0.0, 1.0, LEFT, WIDTH - RIGHT)
+    y = Scale(0.0, 1.0, bottom, TOP)
+    drawn = [marks.axis_left(y, [(tick, f"{tick:.0%}") for tick in (0.0, 0.1, 0.5, 0.9, 1.0)])]
+    drawn.append(marks.axis_bottom(x, [(tick, f"p{tick * 100:.0f}") for tick in (0.1, 0.5, 0.9)], bottom))
+    drawn.append(marks.line((x(0.0), y(0.0)), (x(1.0), y(1.0)), "zero"))
+    for number, (name, points) in enumerate(shares.items()):
+        aside = 12.0 * (number - (len(shares) - 1) / 2)
+        for meant, found in points:
+            tip = f"{name}: {found:.1%} of the jobs ran no longer than their p{meant * 100:.0f}"
+            drawn.append(marks.dot((x(meant) + aside, y(found)), f"fill {colour(number)}", tip))
+    return marks.svg(height, title, drawn)
+
+
 def gantt(bars: Sequence[Bar], window: tuple[float, float], processors: int, title: str) -> str:
     """Processors from bottom to top, time from left to right, each job as wide and as long as it was."""
     height = 260.0

@@ -89,6 +89,8 @@ def _trace_part(trace: str, runs: Sequence[Run], arguments: Namespace) -> str:
         parts.append(_differences(policies, runs, arguments.seed))
     parts += _over_time(first, span)
     parts += _by_class(first, policies)
+    if any(each.p10_s < each.p90_s for run in first for each in run.foretold):
+        parts.append(_calibration(first))
     parts += _window(first)
     return "".join(parts) + "</section>"
 
@@ -169,6 +171,16 @@ def _by_class(runs: Sequence[Run], policies: Sequence[str]) -> Iterator[str]:
     people = {user: [found.get(user, (0, 0.0)) for found in by_user] for user in users}
     note = f"Mean wait of the {len(users)} who used most, the largest first."
     yield _figure("Waits by user", note, charts.columns(people, policies, "waits by user"))
+
+
+def _calibration(runs: Sequence[Run]) -> str:
+    scores = "; ".join(
+        f"{run.policy}: pinball loss {duration(run.scores.pinball)}, {run.scores.runtime_p90_coverage:.1%} within p90"
+        for run in runs
+    )
+    note = f"Share of the jobs that ran no longer than was said when they came; well said is on the line. {scores}."
+    shares = {run.policy: series.coverage(run) for run in runs}
+    return _figure("Predicted run times", note, charts.calibration(shares, "calibration of predicted run times"))
 
 
 def _window(runs: Sequence[Run]) -> Iterator[str]:

@@ -122,6 +122,14 @@ def waits_by_user(run: Run, users: Sequence[str]) -> dict[str, tuple[int, float]
     return {user: (len(found), fmean(found)) for user, found in waits.items() if found}
 
 
+def coverage(run: Run) -> list[tuple[float, float]]:
+    """(tau, share of the jobs that ran no longer than that quantile of what was said of them when they came)."""
+    pairs = zip(run.foretold, run.jobs, run.start_s, strict=True)
+    said = [(each, job.run_s) for each, job, start in pairs if start == start]
+    quantiles = (0.1, "p10_s"), (0.5, "p50_s"), (0.9, "p90_s")
+    return [(tau, fmean(run_s <= getattr(each, name) for each, run_s in said)) for tau, name in quantiles if said]
+
+
 # -- a window, job by job ----------------------------------------------------------------------------------------------
 
 

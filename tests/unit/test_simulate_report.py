@@ -12,6 +12,7 @@ import attrs
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from hal_core.models.prediction import Prediction
 from hal_core.sim.figures import figures_of
 from hal_core.sim.machine import Machine
 from hal_core.sim.trace import TraceJob
@@ -74,6 +75,17 @@ def test_it_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     write_page(Namespace(**vars(ARGUMENTS), report=str(target)), [run_of("easy")])
     assert target.read_text().endswith("</html>\n")
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_quantiles_are_drawn_against_what_they_covered() -> None:
+    run = run_of("easy")
+    assert "Predicted run times" not in page_of(ARGUMENTS, [run])
+    said = [Prediction(job.run_s / 2, job.run_s, job.run_s * 2) for job in run.jobs]
+    predicted = attrs.evolve(run, foretold=said)
+    assert series.coverage(predicted) == [(0.1, 0.0), (0.5, 1.0), (0.9, 1.0)]
+    found = page_of(ARGUMENTS, [predicted])
+    assert "Predicted run times" in found
+    assert "100.0% of the jobs ran no longer than their p50" in found
 
 
 # -- numbers -----------------------------------------------------------------------------------------------------------
