@@ -65,6 +65,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "What if": {
         "simulate": ("simulate", "Replay a trace: what would another policy have done?"),
         "replay": ("simulate", "The same; --verify repeats every decision of HAL's own journal"),
+        "train": ("train", "Let a predictor learn run times from a history, before the first job"),
     },
     "Moving in": {
         "import": ("importing", "Turn Slurm's configuration into HAL's; say what could not be kept"),

@@ -12,12 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
-from random import Random
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 if TYPE_CHECKING:
+    from random import Random
+
     from hal_core.models.plan import PendingJob, RunningJob, Snapshot
 
 SAMPLE_COUNT: Final = 12

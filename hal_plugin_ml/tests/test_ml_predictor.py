@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import zlib
 from random import Random
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from hal_core import ArraySpec, Arrival, End, EndKind, JobId, JobSpec, Outcome, Owner, PartitionName
+from hal_core import ArraySpec, Arrival, End, EndKind, InvalidInput, JobId, JobSpec, Outcome, Owner, PartitionName
 from hal_core.rules.predictions import believable
 from hal_plugin_ml.predictor import MlPredictor
 from hal_plugin_ml.quantiles import Quantiles
@@ -162,3 +163,45 @@ def test_a_group_that_differs_is_learned_apart_and_disturbs_no_other() -> None:
     assert at["ada"] == pytest.approx(0.0, abs=0.5)
     assert at["bob"] == pytest.approx(0.0, abs=0.5)
     assert -4.0 < at["new"] < 1.0
+
+
+def some_past(predictor: MlPredictor, seed: int, first: int = 0) -> list[object]:
+    dice, answers = Random(seed), list[object]()
+    for number in range(first, first + 150):
+        job = arrival(number, dice.choice("abc"), dice.choice([600.0, 3600.0, None]))
+        answers += predictor.predict([job])
+        predictor.learn([outcome(job, dice.uniform(1, 600))])
+    return answers
+
+
+def test_what_was_stored_goes_on_as_if_nothing_had_happened() -> None:
+    first, second = MlPredictor(), MlPredictor()
+    some_past(first, 1)
+    second.load(first.dump())
+    assert some_past(second, 2, 1000) == some_past(first, 2, 1000)
+    assert second.dump() == first.dump()
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b"", "cannot be read"),
+        (b"\x80\x04K\x01.", "cannot be read"),
+        (zlib.compress(b"[1, 2]"), "something else"),
+        (zlib.compress(b'{"format": "hal-ml", "version": 7}'), "version 7"),
+        (zlib.compress(b'{"format": "hal-ml", "version": 1}'), "history"),
+    ],
+)
+def test_what_is_not_ours_is_refused_and_changes_nothing(content: bytes, word: str) -> None:
+    predictor = MlPredictor()
+    some_past(predictor, 1)
+    before = predictor.dump()
+    with pytest.raises(InvalidInput, match=word):
+        predictor.load(content)
+    assert predictor.dump() == before
+
+
+def test_a_model_of_another_shape_is_refused() -> None:
+    stored = Quantiles([0.5], 2).stored()
+    with pytest.raises(ValueError, match="another shape"):
+        Quantiles([0.5], 3).restore(stored)

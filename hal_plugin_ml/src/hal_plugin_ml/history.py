@@ -10,12 +10,13 @@ import math
 from collections import deque
 from collections.abc import Hashable
 from statistics import median
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hal_core import Arrival, Outcome
+from hal_plugin_ml.storing import key_of, rows
 
 Vector = NDArray[np.float64]
 
@@ -109,6 +110,22 @@ class History:
         )
         return vector
 
+    def stored(self) -> dict[str, Any]:
+        """All of it, as JSON knows it. Jobs that have not ended are left out."""
+        return {
+            "users": [[name, *_stored_user(user)] for name, user in self._users.items()],
+            "of_kind": rows({key: list(each) for key, each in self._of_kind.items()}),
+            "of_limit": rows(self._of_limit),
+            "of_width": rows(self._of_width),
+        }
+
+    def restore(self, stored: dict[str, Any]) -> None:
+        """The inverse. Raises ValueError, TypeError or KeyError if it is not."""
+        self._users = {str(name): _restored_user(*each) for name, *each in stored["users"]}
+        self._of_kind = {key_of(key): deque(map(float, each), maxlen=RECENT) for key, each in stored["of_kind"]}
+        self._of_limit = {key_of(key): float(each) for key, each in stored["of_limit"]}
+        self._of_width = {key_of(key): float(each) for key, each in stored["of_width"]}
+
     def arrived(self, job: Arrival) -> None:
         user = _kept(self._users, job.owner.user, User())
         user.submit_s, user.kind = job.submit_time_s, kind_of(job)
@@ -128,6 +145,20 @@ class History:
         _kept(self._of_kind, (name, kind_of(job)), deque[float](maxlen=RECENT)).append(runtime_s)
         _put(self._of_limit, (name, limit_s), runtime_s)
         _put(self._of_width, (name, width_of(job)), runtime_s)
+
+
+def _stored_user(user: User) -> list[Any]:
+    return [list(user.recent_s), user.mean_log, user.mean_share, user.submit_s, user.end_s, user.kind]
+
+
+def _restored_user(
+    recent_s: list[float], mean_log: float, mean_share: float, submit_s: float, end_s: float, kind: Any
+) -> User:
+    user = User()
+    user.recent_s.extend(map(float, recent_s))
+    user.mean_log, user.mean_share = float(mean_log), float(mean_share)
+    user.submit_s, user.end_s, user.kind = float(submit_s), float(end_s), key_of(kind)
+    return user
 
 
 def limit_of(job: Arrival) -> float:

@@ -12,10 +12,11 @@ from typing import Final
 
 import attrs
 
-from hal_core import Arrival, JobId, Outcome, Prediction
+from hal_core import Arrival, InvalidInput, JobId, Outcome, Prediction
 from hal_plugin_ml.drift import DriftWatch
 from hal_plugin_ml.history import ARRIVAL_PLACES, SIZE, History, Vector, kind_of, limit_of
 from hal_plugin_ml.quantiles import Groups, Quantiles
+from hal_plugin_ml.storing import not_ours, packed, unpacked
 
 TAUS: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Evenly spread, so that the mean of the quantiles is about that of the run times."""
@@ -73,6 +74,23 @@ class MlPredictor:
         if len(self._open) > OPEN_MAX:
             self._close(next(iter(self._open)))
         return vector
+
+    def dump(self) -> bytes:
+        """What was learned, for `load`. Jobs that have not ended are left out."""
+        parts = {"history": self._history.stored(), "quantiles": self._quantiles.stored()}
+        return packed({**parts, "learned_count": self._learned_count})
+
+    def load(self, content: bytes) -> None:
+        """Go on from there. Raises InvalidInput if that is not what `dump` gave."""
+        learned = unpacked(content)
+        history, quantiles = History(), Quantiles(TAUS, SIZE)
+        try:
+            history.restore(learned["history"])
+            quantiles.restore(learned["quantiles"])
+            learned_count = int(learned["learned_count"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise InvalidInput([not_ours(str(error))]) from None
+        self._history, self._quantiles, self._learned_count = history, quantiles, learned_count
 
     def learn(self, outcomes: Sequence[Outcome]) -> Sequence[JobId]:
         users = dict.fromkeys(outcome.arrival.owner.user for outcome in outcomes)

@@ -9,9 +9,12 @@ the group was seen: what all have in common is learned from all, and how a group
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hal_plugin_ml.storing import key_of, rows
 
 Vector = NDArray[np.float64]
 Groups = tuple[Hashable, ...]
@@ -61,6 +64,25 @@ class Quantiles:
         slope = slopes[:, None] * scaled
         self._squares += slope * slope
         self._weights -= STEP * slope / np.sqrt(self._squares)
+
+    def stored(self) -> dict[str, Any]:
+        """All of it, as JSON knows it."""
+        arrays = {"taus": self._taus, "weights": self._weights, "squares": self._squares, "scale": self._scale}
+        groups = {group: each.tolist() for group, each in self._intercepts.items()}
+        return {**{name: each.tolist() for name, each in arrays.items()}, "groups": rows(groups)}
+
+    def restore(self, stored: dict[str, Any]) -> None:
+        """The inverse. Raises ValueError if that was stored of another shape of model."""
+        before = {"taus": self._taus, "weights": self._weights, "squares": self._squares, "scale": self._scale}
+        arrays = {name: np.array(stored[name], dtype=float) for name in before}
+        for name, each in arrays.items():
+            if each.shape != before[name].shape or not np.isfinite(each).all():
+                raise ValueError(f"{name} has another shape")
+        groups = {key_of(group): np.array(each, dtype=float) for group, each in stored["groups"]}
+        if any(each.shape != (2, len(self._taus)) for each in groups.values()):
+            raise ValueError("groups have another shape")
+        self._weights, self._squares, self._scale = arrays["weights"], arrays["squares"], arrays["scale"]
+        self._intercepts = groups
 
     def _add(self, group: Hashable) -> Vector:
         intercepts = np.zeros((2, len(self._taus)))
