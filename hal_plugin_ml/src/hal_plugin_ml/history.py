@@ -34,6 +34,8 @@ ARRIVAL_PLACES: Final = slice(0, 8)
 """Of the vector: what belongs to the moment of the submission and is not looked at again later."""
 SIZE: Final = 24
 
+NO_DIGITS: Final = dict.fromkeys(map(ord, "0123456789"))
+
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
@@ -63,7 +65,7 @@ class History:
     def __init__(self) -> None:
         self._users: dict[str, User] = {}
         self._of_kind: dict[Hashable, deque[float]] = {}
-        """Latest run times by user, limit and CPUs."""
+        """Latest run times by user, limit, CPUs, GPUs and name."""
         self._of_limit: dict[Hashable, float] = {}
         self._of_width: dict[Hashable, float] = {}
 
@@ -121,7 +123,7 @@ class History:
 
     def restore(self, stored: dict[str, Any]) -> None:
         """The inverse. Raises ValueError, TypeError or KeyError if it is not."""
-        self._users = {str(name): _restored_user(*each) for name, *each in stored["users"]}
+        self._users = {str(name): _restored_user(each) for name, *each in stored["users"]}
         self._of_kind = {key_of(key): deque(map(float, each), maxlen=RECENT) for key, each in stored["of_kind"]}
         self._of_limit = {key_of(key): float(each) for key, each in stored["of_limit"]}
         self._of_width = {key_of(key): float(each) for key, each in stored["of_width"]}
@@ -151,13 +153,12 @@ def _stored_user(user: User) -> list[Any]:
     return [list(user.recent_s), user.mean_log, user.mean_share, user.submit_s, user.end_s, user.kind]
 
 
-def _restored_user(
-    recent_s: list[float], mean_log: float, mean_share: float, submit_s: float, end_s: float, kind: Any
-) -> User:
+def _restored_user(stored: list[Any]) -> User:
     user = User()
+    recent_s, *numbers, kind = stored
     user.recent_s.extend(map(float, recent_s))
-    user.mean_log, user.mean_share = float(mean_log), float(mean_share)
-    user.submit_s, user.end_s, user.kind = float(submit_s), float(end_s), key_of(kind)
+    user.mean_log, user.mean_share, user.submit_s, user.end_s = map(float, numbers)
+    user.kind = key_of(kind)
     return user
 
 
@@ -170,8 +171,8 @@ def width_of(job: Arrival) -> int:
 
 
 def kind_of(job: Arrival) -> Hashable:
-    """Jobs of one user with the same of these are taken to be alike."""
-    return limit_of(job), width_of(job), job.spec.gpus_per_node
+    """Jobs of one user with the same of these are taken to be alike. Of a name only what is no number."""
+    return limit_of(job), width_of(job), job.spec.gpus_per_node, job.spec.name.translate(NO_DIGITS)
 
 
 def _since(time_s: float, now_s: float) -> float:

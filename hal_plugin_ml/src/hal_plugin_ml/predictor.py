@@ -58,7 +58,8 @@ class MlPredictor:
         found = self._quantiles.predict(vector, _groups(job)).tolist()
         logs = sorted(min(each, most) + log_limit for each in found)
         times_s = [math.expm1(min(max(each, 0.0), LOG_MAX)) for each in logs]
-        return Prediction(times_s[0], times_s[MEDIAN], times_s[-1], mean_s=max(sum(times_s) / len(times_s), 1.0))
+        mean_s = min(max(sum(times_s) / len(times_s), 1.0), times_s[-1])
+        return Prediction(times_s[0], times_s[MEDIAN], times_s[-1], mean_s=mean_s)
 
     def _look(self, job: Arrival) -> Vector:
         """The job in the light of what is known now; the moment of its submission stays what it was."""
@@ -120,4 +121,7 @@ class MlPredictor:
 
 
 def _groups(job: Arrival) -> Groups:
-    return job.owner.user, (job.owner.user, kind_of(job))
+    """From the largest to the smallest: who is new in one is known in the one before."""
+    account, user = job.spec.account, job.owner.user
+    own: Groups = (user, (user, kind_of(job)))
+    return (("account", account), *own) if account else own
