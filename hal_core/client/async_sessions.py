@@ -9,12 +9,13 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from hal_core.client.event_loops import Bell, in_thread, make_bell, to_its_end
 from hal_core.client.progress import Progress
 from hal_core.client.session_commands import CommandEnd, run_command
 from hal_core.client.session_feed import STREAM_COUNT_MAX
+from hal_core.client.session_shared import Service, Shared
 from hal_core.client.session_sinks import Failed, ResultSink
 from hal_core.client.sessions import Session
 from hal_core.errors import SessionError
@@ -90,6 +91,14 @@ class AsyncSession:
     async def figures(self) -> Figures:
         """As `Session.figures`."""
         return await in_thread(self._session.figures)
+
+    async def share(self, value: T) -> Shared[T]:
+        """As `Session.share`."""
+        return await to_its_end(partial(self._session.share, value))
+
+    def service(self, factory: Callable[..., Any], *arguments: Any) -> Service:
+        """As `Session.service`."""
+        return self._session.service(factory, *arguments)
 
     def progress(self) -> Progress:
         """As `Session.progress`."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from hal_core.client.session_functions import Functions
 from hal_core.client.session_link import SessionLink
 from hal_core.client.session_policy import DEFAULT_POLICY, Policy, policy_from
 from hal_core.client.session_results import Results
+from hal_core.client.session_shared import Service, Shared
 from hal_core.client.session_sinks import Failed, ResultSink
 from hal_core.client.session_start import NO_OPTIONS, BrokerProcess, JobOptions
 from hal_core.client.task_codec import dumps
@@ -211,6 +213,18 @@ class Session(Executor):
         """The session at a glance: workers, and how many tasks wait, run, are done, failed; `tags` has them by tag."""
         self._opened.calls.flush()
         return self._link.figures()
+
+    def share(self, value: T) -> Shared[T]:
+        """Common data: `s.map(partial(score, s.share(table)), items)` sends the table to each node once, and `update`
+        of what this returns changes it for the tasks that follow."""
+        shared = Shared(self._opened.broker.directory, secrets.token_hex(4), value)
+        shared.update(value)
+        return shared
+
+    def service(self, factory: Callable[..., Any], *arguments: Any) -> Service:
+        """An object that each worker makes once, by calling the factory, and keeps: `model = s.service(Model, path)`,
+        then `s.map(model.predict, items)`. A context manager is entered then, and left when the worker ends."""
+        return Service(secrets.token_hex(4), factory, arguments)
 
     def progress(self) -> Progress:
         """A line on the terminal while a `with` block lasts: how much is done, how fast, and the time left."""

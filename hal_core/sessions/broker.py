@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from hal_core.client.session_shared import common_data
 from hal_core.errors import WireError
 from hal_core.models.ranges import Ranges, RangeSet, count_of
 from hal_core.sessions.journal import UNSYNCED_BYTES_MAX, SessionJournal
@@ -30,11 +31,13 @@ from hal_core.wire.sessions import (
     Ask,
     Batch,
     Cancel,
+    Data,
     Define,
     Dropped,
     Figures,
     Finish,
     Leaving,
+    Need,
     Rank,
     Refusal,
     Results,
@@ -289,6 +292,9 @@ class Broker:
                 for message in messages:
                     if isinstance(message, Leaving):
                         self._let_go(worker)
+                        continue
+                    if isinstance(message, Need):
+                        worker.send(encode(Data(message.digest, common_data(self._options.directory, message.digest))))
                         continue
                     if not isinstance(message, Results):
                         raise WireError(f"unexpected {type(message).__name__} from a worker")

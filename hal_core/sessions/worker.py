@@ -16,6 +16,7 @@ import threading
 import time
 from typing import Final
 
+from hal_core.client.session_shared import here
 from hal_core.client.task_codec import dumps_error
 from hal_core.errors import TaskFailed
 from hal_core.sessions.execution import Run, prepare
@@ -23,18 +24,20 @@ from hal_core.wire.packed import pack
 from hal_core.wire.sessions import (
     PROTOCOL_VERSION,
     Batch,
+    Data,
     Define,
     Finish,
     Hello,
     Inbox,
     Leaving,
+    Need,
     Results,
     Said,
     encode,
     receive,
 )
 
-HELD_NS: Final = 10_000_000
+HELD_NS: Final = 40_000_000
 OVERRUN_EXIT_CODE: Final = 75
 """Of a worker that ended because a task took too long."""
 
@@ -49,6 +52,8 @@ class Worker:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._inbox = Inbox()
+        self._later: list[Said] = []
+        """What came while a task waited for common data."""
         self._functions: dict[int, Run] = {}
         self._limits_ns: dict[int, int] = {}
         self._entered = contextlib.ExitStack()
@@ -68,6 +73,7 @@ class Worker:
 
     def run(self, secret: str = "", name: str = "") -> bool:
         """Returns whether the session is over; otherwise the broker is gone, or we were asked to leave."""
+        here.fetch, here.entered = self._fetch, self._entered
         with contextlib.suppress(OSError), self._entered:
             self._connection.sendall(encode(Hello(PROTOCOL_VERSION, "worker", secret, name, os.getpid())))
             threading.Thread(target=self._watch, daemon=True).start()
@@ -78,6 +84,7 @@ class Worker:
                     elif isinstance(message, Define):
                         self._define(message)
                     elif isinstance(message, Finish):
+                        here.forget()
                         return True
         return False
 
@@ -87,7 +94,25 @@ class Worker:
         with self._lock, contextlib.suppress(OSError):
             self._connection.sendall(encode(Leaving()))
 
+    def _fetch(self, digest: str) -> bytes:
+        """Called by a task. Raises OSError if the broker has gone."""
+        with self._lock:
+            self._connection.sendall(encode(Need(digest)))
+        body: bytes | None = None
+        later = []
+        while body is None:
+            for message in self._receive() or [Data(digest, b"")]:
+                if isinstance(message, Data):
+                    body = message.body
+                else:
+                    later.append(message)
+        self._later += later
+        return body
+
     def _receive(self) -> list[Said] | None:
+        if self._later:
+            later, self._later = self._later, []
+            return later
         if not self.can_leave:
             return receive(self._connection, self._inbox)
         if not (isinstance(self._connection, ssl.SSLSocket) and self._connection.pending()):

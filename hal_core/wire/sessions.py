@@ -107,6 +107,19 @@ class Leaving(_Said, frozen=True):
     """Of a worker that was asked to go: it finishes the task that it is at, and wants nothing more."""
 
 
+class Need(_Said, frozen=True):
+    """Of a worker: common data by its hash. Answer: Data."""
+
+    digest: str
+
+
+class Data(_Said, frozen=True):
+    """The content; empty if there is none."""
+
+    digest: str
+    body: bytes
+
+
 class Dropped(_Said, frozen=True):
     """These tasks will have no result: cancelled, or set aside."""
 
@@ -182,6 +195,8 @@ Said = (
     | Batch
     | Results
     | Leaving
+    | Need
+    | Data
     | Dropped
     | Cancel
     | Rank

@@ -53,6 +53,7 @@ def test_the_engine_of_the_how_to_loads_and_keeps_the_contract(tmp_path):
 SESSIONS = {
     "session": ["100000 7.0", "24995000", "ValueError('math domain error')", "3628800"],
     "session-progress": ["34", "5"],
+    "session-shared": ["[1, None] 3", "[3]", "4"],
     "session-async": ["120", "1.0", "2.0", "3.0", "[4.0, 5.0]"],
 }
 

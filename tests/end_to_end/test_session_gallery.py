@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import subprocess
+from functools import partial
 from importlib.util import find_spec
 
 import pytest
@@ -46,6 +47,12 @@ class Model:
     def __exit__(self, *_):
         with open(self.path, "ab") as file:
             file.write(b"leave ")
+
+    def total(self, features):
+        return sum(features)
+
+    def scaled(self, number, by):
+        return number * by
 
     def __call__(self, features):
         return sum(weight * feature for weight, feature in zip(self.weights, features, strict=True))
@@ -109,6 +116,49 @@ def test_a_model_that_cannot_be_loaded_fails_its_tasks_and_not_the_worker(opened
     with pytest.raises(FileNotFoundError, match=r"weights\.bin"):
         list(opened.map(Unloadable(), [1]))
     assert list(opened.map(abs, [-1])) == [1]
+
+
+class Table:
+    """Common data that counts how often it was read from its bytes."""
+
+    def __init__(self, path, factor):
+        self.path, self.factor = path, factor
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        with open(self.path, "ab") as file:
+            file.write(b"%d " % self.factor)
+
+
+def scaled(table, number):
+    return table.factor * number
+
+
+def test_common_data_is_read_once_by_each_worker_and_a_new_version_is_seen_by_what_follows(opened, tmp_path):
+    log = tmp_path / "log"
+    table = opened.share(Table(str(log), 2))
+    before = opened.map(partial(scaled, table), range(3000))
+    assert table.update(Table(str(log), 5)) == 2
+    after = opened.map(partial(scaled, table), range(3000))
+    assert list(after) == [5 * number for number in range(3000)]
+    assert list(before) == [2 * number for number in range(3000)]
+    assert opened.submit(scaled, table, 3).result(timeout=60) == 15
+    reads = log.read_text().split()
+    assert reads.count("5") <= 2
+    assert table.value.factor == 5
+
+
+def test_a_service_is_made_once_in_each_worker_whatever_is_called_and_left_at_the_end(tmp_path):
+    log = tmp_path / "log"
+    with session(workers=2, server="local") as own:
+        model = own.service(Model, str(log))
+        sums = list(own.map(model.total, [(1.0, number) for number in range(2000)]))
+        assert sums == [1.0 + number for number in range(2000)]
+        urgent = own.using(priority=3)
+        assert urgent.submit(model.scaled, 4.0, by=2).result(timeout=60) == 8.0
+        assert 1 <= log.read_bytes().count(b"load") <= 2
+    words = log.read_text().split()
+    assert words.count("leave") == words.count("load")
 
 
 def test_command_lines_are_processes_with_exit_codes_and_output(opened):

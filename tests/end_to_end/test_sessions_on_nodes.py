@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 
 import pytest
 
 from hal_core.client import Client, session
 from hal_core.client.session_directory import known_sessions
+from hal_core.client.session_shared import Shared
 from hal_core.client.session_visit import set_priority
 from hal_core.client.sessions import server_of
 from hal_core.errors import InvalidInput, Refused, SessionError, TaskFailed
@@ -85,6 +87,15 @@ def test_a_worker_that_is_asked_to_go_finishes_its_task_and_gives_back_the_other
         assert future.result(timeout=60) == pid
         assert {each.result(timeout=120) for each in more} != {pid}, "its job was queued again, and does the others"
         assert opened.figures().dropped_count == 0
+
+
+def test_common_data_reaches_a_node_that_does_not_see_the_sessions_directory(cluster, tmp_path):
+    """As on another machine: what the workers are told is a directory that is not there, and they ask the broker."""
+    with session(workers=2, server=str(cluster.socket)) as opened:
+        table = opened.share(list(range(1000)))
+        elsewhere = Shared(tmp_path / opened.id, table._key, table.value, 1, table._digest)
+        assert opened.submit(sum, elsewhere).result(timeout=60) == 499500
+        assert list(opened.map(partial(tasks.item_of, elsewhere), range(1000))) == list(range(1000))
 
 
 def test_a_task_that_ends_workers_is_set_aside_on_nodes_too(cluster):

@@ -67,6 +67,10 @@ def mark(arguments):
     return number
 
 
+def item_of(sequence, index):
+    return sequence[index]
+
+
 def last(seconds):
     """Takes so long."""
     threading.Event().wait(seconds)
