@@ -66,6 +66,7 @@ class _Candidate:
     status: PluginStatus
     info: PluginInfo | None = None
     registrations: tuple[_Registration, ...] = ()
+    trials: tuple[_Registration, ...] = ()
     reason: str = ""
 
 
@@ -125,6 +126,13 @@ class Plugins:
 
     def cloud(self, name: str, options: Options | None = None) -> CloudProvider:
         return cast("CloudProvider", self._make("cloud", name, options))
+
+    def trial(self, name: str, directory: str) -> Mapping[str, Any]:
+        """What its plugin says that `name` is to be tried out with; nothing if it says nothing."""
+        for trial in (trial for candidate in self._candidates for trial in candidate.trials if trial.name == name):
+            made: Mapping[str, Any] = trial.factory({"directory": directory})
+            return made
+        return {}
 
     def names(self, plane: str) -> tuple[str, ...]:
         """The names by which the YAML can select something on this plane, sorted."""
@@ -191,16 +199,16 @@ class Plugins:
 def _load_walled(entry_point: EntryPoint, trace: TextIO | None) -> _Candidate:
     """Import one plugin and let it register. All or nothing: what fails half-way has registered nothing."""
     try:
-        info, registrations = _load(entry_point, trace)
+        info, registrations, trials = _load(entry_point, trace)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - the wall: even SystemExit in a plugin must not end the daemon
         reason = str(error) if isinstance(error, HalError) else _describe(error)
         return _Candidate(entry_point, PluginStatus.BROKEN, reason=reason)
-    return _Candidate(entry_point, PluginStatus.LOADED, info, tuple(registrations))
+    return _Candidate(entry_point, PluginStatus.LOADED, info, tuple(registrations), tuple(trials))
 
 
-def _load(entry_point: EntryPoint, trace: TextIO | None) -> tuple[PluginInfo, list[_Registration]]:
+def _load(entry_point: EntryPoint, trace: TextIO | None) -> tuple[PluginInfo, list[_Registration], list[_Registration]]:
     module = entry_point.load()
     info = _info(module)
     # A manager for each plugin: what one does wrong with hooks cannot be felt by another.
@@ -213,7 +221,9 @@ def _load(entry_point: EntryPoint, trace: TextIO | None) -> tuple[PluginInfo, li
     registrations: list[_Registration] = []
     for plane, (hook, _) in PLANES.items():
         getattr(manager.hook, hook)(register=_register_for(plane, entry_point.name, registrations, trace))
-    return info, registrations
+    trials: list[_Registration] = []
+    manager.hook.hal_register_trials(register=_register_for("trial", entry_point.name, trials, trace))
+    return info, registrations, trials
 
 
 def _register_for(

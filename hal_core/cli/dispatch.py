@@ -51,6 +51,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "page": ("page", "Print the address of the web page, with a token for it"),
         "events": ("events", "Print the event log; --follow keeps watching"),
         "plugins": ("about", "List what is installed and which plane it serves"),
+        "plugin": ("plugin", "Begin a new plugin; try out one that is installed"),
         "config": ("config", "Check or show a configuration; print its JSON Schema"),
         "token": ("token", "Make a token for using HAL from another machine"),
         "doctor": ("doctor", "Check this machine and the daemon; say what to repair and how"),

@@ -13,11 +13,13 @@ from hal_core.testing.check_planes import check_cloud, check_executor, check_loc
 from hal_core.testing.check_predictor import check_predictor
 from hal_core.testing.fake_executor import Behaviour, FakeExecutor, succeeds_at_once
 from hal_core.testing.fakes import FakeCloud, FakeEngine, FakeLocality, FakeObserver, FakePredictor
+from hal_core.testing.plugin_check import Check, check_plugin
 from hal_core.testing.snapshots import FakeColumns, FakeSnapshot
 from hal_core.testing.strategies import clusters, job_specs, nodes, shapes, snapshots, workloads
 
 __all__ = [
     "Behaviour",
+    "Check",
     "FakeCloud",
     "FakeColumns",
     "FakeEngine",
@@ -32,6 +34,7 @@ __all__ = [
     "check_locality",
     "check_observer",
     "check_plan",
+    "check_plugin",
     "check_predictor",
     "clusters",
     "job_specs",
