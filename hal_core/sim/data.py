@@ -33,12 +33,15 @@ class Data:
     stores: Stores
     is_shown: bool
     is_brought_ahead: bool
+    ahead_s: float = 0.0
+    """No transfer takes longer."""
 
     @classmethod
     def of(cls, mode: DataMode, cluster: Cluster, trace: Trace) -> Data:
         is_cache = mode is DataMode.CACHE
         stores = Stores(StoreKind.CACHE if is_cache else StoreKind.MEMORY, cluster, trace)
-        return cls(stores, mode is not DataMode.BLIND, is_cache)
+        ahead_s = max((stores.full_s((name,)) for name in trace.sizes), default=0.0)
+        return cls(stores, mode is not DataMode.BLIND, is_cache, ahead_s)
 
 
 @attrs.frozen

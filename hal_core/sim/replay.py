@@ -25,6 +25,7 @@ from hal_core.models.quota import Quota
 from hal_core.models.reservation import NO_HOLDS, Holds
 from hal_core.models.room import Room
 from hal_core.models.staging import Tiers
+from hal_core.rules.likely_starts import likely_starts
 from hal_core.sim.data import Data
 from hal_core.sim.expectations import Correct, Expectations
 from hal_core.sim.machine import Machine
@@ -257,12 +258,10 @@ class Replay:
             self._can_start[shape] = can_start
         if can_start:
             job_id = JobId(at)
-            said = self._expectations.expect(job_id, job)
-            inputs, stage_s = () if self._data is None else job.inputs, 0.0
-            if inputs and self._data is not None and not self._data.is_shown:
-                inputs, stage_s = (), self._data.stores.full_s(inputs)
-            times_s = (job.limit_s, 0, job.submit_s, said.expected_s + stage_s)
-            pending = PendingJob(job_id, 1, shape, *times_s, mean_s=said.average_s + stage_s, inputs=inputs)
+            said, hidden_s = self._expectations.expect(job_id, job), self._hidden_s(job)
+            times_s = (job.limit_s, 0, job.submit_s, said.expected_s + hidden_s)
+            inputs = job.inputs if self._data is not None and self._data.is_shown else ()
+            pending = PendingJob(job_id, 1, shape, *times_s, mean_s=said.average_s + hidden_s, inputs=inputs)
             self._pending[job_id] = pending
             self._arrived.append(pending)
             if self._starts is not None:
@@ -273,9 +272,15 @@ class Replay:
         for job_id in self._expectations.learn(running.row.job_id, running.job, now_s):
             pending = self._pending.get(job_id)
             if pending is not None:
-                said = self._expectations.expect(job_id, self._jobs[int(job_id)])
-                self._pending[job_id] = attrs.evolve(pending, expected_s=said.expected_s, mean_s=said.average_s)
+                job = self._jobs[int(job_id)]
+                said, hidden_s = self._expectations.expect(job_id, job), self._hidden_s(job)
+                expected_s, mean_s = said.expected_s + hidden_s, said.average_s + hidden_s
+                self._pending[job_id] = attrs.evolve(pending, expected_s=expected_s, mean_s=mean_s)
                 self._is_otherwise = True
+
+    def _hidden_s(self, job: TraceJob) -> float:
+        """What is added to the run time of a job whose inputs the engine is not told: a whole transfer."""
+        return 0.0 if self._data is None or self._data.is_shown else self._data.stores.full_s(job.inputs)
 
     def _plan(self, now_s: float) -> None:
         view = self._view
@@ -305,7 +310,7 @@ class Replay:
         self._arrived, self._ended, self._is_otherwise = [], [], False
         self._wake_s = plan.wake_s if plan.wake_s > view.now_s else math.inf
         if self._data is not None and self._data.is_brought_ahead:
-            self._bring_ahead(plan.reserves, self._data)
+            self._bring_ahead(self._data)
 
     def _start(self, start: Start, now_s: float) -> None:
         pending = self._pending.pop(start.job_id, None)
@@ -335,13 +340,12 @@ class Replay:
         stage_s = self.stage_s[at] = self._data.stores.start(self._jobs[at], start.node_numbers[0], now_s)
         return stage_s
 
-    def _bring_ahead(self, reserves: Iterable[Reserve], data: Data) -> None:
-        """The inputs of jobs that are expected to start about as soon as a transfer takes."""
-        now_s = self._view.now_s
-        for reserve in reserves:
-            job = self._jobs[int(reserve.job_id)]
-            if job.inputs and reserve.start_time_s - now_s <= data.stores.full_s(job.inputs):
-                data.stores.bring_ahead(job, reserve.node_numbers[0], now_s)
+    def _bring_ahead(self, data: Data) -> None:
+        """The inputs of jobs that are likely to start about as soon as a transfer takes."""
+        view = self._view
+        for job, start_s, number, stage_s in likely_starts(view, data.ahead_s):
+            if start_s - view.now_s <= stage_s:
+                data.stores.bring_ahead(self._jobs[int(job.job_id)], number, view.now_s)
 
     def _release(self, running: _Running) -> None:
         if running.has_released:

@@ -18,13 +18,12 @@ import attrs
 
 from hal_core.models.node import Cluster
 from hal_core.models.staging import Tier, Tiers, tiers_of
+from hal_core.sim.routes import Routes
 from hal_core.sim.trace import Trace, TraceJob
 
-ALL_NODES = -1
+ALL = -1
 CACHE_BYTES = 10**12
 """Of each node, in the kind `cache`."""
-BYTES_PER_S = 1e8
-"""Between any two nodes of a cluster without a topology: what the authors of the locality workload take."""
 
 
 class StoreKind(Enum):
@@ -44,6 +43,8 @@ class Moved:
     """Transfers from the shared store."""
     remote_bytes: int = 0
     """Brought to a node from anywhere else."""
+    wide_bytes: int = 0
+    """Those that crossed the widest level of the topology."""
 
 
 class _Node:
@@ -67,31 +68,33 @@ class Stores:
 
     def __init__(self, kind: StoreKind, cluster: Cluster, trace: Trace) -> None:
         self._is_memory = kind is StoreKind.MEMORY
-        self._bytes_per_s = cluster.topology.across.bytes_per_s if cluster.topology else BYTES_PER_S
+        self._routes = Routes(cluster)
         self._sizes = trace.sizes
         budgets = [node.cpu_count if self._is_memory else CACHE_BYTES for node in cluster.nodes]
         self._nodes = [_Node(budget) for budget in budgets]
         self._homes = _homes(trace.sizes, trace.replica_count, len(budgets))
         self._ready_s: dict[str, dict[int, float]] = {}
         """File -> node -> when it is, or will be, there."""
-        self._ahead: dict[tuple[str, int], float] = {}
-        """Files that were brought before a job had the node, and how long their transfer takes."""
+        self._ahead: dict[str, tuple[int, float]] = {}
+        """Files that were brought before a job had the node: where to, and how long that takes. No file is brought
+        ahead to two nodes before it was used on one."""
         self.moved = Moved()
 
     def stage_in(self, inputs: tuple[str, ...], now_s: float) -> Tiers:
         """As models.plan.Snapshot has it. Jobs of a trace read one file each."""
         (name,) = inputs
-        costs: dict[tuple[float, float], int] = {}
-        for number in self._homes.get(name, ()):
-            costs[0.0, 0.0] = costs.get((0.0, 0.0), 0) | 1 << number
-        for number, ready_s in self._ready_s.get(name, {}).items():
+        homes, holders = self._homes.get(name, ()), self._ready_s.get(name, {})
+        costs = {} if self._is_memory else self._routes.near(self._sizes[name], (*homes, *holders))
+        for number in homes:
+            costs[0.0] = costs.get(0.0, 0) | 1 << number
+        for number, ready_s in holders.items():
             left_s = max(0.0, ready_s - now_s)
-            costs[left_s, left_s] = costs.get((left_s, left_s), 0) | 1 << number
-        return tiers_of(costs, Tier(ALL_NODES, self.full_s(inputs)))
+            costs[left_s] = costs.get(left_s, 0) | 1 << number
+        return tiers_of({(cost_s, cost_s): nodes for cost_s, nodes in costs.items()}, Tier(ALL, self.full_s(inputs)))
 
     def full_s(self, inputs: Sequence[str]) -> float:
-        """How long it takes to bring them all."""
-        return sum(self._sizes[name] for name in inputs) / self._bytes_per_s
+        """How long it takes to bring them all from afar."""
+        return sum(self._routes.far_s(self._sizes[name]) for name in inputs)
 
     def start(self, job: TraceJob, number: int, now_s: float) -> float:
         """The job has the node. Returns how long it is there without its inputs."""
@@ -111,7 +114,7 @@ class Stores:
         self._evict(number)
         stage_s = max(0.0, ready_s - now_s)
         self.moved.waited_s += stage_s
-        self.moved.hidden_s += max(0.0, self._ahead.pop((name, number), stage_s) - stage_s)
+        self._credit(name, number, now_s)
         return stage_s
 
     def end(self, job: TraceJob, number: int) -> None:
@@ -132,27 +135,37 @@ class Stores:
         """A job that waits is promised the node: its file is brought while it waits, if there is room for it."""
         (name,) = job.inputs
         node, weight = self._nodes[number], self._weight(job)
-        if number in self._homes.get(name, ()) or number in self._ready_s.get(name, {}):
+        if number in self._homes.get(name, ()) or number in self._ready_s.get(name, {}) or name in self._ahead:
             return
         if node.used + weight <= node.budget:
-            self._ahead[name, number] = self.full_s((name,))
-            self._bring(name, number, now_s)
+            self._ahead[name] = number, self._bring(name, number, now_s) - now_s
             self._keep(number, name, weight)
 
     def _bring(self, name: str, number: int, now_s: float) -> float:
         """Begin a transfer. Returns when it will be done: from a node that is still loading, not before that has it."""
+        size, moved = self._sizes[name], self.moved
         holders = self._ready_s.setdefault(name, {})
-        took_s = self.full_s((name,))
-        self.moved.remote_bytes += self._sizes[name]
-        ready_s = now_s + took_s
-        if self._homes.get(name):
-            pass
-        elif holders and not self._is_memory:
-            ready_s = max(ready_s, min(holders.values()))
+        sources = dict.fromkeys(self._homes.get(name, ()), now_s)
+        if not self._is_memory:
+            sources |= holders
+        moved.remote_bytes += size
+        if sources:
+            between_s = self._routes.between_s
+            ready_s, source = min((max(t, now_s + between_s(size, at, number)), at) for at, t in sources.items())
+            moved.wide_bytes += size if self._routes.is_wide(source, number) else 0
+            self._credit(name, source, now_s)
         else:
-            self.moved.store_s += took_s
+            ready_s = now_s + self._routes.far_s(size)
+            moved.store_s += ready_s - now_s
         holders[number] = ready_s
         return ready_s
+
+    def _credit(self, name: str, number: int, now_s: float) -> None:
+        """A job uses what was brought ahead: the part of the transfer that is over was hidden."""
+        ahead, took_s = self._ahead.get(name, (None, 0.0))
+        if ahead == number:
+            del self._ahead[name]
+            self.moved.hidden_s += max(0.0, took_s - max(0.0, self._ready_s[name][number] - now_s))
 
     def _keep(self, number: int, name: str, weight: float) -> None:
         node = self._nodes[number]
@@ -166,7 +179,8 @@ class Stores:
             name, weight = node.idle.popitem(last=False)
             node.idle_weight -= weight
             del self._ready_s[name][number]
-            self._ahead.pop((name, number), None)
+            if self._ahead.get(name, (None, 0.0))[0] == number:
+                del self._ahead[name]
 
     def _weight(self, job: TraceJob) -> float:
         return job.processors if self._is_memory else self._sizes[job.inputs[0]]

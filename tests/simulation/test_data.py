@@ -18,10 +18,12 @@ from hal_core.sim.expectations import CORRECTIONS, Expectations
 from hal_core.sim.machine import Machine
 from hal_core.sim.node_list import read_node_list
 from hal_core.sim.replay import EventOrder, Foresight, Replay
+from hal_core.sim.routes import Routes
 from hal_core.sim.stores import StoreKind, Stores
 from hal_core.sim.swim import PIECE_BYTES, read_swim
 from hal_core.sim.trace import Trace, TraceJob
 from hal_core.sim.uppmax import BYTES_PER_CORE, read_uppmax
+from hal_core.sim.zipf import Zipf
 from tests.support.cli import hal
 from tests.support.replays import engine_of
 
@@ -232,3 +234,47 @@ def test_what_cannot_be_simulated_is_refused(files, words, text):
     assert done.code != 0
     assert text in done.err
     assert "Traceback" not in done.err
+
+
+# -- several sites -----------------------------------------------------------------------------------------------------
+
+SITES = Zipf(jobs=400, datasets=40, seed=5, load=0.9)
+
+
+@given(st.integers(0, 23), st.integers(0, 23), st.integers(1, 10**11))
+def test_the_way_to_each_node_is_as_long_as_that_from_its_nearest_holder(holder, target, size):
+    routes = Routes(SITES.cluster())
+    ways = routes.near(size, (holder,))
+    shortest_s = min((seconds for seconds, nodes in ways.items() if nodes >> target & 1), default=routes.far_s(size))
+    assert shortest_s == routes.between_s(size, holder, target)
+    assert routes.is_wide(holder, target) == (holder // SITES.nodes != target // SITES.nodes)
+
+
+@given(st.integers(0, 1 << 32))
+def test_stage_in_takes_as_long_as_the_engine_was_told(seed):
+    """Of copies that are there: where the nearest source is still loading itself, it may take longer."""
+    random, trace = Random(seed), SITES.trace()
+    stores = Data.of(DataMode.CACHE, SITES.cluster(), trace).stores
+    for at in range(20):
+        job, number, now_s = random.choice(trace.jobs), random.randrange(24), at * 1e5
+        told_s = next(tier.stage_s for tier in stores.stage_in(job.inputs, now_s) if tier.nodes >> number & 1)
+        assert stores.start(job, number, now_s) == pytest.approx(told_s), f"seed {seed}"
+        assert stores.stage_in(job.inputs, now_s + 1e4)[0].nodes >> number & 1
+        stores.end(job, number)
+
+
+def test_few_bytes_cross_the_wide_area_if_the_engine_knows_where_they_are():
+    trace, cluster = SITES.trace(), SITES.cluster()
+    aware = Data.of(DataMode.CACHE, cluster, trace)
+    blind = Data(Stores(StoreKind.CACHE, cluster, trace), is_shown=False, is_brought_ahead=False)
+    for data in (aware, blind):
+        foresight = Foresight(Expectations(), CORRECTIONS["request"])
+        for _ in Replay(engine_of("hal"), Machine(cluster), trace.jobs, foresight, data).run(EventOrder.TOGETHER):
+            pass
+    assert aware.stores.moved.wide_bytes < 0.5 * blind.stores.moved.wide_bytes
+    assert aware.stores.moved.waited_s < blind.stores.moved.waited_s
+
+
+def test_a_made_up_workload_is_the_same_each_time():
+    assert SITES.trace() == SITES.trace()
+    assert Zipf(seed=6).trace() != Zipf(seed=7).trace()
