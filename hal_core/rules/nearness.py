@@ -9,7 +9,7 @@ waits for the same processors, and nobody behind takes them, so that waiting end
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from hal_core.models.masks import members_of
@@ -37,8 +37,10 @@ class Nearness:
         self._can_wait = does_wait
         self._now_s = snapshot.now_s
         self._room = room
-        self._running = iter(snapshot.running())
-        self._next: RunningJob | None = next(self._running, None)
+        self._snapshot = snapshot
+        self._running: Iterator[RunningJob] | None = None
+        """What of the running jobs was not sorted by node yet. Asked for when somebody may wait: it is not for free."""
+        self._next: RunningJob | None = None
         self._ends_on: dict[int, list[RunningJob]] = {}
         self._claims: dict[int, list[Ask]] = {}
         """By node: who waits for it, in order."""
@@ -144,6 +146,9 @@ class Nearness:
 
     def _look_until(self, time_s: float) -> None:
         """Sort by node what is expected to end before that."""
+        if self._running is None:
+            self._running = iter(self._snapshot.running())
+            self._next = next(self._running, None)
         while self._next is not None and self._next.expected_end_s < time_s:
             for number in self._next.node_numbers:
                 self._ends_on.setdefault(number, []).append(self._next)
