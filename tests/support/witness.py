@@ -47,6 +47,8 @@ class Element:
     is_asked_to_end: bool = False
     is_met: bool = False
     """Its dependencies were satisfied once; then they stay so."""
+    is_peer_met: bool = False
+    """The same of those on the element of the same number (aftercorr) alone."""
     parts_started: set[NodeName] = attrs.Factory(set)
     parts_ended: set[NodeName] = attrs.Factory(set)
 
@@ -57,6 +59,8 @@ class Job:
     spec: JobSpec
     is_held: bool
     elements: dict[int, Element]
+    is_met: bool = False
+    """Its dependencies on whole jobs were satisfied once, all of them together; then they stay so."""
 
     def phases(self) -> Counter[str]:
         return Counter(element.phase for element in self.elements.values())
@@ -208,11 +212,17 @@ class Witness:
     def _note_dependencies(self) -> None:
         for job_id in tuple(self._unmet):
             job = self.jobs[job_id]
+            of_peers = [each for each in job.spec.dependencies if each.kind is DependencyKind.AFTERCORR]
+            if not job.is_met:
+                answers = [
+                    each in of_peers or self._is_met(job_id, 0, each)  # of peers: asked for each element below
+                    for each in job.spec.dependencies
+                ]
+                job.is_met = all(answers) if job.spec.needs_all_dependencies or not answers else any(answers)
             for index, element in job.elements.items():
-                if not element.is_met:
-                    answers = [self._is_met(job_id, index, each) for each in job.spec.dependencies]
-                    is_all = job.spec.needs_all_dependencies or not answers
-                    element.is_met = all(answers) if is_all else any(answers)
+                if not element.is_peer_met:
+                    element.is_peer_met = all(self._is_met(job_id, index, each) for each in of_peers)
+                element.is_met = element.is_met or (job.is_met and element.is_peer_met)
             if all(element.is_met for element in job.elements.values()):
                 self._unmet.remove(job_id)
 

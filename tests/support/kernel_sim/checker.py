@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hal_core.models.event import (
     Event,
+    InputsStaged,
     JobEnded,
     JobRequeued,
     JobSubmitted,
@@ -50,6 +51,7 @@ class Checker:
         self.unfinished: dict[JobId, Job] = {}
         self._requeues: Counter[JobId] = Counter()
         """Orders to queue again that were not answered yet: they may have overtaken what else was asked."""
+        self._staged: set[AttemptKey] = set()
         self._is_down: set[NodeName] = set()
         self._suspect_since_s: dict[NodeName, float] = {}
         self._cycle_count = 0
@@ -69,6 +71,9 @@ class Checker:
                 assert truth.has_begun(node, key), f"{key} is said to run on {node}, where it never began"
             case PartEnded(key=key, node=node):
                 self._part_over(key, node)
+            case InputsStaged(key=key):
+                assert key not in self._staged, f"{key} is staged twice"
+                self._staged.add(key)
             case NodeJoined(node=node):
                 self._is_down.discard(node.name)
                 self._suspect_since_s.pop(node.name, None)

@@ -52,7 +52,7 @@ class People:
         self._dice = dice
         self._arrival_s = dice.choice([20.0, 40.0, 90.0])
         self._meddle_s = dice.choice([30.0, 60.0, 200.0])
-        self._runtime_s = dice.choice([20.0, 60.0, 240.0])
+        self._runtime_s = dice.choice([20.0, 60.0, 240.0, 900.0])
         self._requeue_share = dice.choice([0.0, 0.5, 1.0])
         self._gang_share = dice.choice([0.1, 0.3, 0.6])
         self._input_share = dice.choice([0.0, 0.2, 0.5])

@@ -62,6 +62,8 @@ class WrongEngine:
             )
             for _ in range(8)
         ]
+        # And some on nodes that there are: of jobs that were not shown, for they may not start, nothing else is wrong.
+        starts += [Start(self.dice.choice(ids), (self.dice.choice(numbers[1:-1]),), 1) for _ in range(8)]
         promises = tuple(Reserve(job_id, snapshot.now_s, (0,)) for job_id in ids[:1])
         return attrs.evolve(plan, starts=(*starts, *plan.starts), reserves=(*promises, *plan.reserves))
 
