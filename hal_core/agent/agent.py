@@ -165,7 +165,10 @@ class Agent:
                 orders = self._leased(message.orders())
                 for order in orders:
                     self._reported.pop(order.key, None)  # Ordered again: told again.
-                await self._spawner.launch(translate(orders, self._options, self._machine))
+                begun = {order.key for order in orders if self._has_begun(order.key)}
+                left = [order for order in orders if order.key not in begun]
+                await self._spawner.launch(translate(left, self._options, self._machine))
+                await self._report(begun)
                 reach("agent.launch_ordered")
             case messages.Cancel():
                 for cancel in message.orders:
@@ -260,6 +263,11 @@ class Agent:
                 self._reported.pop(key, None)
             for key in keys.difference(gone):
                 log.warning("not forgotten, because it has not ended: %s", key)
+
+    def _has_begun(self, key: AttemptKey) -> bool:
+        """Whether its processes were started, or it has ended: it needs no order any more."""
+        status = self._book.status(key)
+        return status is not None and (status.start_time_s is not None or status.end is not None)
 
     def _is_told_to_the_end(self, key: AttemptKey) -> bool:
         told = self._reported.get(key)

@@ -1,7 +1,8 @@
 """The agent's connection to its spawner: starts one if there is none, finds it again after a restart of either.
 
 What was ordered and is not yet seen in a record is kept and sent again to the next spawner: orders are idempotent by
-key, so sending twice is safe and forgetting is not.
+key, as long as the record is there. A record goes when the daemon has the end, and an order that waits in the socket
+until after that would be a second run. So to one spawner each order is sent once, however often the daemon repeats it.
 """
 
 from __future__ import annotations
@@ -54,8 +55,11 @@ class SpawnerLink:
                 log.warning("the spawner is gone; starting another, running jobs are not touched")
 
     async def launch(self, orders: Sequence[Order]) -> None:
+        """What is pending was sent already, or will be when a spawner is there."""
+        new = [order for order in orders if order.key not in self.pending]
         self.pending.update((order.key, order) for order in orders)
-        await self._send(_launch_data(orders))
+        if new:
+            await self._send(_launch_data(new))
 
     async def cancel(self, key: str, grace_s: float) -> None:
         self.cancels[key] = grace_s

@@ -146,7 +146,7 @@ PLANTED: dict[str, Planted] = {
         "        for share in activity.shares[:1]:\n            self.table.release(share)\n",
     ),
     "a requeue has the number of the last attempt": Planted(
-        "rules.state", "        record.attempts[index] = attempt + 1\n", "        record.attempts[index] = attempt\n"
+        "rules.job_record", "        self.attempts[index] = attempt + 1\n", "        self.attempts[index] = attempt\n"
     ),
     "children are not looked at when a job ends": Planted(
         "rules.state",
