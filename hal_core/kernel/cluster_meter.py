@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from itertools import islice
+from itertools import compress, islice
 from typing import Final
 
 import trio
@@ -60,11 +60,8 @@ class ClusterMeter:
     def render(self) -> bytes:
         """In the Prometheus text format."""
         table = self._state().table
-        whole, out, free = Counter[str](), Counter[str](), Counter[str]()
-        for number, node in enumerate(table.nodes):
-            cpus, gpus = table.free_cpus[number], sum(table.free_gpus[number].values())
-            whole.update(cpus=node.cpu_count, gpus=len(node.gpus))
-            (free if table.is_available[number] else out).update(cpus=cpus, gpus=gpus)
+        cpus = (sum(node.cpu_count for node in table.nodes), table.free_cpus)
+        gpus = (sum(len(node.gpus) for node in table.nodes), [sum(each.values()) for each in table.free_gpus])
         texts = [
             family("hal_accepting", "gauge", "1 if new work is taken.", [("", 0.0 if self._problem() else 1.0)]),
             family(
@@ -74,8 +71,9 @@ class ClusterMeter:
                 labelled("reason", ((kind, self._jobs_by_reason[kind]) for kind in REASON_KINDS)),
             ),
         ]
-        for what, name in (("cpus", "CPUs"), ("gpus", "GPUs")):
-            uses = (("taken", whole[what] - free[what] - out[what]), ("free", free[what]), ("out", out[what]))
+        for name, (whole, unused) in (("CPUs", cpus), ("GPUs", gpus)):
+            free = sum(compress(unused, table.is_available))
+            uses = (("taken", whole - sum(unused)), ("free", free), ("out", sum(unused) - free))
             about = f"{name} by use; out are those of nodes that cannot be given work."
-            texts.append(family(f"hal_{what}", "gauge", about, labelled("use", uses)))
+            texts.append(family(f"hal_{name.lower()}", "gauge", about, labelled("use", uses)))
         return "".join(texts).encode("ascii")

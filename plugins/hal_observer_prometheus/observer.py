@@ -45,6 +45,7 @@ from hal_core import (
     ObserverDisabled,
     Options,
     Planned,
+    RunTimesPredicted,
     Standing,
     count_of,
     structure_options,
@@ -53,6 +54,7 @@ from hal_observer_prometheus.predicting import PredictionScores
 from hal_observer_prometheus.tracker import Tracker
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+DECIDING: Final = frozenset({Planned, JobRequeued, ObserverDisabled, RunTimesPredicted, JobEnded})
 WAIT_BUCKETS_S: Final = (0.01, 0.05, 0.25, 1, 5, 30, 120, 600, 3600, 14400, 86400, 604800)
 
 
@@ -105,8 +107,10 @@ class PrometheusObserver:
 
     async def record(self, first_sequence: int, events: Sequence[Event]) -> None:
         for event in events:
-            self._follow_nodes(event)
-            self._follow_deciding(event)
+            if type(event) in DECIDING:
+                self._follow_deciding(event)
+            else:
+                self._follow_nodes(event)
         self._count(events)
         if events:
             self._sequence.set(first_sequence + len(events) - 1)
