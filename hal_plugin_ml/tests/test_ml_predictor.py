@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 
 from hal_core import ArraySpec, Arrival, End, EndKind, InvalidInput, JobId, JobSpec, Outcome, Owner, PartitionName
 from hal_core.rules.predictions import believable
-from hal_plugin_ml.predictor import MlPredictor
+from hal_plugin_ml.predictor import AGAIN_MAX, MlPredictor
 from hal_plugin_ml.quantiles import Quantiles
 
 OK = End(EndKind.EXITED, exit_code=0)
@@ -238,3 +238,10 @@ def test_who_is_new_is_known_by_the_account() -> None:
         job = arrival(number, f"{account}{dice.randint(1, 20)}", 86_400.0, account=account)
         run(predictor, job, seconds * math.exp(dice.gauss(0.0, 0.3)))
     assert 5 * said_of(predictor, 1000, "new", account="tests") < said_of(predictor, 1001, "newer", account="climate")
+
+
+def test_who_has_a_thousand_jobs_is_not_looked_at_a_thousand_times() -> None:
+    predictor = MlPredictor()
+    jobs = [arrival(number) for number in range(1000)]
+    predictor.predict(jobs)
+    assert predictor.learn([outcome(jobs[0], 60.0)]) == [job.job_id for job in jobs[1 : AGAIN_MAX + 1]]

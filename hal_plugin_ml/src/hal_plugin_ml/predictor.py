@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
 import attrs
@@ -23,6 +24,9 @@ TAUS: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 MEDIAN: Final = 2
 LOG_MAX: Final = 50.0
 """Of a time: without a limit a line may lead anywhere."""
+AGAIN_MAX: Final = 50
+"""So many open jobs of a user, the oldest, are looked at again when one ends: some have a thousand, and what is learned
+of the next ones in time is enough."""
 OPEN_MAX: Final = 200_000
 """Jobs that came and did not end yet; of older ones nothing is learned."""
 
@@ -97,7 +101,7 @@ class MlPredictor:
         users = dict.fromkeys(outcome.arrival.owner.user for outcome in outcomes)
         for outcome in outcomes:
             self._learn(outcome)
-        return [job_id for user in users for job_id in self._open_of.get(user, ())]
+        return [job_id for user in users for job_id in islice(self._open_of.get(user, ()), AGAIN_MAX)]
 
     def _learn(self, outcome: Outcome) -> None:
         job = outcome.arrival
