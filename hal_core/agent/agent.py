@@ -257,6 +257,7 @@ class Agent:
             await self._forgotten_some.wait()
             self._forgotten_some = trio.Event()
             keys, self._forgotten = self._forgotten, set()
+            await self._spawner.until_read()  # An order for one of them may still wait there.
             gone = await trio.to_thread.run_sync(lambda keys: [key for key in keys if self._book.forget(key)], keys)
             for key in gone:
                 self._lease.release(str(key))

@@ -7,9 +7,11 @@ until after that would be a second run. So to one spawner each order is sent onc
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import subprocess
 import sys
+import termios
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from hal_core.agent.orders import Order, cancel_frame, launch_frame, stop_frame
 
 CONNECT_PAUSE_S_MIN, CONNECT_PAUSE_S_MAX = 0.005, 0.25
 RESTART_PAUSE_S = 0.5
+READ_PAUSE_S = 0.02
 ORDERS_PER_FRAME = 32
 """Claims of one frame are made durable by one sync before the first starts: few enough for a short wait."""
 
@@ -69,8 +72,21 @@ class SpawnerLink:
         """The spawner ends when its last supervisor has."""
         await self._send(stop_frame())
 
+    async def until_read(self) -> None:
+        """Until the spawner has read all that it was sent. Without a spawner there is nothing that it could read."""
+        while not self._is_read():  # noqa: ASYNC110 - only the kernel knows, and it tells nobody
+            await trio.sleep(READ_PAUSE_S)
+
+    def _is_read(self) -> bool:
+        if (stream := self._stream) is None:
+            return True
+        unread = fcntl.ioctl(stream.socket.fileno(), termios.TIOCOUTQ, bytes(4))
+        return int.from_bytes(unread, sys.byteorder) == 0
+
     async def resend(self) -> None:
         """Order again what no record shows since the last call, for instance because the disk was full."""
+        if not self._is_read():
+            return  # It has yet to see the first.
         data = _launch_data([order for key, order in self.pending.items() if key in self._overdue])
         data += b"".join(cancel_frame(key, grace_s) for key, grace_s in self.cancels.items() if key in self._overdue)
         self._overdue = {*self.pending, *self.cancels}

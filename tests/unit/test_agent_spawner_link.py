@@ -40,5 +40,13 @@ async def test_one_spawner_hears_an_order_once_and_the_next_one_again(tmp_path: 
                 assert await read_keys(stream, 3) == ["1.0.1", "2.0.1", "3.0.1"]
                 del link.pending["1.0.1"]  # Its record shows that it has begun.
             async with await spawner.accept() as stream:
+                await trio.lowlevel.wait_readable(stream.socket)
+                await link.resend()  # Not while the first of them waits there.
+                with trio.move_on_after(0.2) as waiting:
+                    await link.until_read()
+                assert waiting.cancelled_caught, "nothing was read yet"
+                assert await read_keys(stream, 2) == ["2.0.1", "3.0.1"]
+                await link.until_read()
+                await link.resend()
                 assert await read_keys(stream, 2) == ["2.0.1", "3.0.1"]
             nursery.cancel_scope.cancel()
