@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 
 from hal_core import ArraySpec, Arrival, End, EndKind, InvalidInput, JobId, JobSpec, Outcome, Owner, PartitionName
 from hal_core.rules.predictions import believable
-from hal_plugin_ml.predictor import AGAIN_MAX, MlPredictor
+from hal_plugin_ml.predictor import AGAIN_MAX, MlPredictor, time_of
 from hal_plugin_ml.quantiles import Quantiles
 
 OK = End(EndKind.EXITED, exit_code=0)
@@ -245,3 +245,11 @@ def test_who_has_a_thousand_jobs_is_not_looked_at_a_thousand_times() -> None:
     jobs = [arrival(number) for number in range(1000)]
     predictor.predict(jobs)
     assert predictor.learn([outcome(jobs[0], 60.0)]) == [job.job_id for job in jobs[1 : AGAIN_MAX + 1]]
+
+
+@given(st.floats(1.0, 1e7), st.floats(-30.0, 30.0))
+def test_what_reaches_the_limit_is_the_limit_to_the_last_second(limit_s: float, relative: float) -> None:
+    """A limit that lost a millionth in its logarithm does not cover the job that was killed at it."""
+    assert time_of(abs(relative), limit_s, is_limited=True) == limit_s
+    assert time_of(-abs(relative), limit_s, is_limited=True) <= limit_s * (1 + 1e-12)
+    assert time_of(1.0, limit_s, is_limited=False) > limit_s

@@ -57,11 +57,9 @@ class MlPredictor:
         vector = self._look(job)
         if not self._learned_count:
             return None
-        limit_s = limit_of(job)
-        most, log_limit = (math.inf if job.spec.walltime_s is None else 0.0), math.log1p(limit_s)
-        found = self._quantiles.predict(vector, _groups(job)).tolist()
-        logs = sorted(min(each, most) + log_limit for each in found)
-        times_s = [math.expm1(min(max(each, 0.0), LOG_MAX)) for each in logs]
+        limit_s, is_limited = limit_of(job), job.spec.walltime_s is not None
+        found = sorted(self._quantiles.predict(vector, _groups(job)).tolist())
+        times_s = [time_of(each, limit_s, is_limited) for each in found]
         mean_s = min(max(sum(times_s) / len(times_s), 1.0), times_s[-1])
         return Prediction(times_s[0], times_s[MEDIAN], times_s[-1], mean_s=mean_s)
 
@@ -122,6 +120,14 @@ class MlPredictor:
         del its[job_id]
         if not its:
             del self._open_of[user]
+
+
+def time_of(relative: float, limit_s: float, is_limited: bool) -> float:
+    """Seconds of a logarithm relative to the limit's. What reaches the limit is the limit to the last second, so that a
+    job that is killed there is covered."""
+    if is_limited and relative >= 0.0:
+        return limit_s
+    return math.expm1(min(max(relative + math.log1p(limit_s), 0.0), LOG_MAX))
 
 
 def _groups(job: Arrival) -> Groups:
