@@ -28,9 +28,11 @@ from hal_core import (
     Spread,
 )
 from hal_core.testing import check_executor
+from hal_plugin_slurm.book import Book, Patience
 from hal_plugin_slurm.executor import SlurmExecutor
 from hal_plugin_slurm.ledger import Ledger
 from hal_plugin_slurm.options import SlurmOptions
+from hal_plugin_slurm.way import SlurmJob
 from tests.support.fake_slurm import MIN_JOB_AGE_S, FakeSlurm
 
 N1, N2 = NodeName("n1"), NodeName("n2")
@@ -204,6 +206,28 @@ async def test_without_accounting_what_slurm_forgot_is_never_run_again(tmp_path,
         nursery.cancel_scope.cancel()
     assert kernel.end(order(1).key).kind in (EndKind.NODE_LOST, EndKind.SUPERVISOR_LOST)
     assert set(slurm.run_count.values()) == {1}
+
+
+@pytest.mark.parametrize("reason", ["launch failed requeued held", "launch_failed_requeued_held"])
+def test_what_slurm_queues_again_after_a_launch_is_over_and_ended_there(reason):
+    book = Book("x", [], Patience(30.0, 60.0))
+    book.launch([order(1)], {}, 0.0)
+    (ticket,) = book.ready()
+    book.accept(ticket, 77, 1.0)
+    assert book.learn([SlurmJob(77, ticket.name, "PENDING", reason="Priority")], 2.0, 2.0) == []
+    ((node, status),) = book.learn([SlurmJob(77, ticket.name, "PENDING", reason=reason)], 3.0, 3.0)
+    assert (node, status.key, status.end.kind) == (N1, order(1).key, EndKind.NODE_LOST)
+    assert book.to_cancel() == [(77, None)]
+
+
+def test_an_id_that_slurm_gives_out_again_is_nobodys_end():
+    book = Book("x", [], Patience(30.0, 60.0))
+    book.launch([order(1)], {}, 0.0)
+    (ticket,) = book.ready()
+    book.accept(ticket, 77, 1.0)
+    assert book.learn([SlurmJob(77, "of_somebody", "COMPLETED", exit_code=0)], 2.0, 2.0) == []
+    assert book.learn([SlurmJob(78, ticket.name, "COMPLETED", exit_code=0)], 3.0, 3.0) == []
+    assert (78, None) in book.to_cancel(), "a second one of the name is ended"
 
 
 async def _run_once(executor: SlurmExecutor, kernel: Kernel, orders: list[LaunchOrder], seconds: float) -> None:

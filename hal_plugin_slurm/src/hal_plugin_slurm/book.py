@@ -26,6 +26,9 @@ Change = tuple[NodeName, PartStatus]
 REMEMBERED_S: Final = 240.0
 """slurmctld forgets a job that ended after MinJobAge, 300 s where nobody changed it: what it does not know so soon
 after a submission was never taken."""
+LAUNCH_HELD: Final = "launch failed requeued held"
+"""Slurm's reason for a job that it queued again, and holds for ever, after a launch of which it does not know whether
+it ran: so it is after slurmctld was killed just when it had started the job."""
 LOST: Final = "Slurm has no record of it any more"
 NEVER_KNOWN: Final = "the answer to its submission was lost, and Slurm does not remember for so long whether it ran"
 
@@ -246,7 +249,7 @@ class Book:
     def _update(self, ticket: Ticket, index: int, job: SlurmJob, now_s: float) -> list[Change]:
         element = ticket.elements[index]
         if job.state in WAITING:
-            if element.start_time_s is None:
+            if element.start_time_s is None and job.reason.replace("_", " ") != LAUNCH_HELD:
                 return []
             element.is_cancel_wanted = True  # Slurm would run it again
             self.strays.append((job.native_id, ((index, index + 1),) if ticket.is_array else None))
