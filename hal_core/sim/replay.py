@@ -208,18 +208,23 @@ class Replay:
     # -- the two orders ------------------------------------------------------------------------------------------------
 
     def _together(self, now_s: float) -> None:
-        """All that comes at this instant, then one pass, as the daemon's cycles coalesce."""
-        heap = self._end_heap
+        """All that comes at this instant, then one pass, as the daemon's cycles coalesce.
+
+        That a job outlives what was expected of it is no reason for a pass: nobody got room by it.
+        """
+        heap, jobs = self._end_heap, self._jobs
+        has_happened = self._wake_s <= now_s or bool(heap and heap[0][0] <= now_s)
+        has_happened |= self._next < len(jobs) and jobs[self._next].submit_s <= now_s
         while heap and heap[0][0] <= now_s:
             running = heappop(heap)[2]
             self._release(running)
             self._learn(running, now_s)
         for running in self._outlived(now_s):
             self._expect_longer(running)
-        jobs = self._jobs
         while self._next < len(jobs) and jobs[self._next].submit_s <= now_s:
             self._submit()
-        self._plan(now_s)
+        if has_happened:
+            self._plan(now_s)
 
     def _one_by_one(self, now_s: float) -> None:
         """A pass after each submission, then after each end, as the simulator of the SC'15 study has them.

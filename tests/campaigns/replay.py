@@ -13,10 +13,10 @@ from tests.support.replays import (
     PUBLISHED,
     PUBLISHED_TRACES,
     REFERENCE,
-    Setting,
     published_waits,
     read_trace,
     replay_trace,
+    setting_of,
 )
 
 DIFFERENCE_MAX = 0.001
@@ -33,7 +33,7 @@ def main(names: list[str]) -> int:
         print(f"{name}: {len(trace.jobs)} jobs on {trace.processors} processors, {trace.skipped_count} left out")
         for policy, expected in REFERENCE[name].items():
             started_s = time.process_time()
-            _, figures = replay_trace(trace, Setting(policy))
+            _, figures = replay_trace(trace, setting_of(policy))
             speed = len(trace.jobs) / (time.process_time() - started_s)
             found = (figures.avg_bounded_slowdown, figures.mean_wait_s)
             worst = max(_difference(*row) for row in zip(found, expected, ROUNDED, strict=True))
