@@ -25,6 +25,14 @@ class EngineOptions:
 
 
 @attrs.frozen
+class SlackOptions(EngineOptions):
+    """Options of the engine `slack`."""
+
+    slack: float = attrs.field(default=0.5, validator=[attrs.validators.ge(0.0), attrs.validators.le(10.0)])
+    """A promised start may be later than the earliest by so much of the time until that."""
+
+
+@attrs.frozen
 class NoOptions:
     """The predictor has none."""
 
@@ -82,6 +90,10 @@ def hal_register_engines(register: Register) -> None:
         checked = structure_options(EngineOptions, options, "engine")
         return Preempting(Easy(checked.depth_max, checked.scan_max, is_shortest_first), is_shortest_first)
 
+    def slack(options: Options) -> Engine:
+        checked = structure_options(SlackOptions, options, "engine")
+        return Preempting(Easy(checked.depth_max, checked.scan_max, slack=checked.slack))
+
     def conservative(options: Options, promise_max: int | None = None) -> Engine:
         checked = structure_options(PromiseOptions, options, "engine")
         if promise_max is not None and "promise_max" not in options:
@@ -98,5 +110,6 @@ def hal_register_engines(register: Register) -> None:
     register("fifo", fcfs, "another name for fcfs")
     register("easy", easy, "EASY backfill: later jobs may start if the first blocked one is not delayed")
     register("easy-sjbf", partial(easy, is_shortest_first=True), "EASY backfill, shortest expected run time first")
+    register("slack", slack, "EASY backfill whose promised start may slip by a bounded share of the wait until it")
     register("conservative", conservative, "every job is promised a start, and none is ever moved to a later one")
     register("reserve", partial(conservative, promise_max=RESERVE_COUNT), "the first few jobs are promised a start")

@@ -1,12 +1,14 @@
-"""EASY backfill, with the candidates in the order of the queue (`easy`) or the shortest first (`easy-sjbf`).
+"""EASY backfill, with the candidates in the order of the queue (`easy`, `slack`) or the shortest first (`easy-sjbf`).
 
 The first blocked job gets a promise: the earliest time at which enough running jobs will have ended. A later job may
 start now if it is expected to end before that time, or if it only takes what the promise leaves over.
 Guarantee: the promised job never starts later because of a backfilled one, if no job runs longer than expected.
 Partitions that share nodes, directly or through others, have one promise together; separate ones have one each.
 Jobs without a limit, and of which nothing is known, end at infinity: they only get what the promise leaves over.
+With slack the promise is later by a share of the time until the earliest start, told once and kept like any other: more
+fits before it.
 Mu'alem and Feitelson, IEEE TPDS 12(6), 2001; Lifka, JSSPP 1995; shortest first: Tsafrir, Etsion and Feitelson,
-IEEE TPDS 18(6), 2007.
+IEEE TPDS 18(6), 2007; slack: Talby and Feitelson, IPPS 1999.
 """
 
 from __future__ import annotations
@@ -49,7 +51,11 @@ _expected_end_s = attrgetter("expected_end_s")
 class Easy:
     """Start in order; promise the first blocked job its time; fill the holes with later jobs that do not disturb it."""
 
-    def __init__(self, depth_max: int = 1000, scan_max: int = 20_000, is_shortest_first: bool = False) -> None:
+    def __init__(
+        self, depth_max: int = 1000, scan_max: int = 20_000, is_shortest_first: bool = False, slack: float = 0.0
+    ) -> None:
+        """`slack`: a promised start may be later than the earliest by so much of the time until that."""
+        self._margin = Margin(slack, is_kept=True)
         self._depth_max = depth_max
         self._scan_max = scan_max
         self._is_shortest_first = is_shortest_first
@@ -57,7 +63,7 @@ class Easy:
     def plan(self, snapshot: Snapshot) -> Plan:
         if _is_as_before(snapshot):
             return Plan((), tuple(snapshot.promises.values()), depth=1, memo=NOBODY_WAITS_FOR_DATA)
-        one_pass = Pass(snapshot)
+        one_pass = Pass(snapshot, self._margin)
         queue = itertools.islice(snapshot.pending(), self._scan_max)
         behind = one_pass.start_in_order(queue)
         if behind:

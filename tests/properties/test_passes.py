@@ -34,6 +34,7 @@ ENGINES = {
     "fcfs": Fcfs,
     "easy": Easy,
     "easy-sjbf": lambda: Easy(is_shortest_first=True),
+    "slack": lambda: Easy(slack=0.5),
     "conservative": Conservative,
     "reserve": lambda: Conservative(promise_max=2),
     "hal": lambda: Expansion(60.0, 1e9),

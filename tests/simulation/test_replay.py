@@ -205,7 +205,7 @@ def test_replay_decides_as_the_whole_core_does(make: Callable[[], Engine], node_
     machine = Machine(cluster_of(node_count, PROCESSORS // node_count))
     for seed in range(3):
         jobs = some_jobs(seed, 100)
-        run = Replay(make(), machine, jobs, Foresight(Expectations(), CORRECTIONS["request"]))
+        run = Replay(make(), machine, jobs, NO_FORESIGHT)
         for _ in run.run(EventOrder.TOGETHER):
             pass
         assert run.start_s == core_starts(jobs, machine, make()), f"seed {seed}"
@@ -234,6 +234,9 @@ def test_waits_equal_those_that_were_published(name: str, column: str) -> None:
 # -- guarantees --------------------------------------------------------------------------------------------------------
 
 
+NO_FORESIGHT = Foresight(Expectations(), CORRECTIONS["request"])
+
+
 @attrs.define
 class Watched:
     """An engine, and what it promised: job -> the times, in the order of the plans."""
@@ -251,12 +254,25 @@ class Watched:
 
 
 @settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 10**6), node_count=st.sampled_from([1, 2, 4]), slack=st.sampled_from([0.0, 0.5, 2.0]))
+def test_a_start_that_may_slip_slips_no_further_than_was_told_first(seed: int, node_count: int, slack: float) -> None:
+    """Jobs run to their limits here, so that only backfill could make one later."""
+    engine = Watched(Easy(slack=slack))
+    jobs = [attrs.evolve(job, run_s=job.limit_s) for job in some_jobs(seed, 60)]
+    run = Replay(engine, Machine(cluster_of(node_count, PROCESSORS // node_count)), jobs, NO_FORESIGHT)
+    for _ in run.run(EventOrder.TOGETHER):
+        pass
+    for job_id, times_s in engine.promises.items():
+        assert times_s == sorted(times_s, reverse=True), f"job {job_id} was told {times_s}"
+
+
+@settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 10**6), node_count=st.sampled_from([1, 2, 4]), promise_count=st.sampled_from([1, 3, 1000]))
 def test_promises_are_never_moved_to_a_later_time(seed: int, node_count: int, promise_count: int) -> None:
     engine = Watched(Conservative(promise_max=promise_count))
     jobs = some_jobs(seed, 60)
     machine = Machine(cluster_of(node_count, PROCESSORS // node_count))
-    run = Replay(engine, machine, jobs, Foresight(Expectations(), CORRECTIONS["request"]))
+    run = Replay(engine, machine, jobs, NO_FORESIGHT)
     for _ in run.run(EventOrder.TOGETHER):
         pass
     for job_id, times in engine.promises.items():
@@ -279,7 +295,7 @@ def test_looking_again_at_settled_promises_finds_nothing() -> None:
         starts = []
         for engine in (Conservative(), NeverSettled(Conservative())):
             machine = Machine.pool(PROCESSORS)
-            run = Replay(engine, machine, jobs, Foresight(Expectations(), CORRECTIONS["request"]))
+            run = Replay(engine, machine, jobs, NO_FORESIGHT)
             for _ in run.run(EventOrder.TOGETHER):
                 pass
             starts.append(run.start_s)
