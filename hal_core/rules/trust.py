@@ -26,8 +26,11 @@ ENDS_MIN: Final = 30
 """It is not judged before so many jobs have ended of which it said something."""
 MEMORY: Final = 300
 """Of the means, in ends."""
-TOLERANCE: Final = 1.1
-"""How many times the better yardstick's error it may come to make; to be believed again it must be no worse."""
+TOLERANCE: Final = 1.5
+"""How many times the better yardstick's error it may come to make. Not less: one of the yardsticks is nearly always lucky
+for a while, and to plan with limits instead costs more than that."""
+TOLERANCE_AGAIN: Final = 1.25
+"""What it may make to be believed again."""
 USERS_MAX: Final = 100_000
 SAID_MAX: Final = 200_000
 """Beyond these the longest known are forgotten first."""
@@ -70,7 +73,7 @@ class Trust:
             error = abs(math.log1p(each_s) - math.log1p(run_s))
             self._errors[at] += weight * (error - self._errors[at])
         own, *yardsticks = self._errors
-        bound = TOLERANCE if self.is_kept else 1.0
+        bound = TOLERANCE if self.is_kept else TOLERANCE_AGAIN
         self.is_kept = self._count < ENDS_MIN or own <= bound * min(yardsticks)
 
 
