@@ -140,8 +140,6 @@ def _build_reservation(file: ConfigurationFile, index: int, nodes: Mapping[str, 
         notes.at(f"{path}.nodes", f"no such node: {shown(format_hosts(unknown))}{did_you_mean(unknown[0], nodes)}")
     if section.name in [each.name for each in file.reservations[:index]]:
         notes.at(f"{path}.name", f"reservation {section.name!r} is named twice")
-    if not section.duration:
-        notes.at(f"{path}.duration", "a reservation of no time keeps nothing; give for example 2h")
     if section.every and section.every < section.duration:
         notes.at(f"{path}.every", "the next one would begin before the last has ended")
     if section.maintenance == bool(section.users or section.accounts):

@@ -27,8 +27,8 @@ ENDS_MIN: Final = 30
 MEMORY: Final = 300
 """Of the means, in ends."""
 TOLERANCE: Final = 1.5
-"""How many times the better yardstick's error it may come to make. Not less: one of the yardsticks is nearly always lucky
-for a while, and to plan with limits instead costs more than that."""
+"""How many times the better yardstick's error it may come to make. Not less: one of the yardsticks is nearly always
+lucky for a while, and to plan with limits instead costs more than that."""
 TOLERANCE_AGAIN: Final = 1.25
 """What it may make to be believed again."""
 USERS_MAX: Final = 100_000

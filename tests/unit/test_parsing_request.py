@@ -134,6 +134,7 @@ def test_every_field_is_filled():
         "gpu_milli": 0,
         "qos": "short",
         "alternatives": (),
+        "elastic_weight": 0,
         "licences": (("matlab", 2),),
     }
 

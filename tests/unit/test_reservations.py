@@ -231,7 +231,7 @@ def test_the_configuration_may_hold_reservations():
         (("n[0-1]", "n[3-4]"), r"hal.yaml:5:.* reservations\[0\].nodes: no such node: .*n4"),
         (("users: [ada]", "maintenance: true, users: [ada]"), "give users, accounts, or `maintenance: true`"),
         (("every: 1w", "every: 1h"), "the next one would begin before the last has ended"),
-        (("duration: 2h", "duration: 0"), "keeps nothing"),
+        (("duration: 2h", "duration: 0"), "is too short; it must be 1s at least"),
         (("2030-01-07T08:00+01:00", "tomorrow"), "is not a date; write 2030-01-31T16:30Z"),
     ],
 )
