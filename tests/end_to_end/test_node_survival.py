@@ -207,6 +207,7 @@ async def test_hello_tells_of_every_record_until_it_is_forgotten(node: RealNode)
     assert set(node.reports.nodes[-1].parts) == {ended, running}
     await node.executor.forget(N1, [ended.key])
     await node.run(order(3, "exit 0", directory=node.directory))
+    node.tree.until("the record goes", lambda: not (node.state / "claims" / str(ended.key)).exists(), 60)
     node.kill(node.agent_pid)
     node.start_agent()
     await node.connected(3)
