@@ -18,7 +18,10 @@ from hal_core.sessions.starter import fork_starter
 
 
 def main() -> None:
-    options = msgspec.json.decode(sys.stdin.buffer.read(), type=BrokerOptions)
+    try:
+        options = msgspec.json.decode(sys.stdin.buffer.read(), type=BrokerOptions)
+    except msgspec.DecodeError:
+        return  # Whoever started us died before it had said all.
     sys.path[:] = options.import_path
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the client, who tells us.
