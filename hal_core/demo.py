@@ -6,6 +6,8 @@ Some jobs fail on purpose; what counts is that each ends as it should.
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -184,5 +186,10 @@ def _how_it_ended(job: JobView) -> str:
 def _sum_up(client: Client, elapsed_s: float, announce: Announce) -> None:
     end_count = sum(1 for _ in client.history())
     announce(f"\n{end_count} ends in {elapsed_s:.1f} s, every one of them in the journal before anybody was told.")
-    announce("Next: `hal dev` starts such a cluster to play with; then `hal run -- hostname`, `hal submit job.sh`,")
-    announce("`hal queue`, `hal history`, `hal nodes`. `hal --help` lists everything; docs/tutorial is the tour.")
+    program = "hal" if shutil.which("hal") else os.path.relpath(sys.argv[0])
+    announce(
+        f"Next: `{program} dev` starts such a cluster to play with; then `hal run -- hostname`, `hal submit job.sh`,"
+    )
+    announce(
+        f"`hal queue`, `hal history`, `hal nodes`. `{program} --help` lists everything; docs/tutorial is the tour."
+    )

@@ -87,12 +87,14 @@ def _checked_address(given: str | None) -> str:
 
 async def _serve(daemon: Daemon, announce: Announce, is_leashed: bool) -> None:
     agent_socket = daemon.state_directory / AGENT_SOCKET_NAME
-    agents = _agents(daemon.configuration.cluster.nodes, daemon.state_directory, agent_socket, is_leashed)
-    async with until_signalled() as nursery, agents:
+    nodes = daemon.configuration.cluster.nodes
+    async with until_signalled() as nursery:
+        # First, because only who has the state directory may end or take over the agents that are there.
         kernel = await nursery.start(daemon.serve)
-        await _all_up(kernel, announce)
-        _greet(daemon, announce)
-        await trio.sleep_forever()
+        async with _agents(nodes, daemon.state_directory, agent_socket, is_leashed):
+            await _all_up(kernel, announce)
+            _greet(daemon, announce, is_leashed)
+            await trio.sleep_forever()
 
 
 @asynccontextmanager
@@ -193,7 +195,7 @@ async def _all_up(kernel: Kernel, announce: Callable[[str], None]) -> None:
         announce(f"not all nodes have reported after {NODES_TIMEOUT_S:g} s: {', '.join(late)}; going on without them")
 
 
-def _greet(daemon: Daemon, announce: Announce) -> None:
+def _greet(daemon: Daemon, announce: Announce, is_passing: bool) -> None:
     nodes = daemon.configuration.cluster.nodes
     memory_gib = sum(node.memory_bytes for node in nodes) / 2**30
     cpu_count = sum(node.cpu_count for node in nodes)
@@ -205,4 +207,5 @@ def _greet(daemon: Daemon, announce: Announce) -> None:
         announce("prolog and epilog are not run by `hal dev`; they are for `hal agent`")
     if daemon.configuration.listen.address:
         announce("The web page: run `hal page` and open what it prints")
-    announce("Try: hal run -- hostname    Ctrl-C ends the cluster and leaves nothing behind.")
+    left = "leaves nothing behind" if is_passing else f"keeps the state in {daemon.state_directory}"
+    announce(f"Try: hal run -- hostname    Ctrl-C ends the cluster and {left}.")

@@ -42,7 +42,8 @@ def print_explanation(console: Console, found: dict[str, Any]) -> None:
         shown = ", ".join(str(job_id) for job_id in found["ahead"])
         more = ", ..." if found["ahead_count"] > len(found["ahead"]) else ""
         rows.append(("Before it", f"{found['ahead_count']} jobs: {shown}{more}"))
-    rows.append(("Start", _start(found)))
+    if found["start_time_s"] is not None or found["why_not"]:
+        rows.append(("Start", _start(found)))
     for line in pairs(rows):
         console.line(line)
     if found["suggestions"]:

@@ -40,7 +40,7 @@ def begin(console: Console, arguments: Namespace) -> int:
     from pathlib import Path
 
     output = Path(arguments.output or arguments.name)
-    scaffold = importlib.import_module("hal_core.testing.scaffold")
+    scaffold = importlib.import_module("hal_core.scaffold.package")
     for path in scaffold.write_package(arguments.name, arguments.plane, output):
         console.line(str(path))
     console.note(f"install it with: pip install -e {output}; then try it out: hal plugin test {arguments.name}")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import os
 from argparse import Namespace
 from collections.abc import Sequence
 
 from hal_core.cli.arguments import Parser, checked, count, whole_number
 from hal_core.cli.console import Console
 from hal_core.cli.formats import escaped
+from hal_core.cli.usage import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,6 +88,12 @@ def configure(parser: Parser) -> None:
 def run(console: Console, arguments: Namespace) -> int:
     if arguments.verify:
         return _verify(console, arguments)
+    for option, path in (("--report", arguments.report), ("--jobs-csv", arguments.jobs_csv)):
+        if path and not os.path.isdir(os.path.dirname(path) or "."):
+            raise UsageError(f"{option}: there is no directory {os.path.dirname(path)}; make it first")
+    if (arguments.replicas > 1) != (arguments.shake > 0):
+        missing = "--shake SECONDS" if arguments.replicas > 1 else "--replicas N"
+        console.note(f"without {missing} every run is that of the trace as it is")
     arguments.policy = list(dict.fromkeys(arguments.policy or ["hal"]))
     outcome = importlib.import_module("hal_core.simulate").simulate(arguments, console)
     if arguments.json:

@@ -66,7 +66,9 @@ class Lublin:
 
     def trace(self) -> Trace:
         """The jobs, as if they had been read."""
-        return Findings().trace(list(_jobs(self)), self.procs, {"MaxProcs": str(self.procs)}, None)
+        findings = Findings()
+        findings.notes.append("the model has no time limits: run times are taken for them, as if users knew them")
+        return findings.trace(list(_jobs(self)), self.procs, {"MaxProcs": str(self.procs)}, None)
 
 
 def _wrong(place: str, text: str) -> InvalidInput:

@@ -49,6 +49,9 @@ def train(arguments: Namespace) -> Training:
         text = f"{arguments.predictor!r} has nothing to store; of the installed ones, ml has"
         raise InvalidInput([Problem("--predictor", text)])
     trace, _ = Source.of(arguments.history, arguments.timezone).read(None, plugins)
+    if not trace.jobs or trace.is_bad:
+        text = "no job could be read from it" if not trace.jobs else "more than 1 % of its lines are bad"
+        raise InvalidInput([Problem(arguments.history, f"{text}; `hal simulate` names the lines")])
     expectations = Predicted(predictor)
     with without_collector():
         _live(expectations, trace.jobs)

@@ -14,8 +14,8 @@ import pytest
 from hal_core.cli.dispatch import run_command
 from hal_core.errors import Conflict, InvalidInput
 from hal_core.plugins import PLANES
+from hal_core.scaffold.package import code, write_package
 from hal_core.testing import check_plugin
-from hal_core.testing.scaffold import code, write_package
 
 HAL = [sys.executable, "-m", "hal_core.cli"]
 
@@ -129,3 +129,12 @@ def test_mistakes_are_told(tmp_path):
 def test_the_command_says_what_it_wants(words, text, capsys):
     assert run_command(["plugin", *words]) == 2
     assert text in capsys.readouterr().err
+
+
+def test_a_plugin_can_be_begun_where_only_hal_is_installed(tmp_path):
+    program = (
+        "import sys; sys.modules.update(hypothesis=None, pytest=None); from hal_core.cli.dispatch import run_command; "
+        "sys.exit(run_command(['plugin', 'new', 'mine', '--plane', 'engine']))"
+    )
+    python(tmp_path, "-c", program)
+    assert (tmp_path / "mine/pyproject.toml").exists()

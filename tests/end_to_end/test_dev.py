@@ -97,3 +97,19 @@ def test_agents_that_outlived_a_killed_dev_end_with_the_next_one(state: Path, se
         assert "COMPLETED" in hal(socket, "show", job_id).out
     end(second, signal.SIGINT)
     assert processes_of(state) == []
+
+
+def test_a_second_one_on_the_same_state_touches_nothing(state: Path) -> None:
+    socket = state.parent / "hal.sock"
+    first = start(state, "--cpus", "2")
+    job_id = hal(socket, "submit", "--parsable", "-o", "/dev/null", "--", "sleep", "1000").out.strip()
+    with HalConnection(socket) as connection:
+        assert connection.get(f"/v1/jobs/{job_id}?wait=started&timeout_s=60")["state"] == "RUNNING"
+    before = processes_of(state)
+    other = state.parent / "other.sock"
+    refused = hal(other, "dev", "--state", str(state), "--socket", str(other), "--cpus", "2")
+    assert (refused.code, "in use" in refused.err) == (1, True), refused
+    assert set(before) <= set(processes_of(state))
+    assert hal(socket, "cancel", job_id).code == 0
+    end(first, signal.SIGINT)
+    assert processes_of(state) == []

@@ -78,9 +78,10 @@ def generated_help() -> str:
 
 def generated_page() -> str:
     rows = []
+    bar = "\\|"
     for option in OPTIONS:
-        shown = _shown(option).strip().replace("|", "\\|")
-        rows.append(f"| `{shown}` | {_meaning(option)} |\n")
+        shown = _shown(option).strip().replace("|", bar)
+        rows.append(f"| `{shown}` | {_meaning(option).replace('|', bar)} |\n")
     refused: dict[str, list[str]] = {}
     for name, reason in UNSUPPORTED.items():
         refused.setdefault(reason, []).append(f"`{'-' if len(name) == 1 else '--'}{name}`")

@@ -242,3 +242,23 @@ def test_the_report_is_one_page(trace: Path, tmp_path: Path) -> None:
     assert done.code == 0, done
     assert f"the report is in {target}" in done.err
     assert target.read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize("option", ["--report", "--jobs-csv"])
+def test_where_nothing_can_be_written_nothing_is_replayed(trace: Path, option: str) -> None:
+    done = simulate(trace, option, "/nowhere/at/all.html")
+    assert done.code == 2
+    assert f"{option}: there is no directory /nowhere/at" in done.err
+
+
+def test_what_is_of_no_effect_is_said(trace: Path) -> None:
+    assert "without --shake SECONDS every run" in simulate(trace, "--replicas", "2").err
+    assert "without --replicas N every run" in simulate(trace, "--shake", "30").err
+
+
+def test_nothing_is_learned_from_what_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "bad.swf").write_text("no\ntrace\n")
+    done = hal("/nowhere", "train", "--from", str(tmp_path / "bad.swf"), "--to", str(tmp_path / "ml.hal"))
+    assert done.code == 1
+    assert "no job could be read from it" in done.err
+    assert not (tmp_path / "ml.hal").exists()

@@ -99,6 +99,6 @@ def write_package(name: str, plane: str, output: Path) -> list[Path]:
 
 def code(name: str, plane: str) -> str:
     """The template of that plane, with the names of the new plugin."""
-    text = files("hal_core.testing.templates").joinpath(f"{plane}.py").read_text()
+    text = files("hal_core.scaffold").joinpath(f"{plane}.py").read_text()
     text = WORD["example"].sub(name, text)
     return WORD["Example"].sub("".join(part.capitalize() for part in name.split("-")), text)
