@@ -37,6 +37,7 @@ class Front:
 
     def __init__(self, configuration: Configuration, context: Context) -> None:
         self._configuration = configuration
+        self._context = context
         limits = configuration.limits
         rates = Rates(
             reads=Rate(limits.reads_burst, limits.reads_per_s),
@@ -76,6 +77,7 @@ class Front:
             if self._network is not None:
                 await nursery.start(self._server.serve, [self._network.listener], self._network.identify)
             await nursery.start(self._server.serve, [self._socket.listener], identify)
+            nursery.start_soon(self._context.attendances.run, self._context.kernel)
             task_status.started()
 
     def _tokens(self) -> TokenMaker | None:

@@ -18,6 +18,7 @@ from hal_core.models.message import Message
 from hal_core.models.plugin import PluginListing
 from hal_core.models.role import Role
 from hal_core.parsing.request import JobRequest, ParsedJob
+from hal_core.rest.attendances import Attendances
 from hal_core.rest.rates import Rates
 from hal_core.rest.tokens import TokenMaker
 from hal_core.rules.forecast import Engine
@@ -111,3 +112,4 @@ class Context:
     """The receipts of all jobs that have ended, by user, account and month."""
     terminals: Terminals = attrs.field(factory=Terminals)
     """Of interactive jobs."""
+    attendances: Attendances = attrs.field(factory=Attendances)

@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from hal_core.errors import InvalidInput, Problem
-from hal_core.models.job import JobId
+from hal_core.models.job import TERMINAL, JobId
 from hal_core.models.message import Submission, Submit
 from hal_core.parsing.environment import check_strings
 from hal_core.parsing.request import CLIENT_ID_CHARACTERS_MAX, JobRequest, ParsedJob
@@ -40,6 +40,8 @@ async def submit(call: Call) -> Answer:
     insist_on_priority(call, parsed)
     is_known = (owner.uid, request.client_id) in kernel.state.client_ids
     (job_id,) = await kernel.ask(Submit((Submission(request.client_id, owner, parsed.spec),)))
+    if parsed.spec.input_path == TERMINAL:
+        call.context.attendances.expect([job_id])
     return json_answer(SubmitAnswer(job_id, parsed.warnings), 200 if is_known else 201)
 
 
@@ -60,6 +62,11 @@ async def submit_bulk(call: Call) -> Answer:
     known = kernel.state.client_ids
     is_known = all((owner.uid, submission.client_id) in known for submission in submissions)
     job_ids = await kernel.ask(Submit(tuple(submissions)))
+    call.context.attendances.expect(
+        job_id
+        for job_id, submission in zip(job_ids, submissions, strict=True)
+        if submission.spec.input_path == TERMINAL
+    )
     answer = BulkAnswer(format_ids(job_ids), len(job_ids), list(reader.warnings))
     return json_answer(answer, 200 if is_known else 201)
 

@@ -77,13 +77,14 @@ class _Attendance:
         self._has_left = False
 
     async def run(self, send: Send) -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch, nursery.cancel_scope)
-            try:
-                await self._show_all(send)
-            except ClientGone:  # Noticed by writing before `_watch` noticed it by reading.
-                self._has_left = True
-            nursery.cancel_scope.cancel()
+        with self._call.context.attendances.attending(self._job_id):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch, nursery.cancel_scope)
+                try:
+                    await self._show_all(send)
+                except ClientGone:  # Noticed by writing before `_watch` noticed it by reading.
+                    self._has_left = True
+                nursery.cancel_scope.cancel()
         if self._has_left:
             if (terminal := self._terminals.find(self._job_id, self._uid)) is not None:
                 with suppress(WireError):

@@ -88,8 +88,7 @@ def test_who_does_not_wait_for_the_beginning_leaves_nothing(hal: HalServices) ->
         until_released(hal)
     with Person(hal, "alloc", "--hold") as person:
         hal.tree.until("it waits", lambda: hal.active_count() == 1, PATIENCE_S, hal.watched)
-        person.type("\x03")
-        assert person.leave() == 130
+        person.die()
         until_released(hal)
 
 
