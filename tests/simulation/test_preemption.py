@@ -350,11 +350,11 @@ def test_it_is_never_in_vain_and_never_without_end(seed, engine, has_faults):
         if not has_faults:
             began = min((start_s for start_s in starts[winner] if start_s >= time_s), default=None)
             grace_s = max(40.0, spec_of[victim].kill_grace_s)
-            above = any(  # One that came meanwhile has the room, and may wait for victims of its own.
-                time_s <= start_s <= time_s + 2 * grace_s
-                for other, its in starts.items()
+            above = any(  # It has the room; or it came meanwhile and waits for victims of its own.
+                time_s < jobs[other - 1].submit_time_s <= time_s + grace_s
+                or any(time_s <= start_s <= time_s + grace_s for start_s in starts.get(other, ()))
+                for other in spec_of
                 if other != winner and may_stand_before(engine, other, winner, spec_of)
-                for start_s in its
             )
             assert above or (began is not None and began <= time_s + grace_s), (
                 f"{victim} made room in vain for {winner}"
