@@ -49,7 +49,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "limits": ("shares", "Show the limits on jobs, and how much of each is in force"),
         "shares": ("shares", "Show who shares the cluster, by how much, and what each has used"),
         "page": ("page", "Print the address of the web page, with a token for it"),
-        "events": ("events", "Print the event log; --follow keeps watching"),
+        "events": ("events", "Watch the event log; --after 0 prints it from its beginning"),
         "plugins": ("about", "List what is installed and which plane it serves"),
         "plugin": ("plugin", "Begin a new plugin; try out one that is installed"),
         "config": ("config", "Check or show a configuration; print its JSON Schema"),
@@ -107,6 +107,8 @@ def run_command(words: Sequence[str]) -> int:
 
 
 def call(console: Console, words: list[str]) -> int:
+    for word in words:
+        insist_on_text(word)
     if not words or words[0] in ("-h", "--help", "help"):
         if len(words) > 1 and words[1] in all_commands():
             return call(console, [words[1], "--help"])
@@ -122,6 +124,16 @@ def call(console: Console, words: list[str]) -> int:
     if hasattr(module, "run_words"):
         return int(module.run_words(console, rest))
     return int(module.run(console, command_parser(name).parse(rest)))
+
+
+def insist_on_text(word: str) -> None:
+    """A word that no program could have been given is told once, and not wherever a file of that name is opened."""
+    try:
+        is_text = b"\0" not in os.fsencode(word)
+    except UnicodeEncodeError:
+        is_text = False
+    if not is_text:
+        raise UsageError(f"{word!r} has characters that no word of a command line can have")
 
 
 def command_parser(name: str) -> Parser:

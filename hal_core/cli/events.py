@@ -19,9 +19,7 @@ VALUE_LENGTH_MAX = 60
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument(
-        "-f", "--follow", action="store_true", help="keep watching; without --after that is all it does"
-    )
+    parser.add_argument("-f", "--follow", action="store_true", help="keep watching (without --after it always does)")
     parser.add_argument("--after", type=checked(whole_number), metavar="N", help="events after number N (0: all)")
     parser.add_argument("--job", type=checked(count), metavar="JOB", help="only events of this job")
     parser.add_argument("--json", action="store_true", help="one JSON object for each event: sequence, event, data")

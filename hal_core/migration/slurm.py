@@ -16,7 +16,14 @@ from hal_core.errors import InvalidInput, Problem
 from hal_core.migration.findings import Findings
 from hal_core.migration.slurm_accounts import read_accounts
 from hal_core.migration.slurm_lines import Record, is_yes, read_records, read_text
-from hal_core.migration.slurm_nodes import OWN_DAEMONS, SlurmNodes, read_nodes, read_partitions
+from hal_core.migration.slurm_nodes import (
+    CANNOT_SUSPEND,
+    OWN_DAEMONS,
+    PREEMPT_MODES,
+    SlurmNodes,
+    read_nodes,
+    read_partitions,
+)
 from hal_core.migration.slurm_topology import SlurmTopology, read_topology
 from hal_core.parsing.hosts import format_hosts
 
@@ -64,8 +71,7 @@ def _document(directory: Path, executor: str, findings: Findings) -> dict[str, A
     topology = read_topology(directory, findings)
     document: dict[str, Any] = {"cluster": settings.get("clustername", "hal")}
     document["nodes"] = _placed(nodes, topology, executor)
-    memory_mb = int(settings.get("defmempercpu", 0))
-    document["partitions"] = read_partitions(records, nodes, memory_mb, findings)
+    document["partitions"] = read_partitions(records, nodes, settings, findings)
     if topology.levels:
         document["topology"] = {"levels": topology.levels}
     for record in own:
@@ -125,12 +131,27 @@ def _setting(record: Record, settings: dict[str, str], document: dict[str, Any],
                 findings.translated(place, setting, "priority")
             case "priorityweightjobsize":
                 findings.translated(place, setting, "priority")
+            case "preempttype" | "preemptmode":
+                _preemption(record, key, findings)
+            case "selecttype" | "selecttypeparameters" if "linear" not in value:
+                findings.translated(place, setting, "always so: jobs share nodes; CPUs, memory and GPUs are given out")
             case "topologyplugin" | "grestypes":
                 findings.translated(place, setting, "by what the nodes have")
             case _ if key.startswith(OF_SLURMS_OWN):
                 findings.unsupported(place, setting, OWN_DAEMONS)
             case _:
                 findings.unsupported(place, setting, NO_SETTING)
+
+
+def _preemption(record: Record, key: str, findings: Findings) -> None:
+    value = record.words[key].lower()
+    setting, place = f"{record.written[key]}={record.words[key]}", record.place
+    if key == "preemptmode" and value not in (*PREEMPT_MODES, "off"):
+        findings.unsupported(place, setting, CANNOT_SUSPEND)
+    elif value.endswith("qos"):
+        findings.unsupported(place, setting, "name those whom it preempts at each quality of service (qos: preempts)")
+    else:
+        findings.translated(place, setting, "preempts and preempt_mode of the partitions")
 
 
 def _priorities(record: Record, settings: dict[str, str], document: dict[str, Any], findings: Findings) -> None:

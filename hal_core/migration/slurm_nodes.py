@@ -101,10 +101,11 @@ def _gres(record: Record, text: str, findings: Findings) -> dict[str, Any]:
 
 
 def read_partitions(
-    records: Iterable[Record], nodes: SlurmNodes, memory_mb_per_cpu: int, findings: Findings
+    records: Iterable[Record], nodes: SlurmNodes, settings: Mapping[str, str], findings: Findings
 ) -> list[dict[str, Any]]:
-    """As in HAL's YAML. `memory_mb_per_cpu` is the cluster's own, which partitions may change."""
+    """As in HAL's YAML. `settings` are the cluster's own, which partitions may change."""
     defaults: dict[str, str] = {}
+    modes: dict[str, str] = {}
     partitions: list[dict[str, Any]] = []
     for record in records:
         if record.kind != "partitionname":
@@ -119,16 +120,24 @@ def read_partitions(
         for key, name in (("maxtime", "walltime_max"), ("defaulttime", "walltime_default")):
             if (text := words.get(key, "unlimited")).lower() not in _UNLIMITED:
                 found[name] = _walltime(text)
-        memory_mb = int(words.get("defmempercpu", memory_mb_per_cpu))
+        memory_mb = int(words.get("defmempercpu", settings.get("defmempercpu", 0)))
         if memory_mb:
             found["memory_per_cpu"] = f"{memory_mb}M"
         if priority := int(words.get("prioritytier", words.get("priority", 0))):
             found["priority"] = priority
         if "gracetime" in words:
             found["preempt_grace"] = f"{int(words['gracetime'])}s"
+        mode = modes[found["name"]] = words.get("preemptmode", settings.get("preemptmode", "off")).lower()
+        if mode in PREEMPT_MODES and "preempttype" in settings:
+            found["preempt_mode"] = mode
         partitions.append(found)
         findings.translated(record.place, f"PartitionName={found['name']}", "a partition")
         _rest_of_partition(record, findings)
+    if settings.get("preempttype", "").endswith("partition_prio"):
+        for each in partitions:
+            lower = [other["name"] for other in partitions if other.get("priority", 0) < each.get("priority", 0)]
+            if preempts := [name for name in lower if modes[name] in PREEMPT_MODES]:
+                each["preempts"] = preempts
     return partitions
 
 
@@ -136,6 +145,8 @@ _PARTITION_READ: Final = (
     *("partitionname", "nodes", "default", "maxtime", "defaulttime", "defmempercpu", "prioritytier", "priority"),
     "gracetime",
 )
+PREEMPT_MODES: Final = ("requeue", "cancel")
+CANNOT_SUSPEND: Final = "HAL ends the jobs that make room, and cannot suspend them: set requeue or cancel"
 
 
 def _rest_of_partition(record: Record, findings: Findings) -> None:
@@ -143,6 +154,10 @@ def _rest_of_partition(record: Record, findings: Findings) -> None:
         setting = f"{record.written[key]}={value}"
         if key == "state" and value.upper() == "UP":
             findings.translated(record.place, setting, "partitions are always up")
+        elif key == "preemptmode" and value.lower() in (*PREEMPT_MODES, "off"):
+            findings.translated(record.place, setting, "preempt_mode")
+        elif key == "preemptmode":
+            findings.unsupported(record.place, setting, CANNOT_SUSPEND)
         elif key not in _PARTITION_READ:
             findings.unsupported(record.place, setting, "HAL has no such setting of a partition")
 

@@ -54,6 +54,29 @@ def test_node_sets_are_their_nodes(tmp_path):
     assert imported(tmp_path, slurm_conf=text).document["partitions"][0]["nodes"] == "a[1-2],b"
 
 
+def test_preemption_by_partition_is_kept(tmp_path):
+    text = "PreemptType=preempt/partition_prio\nPreemptMode=REQUEUE\nSelectType=select/cons_tres\n" + NODES
+    text += (
+        "PartitionName=safe Nodes=ALL PreemptMode=OFF\nPartitionName=low Nodes=ALL PreemptMode=CANCEL GraceTime=60\n"
+    )
+    found = imported(tmp_path, slurm_conf=text + "PartitionName=top Nodes=ALL PriorityTier=9\n")
+    p, safe, low, top = found.document["partitions"]
+    assert top == {"name": "top", "nodes": "n[1-4]", "priority": 9, "preempt_mode": "requeue", "preempts": ["p", "low"]}
+    assert (p["preempt_mode"], low["preempt_mode"], low["preempt_grace"]) == ("requeue", "cancel", "60s")
+    assert "preempt_mode" not in safe
+    assert not any("preempts" in each for each in (p, safe, low))
+    assert settings(found, Verdict.UNSUPPORTED) == set()
+
+
+@pytest.mark.parametrize("line", ["PreemptMode=SUSPEND,GANG", "PreemptType=preempt/qos"])
+def test_preemption_that_hal_cannot_take_over_is_told_with_the_way_out(tmp_path, line):
+    found = imported(tmp_path, slurm_conf=f"{line}\n{NODES}")
+    (unsupported,) = found.findings.of(Verdict.UNSUPPORTED)
+    assert unsupported.setting == line
+    assert "requeue or cancel" in unsupported.text or "qos: preempts" in unsupported.text
+    assert not any({"preempts", "preempt_mode"} & each.keys() for each in found.document["partitions"])
+
+
 TREE = "SwitchName=s1 Nodes=n[1-2]\nSwitchName=s2 Nodes=n[3-4]\nSwitchName=top Switches=s[1-2]\n"
 TREE_YAML = """
 - topology: other
