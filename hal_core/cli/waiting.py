@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"})
+FIRST_POLL_S = 1
+"""After it whoever waits is told why."""
 LONG_POLL_S = 30
 PATIENCE_S = 300.0
 """Running jobs outlive a restart of the daemon, so waiting for one does too, for as long as this."""
@@ -24,12 +26,12 @@ def wait_for_end(console: Console, job_id: int, between: Callable[[float], float
 
     `between(pause_s)` is called whenever there was no answer for that long, and gives the next pause in seconds.
     """
-    target = f"/v1/jobs/{job_id}?wait=ended&timeout_s={LONG_POLL_S}"
+    poll_s = FIRST_POLL_S
     lost_s: float | None = None
     pause_s = 0.005 if between else 1.0
     while True:
         try:
-            console.connection.begin("GET", target)
+            console.connection.begin("GET", f"/v1/jobs/{job_id}?wait=ended&timeout_s={poll_s}")
             deadline_s = time.monotonic() + LONG_POLL_S + console.connection.timeout_s
             while (answer := console.connection.poll(pause_s)) is None:
                 if between:
@@ -43,6 +45,7 @@ def wait_for_end(console: Console, job_id: int, between: Callable[[float], float
                 console.progress("")
                 return view
             console.progress(f"job {job_id}: {condition(view)}")
+            poll_s = LONG_POLL_S
         except (NoAnswer, Rejected) as error:
             if isinstance(error, Rejected) and error.status != 503:
                 raise

@@ -9,7 +9,7 @@ import pytest
 
 from hal_core.parsing.options import OPTIONS
 from tests.support.cli import COMMAND, environment, hal, start_hal
-from tests.support.rest_bodies import ended
+from tests.support.rest_bodies import ended, job
 from tests.support.scripted_server import Reply, ScriptedServer, error
 
 SCRIPT = "#!/bin/sh\n#HAL --time=10\nhostname\n"
@@ -133,11 +133,14 @@ def test_a_variable_that_is_no_text_is_left_out(server):
 
 
 def test_wait_ends_as_the_job_does(server):
-    server.answer("GET", "/v1/jobs/17", ended(17, "FAILED", exit_code=3))
+    replies = [Reply(job(job_id=17)), Reply(ended(17, "FAILED", exit_code=3))]
+    server.answer("GET", "/v1/jobs/17", lambda _: replies.pop(0))
     result = hal(server.path, "submit", "--wait", "--", "false")
     assert (result.code, result.out) == (3, "Submitted job 17\n")
     assert result.err == "hal: job 17 failed: exit code 3\n"
-    assert server.requests[-1].query == {"wait": "ended", "timeout_s": "30"}
+    first, last = (request.query for request in server.requests[-2:])
+    assert first == {"wait": "ended", "timeout_s": "1"}, "whoever waits is soon told why"
+    assert last == {"wait": "ended", "timeout_s": "30"}
 
 
 def test_a_lost_answer_is_asked_for_again(server):
