@@ -8,13 +8,16 @@ That the same policy decides the same is another question, with a stricter answe
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from hal_core.models.event import ClusterDefined, Event, JobEnded, JobPlaced, JobReleased, JobSubmitted
 from hal_core.models.job import JobId, JobSpec, Owner
 from hal_core.models.node import Cluster
 from hal_core.models.ranges import count_of, members
 from hal_core.sim.trace import Findings, Trace, TraceJob, width_of
+
+RUN_S_MIN: Final = 1e-6
+"""What ran for less than its nodes' clocks can tell did run: a gang's parts start and end by two clocks."""
 
 
 class _Submitted(NamedTuple):
@@ -67,12 +70,9 @@ class _Reader:
 
     def _end(self, event: JobEnded, index: int, start_s: float) -> None:
         place_s = self._place_s.pop((event.job_id, index), start_s)
-        run_s = event.end_time_s - start_s
+        run_s = max(event.end_time_s - start_s, RUN_S_MIN)
         submitted = self._submitted[event.job_id]
         spec, shape = submitted.spec, submitted.spec.shape()
-        if run_s <= 0:
-            self._jobs.pop((event.job_id, index), None)
-            return
         if spec.walltime_s is None:
             self._unlimited_count += 1
         parents = [self._ended_s.get(dependency.job_id, 0.0) for dependency in spec.dependencies]

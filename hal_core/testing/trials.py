@@ -126,7 +126,7 @@ def wanted(trial: Trial, *names: str) -> list[Any]:
 
 
 def engine_contract(make: Make, trial: Trial) -> None:
-    check_engine(make, example_count=60, does_shrink=False)
+    check_engine(make, does_shrink=False)
 
 
 def engine_faults(make: Make, trial: Trial) -> None:

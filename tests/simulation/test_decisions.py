@@ -11,7 +11,7 @@ from random import Random
 import attrs
 from hypothesis import given, settings, strategies as st
 
-from hal_core.models.event import Event, JobPlaced, NodeWentDown, Planned
+from hal_core.models.event import Event, JobEnded, JobPlaced, NodeWentDown, Planned
 from hal_core.models.plan import Plan, Snapshot
 from hal_core.planes import Engine
 from hal_core.rules.state import State
@@ -102,6 +102,14 @@ def test_a_journal_is_a_trace() -> None:
     assert trace.processors == sum(node.cpu_count for node in trace.cluster.nodes)
     assert trace.jobs
     assert all(job.run_s > 0 and job.recorded_wait_s >= 0 for job in trace.jobs)
+
+
+def test_who_ran_for_no_time_that_could_be_measured_did_run() -> None:
+    """The parts of a gang start and end by the clocks of two nodes, and some programs are over at once."""
+    events = run_simulation(make_story(Random(11)), Easy())
+    ran = [event for event in events if isinstance(event, JobEnded) and event.start_time_s is not None]
+    short = [attrs.evolve(event, end_time_s=event.start_time_s) if event in ran else event for event in events]
+    assert len(read_journal(short).jobs) == len(read_journal(events).jobs) > 0
 
 
 def test_the_journal_of_a_real_daemon(tmp_path: Path) -> None:

@@ -66,7 +66,11 @@ class Prometheus:
         log = self._directory / "prometheus.log"
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(self._directory)}
         self._pid = self.tree.start(argv, log, environment, directory=self._directory)
-        self.tree.until("Prometheus is ready", self._is_ready, ANSWERS_WITHIN_S, [self._pid])
+        try:
+            self.tree.until("Prometheus is ready", self._is_ready, ANSWERS_WITHIN_S, [self._pid])
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
@@ -92,7 +96,7 @@ class Prometheus:
     def _is_ready(self) -> bool:
         try:
             return bool(self._get("/api/v1/status/buildinfo"))
-        except OSError:
+        except (OSError, ValueError):  # "Service Unavailable", in words, while it reads its own journal.
             return False
 
     def _get(self, path: str, **parameters: str) -> Any:
