@@ -54,11 +54,11 @@ def test_state_is_kept_in_a_given_directory(tmp_path: Path) -> None:
 def test_services_can_be_killed_and_started_again_while_a_job_runs() -> None:
     with HalServices(node_count=2, cpus=2) as hal:
         job_id = hal.submit("/bin/sleep", "3")
-        hal.get(f"/v1/jobs/{job_id}?wait=started&timeout_s=20")
+        hal.get(f"/v1/jobs/{job_id}?wait=started&timeout_s=60")
         for name in ("n1", "n2", DAEMON):
             hal.kill(name)
         for name in (DAEMON, "n1", "n2"):
             hal.start_service(name)
         hal.wait_until_ready()
-        job = hal.get(f"/v1/jobs/{job_id}?wait=ended&timeout_s=20")
+        job = hal.get(f"/v1/jobs/{job_id}?wait=ended&timeout_s=60")
         assert (job["state"], job["attempt"]) == ("COMPLETED", 1)

@@ -119,7 +119,7 @@ async def ask_both(tmp_path: Path, method: str, raw: bytes) -> list[tuple[Respon
 
 @pytest.mark.parametrize(("method", "raw"), REQUESTS, ids=lambda value: repr(value[:40]))
 async def test_both_servers_answer_alike(tmp_path: Path, method: str, raw: bytes) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         for ours, theirs in await ask_both(tmp_path, method, raw):
             assert (ours.status, ours.body) == (theirs.status, theirs.body)
             assert {name: value for name, value in ours.headers.items() if name not in IGNORED} == {
@@ -129,7 +129,7 @@ async def test_both_servers_answer_alike(tmp_path: Path, method: str, raw: bytes
 
 @pytest.mark.parametrize("raw", REFUSED, ids=lambda value: repr(value[:60]))
 async def test_both_servers_refuse_alike(tmp_path: Path, raw: bytes) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         for ours, theirs in await ask_both(tmp_path, "GET", raw):
             assert (ours.status, theirs.status) == (400, 400)
             assert ours.headers["connection"] == theirs.headers["connection"] == "close"

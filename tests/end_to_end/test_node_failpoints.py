@@ -56,7 +56,7 @@ async def test_an_attempt_whose_supervisor_begins_after_a_change_of_spawners_can
         os.kill(supervisor, signal.SIGCONT)
         await node.reports.start_of(given.key)
         await node.executor.cancel(N1, [CancelOrder(given.key, 5.0)])
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             status = await node.reports.end_of(given.key)
         assert status.end is not None
         assert status.end.kind is EndKind.CANCELLED
@@ -109,7 +109,7 @@ async def test_an_attempt_whose_supervisor_dies_after_a_change_of_spawners_ends(
         os.kill(supervisor, signal.SIGCONT)
         await node.reports.start_of(given.key)
         node.kill(supervisor)
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             status = await node.reports.end_of(given.key)
         assert status.end is not None
         assert status.end.kind is EndKind.SUPERVISOR_LOST

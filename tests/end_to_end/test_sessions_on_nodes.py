@@ -43,7 +43,7 @@ def test_workers_are_a_job_that_ends_with_the_session(cluster):
             assert list(opened.map(tasks.square, range(20_000))) == [number * number for number in range(20_000)]
             job = job_of(client, opened)
             assert job.element_count == 3
-        view = client.wait(job.job_id, timeout_s=30)
+        view = client.wait(job.job_id, timeout_s=60)
         assert view.has_ended
         assert view.counts.get("FAILED", 0) == 0
     assert known_sessions(os.environ) == []
@@ -63,7 +63,7 @@ def test_workers_that_cannot_all_run_at_once_come_when_there_is_room(cluster):
         with session(workers=9, server=str(cluster.socket)) as opened:
             assert list(opened.map(tasks.square, range(100))) == [number * number for number in range(100)]
             job = job_of(client, opened)
-        assert client.wait(job.job_id, timeout_s=30).has_ended, "those that never started are cancelled"
+        assert client.wait(job.job_id, timeout_s=60).has_ended, "those that never started are cancelled"
 
 
 def test_a_worker_that_is_killed_is_missed_by_nobody(cluster):

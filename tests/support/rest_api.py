@@ -71,7 +71,7 @@ class Api:
 
 async def until(is_so: Callable[[], bool]) -> None:
     """Let other tasks run until something is so."""
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         while not is_so():
             await trio.testing.wait_all_tasks_blocked(0.001)
 

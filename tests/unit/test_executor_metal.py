@@ -57,7 +57,7 @@ async def until(frames: FrameStream, kind: type[object]) -> object:
 
 
 async def test_a_node_that_the_configuration_does_not_know_is_refused_by_name(tmp_path: Path) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with executor(tmp_path) as (kernel, socket):
             async with agent(socket, "n7") as stranger:
                 refusal = await until(stranger, messages.Refusal)
@@ -69,7 +69,7 @@ async def test_a_node_that_the_configuration_does_not_know_is_refused_by_name(tm
 
 
 async def test_a_second_agent_of_the_same_name_is_refused_and_the_first_is_kept(tmp_path: Path) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with executor(tmp_path) as (kernel, socket), agent(socket, KNOWN) as first:
             await until(first, messages.Welcome)
             async with agent(socket, KNOWN) as second:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
@@ -50,12 +50,6 @@ class Rig:
             await self.kernel.wait_beyond(self.kernel.durable_sequence)
         await self.kernel.settled()
         return record.state
-
-
-async def until(fact: Callable[[], bool]) -> None:
-    """For virtual time, which runs on while the journal's thread writes: no number of seconds is enough for a disk."""
-    while not fact():
-        await trio.sleep(1)
 
 
 @asynccontextmanager
@@ -117,7 +111,7 @@ async def test_a_repeated_submission_is_answered_although_it_leads_to_no_event()
         async def submit() -> None:
             answers.append(await rig.submit(submission("same", is_held=True)))
 
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(submit)
                 await trio.to_thread.run_sync(rig.journal.append_started.wait)
@@ -199,7 +193,7 @@ async def test_a_start_that_the_disk_refused_is_tried_again_although_nobody_asks
         assert await trio.to_thread.run_sync(rig.journal.refused_thrice.wait, 20)
         assert trio.current_time() >= began_s + 0.05 + 2 * 0.1, "a pause lies between two tries"
         rig.journal.refuses = None
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while not rig.journal.rebuild().jobs[job_id].active:
                 await rig.kernel.wait_beyond(rig.kernel.durable_sequence)
 
@@ -258,12 +252,20 @@ class Recorder:
         self.sequences: list[int] = []
         self._fails_at = fails_at
         self._hangs = hangs
+        self._recorded = trio.Event()
+
+    async def until_recorded(self, kind: type[Event]) -> None:
+        """Virtual time is no measure here: it runs on while the journal's thread writes."""
+        while not any(isinstance(event, kind) for event in self.events):
+            await self._recorded.wait()
 
     async def record(self, first_sequence: int, events: Sequence[Event]) -> None:
         if self._hangs:
             await trio.sleep_forever()
         self.sequences += range(first_sequence, first_sequence + len(events))
         self.events += events
+        self._recorded.set()
+        self._recorded = trio.Event()
         if self._fails_at is not None and len(self.events) >= self._fails_at:
             raise ValueError("observer bug")
 
@@ -285,7 +287,7 @@ async def test_a_bad_observer_is_switched_off_and_said(bad: Recorder, autojump_c
     async with running({"bad": bad, "good": good}) as rig:
         (job_id,) = await rig.submit()
         assert await rig.ended(job_id) is JobState.COMPLETED
-        await until(lambda: any(isinstance(event, ObserverDisabled) for event in good.events))
+        await good.until_recorded(ObserverDisabled)
         assert "bad" in rig.kernel.state.disabled_observers
         assert "good" not in rig.kernel.state.disabled_observers
 
