@@ -124,6 +124,7 @@ if TYPE_CHECKING:
     from hal_core.options import structure_options as structure_options
     from hal_core.planes import (
         CloudProvider as CloudProvider,
+        DataSource as DataSource,
         Engine as Engine,
         Executor as Executor,
         Instance as Instance,
@@ -185,7 +186,8 @@ _NAMES_BY_MODULE = {
     "models.trace": "Trace run_span_id span_id_of trace_of",
     "options": "structure_options",
     "planes": (
-        "CloudProvider Engine Executor Instance LocalityProvider Observer Offer Options Predictor Replica Report"
+        "CloudProvider DataSource Engine Executor Instance LocalityProvider Observer Offer Options Predictor Replica "
+        "Report"
     ),
     "models.quota": "Quota within",
     "rules.victims": "give_back least_loss",

@@ -6,7 +6,8 @@ Engines and predictors are pure and synchronous; the other planes are trio-async
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, runtime_checkable
 
 import attrs
@@ -99,6 +100,24 @@ class LocalityProvider(Protocol):
 
     def cost(self, replica: Replica, node: NodeName) -> tuple[float, float]:
         """(seconds, money) that staging the replica to the node is expected to take."""
+        ...
+
+
+@runtime_checkable
+class DataSource(Protocol):
+    """A locality provider that also gives the bytes: each node's store reads them, keeps, checks and shares them.
+
+    Such a provider moves nothing itself: its `stage` only makes sure that the dataset is there, and returns 0. It is
+    made on the nodes too, from the same options, and must not need anything of the daemon there.
+    """
+
+    def reading(self, address: str, offset: int) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The bytes of the file at that address from `offset` to its end, in pieces of at most some MiB.
+
+        Past the end there are none. Raises errors.UserError, naming the address, if asking again would not help: no
+        such file, no right to it. OSError says that another try may succeed: it goes on where this one broke off. The
+        one who reads knows how much there should be, and its digest; the source need not.
+        """
         ...
 
 

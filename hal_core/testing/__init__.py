@@ -9,10 +9,16 @@ Needs the test extra (pytest, hypothesis). Nothing in HAL itself imports this.
 """
 
 from hal_core.testing.check_engine import check_engine, check_plan
-from hal_core.testing.check_planes import check_cloud, check_executor, check_locality, check_observer
+from hal_core.testing.check_planes import (
+    check_cloud,
+    check_data_source,
+    check_executor,
+    check_locality,
+    check_observer,
+)
 from hal_core.testing.check_predictor import check_predictor
 from hal_core.testing.fake_executor import Behaviour, FakeExecutor, succeeds_at_once
-from hal_core.testing.fakes import FakeCloud, FakeEngine, FakeLocality, FakeObserver, FakePredictor
+from hal_core.testing.fakes import FakeCloud, FakeEngine, FakeLocality, FakeObserver, FakePredictor, FakeSource
 from hal_core.testing.plugin_check import Check, check_plugin
 from hal_core.testing.snapshots import FakeColumns, FakeSnapshot
 from hal_core.testing.strategies import clusters, job_specs, nodes, shapes, snapshots, workloads
@@ -28,7 +34,9 @@ __all__ = [
     "FakeObserver",
     "FakePredictor",
     "FakeSnapshot",
+    "FakeSource",
     "check_cloud",
+    "check_data_source",
     "check_engine",
     "check_executor",
     "check_locality",

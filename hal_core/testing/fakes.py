@@ -5,9 +5,11 @@ The executor's fake is in fake_executor.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import attrs
+import trio
 
 from hal_core.errors import NotFound, PluginError, Refused
 from hal_core.models.event import Event
@@ -103,6 +105,36 @@ class FakeLocality:
 
     def cost(self, replica: Replica, node: NodeName) -> tuple[float, float]:
         return (0.0 if replica.node in (None, node) else replica.size_bytes / self.bytes_per_s, 0.0)
+
+
+class FakeSource:
+    """DataSource of files in memory, by address, in pieces of `piece_bytes`. Change what it holds while it is read."""
+
+    def __init__(self, contents: Mapping[str, bytes], piece_bytes: int = 4096) -> None:
+        self.contents = dict(contents)
+        self.piece_bytes = piece_bytes
+        self.asked: list[tuple[str, int]] = []
+        self.bytes_given = 0
+        self.breaks_after: dict[str, int] = {}
+        """Address -> how many bytes each reading gives before it raises OSError."""
+
+    @asynccontextmanager
+    async def reading(self, address: str, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        self.asked.append((address, offset))
+        if address not in self.contents:
+            raise NotFound(f"there is nothing at {address!r}")
+        yield self._pieces(address, offset)
+
+    async def _pieces(self, address: str, offset: int) -> AsyncIterator[bytes]:
+        most = self.breaks_after.get(address)
+        begin = offset
+        while piece := self.contents[address][offset : offset + self.piece_bytes]:
+            if most is not None and offset + len(piece) - begin > most:
+                raise ConnectionResetError(f"the fake source broke off {address}")
+            await trio.lowlevel.checkpoint()
+            offset += len(piece)
+            self.bytes_given += len(piece)
+            yield piece
 
 
 class FakeCloud:

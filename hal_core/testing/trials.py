@@ -32,7 +32,7 @@ from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionNa
 from hal_core.models.placement import AttemptKey, Share
 from hal_core.models.plugin import PluginStatus
 from hal_core.models.prediction import Arrival, Outcome
-from hal_core.planes import CloudProvider, Executor, LocalityProvider, Observer
+from hal_core.planes import CloudProvider, DataSource, Executor, LocalityProvider, Observer
 from hal_core.plugins import ENTRY_POINT_GROUP, Plugins
 from hal_core.rules.core import Core
 from hal_core.rules.predictions import believable
@@ -41,7 +41,13 @@ from hal_core.sim.report import summarise
 from hal_core.sim.simulation import Simulation
 from hal_core.sim.workload import Mix, generate
 from hal_core.testing.check_engine import check_engine
-from hal_core.testing.check_planes import check_cloud, check_executor, check_locality, check_observer
+from hal_core.testing.check_planes import (
+    check_cloud,
+    check_data_source,
+    check_executor,
+    check_locality,
+    check_observer,
+)
 from hal_core.testing.check_predictor import check_predictor
 
 PATIENCE_S: Final = 20.0
@@ -174,7 +180,10 @@ async def observer_cancelled(make: Make, trial: Trial) -> None:
 
 async def locality_contract(make: Make, trial: Trial) -> None:
     present, absent = wanted(trial, "present", "absent")
-    await check_locality(make(), present, absent, NodeName(trial.get("node", "n1")))
+    provider: LocalityProvider = make()
+    await check_locality(provider, present, absent, NodeName(trial.get("node", "n1")))
+    if isinstance(provider, DataSource) and "content" in trial:
+        await check_data_source(provider, present, trial["content"], absent)
 
 
 async def locality_cancelled(make: Make, trial: Trial) -> None:

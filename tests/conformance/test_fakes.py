@@ -24,7 +24,9 @@ from hal_core.testing import (
     FakeLocality,
     FakeObserver,
     FakePredictor,
+    FakeSource,
     check_cloud,
+    check_data_source,
     check_engine,
     check_executor,
     check_locality,
@@ -81,6 +83,12 @@ async def test_fake_locality():
     replicas = [Replica("fake:here", "/here", 5, N1), Replica("fake:shared", "/shared", 7)]
     for dataset in ("fake:here", "fake:shared"):
         await check_locality(FakeLocality(replicas), dataset, "fake:gone", NodeName("n2"))
+
+
+async def test_fake_source():
+    await check_data_source(
+        FakeSource({"fake:here": bytes(range(200))}, piece_bytes=64), "fake:here", bytes(range(200)), "fake:gone"
+    )
 
 
 async def test_fake_cloud():
