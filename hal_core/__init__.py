@@ -127,6 +127,7 @@ if TYPE_CHECKING:
         DataSource as DataSource,
         Engine as Engine,
         Executor as Executor,
+        Foreteller as Foreteller,
         Instance as Instance,
         LocalityProvider as LocalityProvider,
         Observer as Observer,
@@ -186,8 +187,8 @@ _NAMES_BY_MODULE = {
     "models.trace": "Trace run_span_id span_id_of trace_of",
     "options": "structure_options",
     "planes": (
-        "CloudProvider DataSource Engine Executor Instance LocalityProvider Observer Offer Options Predictor Replica "
-        "Report"
+        "CloudProvider DataSource Engine Executor Foreteller Instance LocalityProvider Observer Offer Options "
+        "Predictor Replica Report"
     ),
     "models.quota": "Quota within",
     "rules.victims": "give_back least_loss",

@@ -49,7 +49,7 @@ from hal_core.models.role import Role
 from hal_core.parsing.request import JobRequest, ParseContext, ParsedJob, parse_job
 from hal_core.planes import Engine, Executor, LocalityProvider, Observer, StandingObserver
 from hal_core.plugins import Plugins
-from hal_core.rest.port import ConfigurationView, Context
+from hal_core.rest.port import ConfigurationView, Context, Foretell
 from hal_core.rules.core import Core
 from hal_core.rules.receipt_sums import Row
 from hal_core.rules.standing import standing_of
@@ -158,7 +158,8 @@ class Daemon:
             stalls, figures = StallMeter(), ClusterMeter(lambda: kernel.state, lambda: kernel.problem, time.time)
             parts = (*observers.values(), *executors.values(), stalls, figures, kernel.meter)
             sources = [each for each in parts if isinstance(each, MetricsSource)]
-            context = self._context(Port(kernel, journal, self._parse_context), sources)
+            foretell = predicting[0].foretell if predicting else None
+            context = self._context(Port(kernel, journal, self._parse_context), sources, foretell)
             for executor in executors.values():
                 if isinstance(executor, TerminalSource):
                     executor.terminals = context.terminals
@@ -234,7 +235,7 @@ class Daemon:
             wanted.setdefault("otlp", {})
         return {name: self._plugins.observer(name, options) for name, options in wanted.items()}
 
-    def _context(self, port: Port, sources: Sequence[MetricsSource]) -> Context:
+    def _context(self, port: Port, sources: Sequence[MetricsSource], foretell: Foretell | None) -> Context:
         return Context(
             kernel=port,
             user_of=_user_of,
@@ -244,6 +245,7 @@ class Daemon:
             configuration=lambda: ConfigurationView(attrs.asdict(self.configuration), self._path),
             metrics=lambda: "".join(source.render().decode() for source in sources),
             new_engine=self._new_engine,
+            foretell=foretell,
             sum_receipts=partial(self._sum_receipts, port.journal, trio.CapacityLimiter(1)),
             version=hal_core.__version__,
             started_time_s=time.time(),

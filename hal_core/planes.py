@@ -51,6 +51,15 @@ class Predictor(Protocol):
         ...
 
 
+@runtime_checkable
+class Foreteller(Protocol):
+    """A predictor that can also be asked about a job that nobody has submitted."""
+
+    def foretell(self, job: Arrival) -> Prediction | None:
+        """What it would say of the job if it came now; None if it knows nothing. Changes nothing."""
+        ...
+
+
 class Executor(Protocol):
     """Runs attempts on nodes. All orders are idempotent by key; a repeated launch reports what is already known."""
 

@@ -16,6 +16,8 @@ from hal_core.client.transport import Connection, NoAnswer, Rejected
 
 ANSWER_TIMEOUT_S = 0.5
 WITH_JOBS = {"show", "logs", "cancel", "hold", "release", "requeue", "priority"}
+WITH_A_JOB = {"submit", "run", "map", "alloc", "predict"}
+"""They take the options of a job."""
 CHOICES = {
     "nodes": ["show", "drain", "resume"],
     "config": ["check", "show", "schema"],
@@ -40,7 +42,7 @@ def candidates(console: Console, words: Sequence[str]) -> Iterator[str]:
     if command not in all_commands():
         return
     if unfinished.startswith("-"):
-        if command in ("submit", "run", "map", "alloc"):
+        if command in WITH_A_JOB:
             yield from (f"--{name}" for name in sorted(VALUE_NAMES | FLAG_NAMES))
         elif command != "completion":
             yield from command_parser(command).option_names()

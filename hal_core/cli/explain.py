@@ -10,6 +10,7 @@ from argparse import Namespace
 from hal_core.cli.arguments import Parser, checked, one_index, selector
 from hal_core.cli.console import Console
 from hal_core.cli.formats import instant, pairs, table
+from hal_core.cli.submission import tell_warnings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def print_explanation(console: Console, found: dict[str, Any]) -> None:
         more = ", ..." if found["ahead_count"] > len(found["ahead"]) else ""
         rows.append(("Before it", f"{found['ahead_count']} jobs: {shown}{more}"))
     if found["start_time_s"] is not None or found["why_not"]:
-        rows.append(("Start", _start(found)))
+        rows.append(("Start", start_text(found)))
     for line in pairs(rows):
         console.line(line)
     if found["suggestions"]:
@@ -68,9 +69,8 @@ def tell_forecast(console: Console, request: dict[str, Any], is_json: bool) -> i
         console.body(answer)
         return 0
     found = answer.json()
-    for warning in found["warnings"]:
-        console.note(f"warning: {warning['place']}: {warning['text']}" if warning["place"] else warning["text"])
-    console.line(f"Would start: {_start(found)}")
+    tell_warnings(console, found["warnings"])
+    console.line(f"Would start: {start_text(found)}")
     return 0
 
 
@@ -78,4 +78,11 @@ def _start(found: dict[str, Any]) -> str:
     if found["start_time_s"] is None:
         return f"cannot be said: {found['why_not']}"
     where = f" on {', '.join(found['nodes'])}" if found["nodes"] else ""
-    return f"{instant(found['start_time_s'])}{where}, if nothing else comes in and jobs run to their limits"
+    return f"{instant(found['start_time_s'])}{where}, if nothing else comes in and jobs run as long as expected"
+
+
+def start_text(found: dict[str, Any]) -> str:
+    if found["start_time_s"] is None:
+        return f"cannot be said: {found['why_not']}"
+    where = f" on {', '.join(found['nodes'])}" if found["nodes"] else ""
+    return f"{instant(found['start_time_s'])}{where}, if nothing else comes in and jobs run as long as expected"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 
 from hal_core.cli.console import Console
 from hal_core.cli.option_names import FLAG_NAMES, VALUE_NAMES
@@ -35,9 +36,13 @@ def send(console: Console, request: dict[str, Any]) -> Answer:
         if error.is_outcome_unknown:
             console.note(f"whether the job was taken is unknown; repeat with --client-id {request['client_id']}")
         raise
-    for warning in answer.json().get("warnings", ()):
-        console.note(f"warning: {warning['place']}: {warning['text']}" if warning["place"] else warning["text"])
+    tell_warnings(console, answer.json().get("warnings", ()))
     return answer
+
+
+def tell_warnings(console: Console, warnings: Iterable[dict[str, Any]]) -> None:
+    for warning in warnings:
+        console.note(f"warning: {warning['place']}: {warning['text']}" if warning["place"] else warning["text"])
 
 
 def request_of(console: Console, split: Split) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 It reads the log like an observer, works in a thread, and says what it found as a message: jobs are planned with their
 limit until then, and for ever if the predictor fails. One that raises or takes too long is asked no more, and that is
 an event. At the start it is shown the latest ends in the journal, so that a restart does not make it forget everything.
+What people ask about jobs that nobody submitted waits in the same queue: it is never asked two things at once.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import trio
 from hal_core.models.event import Event, JobEnded, JobSubmitted
 from hal_core.models.job import JobId
 from hal_core.models.message import ObserverFailed, PredictionsMade
-from hal_core.models.prediction import Arrival, Outcome, Prediction
-from hal_core.planes import Predictor, Report
-from hal_core.rules.predictions import TELLING
+from hal_core.models.prediction import Arrival, Foretold, Outcome, Prediction
+from hal_core.planes import Foreteller, Predictor, Report
+from hal_core.rules.experience import Experience
+from hal_core.rules.predictions import TELLING, believable
 
 logger = logging.getLogger("hal.predicting")
 
@@ -31,8 +33,24 @@ WARM_EVENT_COUNT: Final = 100_000
 AGAIN_MAX: Final = 1_000
 """So many waiting jobs are asked about again after a batch."""
 
+FAILED: Final = "it has failed and is asked no more"
+NOTHING_TO_SAY: Final = "it has seen too little, was too far off lately, or cannot be asked beforehand"
+
 Known = Callable[[JobId], Arrival | None]
 """The job as it came in; None if that is not in memory any more."""
+
+
+class _Question:
+    """About a job that nobody submitted, and where the answer goes."""
+
+    def __init__(self, job: Arrival) -> None:
+        self.job = job
+        self.answer: Foretold | None = None
+        self.is_answered = trio.Event()
+
+    def resolve(self, answer: Foretold) -> None:
+        self.answer = answer
+        self.is_answered.set()
 
 
 class Predicting:
@@ -44,20 +62,42 @@ class Predicting:
         self._predictor = predictor
         self._known = known
         self._past = past
-        self._send, self._receive = trio.open_memory_channel[Sequence[Event]](QUEUE_MAX)
+        self._experience = Experience()
+        self._has_failed = False
+        self._send, self._receive = trio.open_memory_channel[Sequence[Event] | _Question](QUEUE_MAX)
 
     async def record(self, first_sequence: int, events: Sequence[Event]) -> None:
         """Only hands them over. Raises trio.WouldBlock, so that it is switched off, if `run` has stopped taking."""
         if any(isinstance(event, JobSubmitted | JobEnded) for event in events):
             self._send.send_nowait(events)
 
+    async def foretell(self, job: Arrival) -> Foretold:
+        """What it would say of a job that nobody submitted. Answers within seconds, if only that it cannot."""
+        question = _Question(job)
+        try:
+            self._send.send_nowait(question)
+        except trio.WouldBlock:
+            return self._silent("it is far behind with what has happened")
+        except trio.BrokenResourceError:
+            return self._silent(FAILED)
+        with trio.move_on_after(DEADLINE_S):
+            await question.is_answered.wait()
+        why = FAILED if self._has_failed else "it is busy learning from what has ended; ask again"
+        return question.answer or self._silent(why)
+
+    def _silent(self, why: str) -> Foretold:
+        return Foretold(self._predictor_name, None, why_not=why)
+
     async def run(self, report: Report) -> None:
         """Until cancelled, or until the predictor failed."""
         try:
             await trio.to_thread.run_sync(self._warm_up, abandon_on_cancel=True)
-            async for events in self._receive:
+            async for item in self._receive:
                 with trio.fail_after(DEADLINE_S):
-                    found = await trio.to_thread.run_sync(self._follow, events, abandon_on_cancel=True)
+                    if isinstance(item, _Question):
+                        item.resolve(await trio.to_thread.run_sync(self._foretold, item.job, abandon_on_cancel=True))
+                        continue
+                    found = await trio.to_thread.run_sync(self._follow, item, abandon_on_cancel=True)
                 if found:
                     await report(PredictionsMade(self._predictor_name, found))
         except trio.TooSlowError:
@@ -65,6 +105,7 @@ class Predicting:
         except Exception as error:  # the wall around a plugin
             logger.exception("%s failed and is asked no more", self.name)
             detail = repr(error)
+        self._has_failed = True
         self._receive.close()
         await report(ObserverFailed(self.name, f"{detail}; jobs are planned with their limits"))
 
@@ -75,14 +116,26 @@ class Predicting:
                 jobs[event.job_id] = arrival = _arrival(event)
                 self._predictor.predict([arrival])
             elif isinstance(event, JobEnded) and (outcome := outcome_of(event, jobs.get(event.job_id))) is not None:
-                self._predictor.learn([outcome])
+                self._learn([outcome])
+
+    def _learn(self, outcomes: Sequence[Outcome]) -> Sequence[JobId]:
+        for outcome in outcomes:
+            self._experience.ended(outcome.arrival)
+        return self._predictor.learn(outcomes)
+
+    def _foretold(self, job: Arrival) -> Foretold:
+        predictor = self._predictor
+        said = predictor.foretell(job) if isinstance(predictor, Foreteller) else None
+        believed = believable(said, job.spec.walltime_s) if isinstance(said, Prediction) else None
+        learned_from = self._experience.of(job)
+        return Foretold(self._predictor_name, believed, learned_from, "" if believed else NOTHING_TO_SAY)
 
     def _follow(self, events: Sequence[Event]) -> tuple[tuple[JobId, Prediction], ...]:
         """Learn from what ended, then predict what came in and what would now be answered differently."""
         ends = (event for event in events if isinstance(event, JobEnded))
         outcomes = [outcome for end in ends if (outcome := outcome_of(end, self._known(end.job_id))) is not None]
         asked = {event.job_id: _arrival(event) for event in events if isinstance(event, JobSubmitted)}
-        for job_id in islice(self._predictor.learn(outcomes), AGAIN_MAX) if outcomes else ():
+        for job_id in islice(self._learn(outcomes), AGAIN_MAX) if outcomes else ():
             if job_id not in asked and (arrival := self._known(job_id)) is not None:
                 asked[job_id] = arrival
         answers = self._predictor.predict(list(asked.values())) if asked else ()

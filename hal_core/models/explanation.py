@@ -41,7 +41,7 @@ class Suggestion:
 
 @attrs.frozen
 class Explanation:
-    """The answer to `hal explain`. Times hold if nothing else comes in and jobs run to their limits."""
+    """The answer to `hal explain`. Times hold if nothing else comes in and jobs run as long as expected."""
 
     job_id: JobId
     state: str

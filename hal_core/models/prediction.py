@@ -39,6 +39,26 @@ class Arrival:
 
 
 @attrs.frozen
+class LearnedFrom:
+    """How many jobs a predictor has seen end: of all users, of the user, and of the user's with this name."""
+
+    job_count: int
+    of_user_count: int
+    of_name_count: int
+
+
+@attrs.frozen
+class Foretold:
+    """What a predictor would say of a job that nobody has submitted."""
+
+    predictor: str
+    run_time: Prediction | None
+    learned_from: LearnedFrom | None = None
+    why_not: str = ""
+    """Why it says nothing; the empty string if it does say something."""
+
+
+@attrs.frozen
 class Outcome:
     """One element of it ended by itself or at its limit; ends that came from outside tell nothing of its run time."""
 

@@ -12,7 +12,9 @@ import trio
 
 from hal_core.errors import InvalidInput, NotFound, Problem
 from hal_core.models.explanation import Explanation
+from hal_core.models.job import JobId, JobSpec
 from hal_core.models.node import NodeName
+from hal_core.models.prediction import Arrival, Foretold, Prediction
 from hal_core.parsing.request import JobRequest
 from hal_core.rest.answers import Answer, json_answer
 from hal_core.rest.call import Call, Route
@@ -35,6 +37,16 @@ class ForecastAnswer:
     warnings: tuple[Problem, ...]
 
 
+@attrs.frozen
+class PredictionAnswer:
+    """How long a job like this would run, and when and where it would start."""
+
+    foretold: Foretold | None
+    """None: the cluster has no predictor, and the limit is what is planned with."""
+    walltime_s: float | None
+    start: ForecastAnswer
+
+
 async def explain_job(call: Call) -> Answer:
     record, now_s = find_job(call), call.context.now_s()
     state = call.context.kernel.state
@@ -48,16 +60,40 @@ async def explain_job(call: Call) -> Answer:
 
 
 async def dry_run(call: Call) -> Answer:
+    spec, warnings = _read_job(call)
+    return json_answer(await _look_ahead(call, spec, warnings))
+
+
+async def predict_job(call: Call) -> Answer:
+    spec, warnings = _read_job(call)
+    context = call.context
+    job = Arrival(JobId(0), call.caller.owner, spec, context.now_s())
+    foretold = None if context.foretell is None else await context.foretell(job)
+    run_time = None if foretold is None else foretold.run_time
+    start = await _look_ahead(call, spec, warnings, run_time)
+    return json_answer(PredictionAnswer(foretold, spec.walltime_s, start))
+
+
+def _read_job(call: Call) -> tuple[JobSpec, tuple[Problem, ...]]:
+    """The job of the body as it would be taken in, with warnings. Raises InvalidInput or Forbidden, as for a
+    submission."""
     call.caller.insist(Verb.SUBMIT)
-    owner, now_s = call.caller.owner, call.context.now_s()
-    parsed = call.context.kernel.parse_job(call.body, owner)
+    owner, kernel = call.caller.owner, call.context.kernel
+    parsed = kernel.parse_job(call.body, owner)
     insist_on_priority(call, parsed)
-    spec, problems = charged(call.context.kernel.state.cluster, owner, parsed.spec)
+    spec, problems = charged(kernel.state.cluster, owner, parsed.spec)
     if problems:
         raise InvalidInput(problems)
-    part = excerpt_with(call.context.kernel.state, owner, spec, now_s)
-    found = await trio.to_thread.run_sync(forecast, part, call.context.new_engine(), now_s)
-    return json_answer(ForecastAnswer(found.start_time_s, found.nodes, found.why_not, parsed.warnings))
+    return spec, parsed.warnings
+
+
+async def _look_ahead(
+    call: Call, spec: JobSpec, warnings: tuple[Problem, ...], run_time: Prediction | None = None
+) -> ForecastAnswer:
+    context, now_s = call.context, call.context.now_s()
+    part = excerpt_with(context.kernel.state, call.caller.owner, spec, now_s, run_time)
+    found = await trio.to_thread.run_sync(forecast, part, context.new_engine(), now_s)
+    return ForecastAnswer(found.start_time_s, found.nodes, found.why_not, warnings)
 
 
 ROUTES = (
@@ -74,6 +110,14 @@ ROUTES = (
         handler=dry_run,
         summary="What a submission would lead to; nothing is submitted",
         answer=ForecastAnswer,
+        body=JobRequest,
+    ),
+    Route(
+        method="POST",
+        path="/v1/predictions",
+        handler=predict_job,
+        summary="How long a job would run and when it would start, as far as that is known; nothing is submitted",
+        answer=PredictionAnswer,
         body=JobRequest,
     ),
 )

@@ -16,6 +16,7 @@ from hal_core.models.history import HistoryFilters, HistoryPage
 from hal_core.models.job import JobId, Owner
 from hal_core.models.message import Message
 from hal_core.models.plugin import PluginListing
+from hal_core.models.prediction import Arrival, Foretold
 from hal_core.models.role import Role
 from hal_core.parsing.request import JobRequest, ParsedJob
 from hal_core.rest.attendances import Attendances
@@ -25,6 +26,9 @@ from hal_core.rules.forecast import Engine
 from hal_core.rules.receipt_sums import Row
 from hal_core.rules.state import State
 from hal_core.wire.terminals import Terminals
+
+Foretell = Callable[[Arrival], Awaitable[Foretold]]
+"""What the predictor would say of a job that nobody submitted."""
 
 
 class JournalReader(Protocol):
@@ -110,6 +114,8 @@ class Context:
     monotonic_s: Callable[[], float] = trio.current_time
     sum_receipts: Callable[[], Awaitable[Sequence[Row]]]
     """The receipts of all jobs that have ended, by user, account and month."""
+    foretell: Foretell | None = None
+    """None: there is no predictor."""
     terminals: Terminals = attrs.field(factory=Terminals)
     """Of interactive jobs."""
     attendances: Attendances = attrs.field(factory=Attendances)

@@ -16,6 +16,7 @@ import attrs
 from hal_core.models.job import JobId, JobSpec, Owner
 from hal_core.models.node import Node, Partition, PartitionName
 from hal_core.models.plan import PendingJob, Reserve, RunningJob
+from hal_core.models.prediction import Prediction
 from hal_core.models.reservation import Holds
 from hal_core.models.room import Room
 from hal_core.rules.foreseen_quota import Claim, Standings, claim_of
@@ -107,9 +108,12 @@ def excerpt(state: State, job_id: JobId, now_s: float) -> Excerpt:
     return _excerpt(state, asked, why_not, now_s)
 
 
-def excerpt_with(state: State, owner: Owner, spec: JobSpec, now_s: float) -> Excerpt:
-    """As if the job had just been submitted: for a dry run."""
+def excerpt_with(
+    state: State, owner: Owner, spec: JobSpec, now_s: float, prediction: Prediction | None = None
+) -> Excerpt:
+    """As if the job had just been submitted, and this were said of its run time: for a dry run."""
     record = JobRecord(JobId(state.next_job_id), "", owner, spec, now_s)
+    record.prediction = prediction
     why_not = f"it is held by {record.held_by}" if record.held_by else ""
     why_not = why_not or ("" if record.is_met else "it waits for other jobs")
     why_not = why_not or (ELASTIC if spec.elastic_weight else "")

@@ -94,6 +94,11 @@ class Fenced:
             del self._said_s[next(iter(self._said_s))]
         return answers if self.trust.is_kept else [None] * len(answers)
 
+    def foretell(self, job: Arrival) -> Prediction | None:
+        """None also if the other one cannot be asked so."""
+        foretell = getattr(self._predictor, "foretell", None)  # planes.Foreteller
+        return _believed(job, foretell(job)) if self.trust.is_kept and foretell is not None else None
+
     def learn(self, outcomes: Sequence[Outcome]) -> Sequence[JobId]:
         for outcome in outcomes:
             job = outcome.arrival

@@ -51,10 +51,13 @@ class FakePredictor:
 
     def predict(self, jobs: Sequence[Arrival]) -> Sequence[Prediction | None]:
         self._asked |= dict.fromkeys(job.job_id for job in jobs)
+        return [self.foretell(job) for job in jobs]
+
+    def foretell(self, job: Arrival) -> Prediction | None:
         if not self.seen_s:
-            return [None] * len(jobs)
+            return None
         mean_s = sum(self.seen_s) / len(self.seen_s)
-        return [Prediction(mean_s, mean_s, mean_s)] * len(jobs)
+        return Prediction(mean_s, mean_s, mean_s)
 
     def learn(self, outcomes: Sequence[Outcome]) -> Sequence[JobId]:
         self.seen_s += [outcome.runtime_s for outcome in outcomes]

@@ -20,6 +20,9 @@ class LastTwo:
     def predict(self, jobs: Sequence[Arrival]) -> Sequence[Prediction | None]:
         return [self._predict(job.owner.user) for job in jobs]
 
+    def foretell(self, job: Arrival) -> Prediction | None:
+        return self._predict(job.owner.user)
+
     def _predict(self, user: str) -> Prediction | None:
         last = self._last.get(user)
         if last is None:

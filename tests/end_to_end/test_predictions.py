@@ -33,3 +33,6 @@ def test_what_a_user_ran_before_is_what_is_expected_also_after_a_restart() -> No
         assert expect(held) == 1.0, "it is in the journal"
         assert expect(hal.submit("/bin/true", options=[("time", "10"), ("hold", "")])) == 1.0, "the past was learned"
         assert "Expected to run  0:01" in hal.run("show", str(held)).stdout
+        foretold = hal.run("predict", "--time=10", "--", "/bin/true").stdout
+        assert "Expected to run  0:01" in foretold
+        assert "2 ended jobs, by predictor last-two: 2 of them yours, 2 of these with this name" in foretold

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from hal_core.cli.arguments import Parser, one_index, selector, whole_number
+from hal_core.cli.complete import WITH_A_JOB
 from hal_core.cli.console import Console
 from hal_core.cli.dispatch import all_commands, call
 from hal_core.cli.history import moment
@@ -152,9 +153,7 @@ def test_moments():
             moment(wrong, 0)
 
 
-clients = sorted(
-    set(all_commands()) - {"dev", "demo", "daemon", "agent", "doctor", "submit", "run", "alloc", "config", "map"}
-)
+clients = sorted(set(all_commands()) - {"dev", "demo", "daemon", "agent", "doctor", "config"} - WITH_A_JOB)
 some_words = st.sampled_from(
     ["1", "1_2", "1_[2-3]", "-f", "--all", "--json", "--limit", "--limit=1", "-n", "0", "--me", "--since", "2h", "-",
      "--", "--help", "x", "", "drain", "resume", "list", "--reason", "bash", "\x1b", "\ud800", "-1", "--after=0"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -14,7 +15,7 @@ from hal_core.models.event import Event, JobEnded, JobSubmitted
 from hal_core.models.job import End, EndKind, JobId, JobSpec, Owner
 from hal_core.models.message import Message, ObserverFailed, PredictionsMade
 from hal_core.models.node import PartitionName
-from hal_core.models.prediction import Arrival, Outcome, Prediction
+from hal_core.models.prediction import Arrival, Foretold, LearnedFrom, Outcome, Prediction
 from hal_core.testing import FakePredictor
 
 ADA = Owner("ada", 1000, 1000)
@@ -93,6 +94,50 @@ async def test_the_past_is_learned_at_the_start(nursery: trio.Nursery) -> None:
     await rig.service.record(4, [submitted(3)])
     await rig.until(lambda: bool(rig.told))
     assert rig.told == [PredictionsMade("test", ((JobId(3), Prediction(20.0, 20.0, 20.0)),))]
+
+
+def coming(user: str = "ada", name: str = "job7") -> Arrival:
+    return Arrival(JobId(0), Owner(user, 1000, 1000), attrs.evolve(SPEC, name=name), 0.0)
+
+
+async def test_a_job_that_nobody_submitted_is_foretold_with_what_that_was_learned_from(nursery: trio.Nursery) -> None:
+    rig = Rig(FakePredictor(), [submitted(1), ended(1, 20.0)])
+    nursery.start_soon(rig.service.run, rig.report)
+    assert await rig.service.foretell(coming()) == Foretold(
+        "test", Prediction(20.0, 20.0, 20.0), LearnedFrom(job_count=1, of_user_count=1, of_name_count=1)
+    )
+    assert (await rig.service.foretell(coming("bob"))).learned_from == LearnedFrom(1, 0, 0)
+    assert (await rig.service.foretell(coming(name="other"))).learned_from == LearnedFrom(1, 1, 0)
+    assert not rig.told, "nothing is said of a job that does not exist"
+
+
+class Mute(FakePredictor):
+    def foretell(self, job: Arrival) -> Prediction | None:
+        return None
+
+
+async def test_who_knows_nothing_says_why(nursery: trio.Nursery) -> None:
+    rig = Rig(Mute())
+    nursery.start_soon(rig.service.run, rig.report)
+    said = await rig.service.foretell(coming())
+    assert said.run_time is None
+    assert "seen too little" in said.why_not
+
+
+async def test_one_that_hangs_keeps_nobody_who_asks_waiting(autojump_clock: trio.testing.MockClock) -> None:
+    hanging = Hanging()
+    rig = Rig(hanging)
+    autojump_clock.autojump_threshold = 0.05
+    try:
+        async with trio.open_nursery() as nursery:
+            await rig.service.record(1, [submitted(1)])
+            nursery.start_soon(rig.service.run, rig.report)
+            said = await rig.service.foretell(coming())
+    finally:
+        hanging.is_over.set()
+    assert said.run_time is None
+    assert said.why_not
+    assert (await rig.service.foretell(coming())).why_not == "it has failed and is asked no more"
 
 
 class Broken(FakePredictor):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hal_core.models.prediction import Arrival, Foretold, LearnedFrom, Prediction
 from tests.support.rest_api import ADA, BOB, serving_api
 
 
@@ -33,6 +34,31 @@ async def test_a_dry_run_refuses_what_a_submission_would_refuse(tmp_path: Path) 
         answer = await api.post("/v1/forecasts", {"command": ["true"], "options": [["tiem", "10"]]})
         assert answer.status == 422
         assert "time" in answer.json()["error"]["problems"][0]["text"]
+
+
+async def foretell(job: Arrival) -> Foretold:
+    assert (job.owner.user, job.spec.walltime_s) == ("ada", 600.0)
+    return Foretold("test", Prediction(10.0, 20.0, 30.0), LearnedFrom(50, 7, 3))
+
+
+async def test_a_prediction_says_how_long_and_when_and_submits_nothing(tmp_path: Path) -> None:
+    async with serving_api(tmp_path / "s", foretell=foretell) as api:
+        sequence = api.kernel.durable_sequence
+        answer = await api.post("/v1/predictions", {"command": ["true"], "options": [["time", "10"]]})
+        assert answer.status == 200
+        found = answer.json()
+        assert found["foretold"]["predictor"] == "test"
+        assert found["foretold"]["run_time"]["p90_s"] == 30.0
+        assert found["foretold"]["learned_from"] == {"job_count": 50, "of_user_count": 7, "of_name_count": 3}
+        assert found["start"]["nodes"] == ["n1"]
+        assert api.kernel.durable_sequence == sequence
+
+
+async def test_without_a_predictor_the_start_is_still_told(tmp_path: Path) -> None:
+    async with serving_api(tmp_path / "s") as api:
+        found = (await api.post("/v1/predictions", {"command": ["true"]})).json()
+        assert found["foretold"] is None
+        assert found["start"]["start_time_s"] is not None
 
 
 async def test_an_unknown_job_has_no_explanation(tmp_path: Path) -> None:

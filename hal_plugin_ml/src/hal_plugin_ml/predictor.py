@@ -53,8 +53,14 @@ class MlPredictor:
     def predict(self, jobs: Sequence[Arrival]) -> Sequence[Prediction | None]:
         return [self._predict(job) for job in jobs]
 
+    def foretell(self, job: Arrival) -> Prediction | None:
+        """As `predict`, of a job that has not come."""
+        return self._answer(job, self._history.look(job))
+
     def _predict(self, job: Arrival) -> Prediction | None:
-        vector = self._look(job)
+        return self._answer(job, self._look(job))
+
+    def _answer(self, job: Arrival, vector: Vector) -> Prediction | None:
         if not self._learned_count:
             return None
         limit_s, is_limited = limit_of(job), job.spec.walltime_s is not None
