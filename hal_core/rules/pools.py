@@ -1,0 +1,251 @@
+"""Which instances a pool gets and gives back: a pure function of what waits, what there is, and what money is left.
+
+The engine knows nothing of money. What it would do without more nodes is asked of the plan it has anyway; here that is
+held against what an offer costs. A job is admitted to the pool, or it waits for the site's own nodes.
+
+An instance that is idle for as long as it took to boot is released: by then it has cost as much as another boot, so
+that what idleness and boots cost is at most twice what the best hindsight would pay (ski rental; Karlin, Manasse,
+Rudolph and Sleator, Competitive snoopy caching, Algorithmica 3, 1988). What a decision requests, it does not release.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+import attrs
+
+from hal_core.models.cloud_pool import (
+    HOUR_S,
+    Admit,
+    CloudPool,
+    Decline,
+    Extend,
+    InstanceState,
+    PoolAction,
+    PoolInstance,
+    PoolOffer,
+    Provision,
+    Relinquish,
+    Want,
+)
+from hal_core.models.job import JobId
+from hal_core.rules.pool_budget import Purse
+from hal_core.rules.pool_choice import LEASE_SPARE_S, Option, judge, options_of
+from hal_core.rules.pool_ledger import requested
+from hal_core.rules.pool_supply import Place, Supply
+from hal_core.rules.pool_worth import Worth
+
+WANTS_MAX = 500
+"""So many waiting jobs are looked at in one decision."""
+
+
+@attrs.frozen
+class PoolView:
+    """What one decision sees. `wants` in the order of the queue, those that were admitted and still wait too."""
+
+    now_s: float
+    instances: Sequence[PoolInstance] = ()
+    free: Mapping[str, float] = attrs.field(factory=dict)
+    """Of instances that are ready and not drained: which share of each no job has."""
+    wants: Sequence[Want] = ()
+    admitted: Mapping[JobId, str] = attrs.field(factory=dict)
+    """Jobs that may start in the pool and do not run, and on which offer."""
+    spent: float = 0.0
+    """In this period and until now, by what is there and what is gone."""
+    closed_until_s: Mapping[str, float] = attrs.field(factory=dict)
+    """Offers that had no capacity, or over which the provider failed: not before then."""
+    worth: Worth = attrs.field(factory=Worth)
+    serial: int = 0
+    """How many tokens there have been."""
+
+
+@attrs.frozen
+class PoolDecision:
+    """What to do, what was learned of the goal, and when to decide again if nothing happens."""
+
+    actions: tuple[PoolAction, ...]
+    worth: Worth
+    wake_s: float = math.inf
+
+
+def decide_pool(pool: CloudPool, view: PoolView) -> PoolDecision:
+    """What the pool should do now. Equal views have equal decisions."""
+    decision = _Decision(pool, view)
+    if not pool.is_stopped:
+        decision.serve_admitted()
+        decision.serve_others()
+        decision.keep_minimum()
+    else:
+        decision.decline_all("the pool is stopped")
+    decision.release_idle()
+    decision.extend_busy()
+    return PoolDecision(tuple(decision.actions), decision.worth, decision.wake_s)
+
+
+class _Decision:
+    """One decision while it is made."""
+
+    def __init__(self, pool: CloudPool, view: PoolView) -> None:
+        self._pool = pool
+        self._view = view
+        self._now_s = view.now_s
+        self._instances = {each.name: each for each in view.instances}
+        self._supply = Supply(view.instances, view.free, view.now_s)
+        self._purse = Purse(pool.budget, view.spent, view.instances, view.now_s)
+        self._serial = view.serial
+        self._needed: set[str] = set()
+        """Instances that a job waits for, or that were given a longer lease."""
+        self.actions: list[PoolAction] = []
+        self.worth = view.worth
+        self.wake_s = math.inf
+
+    # -- jobs ----------------------------------------------------------------------------------------------------------
+
+    def serve_admitted(self) -> None:
+        """What was decided stands, as long as the instances for it are there."""
+        for want in self._view.wants:
+            offer = self._view.admitted.get(want.job_id)
+            if offer is None:
+                continue
+            found = next((each for each in self._options(want) if each.offer.name == offer), None)
+            if found is None or self._serve(want, found, "its instances are gone"):
+                self.actions.append(Decline(want.job_id, f"{offer} does not come about"))
+
+    def serve_others(self) -> None:
+        for want in self._view.wants[:WANTS_MAX]:
+            if want.job_id in self._view.admitted:
+                continue
+            verdict = judge(self._pool, want, self._options(want), self.worth, self._now_s)
+            self.wake_s = min(self.wake_s, verdict.wake_s)
+            option, reason = verdict.option, verdict.reason
+            refusal = "" if option is None else self._serve(want, option, reason)
+            if option is None or refusal:
+                is_late = verdict.is_late or (bool(refusal) and self._is_late(want))
+                self.actions.append(Decline(want.job_id, f"{reason}; {refusal}" if refusal else reason, is_late))
+                if is_late:
+                    self.worth = self.worth.late(self._pool.goal.share, 0.0 if refusal else _cost(self._options(want)))
+                continue
+            self.actions.append(Admit(want.job_id, option.offer.name, reason, option.cost))
+            if not want.is_late:
+                self.worth = self.worth.on_time(self._pool.goal.share, option.cost)
+
+    def decline_all(self, reason: str) -> None:
+        self.actions += [Decline(want.job_id, reason) for want in self._view.wants]
+
+    def _is_late(self, want: Want) -> bool:
+        return not want.is_late and want.expected_start_s > want.submit_s + self._pool.within_s
+
+    def _options(self, want: Want) -> list[Option]:
+        return [option for option in options_of(self._pool, want, self._supply, self._now_s) if self._is_open(option)]
+
+    def _is_open(self, option: Option) -> bool:
+        """Whether so many more instances may be asked for; what is there already may be used in any case."""
+        return not option.missing or self._closed(option.offer, option.missing) == ""
+
+    def _closed(self, offer: PoolOffer, count: int) -> str:
+        """Why no more of the offer are to be had; empty: they are."""
+        until_s = self._view.closed_until_s.get(offer.name, -math.inf)
+        if self._now_s < until_s:
+            self.wake_s = min(self.wake_s, until_s)
+            return f"{offer.name} failed, and is asked again in {until_s - self._now_s:.0f} s"
+        if len(self._instances) + count > self._pool.count_max:
+            return f"the pool may have {self._pool.count_max} instances"
+        if sum(each.offer == offer.name for each in self._instances.values()) + count > offer.count_max:
+            return f"{offer.name} has {offer.count_max} instances at most"
+        return ""
+
+    def _serve(self, want: Want, option: Option, reason: str) -> str:
+        """Take the places, rent what is missing, pay for all until the job has ended for certain. Or say why not."""
+        until_s = option.lease_until_s(self._now_s)
+        longer = [place for place in option.places if place.until_s < until_s and place.name in self._instances]
+        price = option.offer.price_per_hour
+        amount = sum(self._purse.cost(each.price_per_hour, until_s - each.until_s) for each in longer)
+        amount += self._purse.cost(price, until_s - self._now_s, option.missing)
+        if amount > self._purse.left:
+            return f"the budget has {max(0.0, self._purse.left):.2f} left, and {amount:.2f} would be committed"
+        if option.missing:
+            self._provision(option.offer, option.missing, until_s, f"job {want.job_id}: {reason}")
+        for place in longer:
+            self._extend(place, until_s, f"job {want.job_id} may run until then")
+        self._supply.take(self._supply.find(option.offer.name, option.need), option.need)
+        self._needed.update(place.name for place in option.places)
+        return ""
+
+    # -- instances -----------------------------------------------------------------------------------------------------
+
+    def _provision(self, offer: PoolOffer, count: int, until_s: float, reason: str) -> None:
+        self._serial += 1
+        token = f"{self._pool.name}-{self._serial}"
+        self._purse.pay(offer.price_per_hour, until_s - self._now_s, count)
+        self.actions.append(Provision(token, offer.name, count, until_s, reason))
+        for instance in requested(token, offer, count, self._now_s, until_s):
+            self._instances[instance.name] = instance
+            self._needed.add(instance.name)
+            place = Place(offer.name, 1.0, instance.ready_s, until_s, offer.price_per_hour, instance.name)
+            self._supply.add(place)
+
+    def _extend(self, place: Place, until_s: float, reason: str) -> None:
+        self._purse.pay(place.price_per_hour, until_s - place.until_s)
+        place.until_s = until_s
+        self._instances[place.name] = attrs.evolve(self._instances[place.name], until_s=until_s)
+        self._needed.add(place.name)
+        self.actions.append(Extend(place.name, until_s, reason))
+
+    def keep_minimum(self) -> None:
+        alive = [each for each in self._instances.values() if each.state is not InstanceState.RELEASING]
+        missing = self._pool.count_min - len(alive)
+        for offer in self._pool.offers if missing > 0 else ():
+            until_s = self._now_s + offer.boot_s_max + HOUR_S
+            amount = self._purse.cost(offer.price_per_hour, until_s - self._now_s, missing)
+            if not self._closed(offer, missing) and amount <= self._purse.left:
+                self._provision(offer, missing, until_s, f"the pool has {self._pool.count_min} instances at least")
+                return
+
+    def release_idle(self) -> None:
+        """Those that are idle for too long, longest first, down to the minimum; and those whose lease is over."""
+        ready = [each for each in self._view.instances if each.state is not InstanceState.RELEASING]
+        left = len(ready)
+        for each in sorted(ready, key=lambda instance: (instance.idle_since_s or 0.0, instance.name)):
+            offer = self._pool.offer(each.offer)
+            reason = self._why_release(each, offer, is_spare=left > self._pool.count_min)
+            if reason:
+                self.actions.append(Relinquish(each.name, reason))
+                left -= 1
+
+    def _why_release(self, each: PoolInstance, offer: PoolOffer | None, is_spare: bool) -> str:
+        now_s = self._now_s
+        if now_s >= each.until_s - LEASE_SPARE_S / 2 and self._instances[each.name].until_s == each.until_s:
+            return "its lease is over"
+        if each.state is InstanceState.BOOTING:
+            never_s = each.requested_s + (offer.boot_s_max if offer is not None else 0.0)
+            self.wake_s = min(self.wake_s, never_s)
+            return "it did not join in time" if now_s >= never_s else ""
+        if each.idle_since_s is None or each.name in self._needed:
+            return ""
+        if self._pool.is_stopped or offer is None:
+            return "the pool is stopped" if self._pool.is_stopped else "its offer is no longer in the pool"
+        idle_s = self._pool.idle_s_of(offer)
+        if not is_spare:
+            return ""
+        if now_s - each.idle_since_s >= idle_s:
+            return f"idle for {idle_s:.0f} s"
+        self.wake_s = min(self.wake_s, each.idle_since_s + idle_s)
+        return ""
+
+    def extend_busy(self) -> None:
+        """Instances of the minimum stay, as long as the budget lasts."""
+        gone = {each.instance for each in self.actions if isinstance(each, Relinquish)}
+        for each in self._view.instances:
+            if each.name in gone or self._instances[each.name].until_s != each.until_s:
+                continue
+            if self._pool.count_min and each.idle_since_s is not None and each.until_s - self._now_s < HOUR_S / 2:
+                place = Place(each.offer, 1.0, self._now_s, each.until_s, each.price_per_hour, each.name)
+                if self._purse.cost(each.price_per_hour, HOUR_S) <= self._purse.left and not self._pool.is_stopped:
+                    self._extend(place, each.until_s + HOUR_S, "it is one of the minimum")
+            if self._instances[each.name].state is not InstanceState.RELEASING:
+                self.wake_s = min(self.wake_s, self._instances[each.name].until_s - LEASE_SPARE_S / 2)
+
+
+def _cost(options: Collection[Option]) -> float:
+    return min((option.cost for option in options), default=0.0)
