@@ -29,6 +29,7 @@ from hal_core.config.schema import Configuration
 from hal_core.daemon import AGENT_SOCKET_NAME, Announce, Daemon, run_service, until_signalled
 from hal_core.kernel.loop import Kernel
 from hal_core.models.node import Node, NodeStatus
+from hal_core.models.plural import plural
 from hal_core.parsing.addresses import parse_address
 from hal_core.plugins import Plugins
 
@@ -199,7 +200,7 @@ def _greet(daemon: Daemon, announce: Announce, is_passing: bool) -> None:
     nodes = daemon.configuration.cluster.nodes
     memory_gib = sum(node.memory_bytes for node in nodes) / 2**30
     cpu_count = sum(node.cpu_count for node in nodes)
-    what = f"{len(nodes)} node{'s' if len(nodes) > 1 else ''}, {cpu_count} CPUs, {memory_gib:.1f} GiB"
+    what = f"{plural(len(nodes), 'node')}, {plural(cpu_count, 'CPU')}, {memory_gib:.1f} GiB"
     announce(f"HAL {hal_core.__version__}: cluster {daemon.configuration.cluster.name} is ready ({what})")
     if str(daemon.socket) != default_socket({**os.environ, "HAL_SERVER": ""}):
         announce(f"In another terminal: export HAL_SERVER={daemon.socket}")

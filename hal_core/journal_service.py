@@ -12,6 +12,7 @@ from hal_core.errors import HalError
 from hal_core.kernel.journal import Journal
 from hal_core.kernel.journal_check import check_journal
 from hal_core.kernel.journal_files import Disk
+from hal_core.models.plural import plural
 
 
 def examine_journal(directory: str, does_rebuild: bool) -> Iterator[tuple[bool, str]]:
@@ -31,4 +32,5 @@ def examine_journal(directory: str, does_rebuild: bool) -> Iterator[tuple[bool, 
     for problem in report.problems:
         yield False, problem
     if not report.problems:
-        yield True, f"{report.event_count} events and {report.snapshot_count} snapshots are as they were written"
+        counts = f"{plural(report.event_count, 'event')} and {plural(report.snapshot_count, 'snapshot')}"
+        yield True, f"{counts}: all as they were written"

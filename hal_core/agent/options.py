@@ -10,6 +10,7 @@ import attrs
 
 from hal_core.agent import hierarchies
 from hal_core.models.node import Node
+from hal_core.models.plural import plural
 
 
 @attrs.frozen
@@ -55,7 +56,7 @@ def inspect_machine(options: AgentOptions) -> Machine:
     missing = hierarchies.missing(cgroups)
     declared = options.node.cpu_count
     if declared > len(usable):
-        missing.append(f"CPU binding: {declared} CPUs are declared, this machine has {len(usable)}")
+        missing.append(f"CPU binding: {plural(declared, 'CPU')} declared, this machine has {len(usable)}")
         usable = []
     uid = os.geteuid()
     if uid != 0:

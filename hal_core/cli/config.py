@@ -11,6 +11,7 @@ from argparse import Namespace
 from hal_core.cli.arguments import Parser
 from hal_core.cli.console import Console
 from hal_core.cli.usage import UsageError
+from hal_core.models.plural import plural
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def check(console: Console, arguments: Namespace) -> int:
             continue
         results.append({"path": path, "problems": []})
         if not arguments.json:
-            sizes = f"{len(cluster.nodes)} nodes, {len(cluster.partitions)} partitions"
+            sizes = f"{plural(len(cluster.nodes), 'node')}, {plural(len(cluster.partitions), 'partition')}"
             console.line(f"{path}: good ({cluster.name}: {sizes})")
     if arguments.json:
         console.line(json.dumps({"files": results}))

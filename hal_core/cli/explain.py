@@ -11,6 +11,7 @@ from hal_core.cli.arguments import Parser, checked, one_index, selector
 from hal_core.cli.console import Console
 from hal_core.cli.formats import instant, pairs, table
 from hal_core.cli.submission import tell_warnings
+from hal_core.models.plural import plural
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def print_explanation(console: Console, found: dict[str, Any]) -> None:
     if found["ahead_count"]:
         shown = ", ".join(str(job_id) for job_id in found["ahead"])
         more = ", ..." if found["ahead_count"] > len(found["ahead"]) else ""
-        rows.append(("Before it", f"{found['ahead_count']} jobs: {shown}{more}"))
+        rows.append(("Before it", f"{plural(found['ahead_count'], 'job')}: {shown}{more}"))
     if found["start_time_s"] is not None or found["why_not"]:
         rows.append(("Start", start_text(found)))
     for line in pairs(rows):

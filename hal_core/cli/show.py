@@ -11,6 +11,7 @@ from hal_core.cli.formats import duration, instant, pairs, size
 from hal_core.cli.waiting import FINAL, condition, end_text
 from hal_core.client.http import query
 from hal_core.client.transport import Answer, Rejected
+from hal_core.models.plural import plural
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -211,10 +212,6 @@ def shape_text(job: dict[str, Any]) -> str:
     parts += [" or ".join("&".join(some) for some in job["alternatives"])] if job["alternatives"] else []
     parts += [f"{number} {name} licences" for name, number in job["licences"].items()]
     return ", ".join(parts) + (", exclusive" if job["is_exclusive"] else "")
-
-
-def plural(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def priority_text(job: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from hal_core.cli.arguments import Parser, checked, count, whole_number
 from hal_core.cli.console import Console
 from hal_core.cli.formats import escaped
 from hal_core.cli.usage import UsageError
+from hal_core.models.plural import plural
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _verify(console: Console, arguments: Namespace) -> int:
     for name, verdict in verdicts.items() if not arguments.json else ():
         counts = f"{verdict.pass_count} passes, {verdict.start_count} starts, {verdict.promise_count} promises"
         answer = f"{len(verdict.differences)} differ" if verdict.differences else "all decided again as they were"
-        console.line(escaped(f"{name}: {verdict.event_count} events, {counts}: {answer}"))
+        console.line(escaped(f"{name}: {plural(verdict.event_count, 'event')}, {counts}: {answer}"))
         for each in verdict.differences:
             console.line(escaped(f"  {each}"))
     return 1 if any(verdict.differences for verdict in verdicts.values()) else 0

@@ -9,6 +9,7 @@ from hal_core.cli.arguments import Parser
 from hal_core.cli.console import Console
 from hal_core.cli.formats import escaped
 from hal_core.cli.simulate import TRACE_HELP
+from hal_core.models.plural import plural
 
 
 def configure(parser: Parser) -> None:
@@ -23,7 +24,9 @@ def configure(parser: Parser) -> None:
 def run(console: Console, arguments: Namespace) -> int:
     training = importlib.import_module("hal_core.simulate.training").train(arguments)
     own, limits = training.scores, training.limit_scores
-    console.line(f"learned from {training.job_count} jobs; {training.byte_count} bytes are in {escaped(arguments.to)}")
+    console.line(
+        f"learned from {plural(training.job_count, 'job')}; {training.byte_count} bytes are in {escaped(arguments.to)}"
+    )
     console.line(
         f"on the way: pinball loss {own.pinball:.0f} s (limits: {limits.pinball:.0f} s), "
         f"{own.runtime_p90_coverage:.1%} of the jobs ran no longer than their p90"

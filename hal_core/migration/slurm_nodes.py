@@ -9,6 +9,7 @@ import attrs
 
 from hal_core.migration.findings import Findings
 from hal_core.migration.slurm_lines import Record, is_yes
+from hal_core.models.plural import plural
 from hal_core.parsing.hosts import format_hosts, parse_hosts
 
 OWN_DAEMONS: Final = "of Slurm's own daemons: HAL needs nothing for it"
@@ -49,7 +50,7 @@ def read_nodes(records: Iterable[Record], findings: Findings) -> SlurmNodes:
         groups.append((names, group))
         for feature in group.get("features", ()):
             of_feature.setdefault(feature, []).extend(names)
-        findings.translated(record.place, f"NodeName={words['nodename']}", f"{len(names)} nodes")
+        findings.translated(record.place, f"NodeName={words['nodename']}", plural(len(names), "node"))
     everybody = tuple(name for names, _ in groups for name in names)
     return SlurmNodes(groups, everybody, sets)
 

@@ -11,12 +11,9 @@ from typing import NamedTuple
 from hal_core.errors import InvalidInput, Problem
 from hal_core.models.job import Shape
 from hal_core.models.node import Partition
-from hal_core.parsing.layout import NodeClass, check_fits, choose_node_count
+from hal_core.parsing.layout import NodeClass, Place, check_fits, choose_node_count
 from hal_core.parsing.resources import Gpus
 from hal_core.parsing.values import Wishes
-
-Place = Callable[..., str]
-"""Where the first of some options stood."""
 
 
 class Amounts(NamedTuple):
@@ -73,7 +70,7 @@ def resolve_amounts(wishes: Wishes, partition: Partition, classes: Sequence[Node
         )
     if wishes.mem_per_gpu is not None and not (shape.gpus or shape.gpu_milli):
         raise _wrong(place("mem-per-gpu"), "needs GPUs; add --gpus-per-node, or use --mem")
-    check_fits(classes, shape, place("nodes", "ntasks", "cpus-per-task", "mem", "mem-per-cpu", "gpus", "gres"))
+    check_fits(classes, shape, place)
     gpus = (shape.gpus, shape.gpu_type, shape.gpu_milli)
     return Amounts(node_count, task_count, cpus_per_task, shape.memory_bytes, *gpus)
 

@@ -6,19 +6,27 @@ does not grow with the cluster.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
 
 import attrs
 
 from hal_core.errors import InvalidInput, Problem
 from hal_core.models.job import Shape
 from hal_core.models.node import Node
+from hal_core.models.plural import plural
 from hal_core.parsing.constraints import Constraint, format_constraint
 from hal_core.parsing.memory import format_memory
 from hal_core.parsing.resources import Gpus, format_gpus
 
+Place = Callable[..., str]
+"""Where the first of some options stood; else the name of the first."""
 ShapeFor = Callable[[int], Shape | None]
 """The shape that a number of nodes would give; None if the request cannot be spread over so many."""
+
+CPU_OPTIONS: Final = ("cpus-per-task", "ntasks-per-node", "ntasks")
+MEMORY_OPTIONS: Final = ("mem", "mem-per-cpu", "mem-per-gpu", *CPU_OPTIONS)
+GPU_OPTIONS: Final = ("gpus", "gpus-per-node", "gpus-per-task", "gres")
 
 
 @attrs.frozen
@@ -78,21 +86,26 @@ def choose_node_count(classes: Sequence[NodeClass], task_count: int, shape_for: 
     return enough or (1 if shape_for(max(most, 1)) is None else max(most, 1))
 
 
-def check_fits(classes: Sequence[NodeClass], shape: Shape, place: str) -> None:
-    """Refuse a shape that the partition can never hold, and say what its biggest nodes have."""
+def check_fits(classes: Sequence[NodeClass], shape: Shape, place: Place) -> None:
+    """Refuse a shape that the partition can never hold: by the option that asks for too much, with what the biggest
+    nodes have."""
     holding = sum(each.count for each in classes if can_hold(each.node, shape))
     if holding >= shape.node_count:
         return
     if not classes:
-        raise InvalidInput([Problem(place, f"partition {shape.partition!r} has no nodes; choose another partition")])
+        text = f"partition {shape.partition!r} has no nodes; choose another partition"
+        raise InvalidInput([Problem(place("partition"), text)])
     asked = _describe_shape(shape)
     if holding:
         nodes = f"{shape.node_count} nodes with {asked} each are asked for"
-        raise InvalidInput([Problem(place, f"{nodes}; partition {shape.partition!r} has only {holding} such nodes")])
-    lacking = _lacking([each.node for each in classes], shape)
+        text = f"{nodes}; partition {shape.partition!r} has only {plural(holding, 'such node')}"
+        raise InvalidInput([Problem(place("nodes", "ntasks"), text)])
+    lacking = list(_lacking([each.node for each in classes], shape))
+    options = lacking[0][0] if lacking else (*MEMORY_OPTIONS, *GPU_OPTIONS)
+    texts = ", ".join(text for _, text in lacking) or "none has all of it together"
     biggest = _describe_node(classes[0].node)
-    text = f"no node of partition {shape.partition!r} can hold {asked}: {lacking}; the biggest node has {biggest}"
-    raise InvalidInput([Problem(place, text)])
+    text = f"no node of partition {shape.partition!r} can hold {asked}: {texts}; the biggest node has {biggest}"
+    raise InvalidInput([Problem(place(*options), text)])
 
 
 def _candidates(low: int, most: int, task_count: int, must_divide: int) -> list[int]:
@@ -113,31 +126,32 @@ def _lower_bound(eligible: Sequence[NodeClass], task_count: int, single: Shape |
     return max(1, -(-task_count // max(tasks_per_node, 1)))
 
 
-def _lacking(nodes: Sequence[Node], shape: Shape) -> str:
-    """Which amounts exceed every node; or that no node has all of them together."""
-    texts = []
+def _lacking(nodes: Sequence[Node], shape: Shape) -> Iterator[tuple[Sequence[str], str]]:
+    """Which amounts exceed every node, each behind the options that may have asked for it."""
     if (cpus := max(node.cpu_count for node in nodes)) < shape.cpus:
-        texts.append(f"at most {cpus} CPUs")
+        yield CPU_OPTIONS, f"at most {plural(cpus, 'CPU')}"
     if (memory := max(node.memory_bytes for node in nodes)) < shape.memory_bytes:
-        texts.append(f"at most {format_memory(memory)} of memory")
+        yield MEMORY_OPTIONS, f"at most {format_memory(memory)} of memory"
     gpus = max(node.gpus.count(shape.gpu_type) if shape.gpu_type else len(node.gpus) for node in nodes)
     if gpus < (shape.gpus or bool(shape.gpu_milli)):
-        texts.append(f"at most {gpus} GPUs" + (f" of type {shape.gpu_type!r}" if shape.gpu_type else ""))
+        of_type = f" of type {shape.gpu_type!r}" if shape.gpu_type else ""
+        yield GPU_OPTIONS, f"at most {plural(gpus, 'GPU')}{of_type}"
     for name, count in shape.generic:
         if (largest := max(dict(node.generic).get(name, 0) for node in nodes)) < count:
-            texts.append(f"at most {largest} {name!r}" if largest else f"none has {name!r}")
-    texts += [f"none has feature {name!r}" for name in shape.features if not any(name in n.features for n in nodes)]
+            yield ("gres",), f"at most {largest} {name!r}" if largest else f"none has {name!r}"
+    for name in shape.features:
+        if not any(name in node.features for node in nodes):
+            yield ("constraint",), f"none has feature {name!r}"
     if shape.alternatives and not any(attrs.evolve(shape, features=()).suits(node.features) for node in nodes):
-        texts.append(f"none has one of {format_constraint(Constraint((), shape.alternatives))}")
-    return ", ".join(texts) or "none has all of it together"
+        yield ("constraint",), f"none has one of {format_constraint(Constraint((), shape.alternatives))}"
 
 
 def _describe_shape(shape: Shape) -> str:
-    parts = [f"{shape.cpus} CPU" + "s" * (shape.cpus != 1)]
+    parts = [plural(shape.cpus, "CPU")]
     if shape.memory_bytes:
         parts.append(f"{format_memory(shape.memory_bytes)} of memory")
     if shape.gpus or shape.gpu_milli:
-        parts.append(f"{format_gpus(Gpus(shape.gpus, shape.gpu_type, shape.gpu_milli))} GPUs")
+        parts.append(_describe_gpus(Gpus(shape.gpus, shape.gpu_type, shape.gpu_milli)))
     parts += [f"{name}:{count}" for name, count in shape.generic]
     parts += [f"feature {name}" for name in shape.features]
     if shape.alternatives:
@@ -147,6 +161,10 @@ def _describe_shape(shape: Shape) -> str:
 
 def _describe_node(node: Node) -> str:
     types = dict.fromkeys(node.gpus)
-    gpus = ", ".join(f"{format_gpus(Gpus(node.gpus.count(kind), kind))} GPUs" for kind in types)
-    cpus = f"{node.cpu_count} CPU" + "s" * (node.cpu_count != 1)
+    gpus = ", ".join(_describe_gpus(Gpus(node.gpus.count(kind), kind)) for kind in types)
+    cpus = plural(node.cpu_count, "CPU")
     return f"{cpus}, {format_memory(node.memory_bytes)} of memory" + (f", {gpus}" if gpus else "")
+
+
+def _describe_gpus(gpus: Gpus) -> str:
+    return f"{format_gpus(gpus)} GPU{'' if gpus.count == 1 else 's'}"

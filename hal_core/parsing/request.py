@@ -23,7 +23,7 @@ from hal_core.parsing.instants import parse_instant
 from hal_core.parsing.layout import NodeClass, group_nodes
 from hal_core.parsing.names import parse_absolute_path, parse_line, parse_name
 from hal_core.parsing.nearness import COMMUNICATION_DEFAULT, Nearness, check_level
-from hal_core.parsing.options import OPTIONS
+from hal_core.parsing.options import BY_NAME, OPTIONS
 from hal_core.parsing.script import ScriptOption, as_written, check_script, read_script
 from hal_core.parsing.text import placed, shown
 from hal_core.parsing.values import Wishes, find_option, parse_value
@@ -158,8 +158,7 @@ class _Reading:
                 values[option.name] = parse_value(option, given.text)
             except InvalidInput as error:
                 self.problems += placed(error, place, given.shown_name if given.place else "")
-                if option is not None:
-                    self.misread.add(option.name)
+                self.misread.add(given.name if option is None else option.name)
         for rivals in _RIVALS:
             both = [name for name in rivals if name in values]
             if len(both) > 1:
@@ -171,6 +170,8 @@ class _Reading:
         """Exactly one of script, command and --wrap, within what a system can start."""
         request = self.request
         given = [bool(request.script), bool(request.command), self.wishes.wrap is not None]
+        if not any(given) and not self.misread <= BY_NAME.keys():
+            return  # What stands behind an unknown option may have been the program, or the option's value.
         if sum(given) != 1:
             raise InvalidInput([Problem("", "give exactly one of a script, a command (after --) and --wrap")])
         if request.command and not request.command[0]:

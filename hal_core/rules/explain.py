@@ -19,6 +19,7 @@ import attrs
 from hal_core.models.explanation import Constraint, Explanation, Suggestion
 from hal_core.models.job import JobSpec, Shape
 from hal_core.models.node import Node, PartitionName
+from hal_core.models.plural import plural
 from hal_core.rules.excerpt import Asked, Excerpt, as_it_would_be, excerpt
 from hal_core.rules.forecast import STEPS_MAX, Bound, Engine, forecast
 from hal_core.rules.waiting import Waiting
@@ -79,9 +80,8 @@ def constraint(state: State, record: JobRecord) -> Constraint | None:
         text = f"no {shape.node_count} of {len(numbers)} nodes have all that it asks for at the same time"
         return Constraint("combination", "all of it together", 0, shape.node_count, text)
     where = f"on {shape.node_count} nodes" if shape.node_count > 1 else "on a node"
-    text = (
-        f"it asks for {asked} {where}; {fitting} of {len(numbers)} nodes of partition {shape.partition} have that now"
-    )
+    looked_at = f"{plural(len(numbers), 'node')} of partition {shape.partition}"
+    text = f"it asks for {asked} {where}; {fitting} of {looked_at} have that now"
     return Constraint(resource, asked, fitting, shape.node_count, text)
 
 
@@ -90,12 +90,12 @@ def _fitting(state: State, shape: Shape, numbers: Sequence[int]) -> Iterator[tup
     table = state.table
     up = [number for number in numbers if table.is_available[number]]
     yield "nodes", "a place", len(up)
-    yield "cpus", f"{shape.cpus} free CPUs", sum(table.free_cpus[n] >= shape.cpus for n in up)
+    yield "cpus", f"{plural(shape.cpus, 'free CPU')}", sum(table.free_cpus[n] >= shape.cpus for n in up)
     if shape.memory_bytes:
         asked = f"{shape.memory_bytes / 2**30:.3g} GiB of free memory"
         yield "memory", asked, sum(table.free_memory_bytes[n] >= shape.memory_bytes for n in up)
     if shape.gpus:
-        asked = f"{shape.gpus} free {shape.gpu_type} GPUs".replace("  ", " ")
+        asked = plural(shape.gpus, f"free {shape.gpu_type} GPU".replace("  ", " "))
         yield "gpus", asked, sum(_free_gpus(state, n, shape) >= shape.gpus for n in up)
     for name, count in shape.generic:
         yield name, f"{count} free {name}", sum(table.free_generic[n].get(name, 0) >= count for n in up)

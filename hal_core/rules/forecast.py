@@ -90,7 +90,7 @@ def forecast(
         if next_s > bound.until_s:
             return Forecast(None, why_not="it would not be sooner")
         future.move_to(next_s)
-    return Forecast(None, why_not="too many ends of other jobs away to be foreseen")
+    return Forecast(None, why_not="too many jobs end and start before it to be planned ahead")
 
 
 class Future:

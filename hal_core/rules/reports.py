@@ -28,6 +28,7 @@ from hal_core.models.job import End, EndKind
 from hal_core.models.message import NodeLost, NodeReported, NodeSilent, PartsChanged, PartStatus, StagingFailed
 from hal_core.models.node import Node, NodeName, NodeStatus
 from hal_core.models.placement import AttemptKey
+from hal_core.models.plural import plural
 
 if TYPE_CHECKING:
     from hal_core.rules.job_record import Activity
@@ -195,11 +196,11 @@ def _silent_end(activity: Activity, node: NodeName, did_reboot: bool) -> End | N
 def _missing(declared: Node, offered: Node) -> str:
     """What the node lacks of what the configuration promises; the empty string if nothing."""
     if offered.cpu_count < declared.cpu_count:
-        return f"its agent offers {offered.cpu_count} CPUs, the configuration says {declared.cpu_count}"
+        return f"its agent offers {plural(offered.cpu_count, 'CPU')}, the configuration says {declared.cpu_count}"
     if offered.memory_bytes < declared.memory_bytes:
         return f"its agent offers {offered.memory_bytes} bytes, the configuration says {declared.memory_bytes}"
     if len(offered.gpus) < len(declared.gpus):
-        return f"its agent offers {len(offered.gpus)} GPUs, the configuration says {len(declared.gpus)}"
+        return f"its agent offers {plural(len(offered.gpus), 'GPU')}, the configuration says {len(declared.gpus)}"
     return ""
 
 

@@ -13,6 +13,7 @@ import attrs
 from hal_core.models.job import DependencyKind, JobId, Shape
 from hal_core.models.masks import mask_of
 from hal_core.models.node import PartitionName
+from hal_core.models.plural import plural
 from hal_core.rules.limits import Hit, RunningQuota
 from hal_core.rules.patience import slow_down
 
@@ -96,7 +97,7 @@ class Waiting:
             return Reason("dependency", self._dependency_text(record))
         if not record.startable_count:
             throttle = spec.array.throttle if spec.array else None
-            return Reason("throttle", f"its array may run {throttle} elements at once")
+            return Reason("throttle", f"its array may run {plural(throttle, 'element')} at once")
         hit = self.limit(record)
         if hit is not None:
             return Reason("limit", hit.text)

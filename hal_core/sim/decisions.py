@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import attrs
 
 from hal_core.models.event import Event, JobCancelRequested, JobPlaced, Planned
+from hal_core.models.plural import plural
 from hal_core.planes import Engine
 from hal_core.rules import elastic
 from hal_core.rules.commit import commit
@@ -36,7 +37,7 @@ class Difference:
         for number, (expected, found) in enumerate(zip(self.expected, self.found, strict=False)):
             if expected != found:
                 return f"event {self.sequence + 1 + number}: decided {expected}, now {found}"
-        return f"event {self.sequence + 1}: decided {len(self.expected)} events, now {len(self.found)}"
+        return f"event {self.sequence + 1}: decided {plural(len(self.expected), 'event')}, now {len(self.found)}"
 
 
 @attrs.frozen

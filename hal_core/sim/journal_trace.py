@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from hal_core.models.event import ClusterDefined, Event, JobEnded, JobPlaced, JobReleased, JobSubmitted
 from hal_core.models.job import JobId, JobSpec, Owner
 from hal_core.models.node import Cluster
+from hal_core.models.plural import plural
 from hal_core.models.ranges import count_of, members
 from hal_core.sim.trace import Findings, Trace, TraceJob, width_of
 
@@ -92,7 +93,9 @@ class _Reader:
         findings = Findings()
         findings.leave_out("never ran to an end", self._element_count - len(self._jobs))
         if self._unlimited_count:
-            findings.notes.append(f"{self._unlimited_count} jobs state no time limit: their run time is taken for it")
+            findings.notes.append(
+                f"{plural(self._unlimited_count, 'job')} without a time limit: the run time is taken for it"
+            )
         jobs = list(self._jobs.values())
         if processors is None and self._cluster is not None:
             processors = sum(node.cpu_count for node in self._cluster.nodes)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import BinaryIO
 
 from hal_core.errors import Problem
+from hal_core.models.plural import plural
 from hal_core.sim.lines import numbered_lines
 from hal_core.sim.trace import AMOUNT_MAX, Findings, Trace, TraceJob, width_of
 
@@ -60,7 +61,7 @@ def _row(line: bytes) -> Row:
 def _trace(rows: list[Row], header: dict[str, str], processors: int | None, findings: Findings) -> Trace:
     unlimited_count = sum(row[8] <= 0 < row[3] for row in rows)
     if unlimited_count:
-        findings.notes.append(f"{unlimited_count} jobs state no time limit: their run time is taken for it")
+        findings.notes.append(f"{plural(unlimited_count, 'job')} without a time limit: the run time is taken for it")
     jobs: list[TraceJob] = []
     width = processors or _header_width(header)
     for row in rows:

@@ -18,6 +18,7 @@ import attrs
 from hal_core.errors import InvalidInput, Problem
 from hal_core.kernel.collector import without_collector
 from hal_core.models.job import JobId
+from hal_core.models.plural import plural
 from hal_core.models.prediction import Prediction
 from hal_core.plugins import Plugins
 from hal_core.sim.data import Data, DataFigures, DataMode, data_figures
@@ -170,12 +171,14 @@ class _Task:
         with without_collector():
             for done in replay.run(EventOrder(arguments.event_order)):
                 share = done / len(jobs) if jobs else 1.0
-                say.progress(f"{self.name}: {self.policy}: {done} of {len(jobs)} jobs ({share:.0%})")
+                say.progress(f"{self.name}: {self.policy}: {done} of {plural(len(jobs), 'job')} ({share:.0%})")
         elapsed_s = time.perf_counter() - started_s
         say.progress("")
         figures = figures_of(jobs, replay.start_s, machine.processors)
         if figures.jobs < len(jobs):
-            say.note(f"{self.name}: {self.policy}: {len(jobs) - figures.jobs} jobs fit on no nodes of the cluster")
+            say.note(
+                f"{self.name}: {self.policy}: {plural(len(jobs) - figures.jobs, 'job')} fit on no nodes of the cluster"
+            )
         if measured is not None and measured.failure:
             text = "is asked no more and limits are planned with"
             say.note(f"{self.name}: the predictor {arguments.estimates} {text}: {measured.failure}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from hal_core.models.plural import plural
 from hal_core.simulate import marks
 from hal_core.simulate.marks import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Scale
 from hal_core.simulate.resampling import Difference
@@ -55,12 +56,14 @@ def columns(groups: Mapping[str, Sequence[tuple[int, float]]], names: Sequence[s
         middle = LEFT + (place + 0.5) * wide
         for number, (count, wait) in enumerate(rows):
             left = middle + (number - len(rows) / 2) * each
-            tip = f"{names[number]}, {group}: {marks.duration(wait)} on average over {count} jobs"
+            tip = f"{names[number]}, {group}: {marks.duration(wait)} on average over {plural(count, 'job')}"
             top = min(y(wait), bottom - 1.0)
             drawn.append(marks.box((left + 1, top), (each - 2, bottom - top), f"fill {colour(number)}", tip))
         job_count = max((count for count, _ in rows), default=0)
         drawn.append(marks.text((middle, bottom + 16), group, "tick", "middle"))
-        drawn.append(marks.text((middle, bottom + 30), f"{job_count:,} jobs", "faint", "middle"))
+        drawn.append(
+            marks.text((middle, bottom + 30), f"{job_count:,} job{'' if job_count == 1 else 's'}", "faint", "middle")
+        )
     drawn.append(marks.line((LEFT, bottom), (WIDTH - RIGHT, bottom), "axis"))
     return marks.svg(height, title, drawn)
 

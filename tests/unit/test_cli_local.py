@@ -186,7 +186,7 @@ def test_doctor_checks_a_journal_and_rebuilds_its_history(tmp_path):
     with opened(directory) as journal:
         journal.append(events_between(1, 12))
     result = hal(tmp_path / "none", "doctor", "--journal", str(directory))
-    assert (result.code, result.out) == (0, "OK    journal     12 events and 0 snapshots are as they were written\n")
+    assert (result.code, result.out) == (0, "OK    journal     12 events and 0 snapshots: all as they were written\n")
     with closing(sqlite3.connect(directory / "journal.sqlite")) as connection:
         connection.execute("UPDATE history SET exit_code = 0")
         connection.commit()

@@ -208,9 +208,10 @@ def test_amounts_for_each_node():
         (["c=9"], ["-c: ", "9 CPUs", "at most 8 CPUs", "biggest node has 8 CPUs, 32G of memory"]),
         (["mem=33G"], ["--mem", "at most 32G of memory"]), (["nodes=5"], ["--nodes", "5 nodes", "only 4 such nodes"]),
         (["ntasks=33"], ["--ntasks", "no node", "biggest"]), (["p=gpu", "gpus=16"], ["--gpus", "at most 4 GPUs"]),
-        (["p=gpu", "gpus-per-node=h100:1"], ["at most 0 GPUs of type 'h100'", "a100:4 GPUs"]),
-        (["C=gold"], ["none has feature 'gold'"]), (["gres=beer"], ["--gres", "none has 'beer'"]),
-        (["p=gpu", "gres=licence_x:3"], ["at most 2 'licence_x'"]), (["p=empty"], ["'empty' has no nodes"]),
+        (["p=gpu", "gpus-per-node=h100:1"], ["--gpus-per-node: ", "at most 0 GPUs of type 'h100'", "a100:4 GPUs"]),
+        (["C=gold"], ["-C: ", "none has feature 'gold'"]), (["C=gold", "nodes=2", "c=2"], ["-C: "]),
+        (["C=gold|iron"], ["-C: ", "none has one of"]), (["nodes=1", "mem=33G"], ["--mem: "]), (["gres=beer"], ["--gres", "none has 'beer'"]),
+        (["p=gpu", "gres=licence_x:3"], ["at most 2 'licence_x'"]), (["p=empty", "nodes=2"], ["-p: ", "'empty' has no nodes"]),
         (["p=all", "nodes=3", "c=9"], ["3 nodes with 9 CPUs each", "only 2 such nodes"]),
         (["p=gpu", "nodes=2", "gpus=3"], ["--gpus", "3 GPUs cannot be spread evenly over 2 nodes", "--gpus-per-node"]),
         (["nodes=2", "ntasks=1"], ["--ntasks", "fewer than 2 nodes"]), (["mem-per-gpu=1G"], ["needs GPUs"]),
@@ -274,6 +275,13 @@ def test_exactly_one_program():
     assert "only a script takes arguments" in problems_of(arguments=("1",))[0]
     assert spec_of(arguments=("1", ""), **script()).arguments == ("1", "")
     assert spec_of("wrap=a | b", command=()).script == "#!/bin/sh\n# Made by --wrap.\na | b\n"
+
+
+@pytest.mark.parametrize("fields", [{"command": ()}, {"command": (), "arguments": ("job.sh",)}])
+def test_behind_an_unknown_option_the_program_may_have_been_its_value(fields):
+    """`hal submit --tiem 10 -- hostname`: what is read as a script is the option's value. One mistake, one message."""
+    (problem,) = problems_of("tiem", **fields)
+    assert problem.startswith("--tiem: is not an option that HAL knows (did you mean 'time'?)")
 
 
 def test_names():

@@ -86,7 +86,7 @@ def test_what_is_unknown_is_taken_from_what_is_known(fields: dict[str, float], e
 
 def test_jobs_without_a_limit_are_told() -> None:
     assert read(HEADER + line(1, limit=-1) + line(2)).notes == (
-        "1 jobs state no time limit: their run time is taken for it",
+        "1 job without a time limit: the run time is taken for it",
     )
 
 

@@ -100,7 +100,7 @@ function costs(receipt) {
 function why(found) {
   return h("div", {}, facts([
     ["Reason", found.text], ["Short of", found.constraint?.text],
-    ["Before it", found.ahead_count ? `${found.ahead_count} jobs` : ""],
+    ["Before it", found.ahead_count ? `${found.ahead_count} ${found.ahead_count > 1 ? "jobs" : "job"}` : ""],
     ["Start", found.start_time_s ? `${instant(found.start_time_s)}${found.nodes.length ? ` on ${found.nodes.join(", ")}` : ""}` :
       `cannot be said: ${found.why_not}`],
   ]), found.suggestions.length ? h("div", {}, h("p", {}, "It would start sooner with"), table(["Option", "What", "Start"],
