@@ -1,4 +1,4 @@
-"""`hal status` and `hal plugins`: what the daemon says about itself."""
+"""`hal status`: what the daemon says about itself, at a glance."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from argparse import Namespace
 
 from hal_core.cli.arguments import Parser
 from hal_core.cli.console import Console
-from hal_core.cli.formats import duration, escaped, instant, pairs
+from hal_core.cli.formats import duration, instant, pairs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,13 +18,11 @@ def configure(parser: Parser) -> None:
 
 
 def run(console: Console, arguments: Namespace) -> int:
-    answer = console.get(f"/v1/{arguments.command}")
+    answer = console.get("/v1/status")
     if arguments.json:
         console.body(answer)
-    elif arguments.command == "status":
-        print_status(console, answer.json())
     else:
-        print_plugins(console, answer.json())
+        print_status(console, answer.json())
     return 0
 
 
@@ -46,22 +44,3 @@ def print_status(console: Console, status: dict[str, Any]) -> None:
     ]
     for line in pairs(values):
         console.line(line)
-
-
-def print_plugins(console: Console, body: dict[str, Any]) -> None:
-    rows = [
-        (
-            each["name"], each["status"], each["distribution"], each["version"],
-            ", ".join(f"{part['plane']} {part['name']}" for part in each["provides"]) or "-",
-            each["reason"] or each["summary"],
-        )
-        for each in body["plugins"]
-    ]  # fmt: skip
-    colours = ["red" if each["status"] == "broken" else "" for each in body["plugins"]]
-    console.table(("NAME", "STATUS", "DISTRIBUTION", "VERSION", "PROVIDES", "NOTE"), rows, (), colours)
-    not_yet = [f"  {each['name']}: {text}" for each in body["plugins"] for text in each["not_yet"]]
-    if not_yet:
-        console.line()
-        console.line("Not yet:", "bold")
-    for line in not_yet:
-        console.line(escaped(line))

@@ -13,53 +13,53 @@ from hal_core.client.http import query
 from hal_core.client.sse import EventParser, ServerEvent
 from hal_core.client.transport import NoAnswer
 
-SILENCE_S_MAX = 1.0
-"""Without --follow, a stream that is silent for this long has told all it has."""
+NEWEST_COUNT = 20
+"""So many are printed if nobody says which: what happened last is what people look for."""
+AGAIN_AFTER_S = 0.5
+"""A stream that ended before its time is taken up again: the daemon may have been restarted."""
 VALUE_LENGTH_MAX = 60
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("-f", "--follow", action="store_true", help="keep watching (without --after it always does)")
-    parser.add_argument("--after", type=checked(whole_number), metavar="N", help="events after number N (0: all)")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with what comes, until Ctrl-C")
+    parser.add_argument(
+        "--after",
+        type=checked(whole_number),
+        metavar="N",
+        help=f"events after number N; 0 for all (default: the newest {NEWEST_COUNT}; with --job, all of the job)",
+    )
     parser.add_argument("--job", type=checked(count), metavar="JOB", help="only events of this job")
     parser.add_argument("--json", action="store_true", help="one JSON object for each event: sequence, event, data")
 
 
 def run(console: Console, arguments: Namespace) -> int:
-    follow = arguments.follow or arguments.after is None
+    last = int(console.get("/v1/status").json()["sequence"])
     after = arguments.after
-    last = console.get("/v1/status").json()["sequence"]
-    while follow or after < last:
-        try:
-            after, was_silent = print_stream(console, arguments, after, None if follow else last)
-            if was_silent and not follow:
-                return 0
-        except NoAnswer as error:
-            if not follow or not error.is_outcome_unknown:
-                raise
-            after = last if after is None else after
-            console.note(f"{error}; going on after event {after}")
-        time.sleep(0.5 if follow else 0)
-    return 0
+    if after is None:
+        after = 0 if arguments.job else max(last - NEWEST_COUNT, 0)
+    while True:
+        after = print_stream(console, arguments, after, last)
+        if after >= last and not arguments.follow:
+            return 0
+        time.sleep(AGAIN_AFTER_S)
 
 
-def print_stream(
-    console: Console, arguments: Namespace, after: int | None, last: int | None
-) -> tuple[int | None, bool]:
-    """Print until the stream ends, is silent or reaches `last`. Gives the last sequence, and whether it is all."""
-    parser = EventParser()
-    options = {"silence_s_max": SILENCE_S_MAX} if last is not None else {}
-    for line in console.connection.lines(query("/v1/events", after=after, job_id=arguments.job), **options):
-        if line is None:
-            if last is not None:
-                return after, True
-            raise NoAnswer("the daemon has been silent for too long", is_outcome_unknown=True)
-        if (event := parser.feed(line)) is not None:
-            after = event.sequence
-            print_event(console, event, arguments.json)
-            if last is not None and after >= last:
-                return after, True
-    return after, False
+def print_stream(console: Console, arguments: Namespace, after: int, last: int) -> int:
+    """Print until the stream ends, which it does behind `last` unless it is followed. Gives where to go on."""
+    until = None if arguments.follow else last
+    parser = EventParser(after)
+    target = query("/v1/events", after=after, until=until, job_id=arguments.job)
+    try:
+        for line in console.connection.lines(target):
+            if line is None:
+                raise NoAnswer("the daemon has been silent for too long", is_outcome_unknown=True)
+            if (event := parser.feed(line)) is not None:
+                print_event(console, event, arguments.json)
+    except NoAnswer as error:
+        if not arguments.follow or not error.is_outcome_unknown:
+            raise
+        console.note(f"{error}; going on after event {parser.sequence}")
+    return parser.sequence
 
 
 def print_event(console: Console, event: ServerEvent, is_json: bool) -> None:

@@ -17,8 +17,10 @@ class ServerEvent:
 class EventParser:
     """Comments and unknown fields are ignored, as the standard for event streams says."""
 
-    def __init__(self) -> None:
-        self._sequence = 0
+    def __init__(self, sequence: int = 0) -> None:
+        self.sequence = sequence
+        """Up to which all was told: where to take the stream up again, if it breaks off between two events."""
+        self._sequence = sequence
         self._kind = ""
         self._data: list[str] = []
 
@@ -34,6 +36,7 @@ class EventParser:
             elif name == "data":
                 self._data.append(value)
             return None
+        self.sequence = self._sequence
         if not self._data:
             return None
         event = ServerEvent(self._sequence, self._kind, "\n".join(self._data))

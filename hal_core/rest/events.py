@@ -71,13 +71,14 @@ class _Pump:
     def __init__(self, call: Call, after: int, send: Send) -> None:
         self._call = call
         self._after = after
+        self._until: int = SEQUENCE_MAX if call.query["until"] is None else call.query["until"]
         self._send = send
         self.is_sending = False
 
     async def run(self) -> None:
         kernel, heartbeat_s = self._call.context.kernel, self._call.context.heartbeat_s
         await self._write(HEARTBEAT)
-        while True:
+        while self._after < self._until:
             with trio.move_on_after(heartbeat_s) as scope:
                 await kernel.wait_beyond(self._after)
             out = await self._next_batch() if kernel.durable_sequence > self._after else b""
@@ -85,11 +86,15 @@ class _Pump:
                 await self._write(out or HEARTBEAT)
 
     async def _next_batch(self) -> bytes:
-        rows = await trio.to_thread.run_sync(self._call.context.kernel.journal.read, self._after, BATCH)
+        limit = min(BATCH, self._until - self._after)
+        rows = await trio.to_thread.run_sync(self._call.context.kernel.journal.read, self._after, limit)
         assert rows, "the journal lacks events that are durable"
         self._after = rows[-1][0]
         job_id = self._call.query["job_id"]
-        return b"".join(encode_row(sequence, event, self._call.caller, job_id) for sequence, event in rows)
+        blocks = [encode_row(sequence, event, self._call.caller, job_id) for sequence, event in rows]
+        if len(rows) == limit and not blocks[-1]:
+            blocks.append(b"id: %d\n\n" % self._after)  # No event, but where to go on.
+        return b"".join(blocks)
 
     async def _write(self, out: bytes) -> None:
         self.is_sending = True
@@ -141,6 +146,7 @@ ROUTES = (
         summary="Events as they become durable (server-sent events)",
         query=(
             integer("after", "events with a larger sequence number; default: from now on", 0, SEQUENCE_MAX),
+            integer("until", "the stream ends behind this sequence number; default: never", 0, SEQUENCE_MAX),
             integer("job_id", "only events of this job", 1, SEQUENCE_MAX),
         ),
         media_type="text/event-stream",

@@ -96,7 +96,7 @@ class Waiting:
         if not record.is_met or not record.ready:
             return Reason("dependency", self._dependency_text(record))
         if not record.startable_count:
-            throttle = spec.array.throttle if spec.array else None
+            throttle = (spec.array.throttle if spec.array else None) or 0
             return Reason("throttle", f"its array may run {plural(throttle, 'element')} at once")
         hit = self.limit(record)
         if hit is not None:

@@ -263,8 +263,28 @@ def test_status_and_plugins(server):
     }  # fmt: skip
     server.answer("GET", "/v1/plugins", {"plugins": [plugin]})
     out = hal(server.path, "plugins").out
-    assert out.splitlines()[1].endswith("engine backfill  EASY backfill")
-    assert out.splitlines()[-1] == "  backfill: holes"
+    assert out.splitlines()[1].split() == [
+        "backfill",
+        "loaded",
+        "hal",
+        "0.1.0",
+        "engine",
+        "backfill",
+        "EASY",
+        "backfill",
+    ]
+    assert "  backfill: holes" in out.splitlines()
+    metal = next(line for line in out.splitlines() if line.startswith("metal "))
+    assert "not in the daemon" in metal, "what is installed here and the daemon has not loaded is told as well"
+
+
+def test_plugins_of_this_environment_need_no_daemon(tmp_path):
+    here = hal(tmp_path / "none.sock", "plugins", "--here", "--json")
+    names = [each["name"] for each in json.loads(here.out)["plugins"]]
+    assert (here.code, "metal" in names) == (0, True)
+    without = hal(tmp_path / "none.sock", "plugins")
+    assert (without.code, "no daemon runs here" in without.err) == (0, True)
+    assert "executor metal" in without.out
 
 
 def test_events_are_printed_up_to_now_or_followed(server):
@@ -272,14 +292,18 @@ def test_events_are_printed_up_to_now_or_followed(server):
         b'id: 2\nevent: JobHeld\ndata: {"time_s": 1764000000.0, "by": "a\\u001b"}\n\n',
         b"id: 3\nevent: Tick\ndata: {}\n\n",
     ]
-    server.answer("GET", "/v1/status", STATUS)
+    server.answer("GET", "/v1/status", STATUS | {"sequence": 23})
+    server.answer("GET", "/v1/events", lambda _: Reply(stream=[*lines, b"id: 23\n\n"]))
+    result = hal(server.path, "events")
+    assert (result.code, result.out) == (0, "2 2025-11-24 16:00:00 JobHeld by=a\\x1b\n3 - Tick\n")
+    assert server.requests[-1].query == {"after": "3", "until": "23"}, "the newest twenty, and that is all"
+    hal(server.path, "events", "--job", "12")
+    assert server.requests[-1].query == {"after": "0", "until": "23", "job_id": "12"}, "all of the job"
     server.answer("GET", "/v1/events", lambda _: Reply(stream=lines))
-    result = hal(server.path, "events", "--after", "0")
-    assert result.out == "2 2025-11-24 16:00:00 JobHeld by=a\\x1b\n3 - Tick\n"
-    assert server.requests[-1].query == {"after": "0"}
+    server.answer("GET", "/v1/status", STATUS | {"sequence": 3})
     first = json.loads(hal(server.path, "events", "--after", "0", "--json", "--job", "12").out.splitlines()[0])
     assert first == {"sequence": 2, "event": "JobHeld", "data": {"time_s": 1764000000.0, "by": "a\x1b"}}
-    process = start_hal(server.path, "events", "--follow", "--json")
+    process = start_hal(server.path, "events", "--follow", "--json", "--after", "1")
     assert process.stdout is not None
     seen = [json.loads(process.stdout.readline())["sequence"] for _ in range(3)]
     process.stdout.close()

@@ -100,6 +100,26 @@ async def test_events_come_when_they_are_durable_and_not_before(tmp_path: Path) 
         assert [(sequence, kind) for sequence, kind, _ in seen] == [(api.kernel.durable_sequence, "JobSubmitted")]
 
 
+async def test_a_stream_with_an_end_ends_there_and_says_how_far_a_filter_has_come(tmp_path: Path) -> None:
+    async with serving_api(tmp_path / "s") as api:
+        jobs = [await api.submit() for _ in range(600)]
+        total = api.kernel.durable_sequence
+        for target, kinds in (
+            (f"/v1/events?after={total - 3}&until={total - 1}", [total - 2, total - 1]),
+            (f"/v1/events?after=0&job_id={jobs[-1]}&until={total - 1}", [500, total - 1]),
+            (f"/v1/events?after={total}&until={total}", []),
+        ):
+            with trio.fail_after(60):
+                async with await api.connect() as client:
+                    reader = Reader(client)
+                    await reader.open(target, {"connection": "close"})
+                    blocks = []
+                    while block := await reader.block():
+                        blocks.append(block)
+            numbers = [int(line[4:]) for block in blocks for line in block.split("\n") if line.startswith("id: ")]
+            assert numbers == kinds, target
+
+
 async def test_private_fields_go_to_the_owner_only_and_scripts_to_nobody(tmp_path: Path) -> None:
     async with serving_api(tmp_path / "s") as api:
         after = api.kernel.durable_sequence

@@ -1,0 +1,88 @@
+"""`hal plugins`: what the daemon has loaded, and what is installed here that it has not.
+
+A daemon loads plugins when it starts. Without one, and with `--here`, only this environment is looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+
+from hal_core.cli.arguments import Parser
+from hal_core.cli.console import Console
+from hal_core.cli.formats import escaped
+from hal_core.client.transport import NoAnswer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+NOT_IN_DAEMON = "not in the daemon"
+
+
+def configure(parser: Parser) -> None:
+    parser.add_json()
+    parser.add_argument("--here", action="store_true", help="what is installed here; asks no daemon")
+
+
+def run(console: Console, arguments: Namespace) -> int:
+    if arguments.here:
+        return print_here(console, arguments)
+    try:
+        answer = console.get("/v1/plugins")
+    except NoAnswer as error:
+        if arguments.json:
+            raise
+        console.note(f"{error}\nThese are installed here:")
+        return print_here(console, arguments)
+    if arguments.json:
+        console.body(answer)
+        return 0
+    plugins = answer.json()["plugins"]
+    missing = [] if "://" in console.connection.path else installed_here()
+    loaded = {each["name"] for each in plugins}
+    missing = [each | {"status": NOT_IN_DAEMON} for each in missing if each["name"] not in loaded]
+    print_plugins(console, plugins + missing)
+    if missing:
+        console.note("a daemon loads plugins when it starts: what was installed since then, or elsewhere, is not in it")
+    return 0
+
+
+def print_here(console: Console, arguments: Namespace) -> int:
+    plugins = installed_here()
+    if arguments.json:
+        console.write(json.dumps({"plugins": plugins}))
+    else:
+        print_plugins(console, plugins)
+    return 0
+
+
+def installed_here() -> list[dict[str, Any]]:
+    """As the daemon tells it: the plugins of this environment."""
+    import attrs
+
+    from hal_core.plugins import Plugins
+
+    def plain(_: object, __: object, value: Any) -> Any:
+        return getattr(value, "value", value)
+
+    return [attrs.asdict(each, value_serializer=plain) for each in Plugins.load().listing()]
+
+
+def print_plugins(console: Console, plugins: list[dict[str, Any]]) -> None:
+    rows = [
+        (
+            each["name"], each["status"], each["distribution"], each["version"],
+            ", ".join(f"{part['plane']} {part['name']}" for part in each["provides"]) or "-",
+            each["reason"] or each["summary"],
+        )
+        for each in plugins
+    ]  # fmt: skip
+    colours = [{"broken": "red", NOT_IN_DAEMON: "yellow"}.get(each["status"], "") for each in plugins]
+    console.table(("NAME", "STATUS", "DISTRIBUTION", "VERSION", "PROVIDES", "NOTE"), rows, (), colours)
+    not_yet = [f"  {each['name']}: {text}" for each in plugins for text in each["not_yet"]]
+    if not_yet:
+        console.line()
+        console.line("Not yet:", "bold")
+    for line in not_yet:
+        console.line(escaped(line))
