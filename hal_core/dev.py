@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from argparse import Namespace
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from hal_core.config.machine import describe_machine, read_machine_facts
 from hal_core.config.reading import read_configuration
 from hal_core.config.schema import Configuration
 from hal_core.daemon import AGENT_SOCKET_NAME, Announce, Daemon, run_service, until_signalled
+from hal_core.errors import Unavailable
 from hal_core.kernel.loop import Kernel
 from hal_core.models.node import Node, NodeStatus
 from hal_core.models.plural import plural
@@ -35,7 +36,11 @@ from hal_core.plugins import Plugins
 
 NODES_TIMEOUT_S = 20.0
 AGENT_END_TIMEOUT_S = 15.0
+AGENT_LIFE_S_MIN = 30.0
+AGENT_ENDS_MAX = 3
+"""So many ends in a row, each sooner than that after its start, and `hal dev` gives up."""
 PID_NAME = "agent.pid"
+AGENT_LOG_NAME = "agent.log"
 
 
 def run_dev(arguments: Namespace, announce: Announce) -> int:
@@ -87,33 +92,87 @@ def _checked_address(given: str | None) -> str:
 
 
 async def _serve(daemon: Daemon, announce: Announce, is_leashed: bool) -> None:
-    agent_socket = daemon.state_directory / AGENT_SOCKET_NAME
-    nodes = daemon.configuration.cluster.nodes
+    seats = [
+        _Seat.of_node(node, daemon.state_directory, is_leashed)
+        for node in daemon.configuration.cluster.nodes
+        if node.executor == "metal"
+    ]
     async with until_signalled() as nursery:
         # First, because only who has the state directory may end or take over the agents that are there.
         kernel = await nursery.start(daemon.serve)
-        async with _agents(nodes, daemon.state_directory, agent_socket, is_leashed):
+        async with _agents(seats), trio.open_nursery() as keepers:
+            for seat in seats:
+                keepers.start_soon(_keep, seat, announce)
             await _all_up(kernel, announce)
             _greet(daemon, announce, is_leashed)
-            await trio.sleep_forever()
 
 
 @asynccontextmanager
-async def _agents(nodes: tuple[Node, ...], directory: Path, socket: Path, is_leashed: bool) -> AsyncIterator[None]:
+async def _agents(seats: Sequence[_Seat]) -> AsyncIterator[None]:
     """One agent process for each node that bare metal serves. At the end they kill their jobs, and go."""
-    agents: list[_Agent] = []
     try:
-        metal = [node for node in nodes if node.executor == "metal"]
-        for node in metal:
-            # One by one: what runs must be in the list when the next one fails.
-            agents.append(await _agent_of(node, directory / "nodes" / node.name, socket, is_leashed))  # noqa: PERF401
+        for seat in seats:
+            await seat.fill()
         yield
     finally:
+        agents = [seat.agent for seat in seats if seat.agent is not None]
         for agent in agents:
             agent.ask_to_end()
         with trio.CancelScope(shield=True):
             for agent in agents:
                 await agent.wait()
+
+
+async def _keep(seat: _Seat, announce: Announce) -> None:
+    """Start the agent again whenever it ends by itself; its jobs run on meanwhile. Raises Unavailable if that does not
+    help."""
+    soon_count = 0
+    while True:
+        assert seat.agent is not None
+        begin_s = trio.current_time()
+        await trio.lowlevel.wait_readable(seat.agent.pidfd)
+        soon_count = soon_count + 1 if trio.current_time() - begin_s < AGENT_LIFE_S_MIN else 1
+        await seat.agent.wait()
+        if soon_count == AGENT_ENDS_MAX:
+            seat.agent = None
+            raise Unavailable(f"the agent of node {seat.name} ends again and again; {seat.last_words()}")
+        seat.agent = _start_agent(seat.command, seat.directory)
+        announce(f"The agent of node {seat.name} ended by itself and was started again; {seat.last_words()}")
+
+
+@attrs.define
+class _Seat:
+    """A node that bare metal serves, and the agent that it has, if any."""
+
+    name: str
+    directory: Path
+    command: list[str]
+    agent: _Agent | None = None
+
+    @classmethod
+    def of_node(cls, node: Node, state_directory: Path, is_leashed: bool) -> _Seat:
+        directory = state_directory / "nodes" / node.name
+        command = [sys.executable, "-m", "hal_core.agent", "--name", node.name, "--cpus", str(node.cpu_count)]
+        command += ["--memory-bytes", str(node.memory_bytes), "--gpus", ",".join(node.gpus)]
+        command += ["--directory", str(directory), "--socket", str(state_directory / AGENT_SOCKET_NAME)]
+        command += ["--ephemeral", *["--leashed"] * is_leashed]
+        return cls(node.name, directory, command)
+
+    async def fill(self) -> None:
+        """With the agent that outlived a killed `hal dev`, and its jobs, if it serves the same node; else a new one."""
+        if (earlier := _earlier_agent(self.directory)) is not None:
+            agent, its_command = earlier
+            if its_command[1:] == self.command[1:]:
+                self.agent = agent
+                return
+            agent.ask_to_end()
+            with trio.CancelScope(shield=True):
+                await agent.wait()
+        self.agent = _start_agent(self.command, self.directory)
+
+    def last_words(self) -> str:
+        lines = (self.directory / AGENT_LOG_NAME).read_text(errors="replace").splitlines()
+        return f"its log ends with: {lines[-1]}" if lines else "its log is empty"
 
 
 @attrs.frozen
@@ -141,24 +200,9 @@ class _Agent:
         os.close(self.pidfd)
 
 
-async def _agent_of(node: Node, directory: Path, socket: Path, is_leashed: bool) -> _Agent:
-    """The node's agent. One that outlived a killed `hal dev` is taken over with its jobs if it serves the same node."""
-    command = [sys.executable, "-m", "hal_core.agent", "--name", node.name, "--cpus", str(node.cpu_count)]
-    command += ["--memory-bytes", str(node.memory_bytes), "--gpus", ",".join(node.gpus)]
-    command += ["--directory", str(directory), "--socket", str(socket), "--ephemeral", *["--leashed"] * is_leashed]
-    if (earlier := _earlier_agent(directory)) is not None:
-        agent, its_command = earlier
-        if its_command[1:] == command[1:]:
-            return agent
-        agent.ask_to_end()
-        with trio.CancelScope(shield=True):
-            await agent.wait()
-    return _start_agent(command, directory)
-
-
 def _start_agent(command: list[str], directory: Path) -> _Agent:
     directory.mkdir(parents=True, exist_ok=True)
-    with open(directory / "agent.log", "ab") as log:
+    with open(directory / AGENT_LOG_NAME, "ab") as log:
         # A session of its own: Ctrl-C is for this process, which then ends the agents in good order.
         # The other end of its input is ours until we end, in whatever way.
         child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)

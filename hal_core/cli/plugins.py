@@ -1,6 +1,6 @@
 """`hal plugins`: what the daemon has loaded, and what is installed here that it has not.
 
-A daemon loads plugins when it starts. Without one, and with `--here`, only this environment is looked at.
+A daemon loads plugins when it starts. With `--here` only this environment is looked at.
 """
 
 from __future__ import annotations
@@ -30,11 +30,9 @@ def run(console: Console, arguments: Namespace) -> int:
         return print_here(console, arguments)
     try:
         answer = console.get("/v1/plugins")
-    except NoAnswer as error:
-        if arguments.json:
-            raise
-        console.note(f"{error}\nThese are installed here:")
-        return print_here(console, arguments)
+    except NoAnswer:
+        console.note("hal plugins asks the daemon; for what is installed here: hal plugins --here")
+        raise
     if arguments.json:
         console.body(answer)
         return 0

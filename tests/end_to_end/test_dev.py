@@ -113,3 +113,34 @@ def test_a_second_one_on_the_same_state_touches_nothing(state: Path) -> None:
     assert hal(socket, "cancel", job_id).code == 0
     end(first, signal.SIGINT)
     assert processes_of(state) == []
+
+
+def test_an_agent_that_ends_is_started_again_with_its_jobs_but_not_for_ever(state: Path) -> None:
+    socket, may_end = state.parent / "hal.sock", state.parent / "may-end"
+    os.mkfifo(may_end)
+    service = start(state, "--cpus", "2")
+    assert service.stdout is not None
+    job_id = hal(socket, "submit", "--parsable", "-o", "/dev/null", "--", "cat", str(may_end)).out.strip()
+    with HalConnection(socket) as connection:
+        assert connection.get(f"/v1/jobs/{job_id}?wait=started&timeout_s=60")["state"] == "RUNNING"
+    kill_agent(state)
+    while "agent of node" not in (line := service.stdout.readline()):
+        assert line, "hal dev ended"
+    assert "was started again" in line
+    may_end.write_text("")
+    assert hal(socket, "logs", "-f", job_id).code == 0
+    assert "COMPLETED" in hal(socket, "show", job_id).out
+    for _ in range(20):
+        kill_agent(state)
+        if "ends again and again" in (line := service.stdout.readline()):
+            break
+        assert "was started again" in line, line
+    service.communicate(timeout=60)
+    assert service.returncode == 1
+    assert "ends again and again" in line
+
+
+def kill_agent(state: Path) -> None:
+    """The one that runs; when another is announced, its pid has been noted."""
+    (path,) = (state / "nodes").glob("*/agent.pid")
+    os.kill(int(path.read_text()), signal.SIGKILL)

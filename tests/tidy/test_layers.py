@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "front": ANYTHING,
     "dev": ANYTHING,
     "node_service": ANYTHING,
-    "journal_service": {"kernel", "errors"},
+    "journal_service": {"kernel", "models", "errors"},
     "demo": {"client", "models", "errors"},
     "simulate": {"sim", "config", "plugins", "kernel", "planes", "models", "errors"},
     "scaffold": {"plugins", "errors"},
