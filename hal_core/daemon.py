@@ -41,6 +41,7 @@ from hal_core.kernel.observers import Observers
 from hal_core.kernel.predicting import WARM_EVENT_COUNT, Predicting
 from hal_core.kernel.snapshot_files import newest_sequence
 from hal_core.kernel.stalls import StallMeter
+from hal_core.kernel.start_forecasts import StartForecasts
 from hal_core.models.job import JobId, Owner
 from hal_core.models.message import Answer, Message
 from hal_core.models.node import NodeName
@@ -49,7 +50,7 @@ from hal_core.models.role import Role
 from hal_core.parsing.request import JobRequest, ParseContext, ParsedJob, parse_job
 from hal_core.planes import Engine, Executor, LocalityProvider, Observer, StandingObserver
 from hal_core.plugins import Plugins
-from hal_core.rest.port import ConfigurationView, Context, Foretell
+from hal_core.rest.port import ConfigurationView, Context
 from hal_core.rules.core import Core
 from hal_core.rules.receipt_sums import Row
 from hal_core.rules.standing import standing_of
@@ -150,7 +151,8 @@ class Daemon:
             stack.callback(journal.close)
             core = Core(self._new_engine(), self.configuration.engine.name, recover_state(journal))
             predicting = self._predicting(core, journal)
-            observers = self._observers() | {each.name: each for each in predicting}
+            starts = StartForecasts(lambda: kernel.state, time.time)
+            observers = self._observers() | {each.name: each for each in predicting} | {starts.name: starts}
             executors = self._executors(journal.epoch)
             kernel = self._kernel(core, journal, observers, executors)
             begin_observers(observers, core.state)
@@ -158,8 +160,9 @@ class Daemon:
             stalls, figures = StallMeter(), ClusterMeter(lambda: kernel.state, lambda: kernel.problem, time.time)
             parts = (*observers.values(), *executors.values(), stalls, figures, kernel.meter)
             sources = [each for each in parts if isinstance(each, MetricsSource)]
+            context = self._context(Port(kernel, journal, self._parse_context), sources)
             foretell = predicting[0].foretell if predicting else None
-            context = self._context(Port(kernel, journal, self._parse_context), sources, foretell)
+            context = attrs.evolve(context, foretell=foretell, likely_start=starts.likely)
             for executor in executors.values():
                 if isinstance(executor, TerminalSource):
                     executor.terminals = context.terminals
@@ -170,6 +173,7 @@ class Daemon:
                 nursery.start_soon(self._keep_snapshots, kernel)
                 nursery.start_soon(stalls.run)
                 nursery.start_soon(figures.run)
+                nursery.start_soon(starts.run)
                 for each in predicting:
                     nursery.start_soon(each.run, kernel.report)
                 await nursery.start(front.serve)
@@ -235,7 +239,7 @@ class Daemon:
             wanted.setdefault("otlp", {})
         return {name: self._plugins.observer(name, options) for name, options in wanted.items()}
 
-    def _context(self, port: Port, sources: Sequence[MetricsSource], foretell: Foretell | None) -> Context:
+    def _context(self, port: Port, sources: Sequence[MetricsSource]) -> Context:
         return Context(
             kernel=port,
             user_of=_user_of,
@@ -245,7 +249,6 @@ class Daemon:
             configuration=lambda: ConfigurationView(attrs.asdict(self.configuration), self._path),
             metrics=lambda: "".join(source.render().decode() for source in sources),
             new_engine=self._new_engine,
-            foretell=foretell,
             sum_receipts=partial(self._sum_receipts, port.journal, trio.CapacityLimiter(1)),
             version=hal_core.__version__,
             started_time_s=time.time(),

@@ -46,6 +46,8 @@ def print_explanation(console: Console, found: dict[str, Any]) -> None:
         rows.append(("Before it", f"{plural(found['ahead_count'], 'job')}: {shown}{more}"))
     if found["start_time_s"] is not None or found["why_not"]:
         rows.append(("Start", start_text(found)))
+    if found["likely"] is not None:
+        rows.append(("Likely", likely_text(found["likely"])))
     for line in pairs(rows):
         console.line(line)
     if found["suggestions"]:
@@ -72,6 +74,8 @@ def tell_forecast(console: Console, request: dict[str, Any], is_json: bool) -> i
     found = answer.json()
     tell_warnings(console, found["warnings"])
     console.line(f"Would start: {start_text(found)}")
+    if found["likely"] is not None:
+        console.line(f"Likely: {likely_text(found['likely'])}")
     return 0
 
 
@@ -87,3 +91,11 @@ def start_text(found: dict[str, Any]) -> str:
         return f"cannot be said: {found['why_not']}"
     where = f" on {', '.join(found['nodes'])}" if found["nodes"] else ""
     return f"{instant(found['start_time_s'])}{where}, if nothing else comes in and jobs run as long as expected"
+
+
+def likely_text(likely: dict[str, Any]) -> str:
+    """With what that rests on: a plan that was never compared with starts is no more than a plan."""
+    count = likely["checked_count"]
+    basis = f"corrected by {count} starts seen here" if count else "by the plan alone, no start was seen yet"
+    middle, late = instant(likely["p50_time_s"]), instant(likely["p90_time_s"])
+    return f"half of such jobs start by {middle}, nine in ten by {late} ({basis})"

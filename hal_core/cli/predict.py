@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hal_core.cli.console import Console
-from hal_core.cli.explain import start_text
+from hal_core.cli.explain import likely_text, start_text
 from hal_core.cli.formats import duration, pairs
 from hal_core.cli.show import expected_text
 from hal_core.cli.submission import request_of, tell_warnings
@@ -47,6 +47,8 @@ def print_prediction(console: Console, found: dict[str, Any]) -> None:
     limit = duration(found["walltime_s"]) if found["walltime_s"] else "none"
     rows = [("Time limit", limit), ("Expected to run", run_time_text(found["foretold"]))]
     rows += [("Learned from", learned_text(found["foretold"])), ("Would start", start_text(found["start"]))]
+    likely = found["start"]["likely"]
+    rows.append(("Likely", likely_text(likely) if likely else "cannot be said"))
     for line in pairs([row for row in rows if row[1]]):
         console.line(line)
 

@@ -40,6 +40,16 @@ class Suggestion:
 
 
 @attrs.frozen
+class LikelyStart:
+    """By when half of such jobs start, and nine in ten; times since the epoch."""
+
+    p50_time_s: float
+    p90_time_s: float
+    checked_count: int
+    """So many starts were seen from which it was learned how far off such plans are. 0: it is the plan alone."""
+
+
+@attrs.frozen
 class Explanation:
     """The answer to `hal explain`. Times hold if nothing else comes in and jobs run as long as expected."""
 
@@ -57,3 +67,5 @@ class Explanation:
     why_not: str = ""
     """Why no start time can be given."""
     suggestions: tuple[Suggestion, ...] = ()
+    likely: LikelyStart | None = None
+    """When it is likely to start, with all that may come between. None: that cannot be said."""

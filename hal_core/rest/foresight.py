@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from hal_core.errors import InvalidInput, NotFound, Problem
-from hal_core.models.explanation import Explanation
+from hal_core.models.explanation import Explanation, LikelyStart
 from hal_core.models.job import JobId, JobSpec
 from hal_core.models.node import NodeName
 from hal_core.models.prediction import Arrival, Foretold, Prediction
@@ -22,7 +22,7 @@ from hal_core.rest.jobs import find_job
 from hal_core.rest.rights import Verb
 from hal_core.rest.submit import insist_on_priority
 from hal_core.rules.charging import charged
-from hal_core.rules.excerpt import excerpt_with
+from hal_core.rules.excerpt import Excerpt, excerpt, excerpt_with
 from hal_core.rules.explain import explain, question, verified
 from hal_core.rules.forecast import forecast
 
@@ -35,6 +35,8 @@ class ForecastAnswer:
     nodes: tuple[NodeName, ...]
     why_not: str
     warnings: tuple[Problem, ...]
+    likely: LikelyStart | None = None
+    """When it is likely to start, with all that may come between. None: that cannot be said."""
 
 
 @attrs.frozen
@@ -55,7 +57,9 @@ async def explain_job(call: Call) -> Answer:
     found = explain(state, record, now_s)
     if record.pending_count:
         look = partial(verified, found, question(state, record, now_s), call.context.new_engine(), now_s)
+        part = excerpt(state, record.job_id, now_s)
         found = await trio.to_thread.run_sync(look)
+        found = attrs.evolve(found, likely=await _likely(call, part, now_s))
     return json_answer(found)
 
 
@@ -93,7 +97,13 @@ async def _look_ahead(
     context, now_s = call.context, call.context.now_s()
     part = excerpt_with(context.kernel.state, call.caller.owner, spec, now_s, run_time)
     found = await trio.to_thread.run_sync(forecast, part, context.new_engine(), now_s)
-    return ForecastAnswer(found.start_time_s, found.nodes, found.why_not, warnings)
+    likely = await _likely(call, part, now_s)
+    return ForecastAnswer(found.start_time_s, found.nodes, found.why_not, warnings, likely)
+
+
+async def _likely(call: Call, part: Excerpt, now_s: float) -> LikelyStart | None:
+    ask = call.context.likely_start
+    return None if ask is None else await ask(part, now_s)
 
 
 ROUTES = (

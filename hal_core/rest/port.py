@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from hal_core.models.event import Event
+from hal_core.models.explanation import LikelyStart
 from hal_core.models.history import HistoryFilters, HistoryPage
 from hal_core.models.job import JobId, Owner
 from hal_core.models.message import Message
@@ -22,6 +23,7 @@ from hal_core.parsing.request import JobRequest, ParsedJob
 from hal_core.rest.attendances import Attendances
 from hal_core.rest.rates import Rates
 from hal_core.rest.tokens import TokenMaker
+from hal_core.rules.excerpt import Excerpt
 from hal_core.rules.forecast import Engine
 from hal_core.rules.receipt_sums import Row
 from hal_core.rules.state import State
@@ -116,6 +118,8 @@ class Context:
     """The receipts of all jobs that have ended, by user, account and month."""
     foretell: Foretell | None = None
     """None: there is no predictor."""
+    likely_start: Callable[[Excerpt, float], Awaitable[LikelyStart | None]] | None = None
+    """Of the job that the excerpt asks about, at that time. None: nobody can say."""
     terminals: Terminals = attrs.field(factory=Terminals)
     """Of interactive jobs."""
     attendances: Attendances = attrs.field(factory=Attendances)

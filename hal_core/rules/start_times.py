@@ -10,8 +10,9 @@ long run whatever happens (Gibbs and Candès, Adaptive conformal inference under
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
+from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -19,6 +20,8 @@ import attrs
 if TYPE_CHECKING:
     from random import Random
 
+    from hal_core.models.job import JobId, Shape
+    from hal_core.models.node import Node
     from hal_core.models.plan import PendingJob, RunningJob, Snapshot
 
 SAMPLE_COUNT: Final = 12
@@ -29,6 +32,7 @@ SPREAD: Final = 0.8
 SPREAD_MAX: Final = 2.5
 LEAST_S: Final = 60.0
 """Added to each wait: factors cannot make something of nothing."""
+WATCHED_MAX: Final = 10_000
 STEP: Final = 0.1
 """Of the logarithm of a factor, for one job that was too late."""
 
@@ -42,17 +46,46 @@ class StartTimes:
 
 
 def planned_starts(snapshot: Snapshot, job: PendingJob, random: Random) -> StartTimes | None:
-    """By the plan alone. None if it cannot be said: more processors than there are, or a job without a limit is waited
-    for."""
-    ahead = _ahead(snapshot, job)
-    numbers = frozenset(snapshot.partition_nodes(job.shape.partition))
-    running = [each for each in snapshot.running() if not numbers.isdisjoint(each.node_numbers)]
+    """By the plan alone. None if it cannot be said: more than there is, or a job without a limit is waited for.
+
+    GPUs are counted instead of CPUs for a job that asks for them.
+    """
     columns = snapshot.columns
-    free_cpus = sum(columns.free_cpus[number] for number in numbers if columns.is_available[number])
-    waits_s = sorted(_turn_s(free_cpus, running, ahead, snapshot.now_s, random) for _ in range(SAMPLE_COUNT))
+    numbers = frozenset(snapshot.partition_nodes(job.shape.partition))
+    usable = [number for number in numbers if columns.is_available[number]]
+    if sum(_is_large_enough(columns.nodes[number], job.shape) for number in usable) < job.shape.node_count:
+        return None
+    running = [each for each in snapshot.running() if not numbers.isdisjoint(each.node_numbers)]
+    if job.shape.gpus:
+        scarce = _Scarce(sum(sum(columns.free_gpus[number].values()) for number in usable), _gpus)
+    else:
+        scarce = _Scarce(sum(columns.free_cpus[number] for number in usable), _cpus)
+    ahead = _ahead(snapshot, job)
+    waits_s = sorted(_turn_s(scarce, running, ahead, snapshot.now_s, random) for _ in range(SAMPLE_COUNT))
     if waits_s[-1] == math.inf:
         return None
     return StartTimes(_quantile(waits_s, 0.5), _quantile(waits_s, 0.9))
+
+
+def _is_large_enough(node: Node, shape: Shape) -> bool:
+    """When nothing else is on it."""
+    return node.cpu_count >= shape.cpus and node.memory_bytes >= shape.memory_bytes and len(node.gpus) >= shape.gpus
+
+
+@attrs.frozen
+class _Scarce:
+    """What is waited for: how much of it is free now, and how much of it a shape takes on each node."""
+
+    free: int
+    of: Callable[[Shape], int]
+
+
+def _cpus(shape: Shape) -> int:
+    return shape.cpus
+
+
+def _gpus(shape: Shape) -> int:
+    return shape.gpus
 
 
 def _ahead(snapshot: Snapshot, job: PendingJob) -> list[PendingJob]:
@@ -64,27 +97,29 @@ def _ahead(snapshot: Snapshot, job: PendingJob) -> list[PendingJob]:
 
     own = order(job)
     partition = job.shape.partition
-    others = [each for each in snapshot.pending() if each.shape.partition == partition and each is not job]
+    others = [each for each in snapshot.pending() if each.shape.partition == partition and each.job_id != job.job_id]
     keyed = sorted((order(each), each.job_id, each) for each in others if order(each) <= own)
-    return [*(each for _, _, each in keyed[:AHEAD_MAX]), job]
+    elements = chain.from_iterable(repeat(each, each.element_count) for _, _, each in keyed)
+    return [*islice(elements, AHEAD_MAX), job]
 
 
 def _turn_s(
-    free_cpus: int, running: Sequence[RunningJob], ahead: Sequence[PendingJob], now_s: float, random: Random
+    scarce: _Scarce, running: Sequence[RunningJob], ahead: Sequence[PendingJob], now_s: float, random: Random
 ) -> float:
     """In one sample: how long until the last of them can start."""
-    ends = [(_left_s(each, now_s, random), each.shape.cpus * len(each.node_numbers)) for each in running]
+    free = scarce.free
+    ends = [(_left_s(each, now_s, random), scarce.of(each.shape) * len(each.node_numbers)) for each in running]
     heapify(ends)
     time_s = 0.0
     for job in ahead:
-        cpus = job.shape.cpus * job.shape.node_count
-        while free_cpus < cpus:
+        taken = scarce.of(job.shape) * job.shape.node_count
+        while free < taken:
             if not ends:
                 return math.inf
-            time_s, freed_cpus = heappop(ends)
-            free_cpus += freed_cpus
-        free_cpus -= cpus
-        heappush(ends, (time_s + _run_s(job, random), cpus))
+            time_s, freed = heappop(ends)
+            free += freed
+        free -= taken
+        heappush(ends, (time_s + _run_s(job, random), taken))
     return time_s
 
 
@@ -127,3 +162,40 @@ class Calibration:
         said = self.corrected(planned)
         for at, (tau, said_s) in enumerate(((0.5, said.p50_s), (0.9, said.p90_s))):
             self._logs[at] += STEP * (tau if wait_s > said_s else tau - 1.0)
+
+
+class Watched:
+    """Jobs that were asked about, until they start: what teaches how far off plans are."""
+
+    def __init__(self) -> None:
+        self._calibration = Calibration()
+        self._open: dict[JobId, tuple[float, StartTimes, StartTimes]] = {}
+        """When it was asked about, what the plan said, and what was made of that."""
+        self.checked_count = 0
+        """So many of them have started."""
+
+    def __contains__(self, job_id: JobId) -> bool:
+        return job_id in self._open
+
+    def corrected(self, planned: StartTimes) -> StartTimes:
+        return self._calibration.corrected(planned)
+
+    def asked(self, job_id: JobId, now_s: float, planned: StartTimes) -> None:
+        self._open[job_id] = (now_s, planned, self.corrected(planned))
+        if len(self._open) > WATCHED_MAX:
+            del self._open[next(iter(self._open))]
+
+    def started(self, job_id: JobId, now_s: float) -> bool | None:
+        """Whether it started by its p90; None if it was not asked about."""
+        known = self._open.pop(job_id, None)
+        if known is None:
+            return None
+        asked_s, planned, said = known
+        wait_s = now_s - asked_s
+        self._calibration.started(planned, wait_s)
+        self.checked_count += 1
+        return wait_s <= said.p90_s
+
+    def forget(self, job_id: JobId) -> None:
+        """It will not start."""
+        self._open.pop(job_id, None)

@@ -6,7 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from hal_core.models.job import JobId
-from hal_core.rules.start_times import Calibration, StartTimes, planned_starts
+from hal_core.rules.start_times import Watched, planned_starts
 
 if TYPE_CHECKING:
     from hal_core.models.plan import Snapshot
@@ -22,10 +22,8 @@ class StartWatch:
         self._stride = max(1, job_count // FORECAST_COUNT)
         self._half = job_count // 2
         self._random = Random(job_count)  # noqa: S311  repeatable, nothing secret
-        self._calibration = Calibration()
+        self._watched = Watched()
         self._asked: list[JobId] = []
-        self._open: dict[JobId, tuple[float, StartTimes, StartTimes]] = {}
-        """When it was asked about, what the plan said, and what was made of that."""
         self._late = [0, 0]
         """Of the later half of the jobs: how many started, and how many of them by their p90."""
 
@@ -42,19 +40,14 @@ class StartWatch:
             job = waiting.get(job_id)
             planned = None if job is None else planned_starts(snapshot, job, self._random)
             if planned is not None:
-                self._open[job_id] = (snapshot.now_s, planned, self._calibration.corrected(planned))
+                self._watched.asked(job_id, snapshot.now_s, planned)
         self._asked.clear()
 
     def started(self, job_id: JobId, now_s: float) -> None:
-        known = self._open.pop(job_id, None)
-        if known is None:
-            return
-        asked_s, planned, said = known
-        wait_s = now_s - asked_s
-        self._calibration.started(planned, wait_s)
-        if job_id >= self._half:
+        is_covered = self._watched.started(job_id, now_s)
+        if is_covered is not None and job_id >= self._half:
             self._late[0] += 1
-            self._late[1] += wait_s <= said.p90_s
+            self._late[1] += is_covered
 
     @property
     def p90_coverage(self) -> float | None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from hal_core.cli.explain import likely_text
 from tests.support.cli import hal
 from tests.support.scripted_server import Reply, ScriptedServer
 
-START = {"start_time_s": None, "nodes": [], "why_not": "no set of the nodes has room", "warnings": []}
+START = {"start_time_s": None, "nodes": [], "why_not": "no set of the nodes has room", "warnings": [], "likely": None}
 RUN_TIME = {"p10_s": 60.0, "p50_s": 300.0, "p90_s": 900.0, "planned_s": None, "mean_s": None}
 LEARNED = {"job_count": 50, "of_user_count": 7, "of_name_count": 3}
 
@@ -38,6 +39,7 @@ def test_it_says_how_long_by_what_and_when(server: ScriptedServer) -> None:
         "Expected to run  5:00 (8 of 10 times 1:00 to 15:00)\n"
         "Learned from     50 ended jobs, by predictor ml: 7 of them yours, 3 of these with this name\n"
         "Would start      cannot be said: no set of the nodes has room\n"
+        "Likely           cannot be said\n"
     )
 
 
@@ -45,3 +47,9 @@ def test_what_is_unknown_is_said_to_be(server: ScriptedServer) -> None:
     silent = {"predictor": "ml", "run_time": None, "learned_from": None, "why_not": "it has seen too little"}
     assert "cannot be said by predictor ml: it has seen too little\n" in predicted(server, silent)
     assert "cannot be said: this cluster has no predictor, and plans with limits\n" in predicted(server, None)
+
+
+def test_a_likely_start_says_what_it_rests_on() -> None:
+    said = {"p50_time_s": 0.0, "p90_time_s": 3600.0, "checked_count": 0}
+    assert likely_text(said).endswith("(by the plan alone, no start was seen yet)")
+    assert likely_text(said | {"checked_count": 7}).endswith("(corrected by 7 starts seen here)")

@@ -49,6 +49,31 @@ def test_where_nothing_is_random_it_is_the_plan(cpus: int, turn_s: float) -> Non
     assert planned_starts(snapshot, snapshot.pending_jobs[-1], Random(1)) == StartTimes(turn_s, turn_s)
 
 
+def test_elements_of_an_array_before_it_count_each() -> None:
+    snapshot = snapshot_of_a_node(2)
+    array = attrs.evolve(snapshot.pending_jobs[0], element_count=3)
+    snapshot = attrs.evolve(snapshot, pending_jobs=(array, snapshot.pending_jobs[1]))
+    assert planned_starts(snapshot, snapshot.pending_jobs[1], Random(1)) == StartTimes(150.0, 150.0)
+
+
+def test_who_asks_for_gpus_waits_for_gpus() -> None:
+    """The CPUs are free; the only GPU is not."""
+    node, all_ = Node(NodeName("n1"), 4, 0, ("a100",)), PartitionName("all")
+    columns, shape = FakeColumns.of_idle([node]), Shape(all_, 1, 1, 0, gpus=1)
+    columns.take(0, shape)
+    waiting = (PendingJob(JobId(1), 1, shape, 500.0, 0, 0.0, 50.0), PendingJob(JobId(2), 1, shape, 500.0, 0, 1.0, 50.0))
+    partition = Partition(all_, (node.name,), is_default=True)
+    running = (RunningJob(JobId(99), 0, shape, (0,), 1030.0),)
+    snapshot = FakeSnapshot(1000.0, 1, columns, {all_: partition}, waiting, running)
+    found = planned_starts(snapshot, waiting[1], Random(1))
+    assert found is not None
+    assert 50.0 <= found.p50_s <= 80.0, "what is left of the first, and the one before it"
+    plain = attrs.evolve(waiting[1], shape=Shape(all_, 1, 1, 0))
+    assert planned_starts(attrs.evolve(snapshot, pending_jobs=(waiting[0], plain)), plain, Random(1)) == StartTimes(
+        0, 0
+    )
+
+
 def test_who_cannot_start_or_waits_for_what_has_no_end_is_told_nothing() -> None:
     too_wide = snapshot_of_a_node(1, 8)
     assert planned_starts(too_wide, too_wide.pending_jobs[0], Random(1)) is None
