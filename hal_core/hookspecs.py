@@ -59,6 +59,7 @@ def hal_register_trials(register: Register) -> None:
     """What `hal plugin test` needs to try out a registered name: factory({"directory": ...}) -> its trial, a mapping.
 
     `directory` is an empty one of the trial's own. A trial has `options` (default: none); of a locality provider also
-    `present` and `absent` (datasets that exist and do not) and `node`; of an executor `node`, and the commands `quick`
-    (ends by itself) and `endless`. Names without one are tried with no options.
+    `present` and `absent` (datasets that exist and do not), `node`, `damaged` (a list of datasets that do not come
+    whole) and `content` (the bytes of `present`); of an executor `node`, and the commands `quick` (ends by itself) and
+    `endless`. Names without one are tried with no options.
     """

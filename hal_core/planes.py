@@ -84,7 +84,8 @@ class Executor(Protocol):
 
 @attrs.frozen
 class Replica:
-    """One complete copy of a dataset. `node` None: visible from every node (shared file system)."""
+    """One complete copy of a dataset. `node` None: visible from every node (shared file system); an empty name: the
+    origin, which no job reads and from which copies are made."""
 
     dataset: str
     path: str
@@ -99,13 +100,19 @@ class LocalityProvider(Protocol):
         """Whether this provider is the one for that name, path or URL."""
         ...
 
-    async def locate(self, datasets: Sequence[str]) -> Sequence[Sequence[Replica]]: ...
-
-    async def stage(self, dataset: str, nodes: Sequence[NodeName]) -> int:
-        """Make the dataset readable on the nodes. Returns bytes moved (0: it was there)."""
+    async def locate(self, datasets: Sequence[str]) -> Sequence[Sequence[Replica]]:
+        """One answer for each, in order: the whole copies that there are, also those of earlier daemons. Changes
+        nothing."""
         ...
 
-    async def evict(self, dataset: str, node: NodeName) -> None: ...
+    async def stage(self, dataset: str, nodes: Sequence[NodeName]) -> int:
+        """Make the dataset readable on the nodes: whole, or not at all, also if it is cancelled. Returns bytes moved by
+        this call (0: it was there, or came with another)."""
+        ...
+
+    async def evict(self, dataset: str, node: NodeName) -> None:
+        """Remove the copy on the node, if there is one. Refused where that is the original."""
+        ...
 
     def cost(self, replica: Replica, node: NodeName) -> tuple[float, float]:
         """(seconds, money) that staging the replica to the node is expected to take."""

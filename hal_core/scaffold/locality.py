@@ -30,6 +30,7 @@ class Example:
 
     def __init__(self, options: ExampleOptions) -> None:
         self._store, self._nodes = Path(options.store), Path(options.nodes)
+        self._lock = trio.Lock()
 
     def recognises(self, dataset: str) -> bool:
         return dataset.startswith(PREFIX)
@@ -38,12 +39,13 @@ class Example:
         return [self._replicas(dataset) for dataset in datasets]
 
     async def stage(self, dataset: str, nodes: Sequence[NodeName]) -> int:
-        if not (found := self._replicas(dataset)):
-            raise NotFound(f"{dataset} is not in {self._store}")
-        missing = [node for node in dict.fromkeys(nodes) if node not in {replica.node for replica in found}]
-        for node in missing:
-            await trio.to_thread.run_sync(self._copy, dataset, node)
-        return found[0].size_bytes * len(missing)
+        async with self._lock:  # Who comes meanwhile finds it there: one transfer, whatever the number of jobs.
+            if not (found := self._replicas(dataset)):
+                raise NotFound(f"{dataset} is not in {self._store}")
+            missing = [node for node in dict.fromkeys(nodes) if node not in {replica.node for replica in found}]
+            for node in missing:
+                await trio.to_thread.run_sync(self._copy, dataset, node)
+            return found[0].size_bytes * len(missing)
 
     async def evict(self, dataset: str, node: NodeName) -> None:
         self._path(dataset, node).unlink(missing_ok=True)
@@ -52,7 +54,9 @@ class Example:
         return (0.0 if replica.node == node else replica.size_bytes / BYTES_PER_S), 0.0
 
     def _replicas(self, dataset: str) -> list[Replica]:
-        """The one in the store counts as nobody's: `node` is a name that no node has."""
+        """The one in the store is the origin: its `node` is the empty name, which no node has."""
+        if not self.recognises(dataset):
+            return []
         places = [(NodeName(""), self._path(dataset, None))]
         if self._nodes.is_dir():
             places += [(NodeName(each.name), self._path(dataset, each.name)) for each in sorted(self._nodes.iterdir())]

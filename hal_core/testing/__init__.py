@@ -8,14 +8,10 @@
 Needs the test extra (pytest, hypothesis). Nothing in HAL itself imports this.
 """
 
+from hal_core.testing.check_data_source import check_data_source, check_data_source_broken_off
 from hal_core.testing.check_engine import check_engine, check_plan
-from hal_core.testing.check_planes import (
-    check_cloud,
-    check_data_source,
-    check_executor,
-    check_locality,
-    check_observer,
-)
+from hal_core.testing.check_locality import LocalityTrial, check_locality, check_locality_broken_off
+from hal_core.testing.check_planes import check_cloud, check_executor, check_observer
 from hal_core.testing.check_predictor import check_predictor
 from hal_core.testing.fake_executor import Behaviour, FakeExecutor, succeeds_at_once
 from hal_core.testing.fakes import FakeCloud, FakeEngine, FakeLocality, FakeObserver, FakePredictor, FakeSource
@@ -35,11 +31,14 @@ __all__ = [
     "FakePredictor",
     "FakeSnapshot",
     "FakeSource",
+    "LocalityTrial",
     "check_cloud",
     "check_data_source",
+    "check_data_source_broken_off",
     "check_engine",
     "check_executor",
     "check_locality",
+    "check_locality_broken_off",
     "check_observer",
     "check_plan",
     "check_plugin",

@@ -1,4 +1,4 @@
-"""The contracts of the asynchronous planes, as checks to run against any implementation, real or fake.
+"""The contracts of observers, clouds and executors, as checks to run against any implementation, real or fake.
 
 Each takes a ready object and says what it must be given. They wait on observations, never on time.
 """
@@ -20,15 +20,7 @@ from hal_core.models.message import Message, NodeReported, PartsChanged, PartSta
 from hal_core.models.node import NodeName, NodeStatus, PartitionName
 from hal_core.models.placement import AttemptKey
 from hal_core.models.standing import Standing
-from hal_core.planes import (
-    CloudProvider,
-    DataSource,
-    Executor,
-    Instance,
-    LocalityProvider,
-    Observer,
-    StandingObserver,
-)
+from hal_core.planes import CloudProvider, Executor, Instance, Observer, StandingObserver
 
 PATIENCE_S: Final = 30.0
 """How long a check waits for one observation before it fails. Only a broken implementation takes so long."""
@@ -47,61 +39,6 @@ async def check_observer(make: Callable[[], Observer]) -> None:
         await observer.record(1, events)
         await observer.record(4, [])
         await observer.record(4, [NodeDrained(5.0, NodeName("never-seen"), "check", "root")])
-
-
-async def check_locality(provider: LocalityProvider, present: str, absent: str, node: NodeName) -> None:
-    """`present` is a dataset that exists, `absent` one that the provider recognises but that does not exist."""
-    assert provider.recognises(present)
-    assert provider.recognises(absent)
-    assert not provider.recognises("no-such-scheme:whatever")
-    with trio.fail_after(PATIENCE_S):
-        found, nowhere = await provider.locate([present, absent])
-        assert found, f"{present} is nowhere"
-        assert not nowhere, f"{absent} was found"
-        assert {replica.dataset for replica in found} == {present}
-        for replica in found:
-            seconds, money = provider.cost(replica, node)
-            assert seconds >= 0
-            assert money >= 0
-        moved = await provider.stage(present, [node])
-        assert await provider.stage(present, [node]) == 0, "staged twice, moved twice"
-        (after,) = await provider.locate([present])
-        reachable = [replica for replica in after if replica.node in (None, node)]
-        assert reachable, f"{present} was staged to {node} and is not there"
-        if isinstance(provider, DataSource):
-            assert moved == 0, "a data source moves nothing itself"
-        else:
-            assert min(provider.cost(replica, node)[0] for replica in reachable) == 0
-        with pytest.raises(UserError) as caught:
-            await provider.stage(absent, [node])
-        assert absent in str(caught.value), "the error does not name the dataset"
-
-
-PIECE_BYTES_MAX: Final = 16 << 20
-
-
-async def check_data_source(source: DataSource, address: str, content: bytes, absent: str) -> None:
-    """`address` is that of a file with this content, of at least two bytes; at `absent` there is none."""
-    half = len(content) // 2
-    with trio.fail_after(PATIENCE_S):
-        for offset in (0, half, len(content) - 1, len(content), len(content) + 1):
-            assert await _read(source, address, offset) == content[offset:], f"wrong bytes from offset {offset}"
-        async with source.reading(address, 0) as pieces:
-            async for _ in pieces:
-                break  # Broken off after one piece, it can be read again.
-        assert await _read(source, address, half) == content[half:]
-        with pytest.raises(UserError) as caught:
-            await _read(source, absent, 0)
-        assert absent in str(caught.value), "the error does not name the address"
-
-
-async def _read(source: DataSource, address: str, offset: int) -> bytes:
-    content = bytearray()
-    async with source.reading(address, offset) as pieces:
-        async for piece in pieces:
-            assert len(piece) <= PIECE_BYTES_MAX, f"a piece of {len(piece)} bytes"
-            content += piece
-    return bytes(content)
 
 
 async def check_cloud(provider: CloudProvider) -> None:

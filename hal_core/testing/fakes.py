@@ -5,8 +5,8 @@ The executor's fake is in fake_executor.py.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 
 import attrs
 import trio
@@ -126,9 +126,10 @@ class FakeSource:
         self.asked.append((address, offset))
         if address not in self.contents:
             raise NotFound(f"there is nothing at {address!r}")
-        yield self._pieces(address, offset)
+        async with aclosing(self._pieces(address, offset)) as pieces:
+            yield pieces
 
-    async def _pieces(self, address: str, offset: int) -> AsyncIterator[bytes]:
+    async def _pieces(self, address: str, offset: int) -> AsyncGenerator[bytes]:
         most = self.breaks_after.get(address)
         begin = offset
         while piece := self.contents[address][offset : offset + self.piece_bytes]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+import attrs
 import trio
 
 from hal_core.errors import did_you_mean
@@ -32,7 +33,7 @@ from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionNa
 from hal_core.models.placement import AttemptKey, Share
 from hal_core.models.plugin import PluginStatus
 from hal_core.models.prediction import Arrival, Outcome
-from hal_core.planes import CloudProvider, DataSource, Executor, LocalityProvider, Observer
+from hal_core.planes import CloudProvider, Executor, Observer
 from hal_core.plugins import ENTRY_POINT_GROUP, Plugins
 from hal_core.rules.core import Core
 from hal_core.rules.predictions import believable
@@ -41,19 +42,15 @@ from hal_core.sim.report import summarise
 from hal_core.sim.simulation import Simulation
 from hal_core.sim.workload import Mix, generate
 from hal_core.testing.check_engine import check_engine
-from hal_core.testing.check_planes import (
-    check_cloud,
-    check_data_source,
-    check_executor,
-    check_locality,
-    check_observer,
-)
+from hal_core.testing.check_locality import LocalityTrial, check_locality, check_locality_broken_off
+from hal_core.testing.check_planes import check_cloud, check_executor, check_observer
 from hal_core.testing.check_predictor import check_predictor
 
 PATIENCE_S: Final = 20.0
 ALL: Final = PartitionName("all")
 Make = Callable[[], Any]
 Trial = Mapping[str, Any]
+TRIAL_KEYS: Final = {"options", "quick", "endless", *(field.name for field in attrs.fields(LocalityTrial))}
 
 
 def main(words: list[str]) -> None:
@@ -112,7 +109,7 @@ def trials_of(plugins: Plugins) -> list[tuple[str, tuple[str, str, str]]]:
 
 def try_out(plugins: Plugins, plane: str, name: str, key: str, directory: str) -> None:
     trial = plugins.trial(name, directory)
-    unknown = set(trial) - {"options", "present", "absent", "node", "quick", "endless"}
+    unknown = set(trial) - TRIAL_KEYS
     assert not unknown, f"the trial of {name!r} has {', '.join(sorted(unknown))}, which nothing asks for"
     make = partial(getattr(plugins, plane), name, trial.get("options", {}))
     check = CHECKS[plane][key][1]
@@ -179,24 +176,17 @@ async def observer_cancelled(make: Make, trial: Trial) -> None:
 
 
 async def locality_contract(make: Make, trial: Trial) -> None:
-    present, absent = wanted(trial, "present", "absent")
-    provider: LocalityProvider = make()
-    await check_locality(provider, present, absent, NodeName(trial.get("node", "n1")))
-    if isinstance(provider, DataSource) and "content" in trial:
-        await check_data_source(provider, present, trial["content"], absent)
+    await check_locality(make, locality_trial(trial))
 
 
-async def locality_cancelled(make: Make, trial: Trial) -> None:
-    """A transfer that was broken off leaves nothing that passes for the dataset, and can be done again."""
-    provider: LocalityProvider = make()
-    (present,) = wanted(trial, "present")
-    node = NodeName(trial.get("node", "n1"))
-    (before,) = await provider.locate([present])
-    await cancelled(lambda: provider.stage(present, [node]))
-    (after,) = await provider.locate([present])
-    sizes = {replica.size_bytes for replica in before}
-    assert {replica.size_bytes for replica in after} <= sizes, "half a transfer passes for the dataset"
-    await provider.stage(present, [node])
+async def locality_broken_off(make: Make, trial: Trial) -> None:
+    await check_locality_broken_off(make, locality_trial(trial))
+
+
+def locality_trial(trial: Trial) -> LocalityTrial:
+    wanted(trial, "present", "absent")
+    given = {field.name: trial[field.name] for field in attrs.fields(LocalityTrial) if field.name in trial}
+    return LocalityTrial(**given)
 
 
 async def cloud_contract(make: Make, trial: Trial) -> None:
@@ -295,7 +285,7 @@ CHECKS: Final[Mapping[str, Mapping[str, tuple[str, Callable[[Make, Trial], Any]]
     },
     "locality": {
         "contract": ("keeps the contract", locality_contract),
-        "cancelled": ("leaves nothing of a transfer that was broken off", locality_cancelled),
+        "broken-off": ("leaves nothing of a transfer that was broken off", locality_broken_off),
     },
     "cloud": {
         "contract": ("keeps the contract", cloud_contract),

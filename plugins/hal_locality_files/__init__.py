@@ -1,5 +1,7 @@
 """File locality: datasets are paths on file systems that every node sees. Nothing is copied, only checked."""
 
+from pathlib import Path
+
 from hal_core import Options, PluginInfo, Register, hookimpl
 
 __hal_plugin__ = PluginInfo(
@@ -21,3 +23,15 @@ def _make(options: Options) -> object:
     from hal_locality_files.provider import FileLocality
 
     return FileLocality.from_options(options)
+
+
+@hookimpl
+def hal_register_trials(register: Register) -> None:
+    register("files", _trial)
+
+
+def _trial(given: Options) -> Options:
+    present = Path(given["directory"]) / "present"
+    present.write_bytes(b"data")
+    options = {"shared_prefixes": [given["directory"]]}
+    return {"options": options, "present": str(present), "absent": str(present.with_name("absent"))}

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import pytest
 
-from hal_core.models.node import NodeName
 from hal_core.models.plugin import PluginStatus
 from hal_core.plugins import Plugins
-from hal_core.testing import check_cloud, check_engine, check_locality, check_observer, check_predictor
+from hal_core.testing import (
+    LocalityTrial,
+    check_cloud,
+    check_engine,
+    check_locality,
+    check_locality_broken_off,
+    check_observer,
+    check_predictor,
+)
 
 PLUGINS = Plugins.load({})
 
@@ -30,10 +38,11 @@ def test_predictor(name):
 
 async def test_files(tmp_path):
     (tmp_path / "data").write_text("some")
-    provider = PLUGINS.locality("files", {"shared_prefixes": [str(tmp_path)]})
+    make = partial(PLUGINS.locality, "files", {"shared_prefixes": [str(tmp_path)]})
     for form in ("{}", "file:{}", "file://{}", "file://localhost{}"):
-        present, absent = form.format(tmp_path / "data"), form.format(tmp_path / "gone")
-        await check_locality(provider, present, absent, NodeName("n1"))
+        trial = LocalityTrial(form.format(tmp_path / "data"), form.format(tmp_path / "gone"))
+        await check_locality(make, trial)
+        await check_locality_broken_off(make, trial)
 
 
 async def test_log(tmp_path):

@@ -25,11 +25,14 @@ from hal_core.testing import (
     FakeObserver,
     FakePredictor,
     FakeSource,
+    LocalityTrial,
     check_cloud,
     check_data_source,
+    check_data_source_broken_off,
     check_engine,
     check_executor,
     check_locality,
+    check_locality_broken_off,
     check_observer,
     check_predictor,
 )
@@ -82,13 +85,17 @@ async def test_fake_observer():
 async def test_fake_locality():
     replicas = [Replica("fake:here", "/here", 5, N1), Replica("fake:shared", "/shared", 7)]
     for dataset in ("fake:here", "fake:shared"):
-        await check_locality(FakeLocality(replicas), dataset, "fake:gone", NodeName("n2"))
+        fake, trial = FakeLocality(replicas), LocalityTrial(dataset, "fake:gone", NodeName("n2"))
+        await check_locality(lambda fake=fake: fake, trial)
+        await check_locality_broken_off(lambda fake=fake: fake, trial)
 
 
 async def test_fake_source():
-    await check_data_source(
-        FakeSource({"fake:here": bytes(range(200))}, piece_bytes=64), "fake:here", bytes(range(200)), "fake:gone"
-    )
+    content = bytes(range(200))
+    source = FakeSource({"fake:here": content, "fake:breaks": content}, piece_bytes=64)
+    source.breaks_after["fake:breaks"] = 100
+    await check_data_source(source, "fake:here", content, "fake:gone", ["fake:breaks"])
+    await check_data_source_broken_off(source, "fake:here", content)
 
 
 async def test_fake_cloud():
