@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from hal_core.models.event import (
         AccessChanged as AccessChanged,
         ClusterDefined as ClusterDefined,
+        DatasetAdded as DatasetAdded,
+        DatasetPinned as DatasetPinned,
+        DatasetRemoved as DatasetRemoved,
         Event as Event,
         InputsStaged as InputsStaged,
         JobCancelRequested as JobCancelRequested,
@@ -164,10 +167,10 @@ _NAMES_BY_MODULE = {
     "hookspecs": "Register hookimpl",
     "models.effect": "CancelOrder LaunchOrder",
     "models.event": (
-        "AccessChanged ClusterDefined Event InputsStaged JobCancelRequested JobEnded JobHeld JobPlaced JobReleased "
-        "JobRequeued JobSubmitted NodeDrained NodeJoined NodeResumed NodeSuspected NodeWentDown ObserverDisabled "
-        "OrphanFound PartEnded PartStarted Planned PriorityChanged ReservationAdded ReservationRemoved "
-        "RunTimesPredicted"
+        "AccessChanged ClusterDefined DatasetAdded DatasetPinned DatasetRemoved Event InputsStaged "
+        "JobCancelRequested JobEnded JobHeld JobPlaced JobReleased JobRequeued JobSubmitted NodeDrained "
+        "NodeJoined NodeResumed NodeSuspected NodeWentDown ObserverDisabled OrphanFound PartEnded PartStarted "
+        "Planned PriorityChanged ReservationAdded ReservationRemoved RunTimesPredicted"
     ),
     "models.job": "ArraySpec Dependency DependencyKind End EndKind JobId JobSpec JobState Owner Shape Spread",
     "models.message": "Message NodeLost NodeReported NodeSilent PartStatus PartsChanged",

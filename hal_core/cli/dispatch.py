@@ -42,6 +42,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "sessions": ("sessions", "List your sessions: workers, tasks, rate, time left"),
         "session": ("sessions", "Show, drain or cancel sessions"),
     },
+    "Data": {
+        "data": ("data", "List, add, show, pin, unpin and remove datasets"),
+    },
     "Cluster": {
         "status": ("about", "Show the cluster at a glance"),
         "top": ("top", "Watch the cluster and its queue, live in place"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from hal_core.config.data import datasets_of
 from hal_core.config.kinds import Notes
 from hal_core.config.schema import GPUS_MAX, PLANES, ConfigurationFile, PartitionSection
 from hal_core.config.sharing import limits_of, sharing_of
@@ -42,7 +43,9 @@ def build_cluster(file: ConfigurationFile, notes: Notes) -> Cluster:
         check_locations(nodes.values(), topology, notes.at)
     reservations = tuple(_build_reservation(file, index, nodes, notes) for index in range(len(file.reservations)))
     names_of = (file.cluster, tuple(nodes.values()), tuple(partitions))
-    return Cluster(*names_of, file.node_timeout, topology, reservations=reservations, **sharing_of(file, notes))
+    datasets = datasets_of(file.data.datasets, notes)
+    given = {"reservations": reservations, "datasets": datasets} | sharing_of(file, notes)
+    return Cluster(*names_of, file.node_timeout, topology, **given)
 
 
 def check_plugins(sections: Mapping[str, Any], installed: Mapping[str, Collection[str]] | None, notes: Notes) -> None:

@@ -8,12 +8,13 @@ Units are written with the value (`5m`, `256G`), so keys carry none.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
 import attrs
 
+from hal_core.config.data import DataSection
 from hal_core.config.kinds import ListOf, MapOf, Options, SectionOf, Text, choice, setting
 from hal_core.config.topology import MONEY, PLACE, TopologySection
 from hal_core.errors import InvalidInput, Problem, did_you_mean
@@ -120,21 +121,13 @@ def _parse_limit_name(text: str) -> str:
 LIMITS = MapOf(_parse_limit_name, count(0, LIMIT_MAX))
 
 
-def _path_or_nothing(text: str) -> str:
-    return parse_absolute_path(text) if text else ""
-
-
-def _name_or_nothing(text: str) -> str:
-    return parse_identifier(text) if text else ""
-
-
-def _address_or_nothing(text: str) -> str:
-    return parse_address(text) if text else ""
+def _or_nothing(parse: Callable[[str], str]) -> Callable[[str], str]:
+    return lambda text: parse(text) if text else ""
 
 
 HOST = Text("host name or address", parse_network_host)
-ADDRESS = Text("host:port", _address_or_nothing, takes_empty=True)
-PATH_OR_NOTHING = Text("absolute path", _path_or_nothing, takes_empty=True)
+ADDRESS = Text("host:port", _or_nothing(parse_address), takes_empty=True)
+PATH_OR_NOTHING = Text("absolute path", _or_nothing(parse_absolute_path), takes_empty=True)
 
 
 @attrs.frozen
@@ -195,7 +188,9 @@ class AccountSection:
     """What jobs are accounted to; a tree of accounts with shares."""
 
     name: str = setting(NAME, "name of the account", example="physics")
-    parent: str = setting(Text("name", _name_or_nothing, takes_empty=True), "the account above it; empty for none", "")
+    parent: str = setting(
+        Text("name", _or_nothing(parse_identifier), takes_empty=True), "the account above it; empty for none", ""
+    )
     shares: int = setting(count(1, SHARES_MAX), "its shares among the accounts with the same parent", 1)
     users: Mapping[str, int] = setting(
         MapOf(parse_identifier, count(1, SHARES_MAX)),
@@ -320,6 +315,7 @@ class ConfigurationFile:
     reservations: tuple[ReservationSection, ...] = setting(
         ListOf(SectionOf(ReservationSection)), "nodes kept for some, at times", ()
     )
+    data: DataSection = setting(SectionOf(DataSection), "what there is for jobs to read", DataSection())
     prolog: str = setting(
         PATH_OR_NOTHING, "program that each node runs as root before the first process of a job; empty: none", ""
     )

@@ -13,6 +13,7 @@ import attrs
 import msgspec
 
 from hal_core.models.access import AccessChange
+from hal_core.models.dataset import Dataset, DatasetId
 from hal_core.models.job import End, JobId, JobSpec, Owner
 from hal_core.models.node import Cluster, Node, NodeName, Reservation
 from hal_core.models.placement import AttemptKey, Grant, Share
@@ -254,6 +255,33 @@ class AccessChanged:
     detail: str
 
 
+@attrs.frozen
+class DatasetAdded:
+    """A version of a dataset is in the catalogue, and will not change."""
+
+    time_s: float
+    dataset: Dataset
+
+
+@attrs.frozen
+class DatasetPinned:
+    """Its copies on nodes stay there from now on, or may go again."""
+
+    time_s: float
+    dataset: DatasetId
+    is_pinned: bool
+    by: str
+
+
+@attrs.frozen
+class DatasetRemoved:
+    """The catalogue does not know it any more. Nothing of its replicas is touched."""
+
+    time_s: float
+    dataset: DatasetId
+    by: str
+
+
 Event = (
     ClusterDefined
     | JobSubmitted
@@ -279,6 +307,9 @@ Event = (
     | ReservationAdded
     | ReservationRemoved
     | AccessChanged
+    | DatasetAdded
+    | DatasetPinned
+    | DatasetRemoved
 )
 
 EVENT_CLASSES: Final[dict[str, type[Any]]] = {cls.__name__: cls for cls in Event.__args__}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import attrs
 
 from hal_core.models.access import AccessChange
+from hal_core.models.dataset import Dataset
 from hal_core.models.job import End, JobId, JobSpec, Owner
 from hal_core.models.node import Cluster, Node, NodeName, PartitionName, Reservation
 from hal_core.models.placement import AttemptKey
@@ -195,6 +196,30 @@ class NoteAccess:
 
 
 @attrs.frozen
+class AddDataset:
+    """Put a version of a dataset into the catalogue."""
+
+    dataset: Dataset
+
+
+@attrs.frozen
+class PinDataset:
+    """Keep its copies on nodes, or no longer. `dataset` is `name` (the newest version) or `name@version`."""
+
+    dataset: str
+    is_pinned: bool
+    by: str
+
+
+@attrs.frozen
+class RemoveDataset:
+    """Take it out of the catalogue. `dataset` as in PinDataset."""
+
+    dataset: str
+    by: str
+
+
+@attrs.frozen
 class Tick:
     """A timer fired: something may have become due (begin times, retention)."""
 
@@ -220,6 +245,9 @@ Message = (
     | PredictionsMade
     | ObserverFailed
     | NoteAccess
+    | AddDataset
+    | PinDataset
+    | RemoveDataset
     | Tick
 )
 

@@ -11,6 +11,7 @@ from typing import NewType
 
 import attrs
 
+from hal_core.models.dataset import Dataset
 from hal_core.models.policy import DEFAULT_PRIORITIES, Account, Limits, PreemptMode, Priorities, Qos
 from hal_core.models.topology import Topology
 
@@ -119,6 +120,7 @@ class Cluster:
     licences: tuple[tuple[str, int], ...] = ()
     """Countable things that belong to no node, sorted by name: (("matlab", 10),)."""
     priorities: Priorities = DEFAULT_PRIORITIES
+    datasets: tuple[Dataset, ...] = ()
 
     @property
     def has_preemption(self) -> bool:

@@ -7,7 +7,19 @@ from __future__ import annotations
 
 from starlette.routing import Route as PathRoute, Router
 
-from hal_core.rest import about, events, foresight, jobs, nodes, receipts, reservations, sharing, submit, terminals
+from hal_core.rest import (
+    about,
+    datasets,
+    events,
+    foresight,
+    jobs,
+    nodes,
+    receipts,
+    reservations,
+    sharing,
+    submit,
+    terminals,
+)
 from hal_core.rest.answers import Answer, HttpError, error_answer, json_answer
 from hal_core.rest.asgi import AsgiApp, Receive, Scope, Send
 from hal_core.rest.bodies import OpenApiAnswer
@@ -18,12 +30,12 @@ from hal_core.rest.port import Context
 
 BODY_BYTES_MAX = 1 << 20
 BULK_BODY_BYTES_MAX = 10 << 20
-BULK_PATH = "/v1/jobs/bulk"
+BULK_PATHS = ("/v1/jobs/bulk", "/v1/datasets")
 
 
 def body_bytes_max(path: str) -> int:
     """How large a body may be on that path; for `Limits` of the listener."""
-    return BULK_BODY_BYTES_MAX if path == BULK_PATH else BODY_BYTES_MAX
+    return BULK_BODY_BYTES_MAX if path in BULK_PATHS else BODY_BYTES_MAX
 
 
 def all_routes(version: str) -> tuple[Route, ...]:
@@ -32,7 +44,7 @@ def all_routes(version: str) -> tuple[Route, ...]:
     async def show_openapi(call: Call) -> Answer:
         return document
 
-    rooms = (submit, jobs, receipts, foresight, nodes, reservations, sharing, about, events, terminals)
+    rooms = (submit, jobs, receipts, foresight, nodes, reservations, datasets, sharing, about, events, terminals)
     described = tuple(route for room in rooms for route in room.ROUTES)
     own = Route(
         method="GET",

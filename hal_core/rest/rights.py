@@ -27,6 +27,9 @@ class Verb(Enum):
     SEE_NODES = "see the nodes"
     CONTROL_NODE = "drain or resume nodes"
     RESERVE = "make or remove reservations"
+    SEE_DATA = "see the datasets"
+    ADD_DATA = "add datasets"
+    CONTROL_DATA = "pin, unpin, evict or remove this dataset"
     SEE_HAL = "see how HAL is set up"
     SEE_ACCESS = "see who may come in"
     MAKE_TOKEN = "make tokens for others"  # noqa: S105  no password
@@ -44,6 +47,9 @@ RIGHTS: dict[tuple[Role, Verb], Whose] = {
     (Role.USER, Verb.CONTROL_JOB): Whose.OWN,
     (Role.USER, Verb.LOWER_PRIORITY): Whose.OWN,
     (Role.USER, Verb.SEE_NODES): Whose.ANY,
+    (Role.USER, Verb.SEE_DATA): Whose.ANY,
+    (Role.USER, Verb.ADD_DATA): Whose.OWN,
+    (Role.USER, Verb.CONTROL_DATA): Whose.OWN,
     (Role.USER, Verb.SEE_HAL): Whose.ANY,
     (Role.USER, Verb.MAKE_TOKEN): Whose.OWN,
     (Role.OPERATOR, Verb.SUBMIT): Whose.OWN,
@@ -56,6 +62,9 @@ RIGHTS: dict[tuple[Role, Verb], Whose] = {
     (Role.OPERATOR, Verb.SEE_NODES): Whose.ANY,
     (Role.OPERATOR, Verb.CONTROL_NODE): Whose.ANY,
     (Role.OPERATOR, Verb.RESERVE): Whose.ANY,
+    (Role.OPERATOR, Verb.SEE_DATA): Whose.ANY,
+    (Role.OPERATOR, Verb.ADD_DATA): Whose.OWN,
+    (Role.OPERATOR, Verb.CONTROL_DATA): Whose.ANY,
     (Role.OPERATOR, Verb.SEE_HAL): Whose.ANY,
     (Role.OPERATOR, Verb.SEE_ACCESS): Whose.ANY,
     (Role.OPERATOR, Verb.MAKE_TOKEN): Whose.OWN,
@@ -69,6 +78,9 @@ RIGHTS: dict[tuple[Role, Verb], Whose] = {
     (Role.ADMINISTRATOR, Verb.SEE_NODES): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.CONTROL_NODE): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.RESERVE): Whose.ANY,
+    (Role.ADMINISTRATOR, Verb.SEE_DATA): Whose.ANY,
+    (Role.ADMINISTRATOR, Verb.ADD_DATA): Whose.OWN,
+    (Role.ADMINISTRATOR, Verb.CONTROL_DATA): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.SEE_HAL): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.SEE_ACCESS): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.MAKE_TOKEN): Whose.OWN,

@@ -102,6 +102,7 @@ class Core:
         state = self.state
         table, timeout_s = state.table, state.cluster.node_timeout_s
         times = [table.status_time_s[number] + timeout_s for number in table.suspects]
+        times.append(state.catalogue.next_expiry_s)
         begin_s = None if self.needs_plan else state.begins.next_after(self._planned_time_s)
         if begin_s is not None:
             times.append(begin_s)

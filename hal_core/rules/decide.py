@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from hal_core.models.event import AccessChanged, Event, InputsStaged, ObserverDisabled
 from hal_core.models.message import (
+    AddDataset,
     AddReservation,
     Answer,
     Cancel,
@@ -23,8 +24,10 @@ from hal_core.models.message import (
     NoteAccess,
     ObserverFailed,
     PartsChanged,
+    PinDataset,
     PredictionsMade,
     Release,
+    RemoveDataset,
     RemoveReservation,
     Requeue,
     ResumeNode,
@@ -34,7 +37,7 @@ from hal_core.models.message import (
     Submit,
     Tick,
 )
-from hal_core.rules import admission, control, predictions, reports, reservations
+from hal_core.rules import admission, catalogue, control, predictions, reports, reservations
 
 if TYPE_CHECKING:
     from hal_core.rules.state import State
@@ -81,7 +84,13 @@ def decide(state: State, message: Message, now_s: float) -> tuple[list[Event], A
             return [ObserverDisabled(now_s, observer, detail)], None
         case NoteAccess(change=change, subject=subject, by=by, detail=detail):
             return [AccessChanged(now_s, change, subject, by, detail)], None
+        case AddDataset():
+            return catalogue.add(state, message, now_s), None
+        case PinDataset():
+            return catalogue.pin(state, message, now_s), None
+        case RemoveDataset():
+            return catalogue.remove(state, message, now_s), None
         case Tick():
-            return reports.nodes_overdue(state, now_s), None
+            return [*reports.nodes_overdue(state, now_s), *catalogue.expired(state, now_s)], None
         case _:
             assert_never(message)

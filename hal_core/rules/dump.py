@@ -8,6 +8,7 @@ from __future__ import annotations
 import attrs
 import msgspec
 
+from hal_core.models.dataset import Dataset
 from hal_core.models.demand import Demand, GpuRequest
 from hal_core.models.job import End, JobId, JobSpec, JobState, Owner
 from hal_core.models.node import Cluster, Node, NodeName, NodeStatus, Reservation
@@ -118,6 +119,8 @@ class DumpedState:
     reservations: tuple[Reservation, ...] = ()
     """Those that operators made."""
     demand: DumpedDemand | None = None
+    datasets: tuple[Dataset, ...] = ()
+    """Those that people added."""
 
 
 def dump_state(state: State) -> bytes:
@@ -158,6 +161,7 @@ def dump_state(state: State) -> bytes:
         ),
         has_released=state.has_released,
         reservations=state.reservations.made,
+        datasets=state.catalogue.made,
         usage=state.ledger.rows(),
         demand=_dump_demand(state.demand),
     )
@@ -242,6 +246,7 @@ def load_state(content: bytes) -> State:
     state.grants = dumped.grants
     state.promises = promised(dumped.reserves, dumped.promised_nodes)
     state.reservations.restore(dumped.reservations)
+    state.catalogue.restore(dumped.datasets)
     state.disabled_observers = dict(dumped.disabled_observers)
     state.ended_counts = dict(dumped.ended_counts)
     return state

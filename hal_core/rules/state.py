@@ -12,6 +12,9 @@ from hal_core.models.demand import Demand
 from hal_core.models.event import (
     AccessChanged,
     ClusterDefined,
+    DatasetAdded,
+    DatasetPinned,
+    DatasetRemoved,
     Event,
     InputsStaged,
     JobCancelRequested,
@@ -44,6 +47,7 @@ from hal_core.models.plan import Reserve, promised
 from hal_core.models.ranges import RangeSet, count_of, members
 from hal_core.rules import dependencies
 from hal_core.rules.begin_times import BeginTimes
+from hal_core.rules.catalogue import Catalogue
 from hal_core.rules.client_ids import ClientIds, remember
 from hal_core.rules.fair_share import FairShares, fair_shares
 from hal_core.rules.job_record import Activity, JobRecord
@@ -105,6 +109,7 @@ class State:
         self.begins = BeginTimes()
         self._shared_parts = SharedParts()
         self.reservations = Reservations()
+        self.catalogue = Catalogue()
         self.ledger = Ledger()
         self.limits = LimitBook()
 
@@ -151,10 +156,9 @@ class State:
                 self._cancel_requested(event)
             case InputsStaged():
                 self._known(event.key).is_launched = True
-            case JobHeld():
-                self._hold(event.job_id, event.by)
-            case JobReleased():
-                self._hold(event.job_id, "")
+            case JobHeld() | JobReleased():
+                self.jobs[event.job_id].held_by = event.by if isinstance(event, JobHeld) else ""
+                self.queue.update(self.jobs[event.job_id])
             case PriorityChanged():
                 self.queue.set_priority(self.jobs[event.job_id], event.priority)
             case ClusterDefined():
@@ -175,6 +179,8 @@ class State:
             case OrphanFound():
                 if event.node in self.table.number_of:
                     self.table.set_orphan(self.table.number_of[event.node], event.key, event.is_ended)
+            case DatasetAdded() | DatasetPinned() | DatasetRemoved():
+                self.catalogue.apply(event)
             case AccessChanged():
                 pass
             case _:
@@ -334,10 +340,8 @@ class State:
     # -- dependencies and the queue ------------------------------------------------------------------------------------
 
     def _look_at_children(self, job_id: JobId) -> None:
-        for child_id in sorted(self.children.get(job_id, ())):
-            child = self.jobs.get(child_id)
-            if child is not None:
-                self._look_at_dependencies(child)
+        for child_id in sorted(self.children.get(job_id, set()) & self.jobs.keys()):
+            self._look_at_dependencies(self.jobs[child_id])
 
     def _look_at_dependencies(self, record: JobRecord) -> None:
         """What was satisfied once stays so, whatever becomes of the parents."""
@@ -352,11 +356,6 @@ class State:
             record.blocked = RangeSet((*waiting, *never))
             if never:
                 self.doomed.add(record.job_id)
-        self.queue.update(record)
-
-    def _hold(self, job_id: JobId, by: str) -> None:
-        record = self.jobs[job_id]
-        record.held_by = by
         self.queue.update(record)
 
     # -- nodes -------------------------------------------------------------------------------------------------------
@@ -380,6 +379,7 @@ class State:
         others = (cluster.topology, cluster.licences, self.demand)
         self.packing = Packing(self.table.nodes, numbers, *others)
         self.reservations.define(cluster.reservations, number_of)
+        self.catalogue.define(cluster.datasets)
         self.queue.define(cluster)
         self.limits.define(cluster)
         self.ledger.set_half_life(cluster.priorities.half_life_s, self.time_s)

@@ -8,6 +8,10 @@ from pathlib import Path
 from tests.support.rest_api import ADA, ADMINISTRATOR, BOB, OPERATOR, serving_api
 
 RESERVATION = '{"name": "new", "nodes": ["n1"], "start": "now+1hour", "duration": "1h", "is_maintenance": true}'
+DATASET = f'''{{"name": "genome", "replicas": ["/data/genome"],
+ "files": [{{"path": "a", "size_bytes": 1, "sha256": "{"0" * 64}"}}]}}'''
+NAMES = {"name": "n1", "reservation": "kept", "dataset": "genome"}
+"""What stands in the routes, besides jobs."""
 CHANGES = {
     # route: (ada's own, bob on ada's, operator on ada's, administrator on ada's)
     ("/v1/jobs/{job_id}/hold", "{}"): (200, 403, 200, 200),
@@ -20,9 +24,17 @@ CHANGES = {
     ("/v1/nodes/{name}/resume", "{}"): (403, 403, 200, 200),
     ("/v1/reservations", RESERVATION): (403, 403, 201, 201),
     ("/v1/reservations/{reservation}/remove", "{}"): (403, 403, 200, 200),
+    ("/v1/datasets/{dataset}/pin", "{}"): (200, 403, 200, 200),
+    ("/v1/datasets/{dataset}/unpin", "{}"): (200, 403, 200, 200),
+    ("/v1/datasets/{dataset}/remove", "{}"): (200, 403, 200, 200),
 }
 ASKERS = (BOB, OPERATOR)
 OWNERS = (ADMINISTRATOR, ADA)
+
+
+def named(path: str) -> str:
+    """The route as the table has it."""
+    return path.replace("{reservation}", "{name}").replace("{dataset}", "{name}")
 
 
 async def play(directory: Path, actions: Iterable[tuple[int, tuple[str, str], int]]) -> None:
@@ -30,10 +42,9 @@ async def play(directory: Path, actions: Iterable[tuple[int, tuple[str, str], in
     async with serving_api(directory / "s") as api:
         jobs = {uid: await api.submit(uid=uid) for uid in OWNERS}
         for uid, (path, body), owner in actions:
+            await api.post("/v1/datasets", DATASET.encode(), uid=ADA)  # which the one before may have removed
             sequence = api.kernel.durable_sequence
-            answer = await api.post(
-                path.format(job_id=jobs[owner], name="n1", reservation="kept"), body.encode(), uid=uid
-            )
+            answer = await api.post(path.format(job_id=jobs[owner], **NAMES), body.encode(), uid=uid)
             if uid == BOB:
                 assert answer.status == 403
                 assert api.kernel.durable_sequence == sequence

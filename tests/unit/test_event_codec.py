@@ -12,11 +12,15 @@ import pytest
 from hypothesis import given
 
 from hal_core.models.access import AccessChange
+from hal_core.models.dataset import DataFile, Dataset
 from hal_core.models.event import (
     EVENT_CLASSES,
     EVENT_VERSIONS,
     AccessChanged,
     ClusterDefined,
+    DatasetAdded,
+    DatasetPinned,
+    DatasetRemoved,
     Event,
     InputsStaged,
     JobCancelRequested,
@@ -132,6 +136,19 @@ TOPOLOGY = Topology(
 RESERVATION = Reservation(
     "course", (NODE,), TIME_S, 3600.0, 86_400.0, TIME_S + 1e6, ("ada",), ("physics",), "every morning", "root"
 )
+DATASET = Dataset(
+    "genome",
+    "3",
+    (DataFile("reads/1", 5, "0" * 64),),
+    ("/data/genome",),
+    "ada",
+    1000,
+    100,
+    True,
+    TIME_S,
+    86_400.0,
+    "of a mouse",
+)
 CLUSTER = Cluster(
     "c",
     (MACHINE,),
@@ -144,6 +161,7 @@ CLUSTER = Cluster(
     limits=(("running_jobs", 1000),),
     licences=(("matlab", 10),),
     priorities=Priorities(QueueOrder.WEIGHTED, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 9.5),
+    datasets=(DATASET,),
 )
 EXAMPLES: tuple[Event, ...] = (
     ClusterDefined(TIME_S, CLUSTER),
@@ -170,6 +188,9 @@ EXAMPLES: tuple[Event, ...] = (
     ReservationAdded(TIME_S, RESERVATION),
     ReservationRemoved(TIME_S, "course", "root"),
     AccessChanged(TIME_S, AccessChange.NODE_ENROLLED, "n1", "root", "from 10.0.0.1:7"),
+    DatasetAdded(TIME_S, DATASET),
+    DatasetPinned(TIME_S, DATASET.id, True, "ada"),
+    DatasetRemoved(TIME_S, DATASET.id, "ada"),
 )
 
 
@@ -186,7 +207,7 @@ def test_there_is_an_example_of_every_class():
 
 def test_examples_leave_no_field_at_its_default():
     """A field that the corpus does not show could change its form unseen."""
-    for thing in (*EXAMPLES, SPEC, END, MACHINE, PARTITION, CLUSTER, RESERVATION, EXAMPLES[5].shares[0]):
+    for thing in (*EXAMPLES, SPEC, END, MACHINE, PARTITION, CLUSTER, RESERVATION, DATASET, EXAMPLES[5].shares[0]):
         for field in attrs.fields(type(thing)):
             assert getattr(thing, field.name) != field.default, f"{type(thing).__name__}.{field.name}"
 

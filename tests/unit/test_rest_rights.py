@@ -11,13 +11,13 @@ from hypothesis import given, settings, strategies as st
 
 from hal_core.models.event import ReservationAdded
 from hal_core.models.job import JobId, Owner
-from hal_core.models.message import DrainNode, Hold, JobSelection
+from hal_core.models.message import DrainNode, Hold, JobSelection, PinDataset
 from hal_core.models.node import NodeName
 from hal_core.models.role import Role
 from hal_core.rest.app import all_routes
 from hal_core.rest.rights import Caller, Forbidden, Verb
 from tests.support.rest_api import ADA, ADMINISTRATOR, BOB, OPERATOR, serving_api
-from tests.support.role_play import ASKERS, CHANGES, OWNERS, RESERVATION, play
+from tests.support.role_play import ASKERS, CHANGES, DATASET, NAMES, OWNERS, RESERVATION, named, play
 
 OWN, OTHER = Owner("ada", 1, 1), Owner("bob", 2, 2)
 EXPECTED = {
@@ -32,6 +32,9 @@ EXPECTED = {
     Verb.SEE_NODES: "++++++",
     Verb.CONTROL_NODE: "--++++",
     Verb.RESERVE: "--++++",
+    Verb.SEE_DATA: "++++++",
+    Verb.ADD_DATA: "+-+-+-",
+    Verb.CONTROL_DATA: "+-++++",
     Verb.SEE_HAL: "++++++",
     Verb.SEE_ACCESS: "--++++",
     Verb.MAKE_TOKEN: "+-+-+-",
@@ -61,8 +64,9 @@ async def test_every_change_asks_for_the_right(tmp_path: Path, path: str, body: 
     async with serving_api(tmp_path / "s") as api:
         job_id = await api.submit(uid=ADA)
         await api.post("/v1/reservations", KEPT.encode(), uid=OPERATOR)
+        await api.post("/v1/datasets", DATASET.encode(), uid=ADA)
         sequence = api.kernel.durable_sequence
-        target = path.format(job_id=job_id, name="n1", reservation="kept")
+        target = path.format(job_id=job_id, **NAMES)
         answer = await api.post(target, body.encode(), uid=(ADA, BOB, OPERATOR, ADMINISTRATOR)[role])
         assert answer.status == CHANGES[path, body][role]
         if answer.status == 403:
@@ -80,10 +84,13 @@ async def test_what_an_operator_does_is_in_the_journal_with_their_name(tmp_path:
             api.kernel.plan()
         if path.endswith("resume"):
             await api.kernel.ask(DrainNode(NodeName("n1"), "x", "admin"))
-        if path.endswith("remove"):
+        await api.post("/v1/datasets", DATASET.encode(), uid=ADA)
+        if path.endswith("unpin"):
+            await api.kernel.ask(PinDataset("genome", True, "ada"))
+        if "reservation" in path and path.endswith("remove"):
             await api.post("/v1/reservations", KEPT.encode(), uid=ADMINISTRATOR)
         before = len(api.kernel.journal.events)
-        target = path.format(job_id=job_id, name="n1", reservation="kept")
+        target = path.format(job_id=job_id, **NAMES)
         answer = await api.post(target, body.encode(), uid=OPERATOR)
         assert answer.status in (200, 201), answer.body
         events = api.kernel.journal.events[before:]
@@ -96,9 +103,9 @@ async def test_what_an_operator_does_is_in_the_journal_with_their_name(tmp_path:
 
 def test_no_route_that_changes_something_is_left_out() -> None:
     changing = {route.path for route in all_routes("0") if route.method != "GET"}
-    own = {"/v1/jobs", "/v1/jobs/bulk", "/v1/forecasts", "/v1/tokens"}
+    own = {"/v1/datasets", "/v1/jobs", "/v1/jobs/bulk", "/v1/forecasts", "/v1/tokens"}
     own.add("/v1/jobs/{job_id}/terminal")  # for the owner alone: tests/end_to_end/test_interactive.py
-    assert changing == {path.replace("{reservation}", "{name}") for path, _ in CHANGES} | own
+    assert changing == {named(path) for path, _ in CHANGES} | own
 
 
 async def test_raising_the_priority_at_submission_needs_the_right_too(tmp_path: Path) -> None:
@@ -132,6 +139,8 @@ READS = {
     "/v1/nodes/{name}": (200, 200, 200, 200),
     "/v1/reservations": (200, 200, 200, 200),
     "/v1/reservations/{reservation}": (200, 200, 200, 200),
+    "/v1/datasets": (200, 200, 200, 200),
+    "/v1/datasets/{dataset}": (200, 200, 200, 200),
     "/v1/status": (200, 200, 200, 200),
     "/v1/shares": (200, 200, 200, 200),
     "/v1/limits": (200, 200, 200, 200),
@@ -161,7 +170,8 @@ async def test_every_read_shows_what_the_caller_may_see(tmp_path: Path, path: st
             options=[["output", SECRET], ["input", f"/{SECRET}"]],
         )
         await api.post("/v1/reservations", KEPT.encode(), uid=OPERATOR)
-        answer = await api.get(path.format(job_id=job_id, name="n1", reservation="kept"), uid=PERSONS[role])
+        await api.post("/v1/datasets", DATASET.encode(), uid=ADA)
+        answer = await api.get(path.format(job_id=job_id, **NAMES), uid=PERSONS[role])
         assert answer.status == READS[path][role]
         shows_private = path in ("/v1/jobs/{job_id}", "/v1/jobs/{job_id}/script") and PERSONS[role] in (
             ADA,
@@ -172,7 +182,7 @@ async def test_every_read_shows_what_the_caller_may_see(tmp_path: Path, path: st
 
 def test_no_route_that_reads_is_left_out() -> None:
     reading = {route.path for route in all_routes("0") if route.method == "GET"}
-    read = {path.replace("{reservation}", "{name}") for path in READS}
+    read = {named(path) for path in READS}
     assert reading - read <= {"/v1/events", "/v1/jobs/{job_id}/explanation"}  # these have tests of their own
 
 

@@ -1,0 +1,63 @@
+"""Datasets: named, immutable collections of files, told apart by name and version, each file by its digest."""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NewType
+from urllib.parse import quote
+
+import attrs
+
+DatasetId = NewType("DatasetId", str)
+"""`name@version`."""
+REFERENCE: Final = "dataset:"
+"""How an input of a job that stands in the catalogue begins: `dataset:genome`, `dataset:genome@3`."""
+
+
+@attrs.frozen
+class DataFile:
+    """One file. `path` is relative, within the dataset; `sha256` is in lower-case hexadecimal digits."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@attrs.frozen
+class Dataset:
+    """What the catalogue knows of one version. All of it may be read by every user of the cluster."""
+
+    name: str
+    version: str
+    files: tuple[DataFile, ...]
+    replicas: tuple[str, ...]
+    """Complete copies: directories that every node sees, or URLs, below which the files are found by their paths."""
+    owner: str = ""
+    """Empty: it stands in the configuration."""
+    uid: int | None = None
+    gid: int | None = None
+    """As whom the nodes read replicas that are directories; None: as themselves."""
+    is_pinned: bool = False
+    """Its copies on nodes stay there, whatever else wants the room."""
+    add_time_s: float = 0.0
+    retention_s: float | None = None
+    """So long after it was added it is taken out of the catalogue; None: never."""
+    comment: str = ""
+
+    @property
+    def id(self) -> DatasetId:
+        return DatasetId(f"{self.name}@{self.version}")
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files)
+
+    @property
+    def expiry_time_s(self) -> float:
+        """When it is taken out, unless it is pinned then; infinity: never."""
+        return math.inf if self.retention_s is None else self.add_time_s + self.retention_s
+
+
+def address_of(replica: str, path: str) -> str:
+    """Where a replica has the file with that path."""
+    return f"{replica.rstrip('/')}/{quote(path) if '://' in replica else path}"
