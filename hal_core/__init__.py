@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         Conflict as Conflict,
         HalError as HalError,
         InvalidInput as InvalidInput,
+        NoCapacity as NoCapacity,
         NotFound as NotFound,
         PluginError as PluginError,
         Problem as Problem,
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
         WireError as WireError,
         did_you_mean as did_you_mean,
     )
+    from hal_core.fleet.fleet import Fleet as Fleet, FleetOptions as FleetOptions
+    from hal_core.fleet.machines import (
+        Machine as Machine,
+        MachineName as MachineName,
+        Machines as Machines,
+        check_name_prefix as check_name_prefix,
+        check_offer_name as check_offer_name,
+    )
+    from hal_core.fleet.user_data import UserData as UserData
     from hal_core.hookspecs import Register as Register, hookimpl as hookimpl
     from hal_core.models.effect import CancelOrder as CancelOrder, LaunchOrder as LaunchOrder
     from hal_core.models.event import (
@@ -150,6 +160,7 @@ if TYPE_CHECKING:
         earliest_start as earliest_start,
     )
     from hal_core.rules.victims import give_back as give_back, least_loss as least_loss
+    from hal_core.secret import Secret as Secret
     from hal_core.wire.agents import AgentLink as AgentLink, Introduction as Introduction
     from hal_core.wire.door import Door as Door, Guest as Guest
     from hal_core.wire.frames import LinkLost as LinkLost
@@ -161,9 +172,12 @@ __version__ = "0.1.0"
 
 _NAMES_BY_MODULE = {
     "errors": (
-        "Conflict HalError InvalidInput NotFound PluginError Problem Refused Unavailable UserError WireError "
-        "did_you_mean"
+        "Conflict HalError InvalidInput NoCapacity NotFound PluginError Problem Refused Unavailable UserError "
+        "WireError did_you_mean"
     ),
+    "fleet.fleet": "Fleet FleetOptions",
+    "fleet.machines": "Machine MachineName Machines check_name_prefix check_offer_name",
+    "fleet.user_data": "UserData",
     "hookspecs": "Register hookimpl",
     "models.effect": "CancelOrder LaunchOrder",
     "models.event": (
@@ -201,6 +215,7 @@ _NAMES_BY_MODULE = {
     "rules.cpu_profile": "CpuProfile",
     "rules.profile": "Hold Profile profile_of",
     "rules.timeline": "Promise earliest_start",
+    "secret": "Secret",
     "wire.agents": "AgentLink Introduction",
     "wire.door": "Door Guest",
     "wire.frames": "LinkLost",

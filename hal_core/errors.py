@@ -7,6 +7,7 @@
     │   ├── Refused              well formed, but the state or the caller's rights do not allow it
     │   └── Conflict             the same client id was used before with another request
     ├── Unavailable              HAL cannot do it now (disk full, inbox full, daemon not running): try again later
+    │   └── NoCapacity           a provider has no more of it now, by its stock or by a quota; nothing was made
     ├── JournalDamaged           the journal is not what was written; names the sequence number
     ├── PluginError              a plugin is missing, misbehaves, or speaks another version of the SDK
     ├── SessionError             a session cannot go on; says why
@@ -74,6 +75,11 @@ class Unavailable(HalError):
     def __init__(self, text: str, retry_after_s: float = 1.0) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(text)
+
+
+class NoCapacity(Unavailable):
+    """A provider has no more of it now, by its own stock or by the account's quota: nothing was made, another kind or
+    place may be had, and this one may be after `retry_after_s`."""
 
 
 class JournalDamaged(HalError):

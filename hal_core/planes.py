@@ -176,13 +176,23 @@ class Instance:
 
 
 class CloudProvider(Protocol):
-    """Supplies nodes that cost money. `token` makes provisioning idempotent."""
+    """Supplies nodes that cost money. Every call may fail at any point, and may be repeated.
+
+    Unavailable: ask again after `retry_after_s`. PluginError: the same, but a person should look.
+    """
 
     async def offers(self) -> Sequence[Offer]: ...
 
-    async def provision(self, offer: str, count: int, token: str) -> Sequence[Instance]: ...
+    async def provision(self, offer: str, count: int, token: str) -> Sequence[Instance]:
+        """Bring in machines; those of this token, when it is repeated. Fewer than `count`: there were no more.
 
-    async def release(self, native_ids: Sequence[str]) -> None: ...
+        UserError and NoCapacity: none was made. Any other error: some may have been, so the token must be repeated.
+        """
+        ...
+
+    async def release(self, native_ids: Sequence[str]) -> None:
+        """End these. What is gone, or was never this provider's, is left as it is."""
+        ...
 
     async def instances(self) -> Sequence[Instance]:
         """All that exist now. "The list lost all my nodes" is an error (errors.PluginError), never a fact."""

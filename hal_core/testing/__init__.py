@@ -8,12 +8,14 @@
 Needs the test extra (pytest, hypothesis). Nothing in HAL itself imports this.
 """
 
+from hal_core.testing.check_cloud import check_cloud, check_cloud_faults
 from hal_core.testing.check_data_source import check_data_source, check_data_source_broken_off
 from hal_core.testing.check_engine import check_engine, check_plan
 from hal_core.testing.check_locality import LocalityTrial, check_locality, check_locality_broken_off
-from hal_core.testing.check_planes import check_cloud, check_executor, check_observer
+from hal_core.testing.check_planes import check_executor, check_observer
 from hal_core.testing.check_predictor import check_predictor
 from hal_core.testing.fake_executor import Behaviour, FakeExecutor, succeeds_at_once
+from hal_core.testing.fake_machines import FakeMachines, Fault
 from hal_core.testing.fakes import FakeCloud, FakeEngine, FakeLocality, FakeObserver, FakePredictor, FakeSource
 from hal_core.testing.plugin_check import Check, check_plugin
 from hal_core.testing.snapshots import FakeColumns, FakeSnapshot
@@ -27,12 +29,15 @@ __all__ = [
     "FakeEngine",
     "FakeExecutor",
     "FakeLocality",
+    "FakeMachines",
     "FakeObserver",
     "FakePredictor",
     "FakeSnapshot",
     "FakeSource",
+    "Fault",
     "LocalityTrial",
     "check_cloud",
+    "check_cloud_faults",
     "check_data_source",
     "check_data_source_broken_off",
     "check_engine",

@@ -5,14 +5,12 @@ Each takes a ready object and says what it must be given. They wait on observati
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import attrs
-import pytest
 import trio
 
-from hal_core.errors import NotFound, UserError
 from hal_core.models.effect import CancelOrder, LaunchOrder
 from hal_core.models.event import Event, JobSubmitted, NodeDrained
 from hal_core.models.job import EndKind, JobId, JobSpec, Owner
@@ -20,7 +18,7 @@ from hal_core.models.message import Message, NodeReported, PartsChanged, PartSta
 from hal_core.models.node import NodeName, NodeStatus, PartitionName
 from hal_core.models.placement import AttemptKey
 from hal_core.models.standing import Standing
-from hal_core.planes import CloudProvider, Executor, Instance, Observer, StandingObserver
+from hal_core.planes import Executor, Observer, StandingObserver
 
 PATIENCE_S: Final = 30.0
 """How long a check waits for one observation before it fails. Only a broken implementation takes so long."""
@@ -39,30 +37,6 @@ async def check_observer(make: Callable[[], Observer]) -> None:
         await observer.record(1, events)
         await observer.record(4, [])
         await observer.record(4, [NodeDrained(5.0, NodeName("never-seen"), "check", "root")])
-
-
-async def check_cloud(provider: CloudProvider) -> None:
-    """The provider must have at least one offer with room for one more, and nothing provisioned yet."""
-    with trio.fail_after(PATIENCE_S):
-        assert not await provider.instances()
-        offer = next(offer for offer in await provider.offers() if offer.count_max >= 1)
-        with pytest.raises(NotFound):
-            await provider.provision("no-such-offer", 1, "token-0")
-        made = await provider.provision(offer.name, 1, "token-1")
-        assert [instance.offer for instance in made] == [offer.name]
-        again = await provider.provision(offer.name, 1, "token-1")
-        assert _ids(again) == _ids(made), "one token, two provisions"
-        assert _ids(await provider.instances()) == _ids(made)
-        with pytest.raises(UserError):
-            await provider.provision(offer.name, offer.count_max, "token-2")
-        assert _ids(await provider.instances()) == _ids(made), "a refused provision changed something"
-        await provider.release(sorted(_ids(made)))
-        await provider.release(sorted(_ids(made)))
-        assert not await provider.instances()
-
-
-def _ids(instances: Sequence[Instance]) -> set[str]:
-    return {instance.native_id for instance in instances}
 
 
 async def check_executor(executor: Executor, node: NodeName, quick: LaunchOrder, endless: LaunchOrder) -> None:

@@ -41,9 +41,10 @@ from hal_core.sim.executor_model import Fault
 from hal_core.sim.report import summarise
 from hal_core.sim.simulation import Simulation
 from hal_core.sim.workload import Mix, generate
+from hal_core.testing.check_cloud import check_cloud
 from hal_core.testing.check_engine import check_engine
 from hal_core.testing.check_locality import LocalityTrial, check_locality, check_locality_broken_off
-from hal_core.testing.check_planes import check_cloud, check_executor, check_observer
+from hal_core.testing.check_planes import check_executor, check_observer
 from hal_core.testing.check_predictor import check_predictor
 
 PATIENCE_S: Final = 20.0

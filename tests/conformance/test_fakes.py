@@ -8,6 +8,8 @@ import attrs
 import pytest
 import trio
 
+from hal_core.errors import NoCapacity, Unavailable
+from hal_core.fleet.fleet import Fleet, FleetOptions
 from hal_core.models.effect import LaunchOrder
 from hal_core.models.job import End, EndKind, JobId, JobSpec, Owner, Shape
 from hal_core.models.message import NodeLost, NodeReported, NodeSilent, PartsChanged
@@ -22,11 +24,13 @@ from hal_core.testing import (
     FakeEngine,
     FakeExecutor,
     FakeLocality,
+    FakeMachines,
     FakeObserver,
     FakePredictor,
     FakeSource,
     LocalityTrial,
     check_cloud,
+    check_cloud_faults,
     check_data_source,
     check_data_source_broken_off,
     check_engine,
@@ -180,3 +184,37 @@ def test_columns_fit_and_take():
     assert columns.fits(0, attrs.evolve(shape, generic=()))
     assert not columns.fits(0, attrs.evolve(shape, generic=(), is_exclusive=True))
     assert PendingJob(JobId(1), 1, shape, math.inf, 0, 0.0).shape is shape
+
+
+class Doubling(FakeCloud):
+    """Whose answer is lost once, and which makes another machine when it is asked again."""
+
+    def __init__(self, offers):
+        super().__init__(offers)
+        self.faults = []
+
+    async def provision(self, offer, count, token):
+        if not self.faults:
+            return await super().provision(offer, count, token)
+        self.faults.clear()
+        await super().provision(offer, count, f"{token}, lost")
+        raise Unavailable("lost")
+
+
+async def test_a_cloud_that_doubles_what_was_lost_is_found_out():
+    cloud = Doubling([Offer("small", NODE, 0.1, 3, 1.0)])
+    with pytest.raises(AssertionError, match="1 too many"):
+        await check_cloud_faults(cloud, cloud.faults.append)
+
+
+async def test_a_cloud_that_does_not_tell_what_it_lacks_is_found_out():
+    class Vague(FakeMachines):
+        def create(self, offer, name):
+            try:
+                return super().create(offer, name)
+            except NoCapacity as error:
+                raise Unavailable(str(error)) from None
+
+    machines = Vague([Offer("small", NODE, 0.1, 3, 1.0)])
+    with pytest.raises(AssertionError, match="is told as Unavailable"):
+        await check_cloud_faults(Fleet(machines, FleetOptions("hal")), machines.faults.append)

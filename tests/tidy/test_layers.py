@@ -21,6 +21,8 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "planes": {"models", "errors"},
     "hookspecs": set(),
     "options": {"errors"},
+    "secret": {"errors"},
+    "fleet": {"planes", "secret", "models", "errors"},
     "plugins": {"hookspecs", "planes", "models", "errors"},
     "client": {"wire", "models", "errors"},
     "kernel": {"failpoints", "rules", "planes", "models", "errors"},
