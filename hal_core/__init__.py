@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         ReservationAdded as ReservationAdded,
         ReservationRemoved as ReservationRemoved,
         RunTimesPredicted as RunTimesPredicted,
+        VariantChosen as VariantChosen,
     )
     from hal_core.models.job import (
         ArraySpec as ArraySpec,
@@ -184,7 +185,8 @@ _NAMES_BY_MODULE = {
         "AccessChanged ClusterDefined DatasetAdded DatasetPinned DatasetRemoved Event InputsStaged "
         "JobCancelRequested JobEnded JobHeld JobPlaced JobReleased JobRequeued JobSubmitted NodeDrained "
         "NodeJoined NodeResumed NodeSuspected NodeWentDown ObserverDisabled OrphanFound PartEnded PartStarted "
-        "Planned PriorityChanged ReservationAdded ReservationRemoved RunTimesPredicted"
+        "Planned PriorityChanged ReservationAdded ReservationRemoved RunTimesPredicted "
+        "VariantChosen"
     ),
     "models.job": "ArraySpec Dependency DependencyKind End EndKind JobId JobSpec JobState Owner Shape Spread",
     "models.message": "Message NodeLost NodeReported NodeSilent PartStatus PartsChanged",

@@ -44,12 +44,15 @@ def print_explanation(console: Console, found: dict[str, Any]) -> None:
         shown = ", ".join(str(job_id) for job_id in found["ahead"])
         more = ", ..." if found["ahead_count"] > len(found["ahead"]) else ""
         rows.append(("Before it", f"{plural(found['ahead_count'], 'job')}: {shown}{more}"))
+    if found["choice"]:
+        rows.append(("Runs with", found["choice"]))
     if found["start_time_s"] is not None or found["why_not"]:
         rows.append(("Start", start_text(found)))
     if found["likely"] is not None:
         rows.append(("Likely", likely_text(found["likely"])))
     for line in pairs(rows):
         console.line(line)
+    _tell_variants(console, found)
     if found["suggestions"]:
         console.line()
         console.line("It would start sooner, as the engine has tried on a copy of the cluster, with")
@@ -59,6 +62,24 @@ def print_explanation(console: Console, found: dict[str, Any]) -> None:
             [(each["option"], each["text"], instant(each["start_time_s"])) for each in suggestions],
         ):
             console.line(f"  {line}")
+
+
+def _tell_variants(console: Console, found: dict[str, Any]) -> None:
+    """With each set of amounts that the job may run with: when it would start and end."""
+    if not found["variants"]:
+        return
+    console.line()
+    console.line("It may run with either of these; HAL takes the one with which it ends first (*: as planned now):")
+    shown = [
+        (f"{'* ' if each['is_chosen'] else '  '}{each['text']}", _time(each["start_time_s"]), _time(each["end_time_s"]))
+        for each in found["variants"]
+    ]
+    for line in table(("  AMOUNTS", "START", "END"), shown):
+        console.line(f"  {line}")
+
+
+def _time(time_s: float | None) -> str:
+    return "cannot be said" if time_s is None else instant(time_s)
 
 
 def _name(term: dict[str, Any]) -> str:
@@ -76,6 +97,7 @@ def tell_forecast(console: Console, request: dict[str, Any], is_json: bool) -> i
     console.line(f"Would start: {start_text(found)}")
     if found["likely"] is not None:
         console.line(f"Likely: {likely_text(found['likely'])}")
+    _tell_variants(console, found)
     return 0
 
 

@@ -35,16 +35,18 @@ OPTION_HELP = (
     ("    --mem-per-gpu SIZE", "memory for each GPU"),
     ("    --nice[=NUMBER]", "be later by this much (default: 100)"),
     ("    --no-requeue", "end with the node if one is lost (the default)"),
-    ("-N, --nodes COUNT", "number of nodes"),
+    ("-N, --nodes COUNT", "number of nodes; of 2-8 or 1,2,4,8 HAL takes the one with which the job is expected to end first"),  # noqa: E501
     ("-n, --ntasks COUNT", "number of tasks; alone, HAL chooses the number of nodes"),
     ("    --ntasks-per-node COUNT", "tasks on each node, at most"),
     ("    --open-mode append|truncate", "what happens to an existing output file"),
+    ("    --or OPTION=VALUE,...", "amounts to run with instead, whichever is expected to end first: 'gpus=0,cpus-per-task=16,time=4h'"),  # noqa: E501
     ("-o, --output PATTERN", "standard output: %j %A %a %x %N %u"),
     ("-p, --partition NAME", "where to run (default: the default partition)"),
     ("    --priority NUMBER", "larger is earlier; above 0 for operators only"),
     ("-q, --qos NAME", "the level of service (default: the site's)"),
     ("    --requeue", "queue the job again if it loses a node; it must bear a restart"),
     ("    --reservation NAME", "run inside of this reservation; see `hal reserve ls`"),
+    ("    --scaling SHARE", "the share of the work that more nodes divide, for a range of them (default: 0.9)"),
     ("    --spread job|node|task", "run once, once on each node, or once for each task"),
     ("-t, --time LIMIT", "time limit: 30 (minutes), 1:30:00, 2-12:00:00, 90m, 2h"),
     ("    --topology LEVEL[:NAME][=required]", "nodes within one domain of this level: rack, region:eu; waits for it only while that is worth it"),  # noqa: E501

@@ -102,6 +102,7 @@ def print_job(console: Console, job: dict[str, Any]) -> None:
         ("Expected to run", expected_text(job["prediction"])),
         ("Ran", ran_text(job)),
         ("Size", shape_text(job)),
+        ("Chosen", job["choice"]),
         ("Nodes", job["nodes"]),
         ("Near", job["near"]),
         ("Span", span_text(job)),

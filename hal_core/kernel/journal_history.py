@@ -1,9 +1,9 @@
 """The history of ended jobs: three tables beside the events, written in the same transaction.
 
-`jobs` has a row for each JobSubmitted and `placements` one for each range of each JobPlaced; `history` has one for each
-JobEnded, with a copy of what it may be filtered by. The rest is joined when somebody asks. So writing costs three
-inserts per job, and nothing is remembered between batches. Filters and order come from fixed texts: nothing that a
-user gives is ever part of an SQL statement.
+`jobs` has a row for each JobSubmitted, with the amounts of its last VariantChosen, and `placements` one for each range
+of each JobPlaced; `history` has one for each JobEnded, with a copy of what it may be filtered by. The rest is joined
+when somebody asks. So writing costs three inserts per job, and nothing is remembered between batches. Filters and order
+come from fixed texts: nothing that a user gives is ever part of an SQL statement.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from itertools import zip_longest
 from typing import Any, Final
 
 from hal_core import errors
-from hal_core.models.event import Event, JobEnded, JobPlaced, JobSubmitted
+from hal_core.models.event import Event, JobEnded, JobPlaced, JobSubmitted, VariantChosen
 from hal_core.models.history import HISTORY_LIMIT_MAX, HistoryEntry, HistoryFilters, HistoryPage
-from hal_core.models.job import EndKind, JobState
+from hal_core.models.job import EndKind, JobSpec, JobState
 from hal_core.models.ranges import format_ranges
+from hal_core.models.variant import Variant
 
 HISTORY_SCHEMA: Final = (
     """CREATE TABLE jobs (job_id INTEGER PRIMARY KEY, user TEXT, name TEXT, partition TEXT, account TEXT,
@@ -40,6 +41,7 @@ _INTEGER_MAX: Final = (1 << 63) - 1
 
 # OR REPLACE: history is a copy, and must never be what stops the journal.
 _INSERT_JOB: Final = "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_CHANGE_JOB: Final = "UPDATE jobs SET node_count = ?2, cpus = ?3, walltime_s = ?4 WHERE job_id = ?1"
 _INSERT_PLACEMENT: Final = "INSERT OR REPLACE INTO placements VALUES (?, ?, ?, ?, ?)"
 _INSERT_END: Final = """
     INSERT OR REPLACE INTO history
@@ -72,18 +74,22 @@ _CONDITIONS: Final = {
 def write_history(connection: sqlite3.Connection, first_sequence: int, events: Sequence[Event]) -> None:
     """Add the rows for a batch of events, the first of which has `first_sequence`. Inside the caller's transaction."""
     jobs: list[tuple[Any, ...]] = []
+    changes: list[tuple[Any, ...]] = []
     placements: list[tuple[Any, ...]] = []
     ends: list[tuple[Any, ...]] = []
     for sequence, event in enumerate(events, first_sequence):
         kind = type(event)
         if kind is JobSubmitted:
             jobs.append(_job_row(event))  # type: ignore[arg-type]
+        elif kind is VariantChosen:
+            changes.append((event.job_id, *_amounts(event.variant)))  # type: ignore[union-attr]
         elif kind is JobPlaced:
             placements += _placement_rows(event)  # type: ignore[arg-type]
         elif kind is JobEnded:
             ends.append(_end_row(sequence, event))  # type: ignore[arg-type]
     # In this order: an end looks up its job, which may have been submitted in the same batch.
-    for statement, rows in ((_INSERT_JOB, jobs), (_INSERT_PLACEMENT, placements), (_INSERT_END, ends)):
+    rows_of = {_INSERT_JOB: jobs, _CHANGE_JOB: changes, _INSERT_PLACEMENT: placements, _INSERT_END: ends}
+    for statement, rows in rows_of.items():
         if rows:
             connection.executemany(statement, rows)
 
@@ -157,11 +163,15 @@ def read_history(
 
 def _job_row(event: JobSubmitted) -> tuple[Any, ...]:
     spec = event.spec
-    cpus = min(spec.task_count * spec.cpus_per_task, _INTEGER_MAX)
     return (
         *(event.job_id, event.owner.user, spec.name, spec.partition, spec.account),
-        *(event.time_s, spec.node_count, cpus, spec.walltime_s, spec.array is not None),
+        *(event.time_s, *_amounts(spec), spec.array is not None),
     )
+
+
+def _amounts(of: JobSpec | Variant) -> tuple[int, int, float | None]:
+    """Nodes, CPUs and the time limit."""
+    return of.node_count, min(of.task_count * of.cpus_per_task, _INTEGER_MAX), of.walltime_s
 
 
 def _placement_rows(event: JobPlaced) -> list[tuple[Any, ...]]:

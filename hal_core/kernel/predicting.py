@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Final
 
+import attrs
 import trio
 
 from hal_core.models.event import Event, JobEnded, JobSubmitted
@@ -137,7 +138,7 @@ class Predicting:
         asked = {event.job_id: _arrival(event) for event in events if isinstance(event, JobSubmitted)}
         for job_id in islice(self._learn(outcomes), AGAIN_MAX) if outcomes else ():
             if job_id not in asked and (arrival := self._known(job_id)) is not None:
-                asked[job_id] = arrival
+                asked[job_id] = _as_first(arrival)
         answers = self._predictor.predict(list(asked.values())) if asked else ()
         pairs = zip(asked, answers, strict=True)
         return tuple((job_id, answer) for job_id, answer in pairs if isinstance(answer, Prediction))
@@ -152,4 +153,11 @@ def outcome_of(event: JobEnded, arrival: Arrival | None) -> Outcome | None:
     if arrival is None or event.start_time_s is None or event.end.kind not in TELLING:
         return None
     runtime_s = max(0.0, event.end_time_s - event.start_time_s)
-    return Outcome(arrival, runtime_s, event.end_time_s, event.end)
+    runtime_s /= arrival.spec.run_ratio
+    return Outcome(_as_first(arrival), runtime_s, event.end_time_s, event.end)
+
+
+def _as_first(arrival: Arrival) -> Arrival:
+    """Predictions are of the first of a job's variants, whichever it runs in."""
+    spec = arrival.spec
+    return attrs.evolve(arrival, spec=spec.in_variant(0)) if spec.variants else arrival

@@ -19,6 +19,7 @@ from hal_core.models.node import Cluster, Node, NodeName, Reservation
 from hal_core.models.placement import AttemptKey, Grant, Share
 from hal_core.models.prediction import Prediction
 from hal_core.models.ranges import Ranges
+from hal_core.models.variant import Variant
 
 
 @attrs.frozen
@@ -60,6 +61,21 @@ class PriorityChanged:
     job_id: JobId
     priority: int
     by: str
+
+
+@attrs.frozen
+class VariantChosen:
+    """A job that may run with several amounts waits for, or starts in the same pass with, others than before."""
+
+    time_s: float
+    job_id: JobId
+    number: int
+    """Among the variants of its spec."""
+    variant: Variant
+    expected_end_s: float | None
+    """When it is expected to end with these; None: nobody knows."""
+    otherwise_s: float | None
+    """When it was expected to end with those before."""
 
 
 @attrs.frozen
@@ -288,6 +304,7 @@ Event = (
     | JobHeld
     | JobReleased
     | PriorityChanged
+    | VariantChosen
     | JobPlaced
     | InputsStaged
     | PartStarted

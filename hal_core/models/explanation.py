@@ -50,6 +50,19 @@ class LikelyStart:
 
 
 @attrs.frozen
+class VariantOutlook:
+    """What would become of a job with one of the sets of amounts that it may run with."""
+
+    text: str
+    is_chosen: bool
+    """It is planned with these now."""
+    start_time_s: float | None
+    end_time_s: float | None
+    """Both None if it cannot be said."""
+    nodes: tuple[NodeName, ...] = ()
+
+
+@attrs.frozen
 class Explanation:
     """The answer to `hal explain`. Times hold if nothing else comes in and jobs run as long as expected."""
 
@@ -69,3 +82,7 @@ class Explanation:
     suggestions: tuple[Suggestion, ...] = ()
     likely: LikelyStart | None = None
     """When it is likely to start, with all that may come between. None: that cannot be said."""
+    choice: str = ""
+    """With which of several sets of amounts it is planned, and why; empty if it may run with one only."""
+    variants: tuple[VariantOutlook, ...] = ()
+    """What would become of it with each, or of many with some of them."""

@@ -9,6 +9,7 @@ import attrs
 
 from hal_core.models.node import PartitionName
 from hal_core.models.ranges import Ranges
+from hal_core.models.variant import VARIED, Variant
 
 JobId = NewType("JobId", int)
 
@@ -232,6 +233,22 @@ class JobSpec:
     elastic_weight: int = 0
     """It runs only in what others leave, gives way to them within `kill_grace_s`, and waits again. What there is of
     that is divided between such jobs by weight. 0: it is no such job."""
+    variants: tuple[Variant, ...] = ()
+    """All amounts that it may run with, the first asked first; empty: only with those that stand here."""
+    variant: int = 0
+    """Which of them stand here."""
+
+    def in_variant(self, number: int) -> JobSpec:
+        """The same job with the amounts of one of its variants."""
+        return attrs.evolve(self.with_amounts(self.variants[number]), variant=number)
+
+    def with_amounts(self, amounts: Variant) -> JobSpec:
+        return attrs.evolve(self, **{name: getattr(amounts, name) for name in VARIED})
+
+    @property
+    def run_ratio(self) -> float:
+        """How long it is expected to run as it stands here, as a share of what it takes in its first variant."""
+        return self.variants[self.variant].run_ratio if self.variants else 1.0
 
     def shape(self) -> Shape:
         """What the engine must find room for, for one element."""

@@ -241,6 +241,18 @@ class Preempt:
 
 
 @attrs.frozen
+class Choice:
+    """A job that may run with several amounts is planned with these from now on: in this plan already."""
+
+    job_id: JobId
+    variant: int
+    expected_end_s: float
+    """Infinity: nobody knows."""
+    otherwise_s: float
+    """The same, as it was planned before."""
+
+
+@attrs.frozen
 class Plan:
     """The engine's proposal. Nothing in it is believed: commit checks each start against the state."""
 
@@ -257,6 +269,8 @@ class Plan:
     preempts: tuple[Preempt, ...] = ()
     grants: tuple[Grant, ...] = ()
     """Starts that wait for elastic jobs to leave (rules/elastic.py); no engine needs to know of them."""
+    choices: tuple[Choice, ...] = ()
+    """Made before anything is started (rules/variants.py); no engine needs to know of them either."""
 
 
 __all__ = [

@@ -124,7 +124,8 @@ def _counts(wishes: Wishes, place: Place, choose: Callable[[int], int]) -> tuple
 
     `choose` gives the number of nodes for a number of tasks.
     """
-    nodes, tasks, per_node = wishes.nodes, wishes.ntasks, wishes.ntasks_per_node
+    nodes = wishes.nodes[0] if wishes.nodes else None
+    tasks, per_node = wishes.ntasks, wishes.ntasks_per_node
     if tasks is None:
         return nodes or 1, (nodes or 1) * (per_node or 1)
     if nodes is not None:

@@ -7,8 +7,10 @@ outside the arguments: files, users and other jobs are checked where they are kn
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, tzinfo
+from functools import partial
+from keyword import iskeyword
 from typing import Any, Final
 
 import attrs
@@ -16,6 +18,7 @@ import attrs
 from hal_core.errors import InvalidInput, Problem, did_you_mean
 from hal_core.models.job import JobSpec, Spread
 from hal_core.models.node import Cluster, Partition, PartitionName
+from hal_core.models.variant import Variant
 from hal_core.parsing.amounts import Amounts, resolve_amounts
 from hal_core.parsing.durations import format_time_limit
 from hal_core.parsing.environment import check_strings, job_environment
@@ -27,6 +30,7 @@ from hal_core.parsing.options import BY_NAME, OPTIONS
 from hal_core.parsing.script import ScriptOption, as_written, check_script, read_script
 from hal_core.parsing.text import placed, shown
 from hal_core.parsing.values import Wishes, find_option, parse_value
+from hal_core.parsing.variants import VARIANTS_MAX, alternatives_of, sizes_of, variant_of
 
 CLIENT_ID_CHARACTERS_MAX: Final = 128
 KILL_GRACE_S_DEFAULT: Final = 5.0
@@ -39,7 +43,7 @@ _RIVALS: Final = (
 """Options that exclude each other: on one level both are refused, and the command line's displaces the script's."""
 _AMOUNT_FIELDS = frozenset(
     {"partition", "node_count", "task_count", "cpus_per_task", "memory_bytes_per_node", "gpus_per_node"}
-    | {"gpu_milli", "gpu_type", "generic_per_node", "features", "alternatives", "is_exclusive"}
+    | {"gpu_milli", "gpu_type", "generic_per_node", "features", "alternatives", "is_exclusive", "variants"}
 )
 _AMOUNT_OPTIONS: Final = frozenset(each.name for each in OPTIONS if _AMOUNT_FIELDS.intersection(each.fields.split()))
 """With one of these misread, what the whole means is unknown, and saying more about it would mislead."""
@@ -144,7 +148,8 @@ class _Reading:
             if any(name in stronger for name in rivals):
                 values = {name: value for name, value in values.items() if name not in rivals}
         values.update(stronger)
-        self.wishes = Wishes(**{name.replace("-", "_"): value for name, value in values.items()})  # type: ignore[arg-type]
+        fields = {name.replace("-", "_") + "_" * iskeyword(name): value for name, value in values.items()}
+        self.wishes = Wishes(**fields)  # type: ignore[arg-type]
 
     def _read_level(self, options: Any) -> dict[str, object]:
         """Values of one level (script, or command line): later ones win, rivals are refused."""
@@ -155,7 +160,9 @@ class _Reading:
             try:
                 option = find_option(given.name)
                 self.places[option.name] = place
-                values[option.name] = parse_value(option, given.text)
+                value: Any = parse_value(option, given.text)
+                earlier: Any = values.get("or", ())
+                values[option.name] = (*earlier, *value) if option.name == "or" else value
             except InvalidInput as error:
                 self.problems += placed(error, place, given.shown_name if given.place else "")
                 self.misread.add(given.name if option is None else option.name)
@@ -219,11 +226,11 @@ class _Reading:
             raise InvalidInput([Problem(self.place("partition"), text)])
         return partition
 
-    def walltime_s(self, partition: Partition) -> float | None:
+    def walltime_s(self, partition: Partition, wishes: Wishes) -> float | None:
         """The limit asked for, cut to none beyond the partition's; without one, the partition's default."""
         most = partition.walltime_s_max
-        asked = self.wishes.time
-        if "time" not in self.places:
+        asked = wishes.time
+        if "time" not in self.places and asked is None:
             default = partition.walltime_s_default
             return most if default is None else default
         if asked is not None and most is not None and asked > most:
@@ -241,8 +248,34 @@ class _Reading:
             return 0.0
         return parse_instant(self.wishes.begin, self.context.now_s, self.context.zone)
 
-    def amounts(self, partition: Partition) -> Amounts:
-        wishes = self.wishes
+    def variants(self, partition: Partition, first_s: float | None) -> list[Variant]:
+        """What it may run with; the first is what the options beside `--or` say, on the fewest nodes."""
+        found: list[Variant] = []
+        for wishes in alternatives_of(self.wishes):
+            walltime_s = first_s if wishes.time == self.wishes.time else self.walltime_s(partition, wishes)
+            pace = walltime_s / first_s if walltime_s and first_s else 1.0
+            sizes = sizes_of(wishes, partial(self.amounts, partition))
+            found += [variant_of(amounts, walltime_s, pace * ratio) for amounts, ratio in sizes]
+            self.check_sizes(wishes, found)
+        return found
+
+    def check_sizes(self, wishes: Wishes, found: Sequence[Variant]) -> None:
+        """Say what of a range is left out, and what does not go together with more than one set of amounts."""
+        counts = {each.node_count for each in found}
+        missing = [str(count) for count in wishes.nodes or () if count not in counts]
+        if missing:
+            text = f"the job cannot run on {', '.join(missing)} nodes of this partition; they are left out"
+            self.warnings.append(Problem(self.place("nodes", "or"), text))
+        if len(found) > VARIANTS_MAX:
+            raise InvalidInput([Problem(self.place("or", "nodes"), f"more than {VARIANTS_MAX} sets of amounts")])
+        if len(found) > 1 and (self.wishes.array or self.wishes.elastic):
+            other = "array" if self.wishes.array else "elastic"
+            text = f"a job with --{other} runs with one set of amounts; give one number of nodes, and no --or"
+            raise InvalidInput([Problem(self.place("or", "nodes"), text)])
+        if self.wishes.scaling is not None and not any(len(each.nodes or ()) > 1 for each in (self.wishes, wishes)):
+            raise InvalidInput([Problem(self.place("scaling"), "needs a range of nodes, such as --nodes=2-8")])
+
+    def amounts(self, partition: Partition, wishes: Wishes) -> Amounts:
         if wishes.mem == 0 and not wishes.exclusive:
             text = "no memory is kept for the job and no limit is set; in Slurm it means all of the node: --exclusive"
             self.warnings.append(Problem(self.place("mem"), text))
@@ -258,27 +291,26 @@ class _Reading:
             partition = self.attempt("--partition", self.partition)
         if partition is None:
             return None
-        walltime_s = self.attempt("--time", lambda: self.walltime_s(partition))
-        amounts: Amounts | None = None
+        walltime_s: float | None = self.attempt("--time", lambda: self.walltime_s(partition, wishes))
+        variants: list[Variant] | None = None
         if not self.misread & _AMOUNT_OPTIONS:
-            amounts = self.attempt("--nodes", lambda: self.amounts(partition))
+            variants = self.attempt("--nodes", lambda: self.variants(partition, walltime_s))
         near: Nearness | None = self.attempt(self.place("topology"), self.nearness)
-        if amounts is None or near is None or self.problems:
+        if variants is None or near is None or self.problems:
             return None
         dependencies, needs_all = wishes.dependency or ((), True)
         output_default = context.array_output_default if wishes.array else context.output_default
-        return JobSpec(
+        spec = JobSpec(
             name=name,
             partition=partition.name,
             script=self.script(),
             command=self.request.command,
             arguments=self.request.arguments,
-            **amounts._asdict(),
+            variants=tuple(variants) if len(variants) > 1 else (),
             generic_per_node=wishes.gres.amounts if wishes.gres else (),
             features=wishes.constraint.features,
             alternatives=wishes.constraint.alternatives,
             is_exclusive=wishes.exclusive,
-            walltime_s=walltime_s,
             working_directory=self.working_directory(),
             environment=self.environment,
             input_path=wishes.input or "/dev/null",
@@ -308,3 +340,4 @@ class _Reading:
             domain=near.domain,
             is_level_required=near.is_required,
         )
+        return spec.with_amounts(variants[0])

@@ -22,9 +22,11 @@ from hal_core.parsing.names import parse_absolute_path, parse_identifier, parse_
 from hal_core.parsing.nearness import Nearness, parse_communication, parse_nearness
 from hal_core.parsing.options import BY_NAME, Option
 from hal_core.parsing.patterns import parse_pattern, parse_plain_path
+from hal_core.parsing.quantities import parse_share
 from hal_core.parsing.resources import Generic, Gpus, parse_generic, parse_gpus, parse_licences
 from hal_core.parsing.text import parse_choice, parse_count, parse_integer, shown, wrong
 from hal_core.parsing.unsupported import UNSUPPORTED
+from hal_core.parsing.variants import Alternative, parse_alternatives, parse_node_counts
 
 PRIORITY_MAX: Final = 2**31 - 1
 COMMENT_CHARACTERS_MAX: Final = 1024
@@ -34,13 +36,17 @@ ELASTIC_WEIGHT_MAX: Final = 1000
 
 @attrs.frozen
 class Wishes:
-    """What was asked for, option by option; None where nothing was. Field names are option names with underscores."""
+    """What was asked for, option by option; None where nothing was. Field names are option names with underscores
+    (and with one at the end, where the name is a word of Python)."""
 
     job_name: str | None = None
     partition: str | None = None
     time: float | None = None
     """Both "no limit" and "not asked" are None here; `places` of the request tells them apart."""
-    nodes: int | None = None
+    nodes: tuple[int, ...] | None = None
+    """Several: any of them, ascending."""
+    scaling: float | None = None
+    or_: tuple[Alternative, ...] = ()
     ntasks: int | None = None
     ntasks_per_node: int | None = None
     cpus_per_task: int | None = None
@@ -106,10 +112,8 @@ def _positive(text: str) -> int:
     return parse_count(text, low=1)
 
 
-def _nodes(text: str) -> int:
-    if "-" in text.strip("-"):
-        raise wrong(f"{shown(text)}: a range of node counts is not supported; give one number")
-    return parse_count(text, low=1)
+def _or(text: str) -> tuple[Alternative, ...]:
+    return parse_alternatives(text, lambda name, value: parse_value(BY_NAME[name], value))
 
 
 def _exclusive(text: str) -> bool:
@@ -148,7 +152,9 @@ PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "job-name": parse_name,
     "partition": parse_identifier,
     "time": parse_time_limit,
-    "nodes": _nodes,
+    "nodes": parse_node_counts,
+    "scaling": parse_share,
+    "or": _or,
     "ntasks": _positive,
     "ntasks-per-node": _positive,
     "cpus-per-task": _positive,

@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from hal_core.errors import InvalidInput, NotFound, Problem
-from hal_core.models.explanation import Explanation, LikelyStart
+from hal_core.models.explanation import Explanation, LikelyStart, VariantOutlook
 from hal_core.models.job import JobId, JobSpec
 from hal_core.models.node import NodeName
 from hal_core.models.prediction import Arrival, Foretold, Prediction
@@ -22,9 +22,10 @@ from hal_core.rest.jobs import find_job
 from hal_core.rest.rights import Verb
 from hal_core.rest.submit import insist_on_priority
 from hal_core.rules.charging import charged
-from hal_core.rules.excerpt import Excerpt, excerpt, excerpt_with
+from hal_core.rules.excerpt import Excerpt, excerpt, excerpt_of, record_of
 from hal_core.rules.explain import explain, question, verified
-from hal_core.rules.forecast import forecast
+from hal_core.rules.forecast import Forecast, forecast
+from hal_core.rules.variant_outlook import first_to_end, outlooks, variations
 
 
 @attrs.frozen
@@ -34,6 +35,9 @@ class ForecastAnswer:
     start_time_s: float | None
     nodes: tuple[NodeName, ...]
     why_not: str
+    variants: tuple[VariantOutlook, ...]
+    """Of a job that may run with several sets of amounts: what would become of it with each, or with some of many. The
+    start is that of the one which ends first."""
     warnings: tuple[Problem, ...]
     likely: LikelyStart | None = None
     """When it is likely to start, with all that may come between. None: that cannot be said."""
@@ -94,11 +98,16 @@ def _read_job(call: Call) -> tuple[JobSpec, tuple[Problem, ...]]:
 async def _look_ahead(
     call: Call, spec: JobSpec, warnings: tuple[Problem, ...], run_time: Prediction | None = None
 ) -> ForecastAnswer:
-    context, now_s = call.context, call.context.now_s()
-    part = excerpt_with(context.kernel.state, call.caller.owner, spec, now_s, run_time)
-    found = await trio.to_thread.run_sync(forecast, part, context.new_engine(), now_s)
+    state, engine, now_s = call.context.kernel.state, call.context.new_engine(), call.context.now_s()
+    record = record_of(state, call.caller.owner, spec, now_s, run_time)
+    part = excerpt_of(state, record, now_s)
+    tried = variations(state, record, now_s) if part.asked is not None else ()
+    found = await trio.to_thread.run_sync(forecast, part, engine, now_s)
+    variants = await trio.to_thread.run_sync(outlooks, part, tried, engine, now_s)
+    if variants and (best := first_to_end(variants)).start_time_s is not None:
+        found = Forecast(best.start_time_s, best.nodes)
     likely = await _likely(call, part, now_s)
-    return ForecastAnswer(found.start_time_s, found.nodes, found.why_not, warnings, likely)
+    return ForecastAnswer(found.start_time_s, found.nodes, found.why_not, variants, warnings, likely)
 
 
 async def _likely(call: Call, part: Excerpt, now_s: float) -> LikelyStart | None:

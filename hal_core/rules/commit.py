@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hal_core.models.event import Event, JobPlaced, Planned
+from hal_core.models.event import Event, JobPlaced, Planned, VariantChosen
 from hal_core.models.job import JobSpec
 from hal_core.models.masks import mask_of
 from hal_core.models.plan import Plan, Start
@@ -41,6 +41,7 @@ def commit(state: State, plan: Plan, engine: str, now_s: float) -> tuple[list[Ev
     sequence = state.sequence
     events: list[Event] = []
     refused: list[RefusedStart] = []
+    chosen = _choose(state, plan, now_s)
     limits = state.limits
     quota = RunningQuota(limits, state.ledger, state.jobs, now_s) if limits.is_active and plan.starts else None
     for start in plan.starts:
@@ -55,14 +56,29 @@ def commit(state: State, plan: Plan, engine: str, now_s: float) -> tuple[list[Ev
     promises = {reserve.job_id: reserve for reserve in plan.reserves}  # one for each job, whatever the engine says
     reserves = tuple((reserve.job_id, reserve.start_time_s) for reserve in promises.values())
     is_as_before = reserves == state.reserves and promises == state.promises and plan.grants == state.grants
-    if events or preempts or refused or not is_as_before:
+    if events or preempts or refused or chosen or not is_as_before:
         nodes = tuple(runs_of(reserve.node_numbers) for reserve in promises.values())
         planned = Planned(now_s, engine, sequence, plan.depth, len(events), len(refused), reserves, nodes, plan.grants)
         state.apply(planned)
         events.append(planned)
     for each in preempts:  # after the plan that they are a part of: what they leave was not in it
         state.apply(each)
-    return events + preempts, refused
+    return chosen + events + preempts, refused
+
+
+def _choose(state: State, plan: Plan, now_s: float) -> list[Event]:
+    """Let jobs be of the variants that they are planned in. What does not hold is dropped, and with it their starts."""
+    events: list[Event] = []
+    for choice in plan.choices:
+        record = state.jobs.get(choice.job_id)
+        is_free = record is not None and record.is_queued and not record.active
+        if record is not None and is_free and 0 <= choice.variant < len(record.spec.variants):
+            ends_s = (each if math.isfinite(each) else None for each in (choice.expected_end_s, choice.otherwise_s))
+            amounts = record.spec.variants[choice.variant]
+            event = VariantChosen(now_s, choice.job_id, choice.variant, amounts, *ends_s)
+            state.apply(event)
+            events.append(event)
+    return events
 
 
 def _preempt(state: State, plan: Plan, now_s: float) -> list[Event]:

@@ -17,7 +17,7 @@ from hal_core.models.event import Event, JobEnded, JobRequeued, Planned
 from hal_core.models.job import End, EndKind
 from hal_core.models.message import Answer, Tick
 from hal_core.models.ranges import RangeSet
-from hal_core.rules import dependencies, elastic
+from hal_core.rules import dependencies, variants
 from hal_core.rules.commit import RefusedStart, commit
 from hal_core.rules.decide import decide
 from hal_core.rules.effects import effects_of, forgets_of, outstanding_staging
@@ -87,7 +87,7 @@ class Core:
         self.needs_plan = False
         self._planned_time_s = now_s
         snapshot = self.state.snapshot(now_s)
-        plan = elastic.plan(self.engine, snapshot, elastic.elastic_of(self.state))
+        plan = variants.plan(self.engine, self.state, snapshot)
         self._plan_wake_s = min((each for each in (plan.wake_s, snapshot.wake_s) if each > now_s), default=math.inf)
         events, refused = commit(self.state, plan, self.engine_name, now_s)
         effects = [effect for event in events for effect in effects_of(self.state, event)]

@@ -10,6 +10,7 @@ import msgspec
 
 from hal_core.models.dataset import Dataset
 from hal_core.models.demand import Demand, GpuRequest
+from hal_core.models.event import VariantChosen
 from hal_core.models.job import End, JobId, JobSpec, JobState, Owner
 from hal_core.models.node import Cluster, Node, NodeName, NodeStatus, Reservation
 from hal_core.models.placement import AttemptKey, Grant, Share
@@ -69,6 +70,7 @@ class DumpedJob:
     ends: tuple[DumpedEnd, ...]
     prediction: Prediction | None = None
     preempted_by: JobId | None = None
+    choice: VariantChosen | None = None
 
 
 @attrs.frozen
@@ -196,6 +198,7 @@ def _dump_job(record: JobRecord) -> DumpedJob:
         ),
         prediction=record.prediction,
         preempted_by=record.preempted_by,
+        choice=record.choice,
     )
 
 
@@ -272,7 +275,7 @@ def _load_job(job: DumpedJob) -> JobRecord:
     record.prediction = job.prediction
     record.ready, record.blocked = RangeSet(job.ready), RangeSet(job.blocked)
     record.attempts = dict(job.attempts)
-    record.preempted_by = job.preempted_by
+    record.preempted_by, record.choice = job.preempted_by, job.choice
     record.ended = {state: RangeSet(ranges) for state, ranges in job.ended}
     record.ends = {
         row.index: ElementEnd(row.attempt, row.end, (row.start_time_s, row.end_time_s), row.node_names)

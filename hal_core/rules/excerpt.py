@@ -108,25 +108,27 @@ def excerpt(state: State, job_id: JobId, now_s: float) -> Excerpt:
     return _excerpt(state, asked, why_not, now_s)
 
 
-def excerpt_with(
+def record_of(
     state: State, owner: Owner, spec: JobSpec, now_s: float, prediction: Prediction | None = None
-) -> Excerpt:
+) -> JobRecord:
     """As if the job had just been submitted, and this were said of its run time: for a dry run."""
     record = JobRecord(JobId(state.next_job_id), "", owner, spec, now_s)
     record.prediction = prediction
+    return record
+
+
+def excerpt_of(state: State, record: JobRecord, now_s: float) -> Excerpt:
+    """The same with that job, which nobody else knows of."""
     why_not = f"it is held by {record.held_by}" if record.held_by else ""
     why_not = why_not or ("" if record.is_met else "it waits for other jobs")
-    why_not = why_not or (ELASTIC if spec.elastic_weight else "")
+    why_not = why_not or (ELASTIC if record.spec.elastic_weight else "")
     return _excerpt(state, None if why_not else as_it_would_be(state, record, now_s), why_not, now_s)
 
 
 def as_it_would_be(state: State, record: JobRecord, now_s: float, spec: JobSpec | None = None) -> Asked:
     """A record as it is, or as it would be if the job asked for something else."""
     if spec is not None:
-        changed = JobRecord(record.job_id, "", record.owner, spec, record.submit_time_s)
-        changed.priority, changed.prediction, changed.attempts = record.priority, record.prediction, record.attempts
-        changed.ready, changed.active = record.ready, record.active
-        record = changed
+        record = record.with_spec(spec)
     order = state.queue.order
     row = attrs.evolve(record.pending_row(), rank=order.rank(record))
     shares = state.fair_shares(now_s) if order.needs_shares else None

@@ -22,6 +22,7 @@ from hal_core.models.node import Node, PartitionName
 from hal_core.models.plural import plural
 from hal_core.rules.excerpt import Asked, Excerpt, as_it_would_be, excerpt
 from hal_core.rules.forecast import STEPS_MAX, Bound, Engine, forecast
+from hal_core.rules.variant_outlook import Variation, choice_text, outlooks, variations
 from hal_core.rules.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def explain(state: State, record: JobRecord, now_s: float) -> Explanation:
         ahead_count=ahead_count,
         ahead=tuple(islice(state.queue, min(ahead_count, AHEAD_SHOWN))),
         constraint=_binding(state, record, waiting) if record.is_queued else None,
+        choice=choice_text(record),
     )
 
 
@@ -120,6 +122,7 @@ def question(state: State, record: JobRecord, now_s: float) -> Question:
     return Question(
         part,
         tuple(Change(option, text, spec, as_it_would_be(state, record, now_s, spec)) for option, text, spec in changes),
+        variations(state, record, now_s) if part.asked is not None else (),
     )
 
 
@@ -139,12 +142,19 @@ class Question:
 
     part: Excerpt
     changes: tuple[Change, ...]
+    variations: tuple[Variation, ...] = ()
 
 
 def verified(explanation: Explanation, asked: Question, engine: Engine, now_s: float) -> Explanation:
     """With the start that the engine foresees, and the changes that it would start sooner with."""
     found = forecast(asked.part, engine, now_s)
-    explanation = attrs.evolve(explanation, start_time_s=found.start_time_s, nodes=found.nodes, why_not=found.why_not)
+    explanation = attrs.evolve(
+        explanation,
+        start_time_s=found.start_time_s,
+        nodes=found.nodes,
+        why_not=found.why_not,
+        variants=outlooks(asked.part, asked.variations, engine, now_s),
+    )
     if explanation.reason not in ("resources", "priority", "reservation"):
         return explanation
     latest_s = math.inf if found.start_time_s is None else found.start_time_s - GAIN_S_MIN

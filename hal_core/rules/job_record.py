@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from hal_core.models.event import JobCancelRequested, JobEnded
+from hal_core.models.event import JobCancelRequested, JobEnded, VariantChosen
 from hal_core.models.job import FINAL, DependencyKind, End, JobId, JobSpec, JobState, Owner, Shape
 from hal_core.models.node import NodeName
 from hal_core.models.placement import AttemptKey, Share
@@ -152,6 +152,7 @@ class JobRecord:
         "active",
         "attempts",
         "blocked",
+        "choice",
         "client_id",
         "ended",
         "ends",
@@ -192,6 +193,8 @@ class JobRecord:
         """Where it stands in the queue; None if it does not."""
         self.prediction: Prediction | None = None
         """What a predictor says of the run time of each element."""
+        self.choice: VariantChosen | None = None
+        """Why it waits for, or runs with, the amounts that its spec says now; None: they are the first asked."""
         self.preempted_by: JobId | None = None
         """For which job it had to make room last."""
         self.row: PendingJob | None = None
@@ -280,6 +283,19 @@ class JobRecord:
             )
         return row
 
+    def with_spec(self, spec: JobSpec) -> JobRecord:
+        """The same job as it would be if it asked for something else. What it may start is shared."""
+        changed = JobRecord(self.job_id, self.client_id, self.owner, spec, self.submit_time_s)
+        changed.priority, changed.prediction, changed.attempts = self.priority, self.prediction, self.attempts
+        changed.ready, changed.active, changed.is_met, changed.rank = self.ready, self.active, self.is_met, self.rank
+        return changed
+
+    def choose(self, event: VariantChosen) -> None:
+        """It is planned with these amounts from now on. Nothing of it may run."""
+        assert not self.active, f"{self.job_id} runs: its amounts cannot change"
+        self.spec, self.choice, self.row = self.spec.in_variant(event.number), event, None
+        self.shape = self.spec.shape()
+
     def expect(self, prediction: Prediction) -> None:
         self.prediction, self.row = prediction, None
         for activity in self.active.values():
@@ -288,13 +304,20 @@ class JobRecord:
     @property
     def expected_s(self) -> float:
         """How long an element is expected to run: at most its limit, which is infinity if there is none."""
-        walltime_s = math.inf if self.spec.walltime_s is None else self.spec.walltime_s
-        return walltime_s if self.prediction is None else min(self.prediction.expected_s, walltime_s)
+        return self._run_s(None if self.prediction is None else self.prediction.expected_s)
 
     @property
     def mean_s(self) -> float:
-        walltime_s = math.inf if self.spec.walltime_s is None else self.spec.walltime_s
-        return walltime_s if self.prediction is None else min(self.prediction.average_s, walltime_s)
+        return self._run_s(None if self.prediction is None else self.prediction.average_s)
+
+    def _run_s(self, predicted_s: float | None) -> float:
+        """A prediction, else the limit; both are of the job's first variant."""
+        spec = self.spec
+        walltime_s = math.inf if spec.walltime_s is None else spec.walltime_s
+        if spec.variants:
+            first_s = spec.variants[0].walltime_s if predicted_s is None else predicted_s
+            return min(math.inf if first_s is None else first_s * spec.run_ratio, walltime_s)
+        return walltime_s if predicted_s is None else min(predicted_s, walltime_s)
 
     def attempt_of(self, index: int) -> int:
         """The number of the element's latest (or coming) attempt."""

@@ -7,7 +7,7 @@ jobs come, start and end; minutes are those used (ledger) and those that what ru
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from hal_core.errors import Problem
@@ -215,7 +215,7 @@ class LimitBook:
 class RunningQuota:
     """Implements models.quota.Quota: what is left beside what runs and what this plan has started."""
 
-    def __init__(self, book: LimitBook, ledger: Ledger, jobs: dict[JobId, JobRecord], now_s: float) -> None:
+    def __init__(self, book: LimitBook, ledger: Ledger, jobs: Mapping[JobId, JobRecord], now_s: float) -> None:
         self._book = book
         self._ledger = ledger
         self._jobs = jobs

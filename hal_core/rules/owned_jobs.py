@@ -1,5 +1,5 @@
 """Unfinished jobs by who owns them, and by owner and name: for a user's own page of the queue, and for singletons; and
-which of them are elastic."""
+which of them are elastic, or may run with several amounts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NONE: frozenset[JobId] = frozenset()
 class OwnedJobs:
     """Indices that are kept together."""
 
-    __slots__ = ("_by_name", "_by_user", "_singletons", "elastic")
+    __slots__ = ("_by_name", "_by_user", "_singletons", "elastic", "varied")
 
     def __init__(self) -> None:
         self._by_user: dict[str, set[JobId]] = {}
@@ -27,6 +27,7 @@ class OwnedJobs:
         self._singletons: dict[tuple[int, str], set[JobId]] = {}
         """Of these: the ones that wait for the others."""
         self.elastic: set[JobId] = set()
+        self.varied: set[JobId] = set()
 
     def add(self, record: JobRecord) -> None:
         job_id, name = record.job_id, _name_of(record)
@@ -34,6 +35,8 @@ class OwnedJobs:
         self._by_name.setdefault(name, set()).add(job_id)
         if record.spec.elastic_weight:
             self.elastic.add(job_id)
+        if record.spec.variants:
+            self.varied.add(job_id)
         if any(dependency.kind is DependencyKind.SINGLETON for dependency in record.spec.dependencies):
             self._singletons.setdefault(name, set()).add(job_id)
 
@@ -41,6 +44,7 @@ class OwnedJobs:
         """The job is finished."""
         job_id, name = record.job_id, _name_of(record)
         self.elastic.discard(job_id)
+        self.varied.discard(job_id)
         _discard(self._by_user, record.owner.user, job_id)
         _discard(self._by_name, name, job_id)
         if name in self._singletons:

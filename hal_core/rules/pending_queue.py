@@ -12,6 +12,7 @@ from collections.abc import Hashable, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import TYPE_CHECKING
 
+from hal_core.models.event import JobHeld, JobReleased, PriorityChanged, VariantChosen
 from hal_core.models.job import JobId
 from hal_core.models.node import Cluster
 from hal_core.rules.queue_order import Order, Place, Shift, order_of
@@ -172,6 +173,19 @@ class PendingQueue:
                 del self._lanes[place.lane]
             record.place = None
             self._size -= 1
+
+    def change(self, record: JobRecord, event: JobHeld | JobReleased | PriorityChanged | VariantChosen) -> None:
+        """Change what the event says of the record, and move that to where it belongs then."""
+        match event:
+            case JobHeld() | JobReleased():
+                record.held_by = event.by if isinstance(event, JobHeld) else ""
+                self.update(record)
+            case PriorityChanged():
+                self.set_priority(record, event.priority)
+            case VariantChosen():
+                self.remove(record)
+                record.choose(event)
+                self.update(record)
 
     def set_priority(self, record: JobRecord, priority: int) -> None:
         """Move the record to where its (new) priority puts it."""

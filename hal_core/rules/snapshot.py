@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from hal_core.rules.preemption import Victims, ending
 _expected_end_order = attrgetter("expected_end_s", "job_id", "index")
 
 if TYPE_CHECKING:
+    from hal_core.rules.job_record import JobRecord
     from hal_core.rules.node_table import NodeTable
     from hal_core.rules.state import State
 
@@ -27,10 +29,13 @@ if TYPE_CHECKING:
 class StateSnapshot:
     """Implements models.plan.Snapshot over the live state. Valid until the state changes."""
 
-    __slots__ = ("_state", "_victims", "columns", "now_s", "partitions", "quota", "sequence")
+    __slots__ = ("_changed", "_jobs", "_state", "_victims", "columns", "now_s", "partitions", "quota", "sequence")
 
-    def __init__(self, state: State, now_s: float) -> None:
+    def __init__(self, state: State, now_s: float, changed: dict[JobId, JobRecord] | None = None) -> None:
+        """`changed`: jobs that wait, as they would be if they asked for something else. They keep their places."""
         self._state = state
+        self._changed = changed or {}
+        self._jobs = ChainMap(changed, state.jobs) if changed else state.jobs
         self.now_s = now_s
         self.sequence = state.sequence
         self.columns: NodeTable = state.table
@@ -38,13 +43,13 @@ class StateSnapshot:
         self._victims = Victims(state, now_s)
         self.quota: RunningQuota | None = None
         if state.limits.is_active:
-            self.quota = RunningQuota(state.limits, state.ledger, state.jobs, now_s)
+            self.quota = RunningQuota(state.limits, state.ledger, self._jobs, now_s)
 
     def partition_nodes(self, name: PartitionName) -> Sequence[int]:
         return self._state.partition_numbers.get(name, ())
 
     def pending(self) -> Iterator[PendingJob]:
-        jobs = self._state.jobs
+        jobs = self._jobs
         for job_id in self._state.queue:
             record = jobs[job_id]
             if record.spec.begin_time_s <= self.now_s:
@@ -66,7 +71,7 @@ class StateSnapshot:
         return self._state.cluster.has_preemption
 
     def victims(self, job: PendingJob) -> Sequence[Victim]:
-        return self._victims.of(self._state.jobs[job.job_id])
+        return self._victims.of(self._jobs[job.job_id])
 
     def ending(self) -> Sequence[RunningJob]:
         return ending(self._state, self.now_s)
@@ -89,7 +94,10 @@ class StateSnapshot:
 
     @property
     def promises(self) -> Mapping[JobId, Reserve]:
-        return self._state.promises
+        promises = self._state.promises
+        if self._changed:
+            return {job_id: reserve for job_id, reserve in promises.items() if job_id not in self._changed}
+        return promises
 
     @property
     def changes(self) -> Changes | None:

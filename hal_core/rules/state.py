@@ -38,6 +38,7 @@ from hal_core.models.event import (
     ReservationAdded,
     ReservationRemoved,
     RunTimesPredicted,
+    VariantChosen,
 )
 from hal_core.models.job import JobId, JobState
 from hal_core.models.node import Cluster, Partition, PartitionName
@@ -156,11 +157,8 @@ class State:
                 self._cancel_requested(event)
             case InputsStaged():
                 self._known(event.key).is_launched = True
-            case JobHeld() | JobReleased():
-                self.jobs[event.job_id].held_by = event.by if isinstance(event, JobHeld) else ""
-                self.queue.update(self.jobs[event.job_id])
-            case PriorityChanged():
-                self.queue.set_priority(self.jobs[event.job_id], event.priority)
+            case JobHeld() | JobReleased() | PriorityChanged() | VariantChosen():
+                self.queue.change(self.jobs[event.job_id], event)
             case ClusterDefined():
                 self._defined(event.cluster)
             case NodeJoined() | NodeSuspected() | NodeWentDown() | NodeDrained() | NodeResumed():

@@ -15,6 +15,7 @@ from hal_core.models.job import FINAL, Dependency, End, JobId, JobSpec, JobState
 from hal_core.models.placement import Share
 from hal_core.models.prediction import Prediction
 from hal_core.models.ranges import format_ranges
+from hal_core.rules.variant_outlook import choice_text, variant_text
 from hal_core.rules.waiting import Reason, Waiting
 
 if TYPE_CHECKING:
@@ -118,6 +119,9 @@ class JobDetail(JobView):
     licences: dict[str, int]
     is_exclusive: bool
     gpu_milli: int
+    choice: str
+    """With which of several sets of amounts it is planned or runs, and why; empty if it may run with one only."""
+    variants: tuple[str, ...]
     communication: float
     near: str
     """The level, and perhaps the domain, that is to hold the whole job: `rack`, `region eu, required`."""
@@ -188,6 +192,8 @@ def job_detail(record: JobRecord, waiting: Waiting, does_show_private: bool, seq
         licences=dict(spec.licences),
         is_exclusive=spec.is_exclusive,
         gpu_milli=spec.gpu_milli,
+        choice=choice_text(record),
+        variants=tuple(map(variant_text, spec.variants)),
         communication=spec.communication,
         near=near_text(spec),
         **waiting.nearness(record),

@@ -1,9 +1,9 @@
 """Was every decision of a journal what the engine decides today? Each pass is repeated on the state that it saw.
 
-A pass is in the journal as the placements it led to, followed by `Planned`, which names the sequence of the state that
-the engine saw, and the time, and by what it asked to make room. The events before it are folded into that very state;
-the engine plans, the plan is committed, and what comes of it must be the same events: starts, devices by number,
-promises, depth. Pure.
+A pass is in the journal as the variants it chose and the placements it led to, followed by `Planned`, which names the
+sequence of the state that the engine saw, and the time, and by what it asked to make room. The events before it are
+folded into that very state; the engine plans, the plan is committed, and what comes of it must be the same events:
+variants, starts, devices by number, promises, depth. Pure.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import attrs
 
-from hal_core.models.event import Event, JobCancelRequested, JobPlaced, Planned
+from hal_core.models.event import Event, JobCancelRequested, JobPlaced, Planned, VariantChosen
 from hal_core.models.plural import plural
 from hal_core.planes import Engine
-from hal_core.rules import elastic
+from hal_core.rules import variants
 from hal_core.rules.commit import commit
 from hal_core.rules.state import State
 
@@ -66,8 +66,7 @@ def repeat_decisions(read: Callable[[], Iterable[Event]], engine_of: Callable[[s
         engine = engines.get(planned.engine) or engines.setdefault(planned.engine, engine_of(planned.engine))
         before = state.sequence
         if planned.sequence == before:
-            snapshot = state.snapshot(planned.time_s)
-            plan = elastic.plan(engine, snapshot, elastic.elastic_of(state))
+            plan = variants.plan(engine, state, state.snapshot(planned.time_s))
             found, _ = commit(state, plan, planned.engine, planned.time_s)
         else:
             found = []
@@ -83,7 +82,7 @@ def repeat_decisions(read: Callable[[], Iterable[Event]], engine_of: Callable[[s
 
 
 def _passes(events: Iterable[Event]) -> Iterator[tuple[Event, ...]]:
-    """Each event alone; but placements together with the pass that made them, and with whom it asked to end."""
+    """Each event alone; but choices and placements together with the pass that made them, and whom it asked to end."""
     placed: list[Event] = []
     planned: list[Event] = []
     for event in events:
@@ -93,7 +92,7 @@ def _passes(events: Iterable[Event]) -> Iterator[tuple[Event, ...]]:
         if planned:
             yield tuple(planned)
             planned = []
-        if isinstance(event, JobPlaced):
+        if isinstance(event, VariantChosen | JobPlaced):
             placed.append(event)
         elif isinstance(event, Planned):
             planned, placed = [*placed, event], []

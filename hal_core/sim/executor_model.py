@@ -143,6 +143,7 @@ class ExecutorModel:
         spec, truth = part.order.spec, self._truth.get(part.key.job_id)
         runtime_s, exit_code = (truth.runtime_s, truth.exit_code) if truth else (0.0, 0)
         part.start_time_s = now_s
+        runtime_s *= spec.run_ratio
         if spec.walltime_s is not None and runtime_s > spec.walltime_s:
             runtime_s, part.pending_end = spec.walltime_s, End(EndKind.TIME_LIMIT, signal=SIGTERM)
         else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from hal_core.models.event import ClusterDefined, Event, JobEnded, JobPlaced, JobReleased, JobSubmitted
+from hal_core.models.event import ClusterDefined, Event, JobEnded, JobPlaced, JobReleased, JobSubmitted, VariantChosen
 from hal_core.models.job import JobId, JobSpec, Owner
 from hal_core.models.node import Cluster
 from hal_core.models.plural import plural
@@ -56,6 +56,9 @@ class _Reader:
                 self._element_count += count_of(spec.array.indices) if spec.array else 1
             case JobReleased(time_s=time_s, job_id=job_id):
                 self._eligible_s[job_id] = max(time_s, self._eligible_s[job_id])
+            case VariantChosen(job_id=job_id, number=number):
+                submitted = self._submitted[job_id]
+                self._submitted[job_id] = submitted._replace(spec=submitted.spec.in_variant(number))
             case JobPlaced():
                 for index in members(event.elements):
                     self._place_s[event.job_id, index] = event.time_s

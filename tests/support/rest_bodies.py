@@ -71,6 +71,8 @@ DETAILS: dict[str, Any] = {
     "licences": {},
     "is_exclusive": False,
     "gpu_milli": 0,
+    "choice": "",
+    "variants": [],
     "communication": 0.0,
     "near": "",
     "span": None,

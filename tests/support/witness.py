@@ -28,6 +28,7 @@ from hal_core.models.event import (
     OrphanFound,
     PartEnded,
     PartStarted,
+    VariantChosen,
 )
 from hal_core.models.job import Dependency, DependencyKind, JobId, JobSpec, JobState, Owner
 from hal_core.models.node import Cluster, NodeName
@@ -110,6 +111,11 @@ class Witness:
             case OrphanFound(node=name, key=key, is_ended=is_ended):
                 orphans = self.orphans.setdefault(name, set())
                 (orphans.discard if is_ended else orphans.add)(key)
+            case VariantChosen(job_id=job_id, number=number, variant=variant):
+                job = self.jobs[job_id]
+                assert set(job.phases()) == {"pending"}, "amounts are changed of what runs"
+                assert job.spec.variants[number] == variant
+                job.spec = job.spec.in_variant(number)
             case JobPlaced():
                 self._placed(event)
             case PartStarted(key=key, node=node):

@@ -44,6 +44,7 @@ from hal_core.models.event import (
     ReservationAdded,
     ReservationRemoved,
     RunTimesPredicted,
+    VariantChosen,
     decode_event,
     encode_event,
 )
@@ -63,6 +64,7 @@ from hal_core.models.placement import AttemptKey, Grant, Share
 from hal_core.models.policy import Account, PreemptMode, Priorities, Qos, QueueOrder
 from hal_core.models.prediction import Prediction
 from hal_core.models.topology import Level, LevelKind, Link, Topology
+from hal_core.models.variant import Variant
 from tests.support.journal_events import any_event
 
 CORPUS = Path(__file__).parent / "data" / "events.txt"
@@ -82,6 +84,7 @@ TERMS = {
     "money_per_gpu_hour": 2.5,
 }
 PARTITION = Partition(PartitionName("all"), (NODE,), True, 60.0, 30.0, 1 << 20, 5, limits=(("cpus", 64),), **TERMS)
+VARIANT = Variant(2, 4, 3, 1 << 30, 1, "a100", 500, 600.0, 0.55)
 SPEC = JobSpec(
     name="name",
     partition=PartitionName("all"),
@@ -128,6 +131,8 @@ SPEC = JobSpec(
     reservation="course",
     checkpoint_s=900.0,
     elastic_weight=3,
+    variants=(VARIANT, VARIANT),
+    variant=1,
 )
 TOPOLOGY = Topology(
     (Level("block", Link(1e-6, 9e11, 0.5), LevelKind.BLOCK, (), 4), Level("rack", Link(2e-6, 25e9), dimensions=(4, 2))),
@@ -169,6 +174,7 @@ EXAMPLES: tuple[Event, ...] = (
     JobHeld(TIME_S, JOB, "ada"),
     JobReleased(TIME_S, JOB, "ada"),
     PriorityChanged(TIME_S, JOB, -5, "root"),
+    VariantChosen(TIME_S, JOB, 1, VARIANT, TIME_S + 60.0, None),
     JobPlaced(TIME_S, JOB, 2, ((0, 2), (3, 4)), (Share(NODE, 2, "0-3,8", 1 << 33, "1", (("licence", 1),), 250),)),
     InputsStaged(TIME_S, KEY, 12345, 678),
     PartStarted(TIME_S, KEY, NODE, TIME_S + 0.5),
@@ -207,7 +213,7 @@ def test_there_is_an_example_of_every_class():
 
 def test_examples_leave_no_field_at_its_default():
     """A field that the corpus does not show could change its form unseen."""
-    for thing in (*EXAMPLES, SPEC, END, MACHINE, PARTITION, CLUSTER, RESERVATION, DATASET, EXAMPLES[5].shares[0]):
+    for thing in (*EXAMPLES, SPEC, END, MACHINE, PARTITION, CLUSTER, RESERVATION, DATASET, EXAMPLES[6].shares[0]):
         for field in attrs.fields(type(thing)):
             assert getattr(thing, field.name) != field.default, f"{type(thing).__name__}.{field.name}"
 

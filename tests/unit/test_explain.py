@@ -11,7 +11,7 @@ from hal_core.models.job import JobId, JobSpec
 from hal_core.models.message import DefineCluster, NodeReported, Submission, Submit
 from hal_core.models.node import Cluster, Partition, PartitionName
 from hal_core.rules.core import Core
-from hal_core.rules.excerpt import QUEUE_MAX, as_it_would_be, excerpt, excerpt_with
+from hal_core.rules.excerpt import QUEUE_MAX, as_it_would_be, excerpt, excerpt_of, record_of
 from hal_core.rules.explain import explain, question, verified
 from hal_core.rules.forecast import forecast
 from hal_engine_backfill.easy import Easy
@@ -103,7 +103,8 @@ def test_the_priority_is_a_sum_of_named_terms() -> None:
 def test_a_dry_run_tells_the_start_and_leaves_the_state_alone() -> None:
     core = core_with(make_cluster(1), make_spec(cpus_per_task=4, walltime_s=300.0))
     before = core.state.dump()
-    part = excerpt_with(core.state, ADA, make_spec(cpus_per_task=2, walltime_s=60.0), NOW_S)
+    record = record_of(core.state, ADA, make_spec(cpus_per_task=2, walltime_s=60.0), NOW_S)
+    part = excerpt_of(core.state, record, NOW_S)
     found = forecast(part, Easy(), NOW_S)
     assert (found.start_time_s, found.nodes) == (NOW_S + 300.0, ("n0",))
     assert core.state.dump() == before

@@ -135,6 +135,8 @@ def test_every_field_is_filled():
         "qos": "short",
         "alternatives": (),
         "elastic_weight": 0,
+        "variants": (),
+        "variant": 0,
         "licences": (("matlab", 2),),
     }
 

@@ -1,0 +1,217 @@
+"""Jobs that may run with several amounts (`--nodes=2-8`, `--or`): which of them each is planned with. A layer on top of
+any engine; pure.
+
+The engine sees every job with one set of amounts. When it has made its plan, it is looked for jobs that would be
+expected to end sooner in another variant: started with that in the room which the plan leaves, or promised a start.
+Then the engine plans once more with those jobs changed, and that is the plan if it bears out what was expected.
+Guarantee: whoever changes is one of the variants that it asked for, and is expected to end sooner by it; no other job
+loses its start, or is promised a later one. So a job waits, although it could start, only for a start that it was
+promised and with which it ends sooner.
+Choosing the size by the predicted end, when the state of the machine is known: Cirne and Berman, Journal of Parallel
+and Distributed Computing 62(10), 2002. What a number of nodes does to the run time is said by the job (Variant).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import attrs
+
+from hal_core.models.job import JobId, Shape
+from hal_core.models.plan import Choice, Plan, RunningJob
+from hal_core.rules import elastic
+from hal_core.rules.limits import RunningQuota
+from hal_core.rules.permit import Permits
+from hal_core.rules.snapshot import StateSnapshot
+from hal_core.rules.timeline import earliest_start
+
+if TYPE_CHECKING:
+    from hal_core.rules.elastic import Engine
+    from hal_core.rules.job_record import JobRecord
+    from hal_core.rules.pending_queue import Rank
+    from hal_core.rules.state import State
+
+JOBS_MAX: Final = 100
+"""Jobs with variants, the first in the queue, that are looked at in one pass."""
+LATER_MAX: Final = 50
+"""Different sets of amounts of which it is worked out when there will be room, in one pass."""
+TRIES_MAX: Final = 5
+"""Plans that are made to find one that bears out what was expected."""
+ROUNDED_S: Final = 1e-6
+"""Promises that differ by less are the same."""
+
+
+def plan(engine: Engine, state: State, snapshot: StateSnapshot) -> Plan:
+    """The engine's plan, with elastic jobs, and with each job in the variant that it is best off in."""
+    elastic_jobs = elastic.elastic_of(state)
+    first = elastic.plan(engine, snapshot, elastic_jobs)
+    if not state.owned.varied or _has_moves(first):
+        return first
+    before = _Outlook(first, snapshot.now_s)
+    proposed = _Search(state, snapshot.now_s, first, before).proposals()
+    for _ in range(TRIES_MAX):
+        if not proposed:
+            break
+        changed = {record.job_id: record for record in proposed}
+        second = elastic.plan(engine, StateSnapshot(state, snapshot.now_s, changed), elastic_jobs)
+        after = _Outlook(second, snapshot.now_s)
+        better = [
+            record
+            for record in proposed
+            if after.of(record).start_s < math.inf and after.of(record) < before.of(state.jobs[record.job_id])
+        ]
+        if len(better) < len(proposed):
+            proposed = better
+        elif _has_moves(second) or before.is_worse_in(after, {*changed, *elastic_jobs.weights}):
+            proposed = proposed[: len(proposed) // 2]
+        else:
+            choices = tuple(
+                Choice(each.job_id, each.spec.variant, after.of(each).end_s, before.of(state.jobs[each.job_id]).end_s)
+                for each in proposed
+            )
+            return attrs.evolve(second, choices=choices, memo=None)
+    return first
+
+
+def _has_moves(planned: Plan) -> bool:
+    """Others are asked to end for some jobs, for which these were planned as they are."""
+    return bool(planned.preempts or planned.grants)
+
+
+class Prospect(NamedTuple):
+    """How a job is off in a plan; less is better."""
+
+    end_s: float
+    """When it is expected to end; infinity: nobody knows."""
+    start_s: float
+    run_ratio: float
+    """As in Variant: of those without a time limit, which all end at infinity, who starts takes what runs fastest."""
+
+
+class _Outlook:
+    """What a plan means for each job."""
+
+    def __init__(self, planned: Plan, now_s: float) -> None:
+        self._now_s = now_s
+        self._counts: dict[JobId, int] = {}
+        self._stages_s: dict[JobId, float] = {}
+        for start in planned.starts:
+            self._counts[start.job_id] = self._counts.get(start.job_id, 0) + start.element_count
+            self._stages_s[start.job_id] = start.stage_s
+        self.promises_s = {reserve.job_id: reserve.start_time_s for reserve in planned.reserves}
+
+    def of(self, record: JobRecord) -> Prospect:
+        job_id, ratio = record.job_id, record.spec.run_ratio
+        if job_id in self._counts:
+            return Prospect(self._now_s + self._stages_s[job_id] + record.expected_s, self._now_s, ratio)
+        start_s = self.promises_s.get(job_id, math.inf)
+        return Prospect(start_s + record.expected_s, start_s, ratio)
+
+    def is_worse_in(self, other: _Outlook, but: Collection[JobId]) -> bool:
+        """Whether a job, but for those named, starts fewer elements in the other plan or is promised a later start."""
+        if any(other._counts.get(each, 0) < count for each, count in self._counts.items() if each not in but):
+            return True
+        return any(
+            other.promises_s.get(job_id, math.inf) > start_s + ROUNDED_S and job_id not in other._counts
+            for job_id, start_s in self.promises_s.items()
+            if job_id not in but and start_s < math.inf
+        )
+
+
+class _Search:
+    """What the first plan leaves of room, and who would be better off in it."""
+
+    def __init__(self, state: State, now_s: float, first: Plan, before: _Outlook) -> None:
+        self._state = state
+        self._now_s = now_s
+        self._before = before
+        snapshot = StateSnapshot(state, now_s)
+        self._room = room = snapshot.room()
+        self._permits = Permits(snapshot.holds, room.packing, now_s)
+        self._nodes: dict[JobId, tuple[int, ...]] = {}
+        """Of jobs with variants that the plan starts."""
+        self._running = list(snapshot.running())
+        for start in first.starts:
+            record = state.jobs[start.job_id]
+            if record.spec.elastic_weight:
+                continue
+            room.take(start.node_numbers, room.packing.ask(record.shape), start.element_count)
+            end_s = now_s + start.stage_s + record.expected_s
+            row = RunningJob(record.job_id, 0, record.shape, start.node_numbers, end_s)
+            self._running += [row] * start.element_count
+            if record.spec.variants:
+                self._nodes[record.job_id] = start.node_numbers
+        self._running.sort(key=lambda job: (job.expected_end_s, job.job_id))
+        self._later: dict[tuple[Shape, float | None, str], float] = {}
+        ranks = [state.queue.rank_of(state.jobs[job_id]) for job_id in before.promises_s if job_id in state.jobs]
+        self._first_promised = min((rank for rank in ranks if rank is not None), default=None)
+
+    def proposals(self) -> list[JobRecord]:
+        """Jobs as they would be in a variant that seems better, in the order of the queue."""
+        state, room = self._state, self._room
+        ranked = [
+            (rank, record)
+            for record in map(state.jobs.__getitem__, state.owned.varied)
+            if record.spec.begin_time_s <= self._now_s and (rank := state.queue.rank_of(record)) is not None
+        ]
+        proposed: list[JobRecord] = []
+        for rank, record in sorted(ranked, key=lambda each: each[0])[:JOBS_MAX]:
+            own = room.packing.ask(record.shape)
+            nodes = self._nodes.get(record.job_id, ())
+            if nodes:
+                room.give(nodes, own)
+            found = self._best(record, may_wait=self._may_wait(record, rank))
+            if found is not None:
+                record, nodes = found
+                proposed.append(record)
+                own = room.packing.ask(record.shape)
+            if nodes:
+                room.take(nodes, own)
+        return proposed
+
+    def _may_wait(self, record: JobRecord, rank: Rank) -> bool:
+        """Whether the engine might promise it another start: nobody who was promised one stands before it, or as it is
+        there is none to promise."""
+        if record.job_id in self._before.promises_s or self._first_promised is None or rank < self._first_promised:
+            return True
+        return record.job_id not in self._nodes and self._later_s(record) == math.inf
+
+    def _best(self, record: JobRecord, may_wait: bool) -> tuple[JobRecord, tuple[int, ...]] | None:
+        """The record in the best of its other variants, and the nodes where that would start now, if it does."""
+        best, found = self._before.of(record), None
+        for number in range(len(record.spec.variants)):
+            if number == record.spec.variant:
+                continue
+            trial = record.with_spec(record.spec.in_variant(number))
+            if self._now_s + trial.expected_s > best.end_s or self._is_barred(trial):
+                continue
+            ask = self._permits.ask(trial.pending_row())
+            nodes = self._room.choose(ask)
+            start_s = self._now_s if nodes else self._later_s(trial) if may_wait else math.inf
+            standing = Prospect(start_s + trial.expected_s, start_s, trial.spec.run_ratio)
+            if start_s < math.inf and standing < best:
+                best, found = standing, (trial, nodes)
+        return found
+
+    def _later_s(self, trial: JobRecord) -> float:
+        """When there will be room for it, if nobody else takes that."""
+        key = (trial.shape, trial.spec.walltime_s, trial.spec.reservation)
+        found = self._later.get(key)
+        if found is None:
+            if len(self._later) == LATER_MAX:
+                return math.inf
+            others = [job for job in self._running if job.job_id != trial.job_id]
+            ask, permit = self._room.packing.ask(trial.shape), self._permits.of(trial.pending_row())
+            promise = earliest_start(self._room, others, ask, self._now_s, permit)
+            found = self._later[key] = math.inf if promise is None else promise.time_s
+        return found
+
+    def _is_barred(self, trial: JobRecord) -> bool:
+        """A limit lets it not start as it would be."""
+        limits = self._state.limits
+        if not limits.is_active:
+            return False
+        jobs: Mapping[JobId, JobRecord] = {trial.job_id: trial}
+        return not RunningQuota(limits, self._state.ledger, jobs, self._now_s).count(trial)
