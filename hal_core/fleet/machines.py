@@ -21,13 +21,15 @@ _NAME: Final = re.compile(rf"([a-z][a-z0-9]*)-(.+)-([0-9]+)-([0-9a-f]{{{DIGEST_L
 def check_name_prefix(_: object, __: object, prefix: str) -> None:
     """An attrs validator. Without a dash, so that no cluster's prefix is the beginning of another one's names."""
     if not PREFIX_FORM.fullmatch(prefix):
-        raise ValueError(f"expected a letter, then letters and digits, at most 20 and all small, not {prefix!r}")
+        raise ValueError(
+            f"name_prefix: expected a letter, then letters and digits, at most 20 and all small, not {prefix!r}"
+        )
 
 
 def check_offer_name(_: object, __: object, name: str) -> None:
     """An attrs validator: the name becomes a part of the machines' names."""
     if not OFFER_FORM.fullmatch(name):
-        raise ValueError(f"expected small letters, digits and dashes inside, at most 20, not {name!r}")
+        raise ValueError(f"name: expected small letters, digits and dashes inside, at most 20, not {name!r}")
 
 
 @attrs.frozen

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import pytest
 import trio
 
 from hal_core.errors import NoCapacity, NotFound, Unavailable, UserError
 from hal_core.planes import CloudProvider, Instance
-from hal_core.testing.check_planes import PATIENCE_S
 from hal_core.testing.fake_machines import Fault
+
+PATIENCE_S: Final = 120.0
+"""For one check. A provider is asked some forty times, over a network; only a broken one takes so long."""
 
 
 async def check_cloud(provider: CloudProvider) -> None:
