@@ -15,7 +15,7 @@ from hal_core.client.address import find_socket
 from hal_core.client.transport import Connection, NoAnswer, Rejected
 
 ANSWER_TIMEOUT_S = 0.5
-WITH_JOBS = {"show", "logs", "cancel", "hold", "release", "requeue", "priority"}
+WITH_JOBS = {"show", "explain", "watch", "logs", "cancel", "hold", "release", "requeue", "priority", "receipt"}
 WITH_A_JOB = {"submit", "run", "map", "alloc", "predict"}
 """They take the options of a job."""
 CHOICES = {

@@ -28,6 +28,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "show": ("show", "Show everything about a job or an array element"),
         "explain": ("explain", "Say why a job waits, when it would start, and what would start it sooner"),
         "predict": ("predict", "Say how long a job would run and when it would start; submit nothing"),
+        "watch": ("watch", "Tell what happens to a job until it ends, or to all of mine"),
         "logs": ("logs", "Print a job's output; -f follows it until the job ends"),
         "cancel": ("control", "Cancel jobs or array elements"),
         "hold": ("control", "Keep waiting jobs from starting"),

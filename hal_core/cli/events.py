@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import time
 from argparse import Namespace
+from collections.abc import Iterator
 
 from hal_core.cli.arguments import Parser, checked, count, whole_number
 from hal_core.cli.console import Console
 from hal_core.cli.formats import escaped, instant
+from hal_core.cli.waiting import PATIENCE_S
 from hal_core.client.http import query
 from hal_core.client.sse import EventParser, ServerEvent
-from hal_core.client.transport import NoAnswer
+from hal_core.client.transport import NoAnswer, Rejected, is_worth_waiting
 
 NEWEST_COUNT = 20
 """So many are printed if nobody says which: what happened last is what people look for."""
@@ -37,29 +39,46 @@ def run(console: Console, arguments: Namespace) -> int:
     after = arguments.after
     if after is None:
         after = 0 if arguments.job else max(last - NEWEST_COUNT, 0)
-    while True:
-        after = print_stream(console, arguments, after, last)
-        if after >= last and not arguments.follow:
-            return 0
-        time.sleep(AGAIN_AFTER_S)
-
-
-def print_stream(console: Console, arguments: Namespace, after: int, last: int) -> int:
-    """Print until the stream ends, which it does behind `last` unless it is followed. Gives where to go on."""
     until = None if arguments.follow else last
-    parser = EventParser(after)
-    target = query("/v1/events", after=after, until=until, job_id=arguments.job)
-    try:
-        for line in console.connection.lines(target):
-            if line is None:
-                raise NoAnswer("the daemon has been silent for too long", is_outcome_unknown=True)
-            if (event := parser.feed(line)) is not None:
-                print_event(console, event, arguments.json)
-    except NoAnswer as error:
-        if not arguments.follow or not error.is_outcome_unknown:
+    for event in follow(console, after, until=until, job_id=arguments.job):
+        print_event(console, event, arguments.json)
+    return 0
+
+
+def follow(
+    console: Console, after: int, *, until: int | None = None, job_id: int | None = None, user: str | None = None
+) -> Iterator[ServerEvent]:
+    """What comes after that event, in order, each once; for ever, or as far as event number `until`.
+
+    A stream that breaks off is taken up again, also when the daemon is restarted meanwhile. Until it has been left, no
+    other request can go through this console.
+    """
+    lost_s: float | None = None
+    while until is None or after < until:
+        parser = EventParser(after)
+        target = query("/v1/events", after=after, until=until, job_id=job_id, user=user)
+        try:
+            for line in console.connection.lines(target):
+                if line is None:
+                    raise NoAnswer("the daemon has been silent for too long")
+                lost_s = None
+                if (event := parser.feed(line)) is not None:
+                    yield event
+        except KeyboardInterrupt:
+            console.note(f"seen as far as event {parser.sequence}: --after {parser.sequence} goes on there")
             raise
-        console.note(f"{error}; going on after event {parser.sequence}")
-    return parser.sequence
+        except (NoAnswer, Rejected) as error:
+            console.close()
+            if isinstance(error, Rejected) and not is_worth_waiting(error):
+                raise
+            if lost_s is None:
+                lost_s = time.monotonic()
+                console.note(f"{error}; going on after event {parser.sequence}")
+            if time.monotonic() - lost_s > PATIENCE_S:
+                raise
+        after = parser.sequence
+        if until is None or after < until:
+            time.sleep(AGAIN_AFTER_S)
 
 
 def print_event(console: Console, event: ServerEvent, is_json: bool) -> None:

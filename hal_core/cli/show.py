@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from hal_core.cli.arguments import Parser, checked, one_index, selector
 from hal_core.cli.console import PAGE_MAX, Console
 from hal_core.cli.formats import duration, instant, pairs, size
-from hal_core.cli.waiting import FINAL, condition, end_text
+from hal_core.cli.waiting import FINAL, condition
 from hal_core.client.http import query
 from hal_core.client.transport import Answer, Rejected
+from hal_core.models.event_text import end_text
 from hal_core.models.plural import plural
 
 TYPE_CHECKING = False

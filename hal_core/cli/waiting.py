@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 from hal_core.cli.console import Console
-from hal_core.cli.formats import instant, size
+from hal_core.cli.formats import instant
 from hal_core.client.transport import NoAnswer, Rejected
+from hal_core.models.event_text import end_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,20 +101,3 @@ def tell_end(console: Console, view: dict[str, Any]) -> None:
     """One line on stderr if it did not end well by itself."""
     if view["state"] != "COMPLETED":
         console.note(f"job {view['job_id']} {view['state'].lower()}: {end_text(end_of(view)) or condition(view)}")
-
-
-def end_text(end: dict[str, Any]) -> str:
-    """`exit code 3`, `signal 9`, `out of memory (peak 3.2 GiB)`, `cancelled by ada`; with the detail, if any."""
-    if not end:
-        return ""
-    kind = str(end["kind"])
-    text = kind.replace("_", " ")
-    if kind == "exited":
-        text = f"exit code {end.get('exit_code')}"
-    elif kind == "signalled":
-        text = f"signal {end.get('signal')}"
-    elif kind == "out_of_memory" and end.get("peak_memory_bytes"):
-        text += f" (peak {size(end['peak_memory_bytes'])})"
-    if end.get("by"):
-        text += f" by {end['by']}"
-    return f"{text}: {end['detail']}" if end.get("detail") else text

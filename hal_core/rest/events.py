@@ -6,28 +6,29 @@ never sent; the private fields of a job go to those who may see them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import msgspec
 import trio
 
 from hal_core.errors import InvalidInput, Problem
 from hal_core.models.event import AccessChanged, Event, JobSubmitted
-from hal_core.models.ranges import format_ranges
+from hal_core.models.event_view import event_view, job_of
+from hal_core.models.history import HistoryFilters
+from hal_core.models.job import JobId
 from hal_core.rest.answers import Gone
 from hal_core.rest.asgi import Send
 from hal_core.rest.call import Call, Route, Stream
-from hal_core.rest.query import SEQUENCE_MAX, integer
+from hal_core.rest.query import SEQUENCE_MAX, integer, texts
 from hal_core.rest.rights import Caller, Verb
 
 BATCH = 500
 HEARTBEAT = b": heartbeat\n\n"
-PRIVATE = (
-    *("command", "arguments", "working_directory", "environment"),
-    *("input_path", "output_pattern", "error_pattern", "inputs"),
-)
+OWNERS_MAX = 100_000
+"""Jobs whose owners one reader remembers."""
+
+Row = tuple[int, Event]
 
 
 async def stream_events(call: Call) -> Stream:
@@ -73,69 +74,82 @@ class _Pump:
         self._after = after
         self._until: int = SEQUENCE_MAX if call.query["until"] is None else call.query["until"]
         self._send = send
+        self._wanted = _Wanted(call)
+        self._sent_s = 0.0
         self.is_sending = False
 
     async def run(self) -> None:
         kernel, heartbeat_s = self._call.context.kernel, self._call.context.heartbeat_s
         await self._write(HEARTBEAT)
         while self._after < self._until:
-            with trio.move_on_after(heartbeat_s) as scope:
+            next_s = self._sent_s + heartbeat_s
+            with trio.move_on_at(next_s):
                 await kernel.wait_beyond(self._after)
             out = await self._next_batch() if kernel.durable_sequence > self._after else b""
-            if out or scope.cancelled_caught:
-                await self._write(out or HEARTBEAT)
+            if not out and trio.current_time() >= next_s:
+                out = b": heartbeat\nid: %d\n\n" % self._after
+            if out:
+                await self._write(out)
 
     async def _next_batch(self) -> bytes:
         limit = min(BATCH, self._until - self._after)
         rows = await trio.to_thread.run_sync(self._call.context.kernel.journal.read, self._after, limit)
         assert rows, "the journal lacks events that are durable"
         self._after = rows[-1][0]
-        job_id = self._call.query["job_id"]
-        blocks = [encode_row(sequence, event, self._call.caller, job_id) for sequence, event in rows]
-        if len(rows) == limit and not blocks[-1]:
-            blocks.append(b"id: %d\n\n" % self._after)  # No event, but where to go on.
-        return b"".join(blocks)
+        out = b"".join(encode_row(*row, self._call.caller) for row in await self._wanted.of(rows))
+        position = b"id: %d\n" % self._after
+        if len(rows) == limit and position not in out:
+            out += position + b"\n"  # Where to go on, whatever was left out of so many.
+        return out
 
     async def _write(self, out: bytes) -> None:
         self.is_sending = True
         await self._send({"type": "http.response.body", "body": out, "more_body": True})
         self.is_sending = False
+        self._sent_s = trio.current_time()
 
 
-def encode_row(sequence: int, event: Event, caller: Caller, job_id: int | None) -> bytes:
-    """One event as the stream carries it; nothing if it is about another job, or not for the caller."""
-    if job_id is not None and job_of(event) != job_id:
-        return b""
+class _Wanted:
+    """Which events a reader has asked for: those of a job, or of all jobs of some users."""
+
+    def __init__(self, call: Call) -> None:
+        self._context = call.context
+        self._job_id: int | None = call.query["job_id"]
+        self._users: frozenset[str] = call.query["user"]
+        self._owners: dict[JobId, str] = {}
+
+    async def of(self, rows: Sequence[Row]) -> Sequence[Row]:
+        if self._job_id is not None:
+            rows = [row for row in rows if job_of(row[1]) == self._job_id]
+        if not self._users:
+            return rows
+        about = [(row, job_of(row[1])) for row in rows]
+        for row, job_id in about:
+            if job_id is not None and job_id not in self._owners:
+                self._keep(job_id, row[1].owner.user if isinstance(row[1], JobSubmitted) else await self._owner(job_id))
+        return [row for row, job_id in about if job_id is not None and self._owners.get(job_id) in self._users]
+
+    async def _owner(self, job_id: JobId) -> str:
+        """By the state, or by the history of a job that the state has forgotten."""
+        record = self._context.kernel.state.find(job_id)
+        if record is not None:
+            return record.owner.user
+        page = await trio.to_thread.run_sync(self._context.kernel.journal.history, HistoryFilters(job_id=job_id), 1)
+        return page.entries[0].user if page.entries else ""
+
+    def _keep(self, job_id: JobId, user: str) -> None:
+        if len(self._owners) >= OWNERS_MAX:
+            self._owners.pop(next(iter(self._owners)))
+        self._owners[job_id] = user
+
+
+def encode_row(sequence: int, event: Event, caller: Caller) -> bytes:
+    """One event as the stream carries it; nothing if it is not for the caller."""
     if isinstance(event, AccessChanged) and not caller.may(Verb.SEE_ACCESS):
         return b""
-    data = msgspec.json.encode(event_view(event, caller))
+    shows_private = isinstance(event, JobSubmitted) and caller.may(Verb.SEE_PRIVATE, event.owner)
+    data = msgspec.json.encode(event_view(event, shows_private))
     return b"id: %d\nevent: %b\ndata: %b\n\n" % (sequence, type(event).__name__.encode("ascii"), data)
-
-
-def job_of(event: Event) -> int | None:
-    """The job that the event is about, if it is about one."""
-    key = getattr(event, "key", None)
-    found: int | None = key.job_id if key is not None else getattr(event, "job_id", None)
-    return found
-
-
-def event_view(event: Event, caller: Caller) -> Mapping[str, Any]:
-    """The event as plain values, without what the caller may not see."""
-    values: dict[str, Any] = msgspec.to_builtins(event)
-    if "elements" in values:
-        values["elements"] = _ranges_text(values["elements"])
-    if isinstance(event, JobSubmitted):
-        spec = values["spec"]
-        del spec["script"], values["client_id"]
-        if spec["array"] is not None:
-            spec["array"]["indices"] = _ranges_text(spec["array"]["indices"])
-        if not caller.may(Verb.SEE_PRIVATE, event.owner):
-            spec.update(dict.fromkeys(PRIVATE))
-    return values
-
-
-def _ranges_text(pairs: Sequence[Sequence[int]]) -> str:
-    return format_ranges(tuple((start, stop) for start, stop in pairs))
 
 
 ROUTES = (
@@ -148,6 +162,7 @@ ROUTES = (
             integer("after", "events with a larger sequence number; default: from now on", 0, SEQUENCE_MAX),
             integer("until", "the stream ends behind this sequence number; default: never", 0, SEQUENCE_MAX),
             integer("job_id", "only events of this job", 1, SEQUENCE_MAX),
+            texts("user", "only events of jobs of these users"),
         ),
         media_type="text/event-stream",
         reads_state=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from hal_core.kernel.journal import Journal
 from hal_core.models.access import AccessChange
 from hal_core.models.message import NoteAccess
 from tests.support.http_client import Client, request_bytes
@@ -157,12 +159,56 @@ async def test_one_job_can_be_followed(tmp_path: Path) -> None:
         assert events[3][2]["elements"] == "0"
 
 
+async def test_the_jobs_of_some_users_can_be_followed_also_those_that_the_state_has_forgotten(tmp_path: Path) -> None:
+    with closing(Journal.open(tmp_path / "journal")) as journal:
+        await follow_some_users(tmp_path / "s", RestKernel(journal))
+
+
+async def follow_some_users(socket: Path, kernel: RestKernel) -> None:
+    async with serving_api(socket, kernel) as api:
+        theirs = await api.submit(uid=BOB)
+        ours = await api.submit(uid=ADA)
+        after = api.kernel.durable_sequence
+        for job_id in (theirs, ours):
+            api.kernel.plan()
+            api.kernel.start(job_id)
+            api.kernel.end(job_id)
+        user = api.kernel.state.find(ours).owner.user
+        (sequence, _, first), *_ = await read_events(api, f"/v1/events?after=0&user={user}", 4)
+        assert (sequence, first["job_id"]) == (after, ours)
+        api.kernel.state.recent.clear()
+        kinds = [kind for _, kind, _ in await read_events(api, f"/v1/events?after={after}&user=nobody,{user}", 3)]
+        assert kinds == ["JobPlaced", "PartStarted", "JobEnded"]
+
+
+async def test_a_filtered_stream_beside_busy_others_has_heartbeats(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with serving_api(tmp_path / "s") as api, await api.connect() as client:
+        reader = Reader(client)
+        await reader.open("/v1/events?job_id=999")
+        assert await reader.block() == ": heartbeat"
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def keep_busy() -> None:
+                while True:
+                    await trio.sleep(1)
+                    await api.kernel.ask(NoteAccess(AccessChange.NODE_ENROLLED, "n1", "root", ""))
+
+            block = await reader.block()
+            nursery.cancel_scope.cancel()
+        assert block.startswith(": heartbeat\nid: "), "others' events put it off for ever"
+        assert int(block.split(": ")[-1]) > 10
+
+
 async def test_a_silent_stream_has_heartbeats(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     async with serving_api(tmp_path / "s") as api, await api.connect() as client:
         reader = Reader(client)
         await reader.open("/v1/events")
         start = trio.current_time()
-        assert [await reader.block() for _ in range(4)] == [": heartbeat"] * 4
+        heartbeat = f": heartbeat\nid: {api.kernel.durable_sequence}"
+        assert [await reader.block() for _ in range(4)] == [": heartbeat", heartbeat, heartbeat, heartbeat]
         assert 45 <= trio.current_time() - start < 47
 
 

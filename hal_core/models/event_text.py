@@ -1,0 +1,144 @@
+"""What an event says, as one line for people. From the plain values that the event stream carries, so that whoever
+reads it can tell it, without knowing the classes of events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping
+from typing import Any, Final
+
+from hal_core.models.plural import plural
+
+NODES_NAMED = 4
+Values = Mapping[str, Any]
+
+
+def event_text(kind: str, values: Values, arrays: Container[int] = ()) -> str:
+    """`job 17 runs on n1`. `arrays`: the jobs whose elements are to be named (17_3), because they have several.
+
+    An event of a newer HAL, of a kind that is not known here, is told by its kind.
+    """
+    job_id, elements = _job_and_elements(values)
+    name = "" if job_id is None else f"job {_element_name(job_id, elements, arrays)}"
+    told = JOB_TEXTS.get(kind) if name else None
+    if told is not None:
+        return f"{name} {told(values)}"
+    return OTHER_TEXTS[kind](values) if kind in OTHER_TEXTS else kind
+
+
+def end_text(end: Values) -> str:
+    """`exit code 3`, `signal 9`, `out of memory (peak 3.2 GiB)`, `cancelled by ada`; with the detail, if any."""
+    if not end:
+        return ""
+    kind = str(end["kind"])
+    text = kind.replace("_", " ")
+    if kind == "exited":
+        text = f"exit code {end.get('exit_code')}"
+    elif kind == "signalled":
+        text = f"signal {end.get('signal')}"
+    elif kind == "out_of_memory" and end.get("peak_memory_bytes"):
+        text += f" (peak {end['peak_memory_bytes'] / 2**30:.1f} GiB)"
+    if end.get("by"):
+        text += f" by {end['by']}"
+    return f"{text}: {end['detail']}" if end.get("detail") else text
+
+
+def _job_and_elements(values: Values) -> tuple[int | None, str]:
+    """The job that it is about, and which elements: ranges text, nothing for all."""
+    if "key" in values and "job_id" not in values:
+        job_id, index, _ = values["key"]
+        return job_id, str(index)
+    return values.get("job_id"), values.get("elements", "")
+
+
+def _element_name(job_id: int, elements: str, arrays: Container[int]) -> str:
+    if not elements or (elements == "0" and job_id not in arrays):
+        return str(job_id)
+    return f"{job_id}_{elements}" if elements.isdecimal() else f"{job_id}_[{elements}]"
+
+
+def _submitted(values: Values) -> str:
+    spec, array = values["spec"], values["spec"]["array"]
+    what = f", elements {array['indices']}" if array else ""
+    return f"({spec['name']}{what}) of {values['owner']['user']} was submitted to {spec['partition']}"
+
+
+def _placed(values: Values) -> str:
+    nodes = [share["node"] for share in values["shares"]]
+    more = f" and {len(nodes) - NODES_NAMED} more" if len(nodes) > NODES_NAMED else ""
+    attempt = f" for attempt {values['attempt']}" if values["attempt"] > 1 else ""
+    return f"gets {', '.join(nodes[:NODES_NAMED])}{more}{attempt}"
+
+
+def _cancel_requested(values: Values) -> str:
+    if values.get("preempted_for") is not None:
+        return f"makes room for job {values['preempted_for']}"
+    what = "is to end and wait again" if values.get("does_requeue") else "is to end"
+    detail = f": {values['detail']}" if values.get("detail") else ""
+    return f"{what}, by {values['by']}{detail}"
+
+
+def _ended(values: Values) -> str:
+    end = values["end"]
+    if end["kind"] == "exited" and end.get("exit_code") == 0:
+        return "completed"
+    return f"ended: {end_text(end)}"
+
+
+def _requeued(values: Values) -> str:
+    by = f", by {values['by']}" if values["by"] else ""
+    return f"waits again{by} ({end_text(values['end'])})"
+
+
+def _staged(values: Values) -> str:
+    return f"has its inputs ({values['bytes_moved'] / 2**20:.1f} MiB moved)"
+
+
+def _with_detail(text: str, values: Values, field: str = "detail") -> str:
+    return f"{text}: {values[field]}" if values[field] else text
+
+
+JOB_TEXTS: Final[Mapping[str, Callable[[Values], str]]] = {
+    "JobSubmitted": _submitted,
+    "JobHeld": lambda values: f"is held by {values['by']}",
+    "JobReleased": lambda values: f"is released by {values['by']}",
+    "PriorityChanged": lambda values: f"has priority {values['priority']} now, by {values['by']}",
+    "VariantChosen": lambda values: f"goes for variant {values['number']} of its amounts",
+    "JobPlaced": _placed,
+    "InputsStaged": _staged,
+    "PartStarted": lambda values: f"runs on {values['node']}",
+    "PartEnded": lambda values: f"ended on {values['node']}, one of its nodes: {end_text(values['end'])}",
+    "JobCancelRequested": _cancel_requested,
+    "JobEnded": _ended,
+    "JobRequeued": _requeued,
+    "OrphanFound": lambda values: f"is on node {values['node']}, where it should not be (any more)",
+}
+OTHER_TEXTS: Final[Mapping[str, Callable[[Values], str]]] = {
+    "ClusterDefined": lambda values: (
+        f"cluster {values['cluster']['name']} is configured: {plural(len(values['cluster']['nodes']), 'node')}"
+    ),
+    "NodeJoined": lambda values: f"node {values['node']['name']} is up",
+    "NodeSuspected": lambda values: f"node {values['node']} is out of contact",
+    "NodeWentDown": lambda values: _with_detail(f"node {values['node']} is down", values),
+    "NodeDrained": lambda values: _with_detail(f"node {values['node']} is drained by {values['by']}", values, "reason"),
+    "NodeResumed": lambda values: f"node {values['node']} is resumed by {values['by']}",
+    "Planned": lambda values: (
+        f"a plan: {plural(values['start_count'], 'start')}, {plural(len(values['reserves']), 'promise')}"
+    ),
+    "RunTimesPredicted": lambda values: (
+        f"{values['predictor']} predicts the run time of {plural(len(values['predictions']), 'job')}"
+    ),
+    "ObserverDisabled": lambda values: _with_detail(f"observer {values['observer']} is switched off", values),
+    "ReservationAdded": lambda values: f"reservation {values['reservation']['name']} is added",
+    "ReservationRemoved": lambda values: f"reservation {values['name']} is removed by {values['by']}",
+    "DatasetAdded": lambda values: (
+        f"dataset {values['dataset']['name']}@{values['dataset']['version']} is in the catalogue"
+    ),
+    "DatasetPinned": lambda values: (
+        f"dataset {values['dataset']} is {'pinned' if values['is_pinned'] else 'pinned no more'}, by {values['by']}"
+    ),
+    "DatasetRemoved": lambda values: f"dataset {values['dataset']} is taken out of the catalogue by {values['by']}",
+    "AccessChanged": lambda values: _with_detail(
+        f"{str(values['change']).replace('_', ' ')}: {values['subject']}, by {values['by']}", values
+    ),
+}
