@@ -1,4 +1,4 @@
-"""The plugin as it is installed: found, loaded, and honest about what it does not do."""
+"""The plugin as it is installed: found, loaded, and honest about what it does not do yet."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from hal_core.models.plugin import PluginStatus
 from hal_core.plugins import Plugins
 
 
-def test_it_loads_and_promises_nothing_that_it_cannot_do():
+def test_it_loads_and_says_what_it_can_do():
     (listing,) = [each for each in Plugins.load({}).listing() if each.name == "aws"]
     assert (listing.status, listing.reason) == (PluginStatus.LOADED, "")
     assert listing.distribution == "hal-plugin-aws"
-    assert listing.provides == ()
+    assert [(each.plane, each.name) for each in listing.provides] == [("locality", "s3")]
     assert listing.not_yet
