@@ -33,14 +33,27 @@ if TYPE_CHECKING:
     )
     from hal_core.fleet.user_data import UserData as UserData
     from hal_core.hookspecs import Register as Register, hookimpl as hookimpl
-    from hal_core.models.effect import CancelOrder as CancelOrder, LaunchOrder as LaunchOrder
+    from hal_core.models.dataset import (
+        Brought as Brought,
+        DataFile as DataFile,
+        Dataset as Dataset,
+        DatasetId as DatasetId,
+        address_of as address_of,
+    )
+    from hal_core.models.effect import (
+        CancelOrder as CancelOrder,
+        KeepOrder as KeepOrder,
+        LaunchOrder as LaunchOrder,
+    )
     from hal_core.models.event import (
         AccessChanged as AccessChanged,
         ClusterDefined as ClusterDefined,
+        CopiesChanged as CopiesChanged,
         DatasetAdded as DatasetAdded,
         DatasetPinned as DatasetPinned,
         DatasetRemoved as DatasetRemoved,
         Event as Event,
+        EvictionOrdered as EvictionOrdered,
         InputsStaged as InputsStaged,
         JobCancelRequested as JobCancelRequested,
         JobEnded as JobEnded,
@@ -80,6 +93,7 @@ if TYPE_CHECKING:
     )
     from hal_core.models.masks import mask_of as mask_of
     from hal_core.models.message import (
+        CopiesReported as CopiesReported,
         Message as Message,
         NodeLost as NodeLost,
         NodeReported as NodeReported,
@@ -151,6 +165,7 @@ if TYPE_CHECKING:
         Predictor as Predictor,
         Replica as Replica,
         Report as Report,
+        StoreExecutor as StoreExecutor,
     )
     from hal_core.rules.cpu_profile import CpuProfile as CpuProfile
     from hal_core.rules.nearness import Nearness as Nearness
@@ -167,7 +182,7 @@ if TYPE_CHECKING:
     from hal_core.wire.agents import AgentLink as AgentLink, Introduction as Introduction
     from hal_core.wire.door import Door as Door, Guest as Guest
     from hal_core.wire.frames import LinkLost as LinkLost
-    from hal_core.wire.messages import TerminalOffer as TerminalOffer
+    from hal_core.wire.messages import Delivery as Delivery, Inventory as Inventory, TerminalOffer as TerminalOffer
     from hal_core.wire.terminals import Terminals as Terminals
     from hal_core.wire.tls import parse_address as parse_address
 
@@ -183,16 +198,17 @@ _NAMES_BY_MODULE = {
     "fleet.machines": "Machine MachineName Machines check_name_prefix check_offer_name",
     "fleet.user_data": "UserData",
     "hookspecs": "Register hookimpl",
-    "models.effect": "CancelOrder LaunchOrder",
+    "models.dataset": "Brought DataFile Dataset DatasetId address_of",
+    "models.effect": "CancelOrder KeepOrder LaunchOrder",
     "models.event": (
-        "AccessChanged ClusterDefined DatasetAdded DatasetPinned DatasetRemoved Event InputsStaged "
-        "JobCancelRequested JobEnded JobHeld JobPlaced JobReleased JobRequeued JobSubmitted NodeDrained "
-        "NodeJoined NodeResumed NodeSuspected NodeWentDown ObserverDisabled OrphanFound PartEnded PartStarted "
-        "Planned PriorityChanged ReservationAdded ReservationRemoved RunTimesPredicted "
-        "VariantChosen"
+        "AccessChanged ClusterDefined CopiesChanged DatasetAdded DatasetPinned DatasetRemoved Event "
+        "EvictionOrdered InputsStaged JobCancelRequested JobEnded JobHeld JobPlaced JobReleased JobRequeued "
+        "JobSubmitted NodeDrained NodeJoined NodeResumed NodeSuspected NodeWentDown ObserverDisabled "
+        "OrphanFound PartEnded PartStarted Planned PriorityChanged ReservationAdded ReservationRemoved "
+        "RunTimesPredicted VariantChosen"
     ),
     "models.job": "ArraySpec Dependency DependencyKind End EndKind JobId JobSpec JobState Owner Shape Spread",
-    "models.message": "Message NodeLost NodeReported NodeSilent PartStatus PartsChanged",
+    "models.message": "CopiesReported Message NodeLost NodeReported NodeSilent PartStatus PartsChanged",
     "models.node": "Cluster Node NodeName NodeStatus Partition PartitionName Reservation",
     "models.placement": "AttemptKey Share",
     "models.plan": "NodeColumns PendingJob Plan Preempt Reserve RunningJob Snapshot Start Victim",
@@ -225,7 +241,7 @@ _NAMES_BY_MODULE = {
     "wire.agents": "AgentLink Introduction",
     "wire.door": "Door Guest",
     "wire.frames": "LinkLost",
-    "wire.messages": "TerminalOffer",
+    "wire.messages": "Delivery Inventory TerminalOffer",
     "wire.terminals": "Terminals",
     "wire.tls": "parse_address",
 }

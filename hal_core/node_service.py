@@ -20,10 +20,12 @@ from hal_core.agent.__main__ import serve
 from hal_core.agent.identity import Identity, enrol
 from hal_core.agent.launcher.hooks import why_unsafe
 from hal_core.agent.options import AgentOptions
+from hal_core.agent.reading import Source
 from hal_core.config.reading import read_configuration
 from hal_core.config.schema import Configuration
 from hal_core.errors import HalError, InvalidInput, NotFound, Problem, Unavailable, did_you_mean
 from hal_core.models.node import NodeName
+from hal_core.planes import DataSource
 from hal_core.wire.tls import parse_address
 
 AGENT_SOCKET_NAME = "agents.sock"
@@ -45,6 +47,9 @@ def run_agent(arguments: Namespace, announce: Callable[[str], None]) -> int:
         state_directory / AGENT_SOCKET_NAME,
         hooks=checked_hooks(configuration, node.name),
         hook_timeout_s=configuration.hook_timeout,
+        store_directory=Path(configuration.data.store) if configuration.data.store else None,
+        store_budget_bytes=configuration.data.budget,
+        sources=data_sources(configuration),
     )
     if "/" in (arguments.server or ""):
         options = attrs.evolve(options, daemon_socket=Path(arguments.server))
@@ -59,6 +64,17 @@ def run_agent(arguments: Namespace, announce: Callable[[str], None]) -> int:
     announce(f"agent of {name} dials {options.server or options.daemon_socket}")
     run_to_its_end(partial(serve, options))
     return 0
+
+
+def data_sources(configuration: Configuration) -> dict[str, Source]:
+    """The providers that this node's store reads from. Paths it reads by itself: then nothing is loaded."""
+    if not configuration.localities.keys() - {"files"}:
+        return {}
+    from hal_core.plugins import Plugins
+
+    plugins = Plugins.load()
+    made = {name: plugins.locality(name, options) for name, options in configuration.localities.items()}
+    return {name: each for name, each in made.items() if isinstance(each, DataSource)}
 
 
 def checked_hooks(configuration: Configuration, node: NodeName) -> dict[str, tuple[str, str]]:

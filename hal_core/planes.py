@@ -13,7 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 import attrs
 import trio
 
-from hal_core.models.effect import CancelOrder, LaunchOrder
+from hal_core.models.dataset import Brought, Dataset
+from hal_core.models.effect import CancelOrder, KeepOrder, LaunchOrder
 from hal_core.models.event import Event
 from hal_core.models.job import JobId
 from hal_core.models.message import Message
@@ -79,6 +80,23 @@ class Executor(Protocol):
 
     async def forget(self, node: NodeName, keys: Sequence[AttemptKey]) -> None:
         """The journal holds these ends; records may be removed."""
+        ...
+
+
+@runtime_checkable
+class StoreExecutor(Protocol):
+    """An executor whose nodes have stores for datasets. It reports CopiesReported whenever what is in one changes."""
+
+    async def bring(self, node: NodeName, key: AttemptKey, datasets: Sequence[Dataset]) -> Brought:
+        """Make the datasets readable on the node, until the attempt is forgotten there. Repeated, it is the same.
+
+        Raises UserError with a text for the job's owner, or Unavailable if the node is out of contact: then it is
+        ordered again when the node reports.
+        """
+        ...
+
+    async def keep(self, node: NodeName, order: KeepOrder) -> None:
+        """Pin, unpin or drop copies. Lost if the node is out of contact."""
         ...
 
 

@@ -22,9 +22,12 @@ from hal_core.agent.identity import Dial, Identity
 from hal_core.agent.lease import Lease, boot_time_s
 from hal_core.agent.leftovers import kill_marked, mark
 from hal_core.agent.options import AgentOptions, inspect_machine
+from hal_core.agent.reading import reader_of
 from hal_core.agent.spawner_link import SpawnerLink
+from hal_core.agent.staging import Staging
+from hal_core.agent.store import Store
 from hal_core.agent.terminals import Terminals
-from hal_core.agent.translation import translate
+from hal_core.agent.translation import failed, translate
 from hal_core.errors import WireError
 from hal_core.failpoints import reach
 from hal_core.models.effect import LaunchOrder
@@ -66,7 +69,10 @@ class Agent:
         self._book = Book(options.state_directory)
         self._spawner = SpawnerLink(options.state_directory, self._machine.cgroups)
         self._lease = Lease(options.state_directory, self._machine.boot_id)
+        store = Store(options.store, options.store_budget_bytes, reader_of(options.sources))
+        self._staging = Staging(store)
         self._session: FrameStream | None = None
+        self._session_tasks: trio.Nursery | None = None
         self._forgotten: set[AttemptKey] = set()
         """Attempts whose records the daemon needs no more, and which are still there."""
         self._forgotten_some = trio.Event()
@@ -129,7 +135,9 @@ class Agent:
         self._lease.begin(welcome.lease_s, said_s)
         self._session = frames
         async with trio.open_nursery() as nursery:
+            self._session_tasks = nursery
             nursery.start_soon(_send_heartbeats, frames, welcome.heartbeat_s)
+            await self._staging.begin(frames, {*map(str, self._book.known()), *self._spawner.pending})
             if self._identity is not None:
                 nursery.start_soon(self._identity.keep_fresh, frames, self._options.node.name)
             # Changes since the scan for the Hello, whose hints came before there was a session.
@@ -152,7 +160,7 @@ class Agent:
 
     async def _obey(self, message: object) -> None:
         reach("agent.order_received")
-        if isinstance(message, messages.Launch | messages.Cancel | messages.Forget):
+        if isinstance(message, messages.ORDERS):
             if is_outdated(message, self._book.epoch):
                 log.warning("refused a %s of epoch %d < %d", type(message).__name__, message.epoch, self._book.epoch)
                 return
@@ -167,17 +175,25 @@ class Agent:
                     self._reported.pop(order.key, None)  # Ordered again: told again.
                 begun = {order.key for order in orders if self._has_begun(order.key)}
                 left = [order for order in orders if order.key not in begun]
-                await self._spawner.launch(translate(left, self._options, self._machine))
+                translated = translate(left, self._options, self._machine)
+                faults = map(self._staging.why_not, left)
+                orders_or_faults = zip(left, translated, faults, strict=True)
+                await self._spawner.launch([failed(a, fault) if fault else b for a, b, fault in orders_or_faults])
                 await self._report(begun)
                 reach("agent.launch_ordered")
             case messages.Cancel():
                 for cancel in message.orders:
                     self._reported.pop(cancel.key, None)
+                    self._staging.stop(cancel.key)
                     await self._spawner.cancel(str(cancel.key), cancel.grace_s)
                 reach("agent.cancel_ordered")
             case messages.Forget():
                 self._forgotten.update(message.keys)
                 self._forgotten_some.set()
+            case messages.Bring() if self._session is not None and self._session_tasks is not None:
+                self._session_tasks.start_soon(self._staging.bring, message, self._session)
+            case messages.Keep() if self._session is not None:
+                await self._staging.keep(message, self._session)
             case messages.Heartbeat(sent_s=sent_s) if sent_s:
                 self._lease.extend(sent_s)
             case messages.Certificate(pem=pem) if self._identity is not None:
@@ -259,6 +275,7 @@ class Agent:
             keys, self._forgotten = self._forgotten, set()
             await self._spawner.until_read()  # An order for one of them may still wait there.
             gone = await trio.to_thread.run_sync(lambda keys: [key for key in keys if self._book.forget(key)], keys)
+            self._staging.forget(gone)
             for key in gone:
                 self._lease.release(str(key))
                 self._reported.pop(key, None)
@@ -292,7 +309,7 @@ class Agent:
         remove_bases(self._machine.cgroups)
 
 
-def is_outdated(message: messages.Launch | messages.Cancel | messages.Forget, newest_epoch: int) -> bool:
+def is_outdated(message: messages.Order, newest_epoch: int) -> bool:
     """Whether an older daemon gave the order."""
     return message.epoch < newest_epoch
 

@@ -7,8 +7,12 @@ their like) the user's do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
+from hal_core.agent.store import COPIES
+from hal_core.models.dataset import REFERENCE
 from hal_core.models.effect import LaunchOrder
 from hal_core.models.job import Spread
 from hal_core.models.node import Node
@@ -81,6 +85,17 @@ def part_environment(order: LaunchOrder, node: Node) -> list[bytes]:
         values["CUDA_VISIBLE_DEVICES"] = gpus
         values["SLURM_JOB_GPUS"] = gpus
     return _strings(values.items())
+
+
+def dataset_variables(inputs: Sequence[str], store: Path) -> list[bytes]:
+    """Where the job finds its datasets: HAL_DATASET_GENOME for `genome`; what no variable may hold becomes `_`."""
+    values = []
+    for text in inputs:
+        if text.startswith(REFERENCE):
+            dataset = text.removeprefix(REFERENCE)
+            name = re.sub("[^A-Za-z0-9]", "_", dataset.partition("@")[0]).upper()
+            values.append((f"HAL_DATASET_{name}", str(store / COPIES / dataset)))
+    return _strings(values)
 
 
 def _trace_context(order: LaunchOrder) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 
 from hal_core.agent import hierarchies
+from hal_core.agent.reading import Source
 from hal_core.models.node import Node
 from hal_core.models.plural import plural
 
@@ -34,6 +35,15 @@ class AgentOptions:
     """At the end of the agent everything ends: jobs are killed and the spawner stops."""
     is_leashed: bool = False
     """The agent ends when its standard input does."""
+    store_directory: Path | None = None
+    """Where copies of datasets are kept, for all users to read; None: `store` in the state directory."""
+    store_budget_bytes: int = 100 << 30
+    sources: Mapping[str, Source] = attrs.field(factory=dict)
+    """Providers that read what is not a path, by name."""
+
+    @property
+    def store(self) -> Path:
+        return self.store_directory or self.state_directory / "store"
 
 
 @attrs.frozen

@@ -20,7 +20,7 @@ WITH_A_JOB = {"submit", "run", "map", "alloc", "predict"}
 """They take the options of a job."""
 CHOICES = {
     "nodes": ["show", "drain", "resume"],
-    "data": ["ls", "add", "show", "pin", "unpin", "rm"],
+    "data": ["ls", "add", "show", "where", "pin", "unpin", "evict", "rm"],
     "config": ["check", "show", "schema"],
     "session": ["show", "drain", "cancel"],
     "completion": ["bash", "zsh", "fish"],

@@ -14,7 +14,9 @@ from collections.abc import Iterator
 
 from hal_core.cli.arguments import Parser
 from hal_core.cli.console import Console
-from hal_core.cli.formats import duration, instant, pairs, size
+from hal_core.cli.formats import duration, escaped, instant, pairs, size
+from hal_core.cli.nodes import expanded
+from hal_core.cli.reserve import nodes_text
 from hal_core.cli.usage import UsageError
 from hal_core.client.http import quoted
 
@@ -22,15 +24,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-ACTIONS = ("ls", "add", "show", "pin", "unpin", "rm")
+ACTIONS = ("ls", "add", "show", "where", "pin", "unpin", "evict", "rm")
 USAGES = {
     "data": "hal data [ls] [--json]\n"
     "       hal data add NAME[@VERSION] PATH [--replica PLACE]... [--pin] [--retention TIME] [--comment TEXT]\n"
     "       hal data add NAME[@VERSION] --manifest FILE --replica PLACE...\n"
-    "       hal data show NAME[@VERSION]\n"
-    "       hal data pin|unpin|rm NAME[@VERSION]..."
+    "       hal data show|where NAME[@VERSION]\n"
+    "       hal data pin|unpin|rm NAME[@VERSION]...\n"
+    "       hal data evict NAME[@VERSION]... [--nodes NODES]"
 }
 ADD_OPTIONS = ("replica", "manifest", "pin", "retention", "comment")
+DONE = {
+    "pin": ("pin", "pinned"),
+    "unpin": ("unpin", "unpinned"),
+    "evict": ("evict", "{node_count} nodes are told to drop their copies"),
+    "rm": ("remove", "removed"),
+}
+"""Action -> the daemon's verb, and what is said when it is done."""
 PAGE = 1000
 READ_BYTES = 1 << 20
 
@@ -43,6 +53,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--pin", action="store_true", help="copies on nodes stay there, whatever else wants the room")
     parser.add_argument("--retention", metavar="TIME", help="it leaves the catalogue after so long: 30d")
     parser.add_argument("--comment", metavar="TEXT", help="what it is")
+    parser.add_argument("-N", "--nodes", metavar="NODES", help="evict only there: n[1-4]")
     parser.add_json()
 
 
@@ -55,18 +66,22 @@ def run(console: Console, arguments: Namespace) -> int:
     given = [name for name in ADD_OPTIONS if getattr(arguments, name)]
     if action != "add" and given:
         raise UsageError(f"{action} takes no --{given[0]}; it is for `hal data add`")
+    if action != "evict" and arguments.nodes:
+        raise UsageError(f"{action} takes no --nodes; it is for `hal data evict`")
     if action == "ls":
         if names:
             raise UsageError("ls takes no names; use: hal data show NAME")
         return list_all(console, arguments)
     if not names:
         raise UsageError(f"{action} needs the name of a dataset")
-    if action in ("pin", "unpin", "rm"):
+    if action in DONE:
         return change(console, arguments)
-    if action == "show":
+    if action in ("show", "where"):
         if len(names) > 1:
-            raise UsageError("show needs the name of one dataset")
+            raise UsageError(f"{action} needs the name of one dataset")
         answer = console.get(target(names[0]))
+        if action == "where" and not arguments.json:
+            return places(console, answer.json())
         found = answer.json()
         shown, files = found["dataset"], found["files"]
     else:
@@ -90,15 +105,24 @@ def target(name: str) -> str:
 
 
 def change(console: Console, arguments: Namespace) -> int:
-    verb, done = {"pin": ("pin", "pinned"), "unpin": ("unpin", "unpinned"), "rm": ("remove", "removed")}[
-        arguments.action
-    ]
+    verb, done = DONE[arguments.action]
+    body = {"nodes": expanded([arguments.nodes])} if arguments.nodes else {}
     for name in arguments.names:
-        answer = console.post(f"{target(name)}/{verb}", {})
+        answer = console.post(f"{target(name)}/{verb}", body)
         if arguments.json:
             console.body(answer)
         else:
-            console.line(f"dataset {answer.json()['id']}: {done}")
+            console.line(f"dataset {answer.json()['id']}: {done.format(**answer.json())}")
+    return 0
+
+
+def places(console: Console, found: dict[str, Any]) -> int:
+    """One line for each replica, and one for all nodes with a copy."""
+    nodes = found["nodes"]
+    for each in found["dataset"]["replicas"]:
+        console.line(escaped(each))
+    if nodes:
+        console.line(f"copies on {nodes_text(nodes)}")
     return 0
 
 

@@ -44,7 +44,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "session": ("sessions", "Show, drain or cancel sessions"),
     },
     "Data": {
-        "data": ("data", "List, add, show, pin, unpin and remove datasets"),
+        "data": ("data", "List datasets; add, show, pin, evict and remove them; say where they are"),
     },
     "Cluster": {
         "status": ("about", "Show the cluster at a glance"),

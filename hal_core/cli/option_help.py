@@ -26,7 +26,7 @@ OPTION_HELP = (
     ("    --gres NAME[:COUNT],...", "generic resources on each node: licence_x:2,fast_disk"),
     ("-H, --hold", "wait until `hal release`"),
     ("-i, --input FILE", "standard input (default: /dev/null)"),
-    ("    --inputs DATASET,...", "datasets (names, paths, URLs) to bring to the nodes first (also --input-data)"),
+    ("    --inputs DATASET,...", "what it reads (dataset:NAME, paths, URLs), brought first (also --input-data)"),
     ("-J, --job-name NAME", "name of the job (default: that of the program) (also --name)"),
     ("    --kill-grace DURATION", "from SIGTERM to SIGKILL: 30s (default: 5s)"),
     ("-L, --licenses NAME[:COUNT],...", "licences of the cluster: matlab:2,ansys (also --licences, --licence)"),

@@ -9,7 +9,8 @@ import attrs
 from hal_core.config.kinds import ListOf, Notes, SectionOf, Text, setting
 from hal_core.models.dataset import DataFile, Dataset
 from hal_core.parsing.datasets import parse_dataset_word, parse_digest, parse_file_path, parse_replica, problems_of
-from hal_core.parsing.names import parse_line
+from hal_core.parsing.memory import format_memory, parse_memory
+from hal_core.parsing.names import parse_absolute_path, parse_line
 from hal_core.parsing.text import parse_choice, parse_count
 
 SIZE_BYTES_MAX = 2**60
@@ -54,6 +55,16 @@ class DataSection:
 
     datasets: tuple[DatasetSection, ...] = setting(
         ListOf(SectionOf(DatasetSection)), "datasets that the site offers", ()
+    )
+    store: str = setting(
+        Text("absolute path", lambda text: parse_absolute_path(text) if text else "", takes_empty=True),
+        "where a node keeps copies of datasets, for all users to read; empty: in the agent's own directory",
+        "",
+    )
+    budget: int = setting(
+        Text("memory", parse_memory, format_memory, {"type": ["string", "integer"]}),
+        "how much a node keeps; what is pinned or in use never goes for something else",
+        100 << 30,
     )
 
 

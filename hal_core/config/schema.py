@@ -376,6 +376,7 @@ class Configuration:
     listen: ListenSection = ListenSection()
     state_directory: str = "/var/lib/hal"
     limits: LimitsSection = LimitsSection()
+    data: DataSection = DataSection()
     hooks: Mapping[str, tuple[str, str]] = attrs.field(factory=dict)
     """Partition -> prolog and epilog, either may be empty. Partitions with neither are left out."""
     hook_timeout: float = 300.0

@@ -16,13 +16,24 @@ from collections.abc import Callable, Mapping, Sequence
 import attrs
 import trio
 
-from hal_core.errors import HalError
+from hal_core.errors import HalError, Refused, Unavailable
 from hal_core.failpoints import reach
-from hal_core.models.effect import CancelOrder, CancelPart, Effect, Forget, Launch, LaunchOrder, Stage
+from hal_core.models.dataset import Brought
+from hal_core.models.effect import (
+    CancelOrder,
+    CancelPart,
+    Effect,
+    Forget,
+    Keep,
+    KeepOrder,
+    Launch,
+    LaunchOrder,
+    Stage,
+)
 from hal_core.models.message import Message, StagingDone, StagingFailed
 from hal_core.models.node import NodeName
 from hal_core.models.placement import AttemptKey
-from hal_core.planes import Executor, LocalityProvider, Report
+from hal_core.planes import Executor, LocalityProvider, Report, StoreExecutor
 
 logger = logging.getLogger("hal.effects")
 
@@ -93,7 +104,9 @@ class Effects:
                     self._waiting(node).forgets.append(key)
                 case Stage():
                     self._nursery.start_soon(self._stage, effect)
-        for node in {effect.node for effect in effects if not isinstance(effect, Stage)}:
+                case Keep(node=node, order=order):
+                    self._nursery.start_soon(self._keep, node, order)
+        for node in {effect.node for effect in effects if not isinstance(effect, Stage | Keep)}:
             lane = self._lanes[node]
             if not lane.is_busy:
                 lane.is_busy = True
@@ -127,14 +140,23 @@ class Effects:
             logger.exception("executor of %s failed; its orders are repeated when the node reports", node)
 
     async def _stage(self, effect: Stage) -> None:
-        """Bring the inputs of one attempt to its nodes, one after the other."""
+        """Bring the inputs of one attempt to its nodes: what providers know one after the other, datasets to all nodes
+        at once. Nothing is reported while a node is out of contact: it is ordered again when that reports."""
         message: Message
         moved = 0
         try:
             for text in effect.inputs:
                 dataset = text if "://" in text else posixpath.join(effect.working_directory, text)
                 moved += await self._provider(dataset).stage(dataset, effect.nodes)
-            message = StagingDone(effect.key, moved)
+            brought = await self._bring(effect)
+            message = StagingDone(
+                effect.key,
+                moved + sum(each.bytes_moved for each in brought),
+                sum(each.bytes_saved for each in brought),
+            )
+        except Unavailable as error:
+            logger.info("staging of %s waits for its nodes: %s", effect.key, error)
+            return
         except HalError as error:
             message = StagingFailed(effect.key, str(error))
         except Exception as error:  # the wall around a plugin
@@ -142,6 +164,42 @@ class Effects:
             message = StagingFailed(effect.key, f"the locality provider failed: {error!r}")
         assert self._report is not None
         await self._report(message)
+
+    async def _bring(self, effect: Stage) -> list[Brought]:
+        """What came to each node."""
+        if effect.unknown:
+            gone = ", ".join(effect.unknown)
+            raise Refused(f"not in the catalogue any more: {gone}; see `hal data ls`")
+        brought: list[Brought] = []
+        failures: list[HalError] = []
+
+        async def bring(node: NodeName, scope: trio.CancelScope) -> None:
+            try:
+                brought.append(await self._store_of(node).bring(node, effect.key, effect.datasets))
+            except HalError as error:  # not through the nursery, which would wrap it
+                failures.append(error)
+                scope.cancel()
+
+        if effect.datasets:
+            async with trio.open_nursery() as nursery:
+                for node in effect.nodes:
+                    nursery.start_soon(bring, node, nursery.cancel_scope)
+        if failures:
+            raise failures[0]
+        return brought
+
+    async def _keep(self, node: NodeName, order: KeepOrder) -> None:
+        try:
+            await self._store_of(node).keep(node, order)
+        except Exception:  # the wall around a plugin: the node is told again when it reports
+            logger.exception("the store of %s could not be told what to keep", node)
+
+    def _store_of(self, node: NodeName) -> StoreExecutor:
+        name = self._executor_name_of(node)
+        executor = self._executors[name]
+        if not isinstance(executor, StoreExecutor):
+            raise Refused(f"nodes of executor {name} have no store for datasets, and the job was placed on {node}")
+        return executor
 
     def _provider(self, dataset: str) -> LocalityProvider:
         for provider in self._localities.values():

@@ -61,3 +61,11 @@ class Dataset:
 def address_of(replica: str, path: str) -> str:
     """Where a replica has the file with that path."""
     return f"{replica.rstrip('/')}/{quote(path) if '://' in replica else path}"
+
+
+@attrs.frozen
+class Brought:
+    """How many bytes of an attempt's inputs came for it, and how many were here already or came for somebody else."""
+
+    bytes_moved: int = 0
+    bytes_saved: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from hal_core.models.dataset import Dataset, DatasetId
 from hal_core.models.job import JobSpec, Owner
 from hal_core.models.node import NodeName
 from hal_core.models.placement import AttemptKey, Share
@@ -64,12 +65,35 @@ class Forget:
 
 @attrs.frozen
 class Stage:
-    """Effect: bring the inputs to the nodes, then report StagingDone or StagingFailed."""
+    """Effect: bring the inputs to the nodes, then report StagingDone or StagingFailed.
+
+    `inputs` are those that providers know, `datasets` those of the catalogue; `unknown` are inputs that were in it when
+    the job was submitted, and are no more.
+    """
 
     key: AttemptKey
     inputs: tuple[str, ...]
     working_directory: str
     nodes: tuple[NodeName, ...]
+    datasets: tuple[Dataset, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
-Effect = Launch | CancelPart | Forget | Stage
+@attrs.frozen
+class KeepOrder:
+    """What is to become of copies in a node's store."""
+
+    pinned: tuple[DatasetId, ...] = ()
+    unpinned: tuple[DatasetId, ...] = ()
+    dropped: tuple[DatasetId, ...] = ()
+
+
+@attrs.frozen
+class Keep:
+    """Effect: tell the store of `node`."""
+
+    node: NodeName
+    order: KeepOrder
+
+
+Effect = Launch | CancelPart | Forget | Stage | Keep

@@ -298,6 +298,26 @@ class DatasetRemoved:
     by: str
 
 
+@attrs.frozen
+class CopiesChanged:
+    """A node's store has these datasets now, or has them no more."""
+
+    time_s: float
+    node: NodeName
+    added: tuple[DatasetId, ...]
+    dropped: tuple[DatasetId, ...]
+
+
+@attrs.frozen
+class EvictionOrdered:
+    """These nodes are to drop their copies. What comes of it, they say."""
+
+    time_s: float
+    dataset: DatasetId
+    nodes: tuple[NodeName, ...]
+    by: str
+
+
 Event = (
     ClusterDefined
     | JobSubmitted
@@ -327,6 +347,8 @@ Event = (
     | DatasetAdded
     | DatasetPinned
     | DatasetRemoved
+    | CopiesChanged
+    | EvictionOrdered
 )
 
 EVENT_CLASSES: Final[dict[str, type[Any]]] = {cls.__name__: cls for cls in Event.__args__}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import attrs
 
 from hal_core.models.access import AccessChange
-from hal_core.models.dataset import Dataset
+from hal_core.models.dataset import Dataset, DatasetId
 from hal_core.models.job import End, JobId, JobSpec, Owner
 from hal_core.models.node import Cluster, Node, NodeName, PartitionName, Reservation
 from hal_core.models.placement import AttemptKey
@@ -220,6 +220,23 @@ class RemoveDataset:
 
 
 @attrs.frozen
+class EvictCopies:
+    """Drop copies on nodes; none named: on all that have one. Answer: on how many nodes there were any."""
+
+    dataset: str
+    nodes: tuple[NodeName, ...]
+    by: str
+
+
+@attrs.frozen
+class CopiesReported:
+    """All datasets that a node's store has."""
+
+    node: NodeName
+    datasets: tuple[DatasetId, ...]
+
+
+@attrs.frozen
 class Tick:
     """A timer fired: something may have become due (begin times, retention)."""
 
@@ -248,6 +265,8 @@ Message = (
     | AddDataset
     | PinDataset
     | RemoveDataset
+    | EvictCopies
+    | CopiesReported
     | Tick
 )
 

@@ -72,7 +72,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("kill-grace", "", "value", "DURATION", "kill_grace_s", "from SIGTERM to SIGKILL: 30s (default: 5s)"),
     Option("elastic", "", "optional", "WEIGHT", "elastic_weight",
            "use what others leave, give way within --kill-grace, and wait again; weight (default: 1)"),
-    Option("inputs", "", "value", "DATASET,...", "inputs", "datasets (names, paths, URLs) to bring to the nodes first",
+    Option("inputs", "", "value", "DATASET,...", "inputs", "what it reads (dataset:NAME, paths, URLs), brought first",
            ("input-data",)),
     Option("account", "A", "value", "NAME", "account", "what the job is accounted to"),
     Option("checkpoint-every", "", "value", "TIME", "checkpoint_s", "it saves its work so often: 30m"),

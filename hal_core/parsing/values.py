@@ -11,9 +11,11 @@ from typing import Any, Final
 import attrs
 
 from hal_core.errors import did_you_mean
+from hal_core.models.dataset import REFERENCE
 from hal_core.models.job import ArraySpec, Dependency, Spread
 from hal_core.parsing.arrays import parse_array
 from hal_core.parsing.constraints import ANY, Constraint, parse_constraint
+from hal_core.parsing.datasets import parse_reference
 from hal_core.parsing.dependencies import parse_dependencies
 from hal_core.parsing.durations import parse_interval, parse_kill_grace, parse_time_limit
 from hal_core.parsing.export import EXPORT_ALL, Export, parse_export
@@ -139,7 +141,11 @@ def _spread(text: str) -> Spread:
 
 
 def _inputs(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(parse_path(part) for part in text.split(",")))
+    return tuple(dict.fromkeys(_input(part) for part in text.split(",")))
+
+
+def _input(text: str) -> str:
+    return parse_reference(text) if text.startswith(REFERENCE) else parse_path(text)
 
 
 def _wrap(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Routes about datasets: list, show, add, pin, unpin, remove.
+"""Routes about datasets: list, show, add, pin, unpin, evict, remove.
 
 `{name}` is `name`, which means its newest version, or `name@version`.
 """
@@ -15,7 +15,8 @@ from msgspec import Meta
 from hal_core.errors import InvalidInput, Problem
 from hal_core.models.dataset import DataFile, Dataset
 from hal_core.models.job import Owner
-from hal_core.models.message import AddDataset, PinDataset, RemoveDataset
+from hal_core.models.message import AddDataset, EvictCopies, PinDataset, RemoveDataset
+from hal_core.models.node import NodeName
 from hal_core.parsing.datasets import parse_dataset_word, parse_digest, parse_file_path, parse_replica, problems_of
 from hal_core.parsing.durations import parse_interval
 from hal_core.parsing.names import parse_line
@@ -73,6 +74,22 @@ class DatasetView:
 class DatasetDetails:
     dataset: DatasetView
     files: tuple[DataFile, ...]
+    nodes: tuple[NodeName, ...]
+    """Those that have a copy in their stores."""
+
+
+@attrs.frozen(kw_only=True)
+class EvictRequest:
+    nodes: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...], Meta(max_length=100_000)] = ()
+    """None named: all that have a copy."""
+
+
+@attrs.frozen
+class EvictedAnswer:
+    """How many nodes were told. One on which a job needs it keeps it."""
+
+    id: str
+    node_count: int
 
 
 @attrs.frozen
@@ -163,7 +180,8 @@ async def list_datasets(call: Call) -> Answer:
 
 async def show_dataset(call: Call) -> Answer:
     found = _find(call)
-    return json_answer(DatasetDetails(view(found), found.files))
+    nodes = tuple(sorted(call.context.kernel.state.catalogue.copies.get(found.id, ())))
+    return json_answer(DatasetDetails(view(found), found.files, nodes))
 
 
 async def add_dataset(call: Call) -> Answer:
@@ -187,19 +205,30 @@ async def unpin_dataset(call: Call) -> Answer:
     return await _pin(call, False)
 
 
+async def evict_dataset(call: Call) -> Answer:
+    found = _find_own(call)
+    body: EvictRequest = call.body
+    nodes = tuple(NodeName(each) for each in body.nodes)
+    count = await call.context.kernel.ask(EvictCopies(found.id, nodes, call.caller.user))
+    assert isinstance(count, int)
+    return json_answer(EvictedAnswer(found.id, count))
+
+
 async def remove_dataset(call: Call) -> Answer:
     found = _find_own(call)
     await call.context.kernel.ask(RemoveDataset(found.id, call.caller.user))
     return json_answer(DatasetRemovedAnswer(found.id))
 
 
-def _change(path: str, handler: Handler, summary: str, answer: type[object]) -> Route:
+def _change(
+    path: str, handler: Handler, summary: str, answer: type[object], body: type[object] = EmptyRequest
+) -> Route:
     return Route(
         method="POST",
         path=f"/v1/datasets/{{name}}/{path}",
         handler=handler,
         summary=summary,
-        body=EmptyRequest,
+        body=body,
         answer=answer,
         reads_state=False,
     )
@@ -233,5 +262,6 @@ ROUTES = (
     ),
     _change("pin", pin_dataset, "Keep its copies on nodes", DatasetView),
     _change("unpin", unpin_dataset, "Let its copies on nodes go when others want the room", DatasetView),
+    _change("evict", evict_dataset, "Drop its copies on nodes", EvictedAnswer, EvictRequest),
     _change("remove", remove_dataset, "Take a dataset out of the catalogue", DatasetRemovedAnswer),
 )

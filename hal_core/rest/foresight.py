@@ -57,7 +57,10 @@ async def explain_job(call: Call) -> Answer:
     record, now_s = find_job(call), call.context.now_s()
     state = call.context.kernel.state
     if record.job_id not in state.jobs:
-        raise NotFound(f"job {record.job_id} has ended; there is nothing it waits for")
+        why = next(
+            (f" ({each.end.kind.value}: {each.end.detail})" for each in record.ends.values() if each.end.detail), ""
+        )
+        raise NotFound(f"job {record.job_id} has ended{why}; there is nothing it waits for")
     found = explain(state, record, now_s)
     if record.pending_count:
         look = partial(verified, found, question(state, record, now_s), call.context.new_engine(), now_s)

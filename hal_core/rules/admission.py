@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import attrs
 
 from hal_core.errors import Conflict, InvalidInput, NotFound, Problem, did_you_mean
+from hal_core.models.dataset import REFERENCE
 from hal_core.models.event import ClusterDefined, Event, JobSubmitted
 from hal_core.models.job import DependencyKind, JobId, JobSpec
 from hal_core.models.message import DefineCluster, Submission, Submit
+from hal_core.rules import catalogue
 from hal_core.rules.charging import charged
 from hal_core.rules.limits import Door
 
@@ -31,7 +33,8 @@ def submit(state: State, message: Submit, now_s: float) -> tuple[list[Event], tu
             ids.append(known)
             continue
         spec, wrong = charged(state.cluster, submission.owner, submission.spec)
-        problems += (*wrong, *_problems(state, spec))
+        spec, unknown = catalogue.resolved(state, spec)
+        problems += (*wrong, *unknown, *_problems(state, spec))
         problems += state.reservations.problems(spec, submission.owner, now_s)
         problems += door.problems(submission.owner, spec)
         job_id = JobId(next_id)
@@ -72,7 +75,14 @@ def _is_same_request(known: JobSpec, given: JobSpec) -> bool:
     """`now+1hour` means another moment each time it is read; what counts is that the same was asked for."""
     if known.begin and known.begin == given.begin:
         given = attrs.evolve(given, begin_time_s=known.begin_time_s)
+    if len(known.inputs) == len(given.inputs) and all(map(_is_version_of, known.inputs, given.inputs)):
+        given = attrs.evolve(given, inputs=known.inputs)
     return known == given
+
+
+def _is_version_of(known: str, given: str) -> bool:
+    """A dataset without a version means another one each time that one is added."""
+    return known == given or (given.startswith(REFERENCE) and known.startswith(f"{given}@"))
 
 
 def _problems(state: State, spec: JobSpec) -> list[Problem]:

@@ -1,4 +1,4 @@
-"""The catalogue: which datasets there are and what people ask of it: add, pin, remove. Pure.
+"""The catalogue: which datasets there are, which nodes have copies, and what people ask of it: add, pin, remove. Pure.
 
 Versions never change; what they are called by is never used again for something else while they are known.
 """
@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from hal_core.errors import Conflict, NotFound, Refused, did_you_mean
-from hal_core.models.dataset import Dataset, DatasetId
-from hal_core.models.event import DatasetAdded, DatasetPinned, DatasetRemoved, Event
-from hal_core.models.message import AddDataset, PinDataset, RemoveDataset
+from hal_core.errors import Conflict, NotFound, Problem, Refused, did_you_mean
+from hal_core.models.dataset import REFERENCE, Dataset, DatasetId
+from hal_core.models.event import (
+    CopiesChanged,
+    DatasetAdded,
+    DatasetPinned,
+    DatasetRemoved,
+    Event,
+    EvictionOrdered,
+)
+from hal_core.models.job import JobSpec
+from hal_core.models.message import AddDataset, CopiesReported, EvictCopies, PinDataset, RemoveDataset
+from hal_core.models.node import NodeName
 
 if TYPE_CHECKING:
     from hal_core.rules.state import State
@@ -32,6 +41,8 @@ class Catalogue:
         """Name -> the version that was added last."""
         self.next_expiry_s = math.inf
         """When the next one is to be taken out."""
+        self.copies: dict[DatasetId, set[NodeName]] = {}
+        """Which nodes have one in their stores, as they say; also of what is not in the catalogue any more."""
 
     @property
     def made(self) -> tuple[Dataset, ...]:
@@ -46,12 +57,16 @@ class Catalogue:
         for each in (*written.values(), *(each for each in made if each.id not in written)):
             self._put(each)
 
-    def restore(self, made: Iterable[Dataset]) -> None:
-        """Those that a dump holds."""
+    def restore(self, made: Iterable[Dataset], copies: Iterable[tuple[DatasetId, tuple[NodeName, ...]]]) -> None:
+        """What a dump holds."""
         for each in made:
             self._put(each)
+        self.copies = {dataset_id: set(nodes) for dataset_id, nodes in copies}
 
-    def apply(self, event: DatasetAdded | DatasetPinned | DatasetRemoved) -> None:
+    def copies_on(self, node: NodeName) -> list[DatasetId]:
+        return [dataset_id for dataset_id, nodes in self.copies.items() if node in nodes]
+
+    def apply(self, event: DatasetAdded | DatasetPinned | DatasetRemoved | CopiesChanged) -> None:
         """Fold one event."""
         match event:
             case DatasetAdded(dataset=dataset):
@@ -65,6 +80,13 @@ class Catalogue:
                     del self._newest[gone.name]
                     self._newest.update((each.name, each.id) for each in self.by_id.values() if each.name == gone.name)
                 self._look_at_expiries(gone)
+            case CopiesChanged(node=node, added=added, dropped=dropped):
+                for each in added:
+                    self.copies.setdefault(each, set()).add(node)
+                for each in dropped:
+                    self.copies[each].discard(node)
+                    if not self.copies[each]:
+                        del self.copies[each]
 
     def find(self, text: str) -> Dataset | None:
         """By `name@version`, or by `name`: its newest version."""
@@ -109,6 +131,20 @@ def add(state: State, message: AddDataset, now_s: float) -> list[Event]:
     return [DatasetAdded(now_s, dataset)]
 
 
+def resolved(state: State, spec: JobSpec) -> tuple[JobSpec, list[Problem]]:
+    """Each input that stands in the catalogue by its version: what the job reads does not change while it waits."""
+    problems: list[Problem] = []
+    inputs: list[str] = []
+    for text in spec.inputs:
+        if text.startswith(REFERENCE):
+            try:
+                text = f"{REFERENCE}{state.catalogue.demand(text.removeprefix(REFERENCE)).id}"
+            except NotFound as error:
+                problems.append(Problem("inputs", str(error)))
+        inputs.append(text)
+    return attrs.evolve(spec, inputs=tuple(dict.fromkeys(inputs))) if spec.inputs else spec, problems
+
+
 def pin(state: State, message: PinDataset, now_s: float) -> list[Event]:
     found = _changeable(state, message.dataset, "change it")
     return (
@@ -128,6 +164,29 @@ def _changeable(state: State, text: str, what: str) -> Dataset:
     if not found.owner:
         raise Refused(f"dataset {found.id} stands in the configuration; {what} there")
     return found
+
+
+def evict(state: State, message: EvictCopies, now_s: float) -> tuple[list[Event], int]:
+    """Nodes keep what a job needs there; what is pinned is not dropped at all."""
+    found = state.catalogue.demand(message.dataset)
+    if found.is_pinned:
+        raise Refused(f"dataset {found.id} is pinned; `hal data unpin {found.id}` first")
+    for name in message.nodes:
+        if name not in state.table.number_of:
+            raise NotFound(f"no node named {name!r}{did_you_mean(name, state.table.number_of)}")
+    there = state.catalogue.copies.get(found.id, set())
+    nodes = tuple(sorted(there.intersection(message.nodes) if message.nodes else there))
+    return ([EvictionOrdered(now_s, found.id, nodes, message.by)] if nodes else []), len(nodes)
+
+
+def copies_reported(state: State, message: CopiesReported, now_s: float) -> list[Event]:
+    """Only what is new. Of nodes that are not known nothing is kept."""
+    if message.node not in state.table.number_of:
+        return []
+    known, said = set(state.catalogue.copies_on(message.node)), set(message.datasets)
+    if known == said:
+        return []
+    return [CopiesChanged(now_s, message.node, tuple(sorted(said - known)), tuple(sorted(known - said)))]
 
 
 def expired(state: State, now_s: float) -> list[Event]:

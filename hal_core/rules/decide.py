@@ -14,8 +14,10 @@ from hal_core.models.message import (
     AddReservation,
     Answer,
     Cancel,
+    CopiesReported,
     DefineCluster,
     DrainNode,
+    EvictCopies,
     Hold,
     Message,
     NodeLost,
@@ -90,6 +92,10 @@ def decide(state: State, message: Message, now_s: float) -> tuple[list[Event], A
             return catalogue.pin(state, message, now_s), None
         case RemoveDataset():
             return catalogue.remove(state, message, now_s), None
+        case EvictCopies():
+            return catalogue.evict(state, message, now_s)
+        case CopiesReported():
+            return catalogue.copies_reported(state, message, now_s), None
         case Tick():
             return [*reports.nodes_overdue(state, now_s), *catalogue.expired(state, now_s)], None
         case _:

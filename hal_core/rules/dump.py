@@ -8,7 +8,7 @@ from __future__ import annotations
 import attrs
 import msgspec
 
-from hal_core.models.dataset import Dataset
+from hal_core.models.dataset import Dataset, DatasetId
 from hal_core.models.demand import Demand, GpuRequest
 from hal_core.models.event import VariantChosen
 from hal_core.models.job import End, JobId, JobSpec, JobState, Owner
@@ -123,6 +123,8 @@ class DumpedState:
     demand: DumpedDemand | None = None
     datasets: tuple[Dataset, ...] = ()
     """Those that people added."""
+    copies: tuple[tuple[DatasetId, tuple[NodeName, ...]], ...] = ()
+    """Which nodes have them in their stores."""
 
 
 def dump_state(state: State) -> bytes:
@@ -164,6 +166,7 @@ def dump_state(state: State) -> bytes:
         has_released=state.has_released,
         reservations=state.reservations.made,
         datasets=state.catalogue.made,
+        copies=tuple((each, tuple(sorted(nodes))) for each, nodes in sorted(state.catalogue.copies.items())),
         usage=state.ledger.rows(),
         demand=_dump_demand(state.demand),
     )
@@ -249,7 +252,7 @@ def load_state(content: bytes) -> State:
     state.grants = dumped.grants
     state.promises = promised(dumped.reserves, dumped.promised_nodes)
     state.reservations.restore(dumped.reservations)
-    state.catalogue.restore(dumped.datasets)
+    state.catalogue.restore(dumped.datasets, dumped.copies)
     state.disabled_observers = dict(dumped.disabled_observers)
     state.ended_counts = dict(dumped.ended_counts)
     return state

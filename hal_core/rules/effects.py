@@ -5,11 +5,26 @@ Effects are at-least-once and idempotent by key, so ordering a launch again is a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hal_core.models.effect import CancelOrder, CancelPart, Effect, Forget, Launch, LaunchOrder, Stage
+from hal_core.models.dataset import REFERENCE, DatasetId
+from hal_core.models.effect import (
+    CancelOrder,
+    CancelPart,
+    Effect,
+    Forget,
+    Keep,
+    KeepOrder,
+    Launch,
+    LaunchOrder,
+    Stage,
+)
 from hal_core.models.event import (
+    DatasetPinned,
+    DatasetRemoved,
     Event,
+    EvictionOrdered,
     InputsStaged,
     JobCancelRequested,
     JobEnded,
@@ -20,6 +35,7 @@ from hal_core.models.event import (
     PartEnded,
 )
 from hal_core.models.job import Spread
+from hal_core.models.node import NodeName
 from hal_core.models.placement import AttemptKey
 from hal_core.models.ranges import members
 from hal_core.models.trace import trace_of
@@ -49,6 +65,13 @@ def effects_of(state: State, event: Event) -> list[Effect]:
             return [Forget(node, key)] if is_ended else [CancelPart(node, CancelOrder(key, 0.0, "not wanted here"))]
         case NodeJoined(node=node):
             return outstanding_on(state, node.name)
+        case DatasetPinned(dataset=dataset):
+            return [_pins(state, node, [dataset]) for node in sorted(state.catalogue.copies.get(dataset, ()))]
+        case DatasetRemoved(dataset=dataset):
+            nodes = sorted(state.catalogue.copies.get(dataset, ()))
+            return [Keep(node, KeepOrder(dropped=(dataset,))) for node in nodes]
+        case EvictionOrdered(dataset=dataset, nodes=nodes):
+            return [Keep(node, KeepOrder(dropped=(dataset,))) for node in nodes]
         case _:
             return []
 
@@ -72,9 +95,20 @@ def outstanding_on(state: State, node: str) -> list[Effect]:
     for activity in list(state.on_node.get(node, {}).values()):
         if activity.cancel is not None or activity.has_failed:
             effects += [effect for effect in _cancels(activity, "its end was asked for") if effect.node == node]
-        elif activity.is_launched and node not in activity.parts_started and node in activity.parts_left:
+        elif not activity.is_launched:
+            effects += _bring_up(state, activity)
+        elif node not in activity.parts_started and node in activity.parts_left:
             effects += [effect for effect in _launches(state, activity) if effect.node == node]
-    return effects
+    copies = state.catalogue.copies_on(NodeName(node))
+    return [*effects, _pins(state, node, copies)] if copies else effects
+
+
+def _pins(state: State, node: str, copies: Sequence[DatasetId]) -> Keep:
+    """What the node is to think of its copies. Those that the catalogue does not know may go."""
+    known = state.catalogue.by_id
+    pinned = tuple(each for each in copies if each in known and known[each].is_pinned)
+    unpinned = tuple(each for each in copies if each in known and not known[each].is_pinned)
+    return Keep(NodeName(node), KeepOrder(pinned, unpinned, tuple(each for each in copies if each not in known)))
 
 
 def outstanding_staging(state: State) -> list[Effect]:
@@ -91,8 +125,17 @@ def _bring_up(state: State, activity: Activity) -> list[Effect]:
     spec = activity.record.spec
     if not spec.inputs or activity.is_launched:
         return list(_launches(state, activity))
-    nodes = tuple(share.node for share in activity.shares)
-    return [Stage(activity.key, spec.inputs, spec.working_directory, nodes)]
+    named = [text for text in spec.inputs if text.startswith(REFERENCE)]
+    found = {text: state.catalogue.find(text.removeprefix(REFERENCE)) for text in named}
+    stage = Stage(
+        activity.key,
+        tuple(text for text in spec.inputs if text not in found),
+        spec.working_directory,
+        tuple(share.node for share in activity.shares),
+        tuple(dataset for dataset in found.values() if dataset is not None),
+        tuple(text for text, dataset in found.items() if dataset is None),
+    )
+    return [stage]
 
 
 def _launches(state: State, activity: Activity) -> list[Launch]:

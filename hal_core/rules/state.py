@@ -12,10 +12,12 @@ from hal_core.models.demand import Demand
 from hal_core.models.event import (
     AccessChanged,
     ClusterDefined,
+    CopiesChanged,
     DatasetAdded,
     DatasetPinned,
     DatasetRemoved,
     Event,
+    EvictionOrdered,
     InputsStaged,
     JobCancelRequested,
     JobEnded,
@@ -84,8 +86,7 @@ class State:
         """Jobs that are not finished, by ascending id."""
         self.recent: dict[JobId, JobRecord] = {}
         """The latest finished jobs, in the order of their ends."""
-        self.completed_ids = RangeSet()
-        self.failed_ids = RangeSet()
+        self.completed_ids, self.failed_ids = RangeSet(), RangeSet()
         """Outcomes of all finished jobs, for dependencies on jobs whose record is gone."""
         self.next_job_id = 1
         self.queue = PendingQueue()
@@ -98,8 +99,8 @@ class State:
         """Jobs with (elements with) a dependency that can never be satisfied: the core ends them next."""
         self.client_ids: ClientIds = {}
         self.reserves: tuple[tuple[JobId, float], ...] = ()
-        """The latest plan's promises."""
-        self.promises: dict[JobId, Reserve] = {}  # the same with their nodes
+        self.promises: dict[JobId, Reserve] = {}
+        """The latest plan's promises, and the same with their nodes."""
         self.grants: tuple[Grant, ...] = ()
         self.has_released = True
         """Whether an allocation ended since the last plan that is in the journal."""
@@ -155,8 +156,8 @@ class State:
                 self._requeued(event)
             case JobCancelRequested():
                 self._cancel_requested(event)
-            case InputsStaged():
-                self._known(event.key).is_launched = True
+            case InputsStaged(key=key):
+                self._known(key).is_launched = True
             case JobHeld() | JobReleased() | PriorityChanged() | VariantChosen():
                 self.queue.change(self.jobs[event.job_id], event)
             case ClusterDefined():
@@ -177,9 +178,9 @@ class State:
             case OrphanFound():
                 if event.node in self.table.number_of:
                     self.table.set_orphan(self.table.number_of[event.node], event.key, event.is_ended)
-            case DatasetAdded() | DatasetPinned() | DatasetRemoved():
+            case DatasetAdded() | DatasetPinned() | DatasetRemoved() | CopiesChanged():
                 self.catalogue.apply(event)
-            case AccessChanged():
+            case AccessChanged() | EvictionOrdered():
                 pass
             case _:
                 assert_never(event)
@@ -309,8 +310,7 @@ class State:
 
     def _requeued(self, event: JobRequeued) -> None:
         job_id, index, attempt = event.key
-        record = self.find(job_id)
-        assert record is not None, f"requeue of unknown job {job_id}"
+        record = self.jobs.get(job_id) or self.recent[job_id]
         if record.is_finished:
             self._revive(record)
         if index in record.active:

@@ -11,16 +11,18 @@ from collections.abc import Callable, Sequence
 import attrs
 import trio
 
-from hal_core.errors import WireError
-from hal_core.models.effect import CancelOrder, LaunchOrder
+from hal_core.errors import Refused, WireError
+from hal_core.models.dataset import Dataset
+from hal_core.models.effect import CancelOrder, KeepOrder, LaunchOrder
 from hal_core.models.message import PartStatus
 from hal_core.models.node import Node
 from hal_core.models.placement import AttemptKey
 from hal_core.wire import messages
-from hal_core.wire.frames import FrameStream, LinkLost
+from hal_core.wire.frames import FrameStream, LinkLost, fits
 
 HELLO_TIMEOUT_S = 10.0
 PART_COUNT_MAX = 1_000_000
+DATASET_COUNT_MAX = 100_000
 EARLY_COUNT_MAX = 1_000
 """Messages that may come between the parts of the introduction."""
 SILENCE_HEARTBEATS = 3
@@ -58,6 +60,7 @@ class AgentLink:
         self._lease_s = lease_s
         self._renew = renew
         self._early: list[object] = []
+        self._data: list[messages.Delivery | messages.Inventory] = []
         self._allowance = BURST_COUNT
         self._allowance_time_s = trio.current_time()
 
@@ -100,6 +103,11 @@ class AgentLink:
     async def refuse(self, text: str) -> None:
         await self._frames.send(messages.Refusal(text))
 
+    def take_data(self) -> list[messages.Delivery | messages.Inventory]:
+        """What the node's store had to say until the last `receive`, in order."""
+        taken, self._data = self._data, []
+        return taken
+
     async def receive(self) -> list[PartStatus]:
         """Reports since the last call, perhaps none but never for long; raises WireError when the agent is gone."""
         received: list[object] = self._early
@@ -119,6 +127,10 @@ class AgentLink:
                     parts += map(checked_part, message.parts)
                 case messages.Heartbeat():
                     heartbeat = message  # The latest is answered for all.
+                case messages.Delivery():
+                    self._data.append(checked_delivery(message))
+                case messages.Inventory():
+                    self._data.append(checked_inventory(message))
                 case messages.Renew(request=request) if self._renew is not None:
                     await self._frames.send(messages.Certificate(self._renew(request)))
                 case _:
@@ -146,6 +158,16 @@ class AgentLink:
     async def forget(self, epoch: int, keys: Sequence[AttemptKey]) -> None:
         await self._frames.send(*messages.forget_frames(epoch, keys))
 
+    async def bring(self, epoch: int, key: AttemptKey, datasets: Sequence[Dataset]) -> None:
+        """Raises WireError if the agent is gone, Refused if the datasets have too many files for one order."""
+        order = messages.Bring(epoch, key, tuple(datasets))
+        if not fits(order):
+            raise Refused("the inputs have too many files; make fewer and larger ones of them, or fewer inputs")
+        await self._frames.send(order)
+
+    async def keep(self, epoch: int, order: KeepOrder) -> None:
+        await self._frames.send(messages.Keep(epoch, order))
+
     async def aclose(self) -> None:
         await trio.aclose_forcefully(self._frames.stream)
 
@@ -158,6 +180,20 @@ class AgentLink:
         if not 0 <= message.part_count <= PART_COUNT_MAX:
             raise WireError(f"a Hello that announces {message.part_count} parts")
         return message
+
+
+def checked_delivery(said: messages.Delivery) -> messages.Delivery:
+    """As far as it can be true."""
+    brought = said.brought
+    if not (0 <= brought.bytes_moved <= COUNT_MAX and 0 <= brought.bytes_saved <= COUNT_MAX):
+        raise WireError(f"impossible amounts were brought for {said.key}")
+    return attrs.evolve(said, fault=said.fault[:DETAIL_CHARACTERS_MAX])
+
+
+def checked_inventory(said: messages.Inventory) -> messages.Inventory:
+    if len(said.datasets) > DATASET_COUNT_MAX:
+        raise WireError(f"an inventory of {len(said.datasets)} datasets")
+    return said
 
 
 def checked_part(part: PartStatus) -> PartStatus:

@@ -12,7 +12,8 @@ from typing import Final, TypeVar
 import attrs
 
 from hal_core.errors import WireError
-from hal_core.models.effect import CancelOrder, LaunchOrder
+from hal_core.models.dataset import Brought, Dataset, DatasetId
+from hal_core.models.effect import CancelOrder, KeepOrder, LaunchOrder
 from hal_core.models.job import JobSpec, Owner
 from hal_core.models.message import PartStatus
 from hal_core.models.node import Node, NodeName
@@ -98,6 +99,39 @@ class Forget:
 
 
 @attrs.frozen
+class Bring:
+    """Bring these datasets into the node's store for an attempt. Answer: Delivery."""
+
+    epoch: int
+    key: AttemptKey
+    datasets: tuple[Dataset, ...]
+
+
+@attrs.frozen
+class Keep:
+    """What is to become of copies in the node's store. Those that it does not have are no matter."""
+
+    epoch: int
+    order: KeepOrder
+
+
+@attrs.frozen
+class Delivery:
+    """The datasets of an attempt are here, or (`fault`, for the job's owner) cannot be brought."""
+
+    key: AttemptKey
+    brought: Brought
+    fault: str = ""
+
+
+@attrs.frozen
+class Inventory:
+    """All datasets that the node's store has. Said after Hello if there are any, and whenever they are others."""
+
+    datasets: tuple[DatasetId, ...]
+
+
+@attrs.frozen
 class Report:
     """Parts that started or ended."""
 
@@ -157,9 +191,12 @@ class TerminalBytes:
     data: bytes
 
 
+Order = Launch | Cancel | Forget | Bring | Keep
+ORDERS: Final = (Launch, Cancel, Forget, Bring, Keep)
+"""What carries an epoch."""
 FROM_STRANGER: Final = (Enrol,)
-FROM_AGENT: Final = (Hello, Report, Heartbeat, Renew, TerminalOffer, TerminalBytes)
-FROM_DAEMON: Final = (Welcome, Refusal, Launch, Cancel, Forget, Heartbeat, Certificate, TerminalBytes)
+FROM_AGENT: Final = (Hello, Report, Heartbeat, Renew, TerminalOffer, TerminalBytes, Delivery, Inventory)
+FROM_DAEMON: Final = (Welcome, Refusal, Launch, Cancel, Forget, Heartbeat, Certificate, TerminalBytes, Bring, Keep)
 
 
 def launch_frames(orders: Sequence[LaunchOrder]) -> Iterator[Launch]:

@@ -25,8 +25,13 @@ import trio
 from hal_core import (
     AgentLink,
     AttemptKey,
+    Brought,
     CancelOrder,
+    CopiesReported,
+    Dataset,
     Introduction,
+    Inventory,
+    KeepOrder,
     LaunchOrder,
     LinkLost,
     NodeName,
@@ -44,6 +49,7 @@ from hal_core import (
     structure_options,
 )
 from hal_executor_metal.alarms import Alarms
+from hal_executor_metal.deliveries import Deliveries
 
 LISTEN_BACKLOG = 512
 
@@ -84,6 +90,7 @@ class MetalExecutor:
         self._leaving: set[NodeName] = set()
         """Nodes that went out of contact, which is not on disk yet. Until it is, they are not taken again."""
         self._epoch = options.epoch
+        self._deliveries = Deliveries()
         self.alarms = Alarms(time.monotonic)
         self._door = _door(options, self.alarms) if options.listen else None
         self.terminals: Terminals | None = None
@@ -146,6 +153,18 @@ class MetalExecutor:
     async def forget(self, node: NodeName, keys: Sequence[AttemptKey]) -> None:
         if (link := self._links.get(node)) is not None:
             await _to_agent(link, link.forget(self._epoch, keys))
+
+    async def bring(self, node: NodeName, key: AttemptKey, datasets: Sequence[Dataset]) -> Brought:
+        """As planes.StoreExecutor."""
+        if (link := self._links.get(node)) is None:
+            raise Unavailable(f"node {node} is out of contact")
+        with self._deliveries.expected(node, key) as delivery:
+            await _to_agent(link, link.bring(self._epoch, key, datasets))
+            return await delivery.wait()
+
+    async def keep(self, node: NodeName, order: KeepOrder) -> None:
+        if (link := self._links.get(node)) is not None:
+            await _to_agent(link, link.keep(self._epoch, order))
 
     async def _serve(self, stream: trio.SocketStream, report: Report) -> None:
         """One connection to the socket: only root and the daemon's own user may be an agent."""
@@ -216,7 +235,13 @@ class MetalExecutor:
             while True:
                 if parts := await link.receive():
                     await report(PartsChanged(name, tuple(parts)))
+                for said in link.take_data():
+                    if isinstance(said, Inventory):
+                        await report(CopiesReported(name, said.datasets))
+                    else:
+                        self._deliveries.arrive(name, said)
         finally:
+            self._deliveries.lose(name)
             del self._links[name]
             self._leaving.add(name)
             try:

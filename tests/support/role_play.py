@@ -26,6 +26,7 @@ CHANGES = {
     ("/v1/reservations/{reservation}/remove", "{}"): (403, 403, 200, 200),
     ("/v1/datasets/{dataset}/pin", "{}"): (200, 403, 200, 200),
     ("/v1/datasets/{dataset}/unpin", "{}"): (200, 403, 200, 200),
+    ("/v1/datasets/{dataset}/evict", "{}"): (200, 403, 200, 200),
     ("/v1/datasets/{dataset}/remove", "{}"): (200, 403, 200, 200),
 }
 ASKERS = (BOB, OPERATOR)

@@ -18,10 +18,12 @@ from hal_core.models.event import (
     EVENT_VERSIONS,
     AccessChanged,
     ClusterDefined,
+    CopiesChanged,
     DatasetAdded,
     DatasetPinned,
     DatasetRemoved,
     Event,
+    EvictionOrdered,
     InputsStaged,
     JobCancelRequested,
     JobEnded,
@@ -197,6 +199,8 @@ EXAMPLES: tuple[Event, ...] = (
     DatasetAdded(TIME_S, DATASET),
     DatasetPinned(TIME_S, DATASET.id, True, "ada"),
     DatasetRemoved(TIME_S, DATASET.id, "ada"),
+    CopiesChanged(TIME_S, NODE, (DATASET.id,), ("genome@2",)),
+    EvictionOrdered(TIME_S, DATASET.id, (NODE,), "ada"),
 )
 
 

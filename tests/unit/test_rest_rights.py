@@ -9,9 +9,10 @@ import pytest
 import trio
 from hypothesis import given, settings, strategies as st
 
+from hal_core.models.dataset import DatasetId
 from hal_core.models.event import ReservationAdded
 from hal_core.models.job import JobId, Owner
-from hal_core.models.message import DrainNode, Hold, JobSelection, PinDataset
+from hal_core.models.message import CopiesReported, DrainNode, Hold, JobSelection, PinDataset
 from hal_core.models.node import NodeName
 from hal_core.models.role import Role
 from hal_core.rest.app import all_routes
@@ -85,6 +86,8 @@ async def test_what_an_operator_does_is_in_the_journal_with_their_name(tmp_path:
         if path.endswith("resume"):
             await api.kernel.ask(DrainNode(NodeName("n1"), "x", "admin"))
         await api.post("/v1/datasets", DATASET.encode(), uid=ADA)
+        if path.endswith("evict"):
+            await api.kernel.ask(CopiesReported(NodeName("n1"), (DatasetId("genome@1"),)))
         if path.endswith("unpin"):
             await api.kernel.ask(PinDataset("genome", True, "ada"))
         if "reservation" in path and path.endswith("remove"):

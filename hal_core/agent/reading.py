@@ -1,0 +1,97 @@
+"""Where a store's bytes come from: directories, read as the dataset's owner, and whatever the providers know.
+
+A path that a user put into the catalogue is never opened by the agent itself, which may read everything: a small
+program that has become the owner does it, so that nobody publishes what they cannot read.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Protocol
+
+import trio
+
+from hal_core.agent.pull import Reader
+from hal_core.errors import NotFound, Refused
+from hal_core.models.dataset import Dataset
+
+PIECE_BYTES = 1 << 20
+ERROR_BYTES_MAX = 4096
+
+
+class Source(Protocol):
+    """What is needed of planes.DataSource."""
+
+    def recognises(self, dataset: str) -> bool: ...
+
+    def reading(self, address: str, offset: int) -> Any: ...
+
+
+def reader_of(sources: Mapping[str, Source]) -> Reader:
+    """Reads paths by itself, and everything else with the first of the sources that recognises it."""
+
+    @asynccontextmanager
+    async def read(dataset: Dataset, address: str, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        if address.startswith("/"):
+            async with _reading_path(dataset, address, offset) as pieces:
+                yield pieces
+            return
+        source = next((each for each in sources.values() if each.recognises(address)), None)
+        if source is None:
+            known = ", ".join(sources) or "none"
+            raise NotFound(f"no locality provider on this node reads {address!r}; there are: {known}")
+        async with source.reading(address, offset) as pieces:
+            yield pieces
+
+    return read
+
+
+@asynccontextmanager
+async def _reading_path(dataset: Dataset, path: str, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+    process = await trio.lowlevel.open_process(
+        ["tail", "-c", f"+{offset + 1}", "--", path],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd="/",
+        env={"PATH": os.defpath, "LC_ALL": "C"},
+        **_becoming(dataset, path),
+    )
+    try:
+        async with aclosing(_pieces(process, path)) as pieces:
+            yield pieces
+    finally:
+        with trio.CancelScope(shield=True):
+            process.kill()
+            await process.wait()
+            for stream in (process.stdout, process.stderr):
+                assert stream is not None, "both are pipes"
+                await stream.aclose()
+
+
+async def _pieces(process: trio.Process, path: str) -> AsyncGenerator[bytes, None]:
+    assert process.stdout is not None, "it is a pipe"
+    assert process.stderr is not None, "it is a pipe"
+    while piece := await process.stdout.receive_some(PIECE_BYTES):
+        yield bytes(piece)
+    told = (await process.stderr.receive_some(ERROR_BYTES_MAX)).decode("utf-8", "replace").strip()
+    if await process.wait() or told:
+        raise NotFound(told.partition(": ")[2] or f"{path} could not be read")
+
+
+def _becoming(dataset: Dataset, path: str) -> dict[str, Any]:
+    """As whom to read; the agent's own user for what stands in the configuration."""
+    uid, gid = dataset.uid, dataset.gid
+    if uid is None or gid is None or uid == os.geteuid():
+        return {}
+    if os.geteuid() != 0:
+        raise Refused(f"{path}: the agent of this node is not root and cannot read as {dataset.owner}")
+    try:
+        groups = os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)
+    except KeyError:
+        groups = []
+    return {"user": uid, "group": gid, "extra_groups": groups}
