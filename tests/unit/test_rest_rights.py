@@ -106,7 +106,7 @@ async def test_what_an_operator_does_is_in_the_journal_with_their_name(tmp_path:
 
 def test_no_route_that_changes_something_is_left_out() -> None:
     changing = {route.path for route in all_routes("0") if route.method != "GET"}
-    own = {"/v1/datasets", "/v1/jobs", "/v1/jobs/bulk", "/v1/forecasts", "/v1/tokens"}
+    own = {"/v1/datasets", "/v1/jobs", "/v1/jobs/bulk", "/v1/forecasts", "/v1/predictions", "/v1/tokens"}
     own.add("/v1/jobs/{job_id}/terminal")  # for the owner alone: tests/end_to_end/test_interactive.py
     assert changing == {named(path) for path, _ in CHANGES} | own
 
