@@ -45,6 +45,7 @@ def build_cluster(file: ConfigurationFile, notes: Notes) -> Cluster:
     names_of = (file.cluster, tuple(nodes.values()), tuple(partitions))
     datasets = datasets_of(file.data.datasets, notes)
     given = {"reservations": reservations, "datasets": datasets} | sharing_of(file, notes)
+    given["stage_bytes_per_s"] = float(file.data.bandwidth)
     return Cluster(*names_of, file.node_timeout, topology, **given)
 
 

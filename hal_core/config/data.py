@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import attrs
 
 from hal_core.config.kinds import ListOf, Notes, SectionOf, Text, setting
+from hal_core.config.topology import BANDWIDTH
 from hal_core.models.dataset import DataFile, Dataset
 from hal_core.parsing.datasets import parse_dataset_word, parse_digest, parse_file_path, parse_replica, problems_of
 from hal_core.parsing.memory import format_memory, parse_memory
@@ -61,6 +62,7 @@ class DataSection:
         "where a node keeps copies of datasets, for all users to read; empty: in the agent's own directory",
         "",
     )
+    bandwidth: int = setting(BANDWIDTH, "how fast a node is expected to get data, bytes in a second", 100 << 20)
     budget: int = setting(
         Text("memory", parse_memory, format_memory, {"type": ["string", "integer"]}),
         "how much a node keeps; what is pinned or in use never goes for something else",

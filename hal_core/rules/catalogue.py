@@ -24,6 +24,7 @@ from hal_core.models.event import (
 from hal_core.models.job import JobSpec
 from hal_core.models.message import AddDataset, CopiesReported, EvictCopies, PinDataset, RemoveDataset
 from hal_core.models.node import NodeName
+from hal_core.models.staging import Tiers
 
 if TYPE_CHECKING:
     from hal_core.rules.state import State
@@ -41,6 +42,8 @@ class Catalogue:
         """Name -> the version that was added last."""
         self.next_expiry_s = math.inf
         """When the next one is to be taken out."""
+        self.tiers: dict[tuple[str, ...], Tiers] = {}
+        """By inputs: what rules/stage_in.py has found since the last change."""
         self.copies: dict[DatasetId, set[NodeName]] = {}
         """Which nodes have one in their stores, as they say; also of what is not in the catalogue any more."""
 
@@ -53,6 +56,7 @@ class Catalogue:
         """These stand in the configuration from now on. An id that somebody had used means what is written."""
         made = self.made
         self.by_id, self._newest, self.next_expiry_s = {}, {}, math.inf
+        self.tiers.clear()
         written = {each.id: each for each in configured}
         for each in (*written.values(), *(each for each in made if each.id not in written)):
             self._put(each)
@@ -68,6 +72,7 @@ class Catalogue:
 
     def apply(self, event: DatasetAdded | DatasetPinned | DatasetRemoved | CopiesChanged) -> None:
         """Fold one event."""
+        self.tiers.clear()
         match event:
             case DatasetAdded(dataset=dataset):
                 self._put(dataset)

@@ -19,6 +19,7 @@ from hal_core.models.plan import PendingJob, Reserve, RunningJob
 from hal_core.models.prediction import Prediction
 from hal_core.models.reservation import Holds
 from hal_core.models.room import Room
+from hal_core.models.staging import Tiers
 from hal_core.rules.foreseen_quota import Claim, Standings, claim_of
 from hal_core.rules.job_record import JobRecord
 from hal_core.rules.victims import give_back
@@ -84,6 +85,8 @@ class Excerpt:
     holds: Holds
     promises: Mapping[JobId, Reserve]
     has_released: bool
+    tiers: Mapping[tuple[str, ...], Tiers]
+    """What bringing inputs takes, of those that wait."""
     asked: Asked | None
     why_not: str
     """Why nothing can be said of the job that is asked about."""
@@ -162,13 +165,15 @@ def _excerpt(state: State, asked: Asked | None, why_not: str, now_s: float) -> E
             tallies, amounts = claim_of(state, activity.record)
             held = amounts._replace(cpus=activity.cpu_count, gpus=activity.gpu_count)
             claims.setdefault(job_id, Claim(tallies, held))
+    queue = [record.pending_row() for record in others]
+    rows = queue if asked is None else [*queue, asked.row]
     return Excerpt(
         nodes=tuple(state.table.nodes),
         partitions=state.partitions,
         partition_numbers=state.partition_numbers,
         room=room.copy(state.packing.twin()),
         running=[job for job in snapshot.running() if job.job_id not in elastic],
-        queue=[record.pending_row() for record in others],
+        queue=queue,
         ranks=[rank for rank, _ in ranked],
         is_whole=is_whole,
         begins_s={record.job_id: begin for record in others if (begin := record.spec.begin_time_s) > now_s},
@@ -178,6 +183,7 @@ def _excerpt(state: State, asked: Asked | None, why_not: str, now_s: float) -> E
         holds=state.reservations.holds,
         promises=state.promises,
         has_released=state.has_released,
+        tiers={row.inputs: snapshot.stage_in(row.inputs) for row in rows if row.inputs},
         asked=asked,
         why_not=why_not,
     )

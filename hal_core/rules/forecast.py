@@ -160,7 +160,7 @@ class Future:
         return self._part.holds
 
     def stage_in(self, inputs: tuple[str, ...]) -> Tiers:
-        return ()
+        return self._part.tiers.get(inputs, ())
 
     def victims(self, job: PendingJob) -> Sequence[Victim]:
         return ()
@@ -224,7 +224,8 @@ class Future:
         for _ in range(count):
             self._index -= 1  # below all that run already
             end_s = self.now_s + row.walltime_s
-            begun = RunningJob(row.job_id, self._index, row.shape, numbers, end_s, self.now_s + row.expected_s)
+            soon_s = min(end_s, self.now_s + start.stage_s + row.expected_s)
+            begun = RunningJob(row.job_id, self._index, row.shape, numbers, end_s, soon_s)
             heapq.heappush(self._running, _placed(begun))
         if self._standings is not None:
             self._standings.start(self._claims.get(row.job_id, NO_CLAIM), count)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+from hal_core.models.dataset import REFERENCE
 from hal_core.models.event import JobCancelRequested, JobEnded, VariantChosen
 from hal_core.models.job import FINAL, DependencyKind, End, JobId, JobSpec, JobState, Owner, Shape
 from hal_core.models.node import NodeName
@@ -280,6 +281,7 @@ class JobRecord:
                 reservation=spec.reservation,
                 rank=self.rank,
                 mean_s=self.mean_s,
+                inputs=tuple(text for text in spec.inputs if text.startswith(REFERENCE)),
             )
         return row
 

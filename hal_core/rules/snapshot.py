@@ -17,6 +17,7 @@ from hal_core.models.room import Room
 from hal_core.models.staging import Tiers
 from hal_core.rules.limits import RunningQuota
 from hal_core.rules.preemption import Victims, ending
+from hal_core.rules.stage_in import tiers
 
 _expected_end_order = attrgetter("expected_end_s", "job_id", "index")
 
@@ -81,7 +82,7 @@ class StateSnapshot:
         return state.live_room.copy(state.packing, state.table, state.limits.licences.free())
 
     def stage_in(self, inputs: tuple[str, ...]) -> Tiers:
-        return ()
+        return tiers(self._state, inputs)
 
     @property
     def wake_s(self) -> float:

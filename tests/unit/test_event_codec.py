@@ -169,6 +169,7 @@ CLUSTER = Cluster(
     licences=(("matlab", 10),),
     priorities=Priorities(QueueOrder.WEIGHTED, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 9.5),
     datasets=(DATASET,),
+    stage_bytes_per_s=5e8,
 )
 EXAMPLES: tuple[Event, ...] = (
     ClusterDefined(TIME_S, CLUSTER),
