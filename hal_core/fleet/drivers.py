@@ -11,19 +11,18 @@ from contextlib import contextmanager
 from typing import Any
 
 from hal_core.errors import HalError, Refused
-from hal_core.secret import Secret
 
 
 class Drivers:
     """`with drivers.call("list") as driver:` lends this thread's driver.
 
-    `make` is given the secrets by name, as read from `credentials`; `place` is where the options stand.
+    `make` is given the secrets that `read` returns, by name; `option` is where they come from.
     """
 
-    def __init__(self, make: Callable[..., Any], credentials: Mapping[str, Secret], place: str) -> None:
+    def __init__(self, make: Callable[..., Any], read: Callable[[], Mapping[str, str]], option: str) -> None:
         self._make = make
-        self._credentials = credentials
-        self._place = f"{place}.credentials"
+        self._read = read
+        self._option = option
         self._own = threading.local()
         self._generation = 0
         self._secrets: frozenset[str] = frozenset()
@@ -36,7 +35,7 @@ class Drivers:
         try:
             yield self._driver()
         except Exception as error:  # noqa: BLE001  drivers raise whatever their parsers do
-            failure = failure_of(error, what, self._place)
+            failure = failure_of(error, what, self._option)
             if isinstance(failure, Refused):
                 self._generation += 1
             raise self._without_secrets(failure) from None  # What it came from may show requests with all they hold.
@@ -44,7 +43,7 @@ class Drivers:
     def _driver(self) -> Any:
         generation = self._generation
         if getattr(self._own, "generation", None) != generation:
-            secrets = {name: secret.read(f"{self._place}.{name}") for name, secret in self._credentials.items()}
+            secrets = self._read()
             self._secrets |= frozenset(secrets.values())
             self._own.driver = self._make(**secrets)
             self._own.generation = generation

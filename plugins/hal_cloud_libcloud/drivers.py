@@ -26,7 +26,10 @@ def drivers_of(options: LibcloudOptions) -> Drivers:
         except (TypeError, ValueError) as error:
             raise Refused(f"{PLACE}.driver_arguments: driver {options.driver!r}: {error}") from None
 
-    return Drivers(make, options.credentials, PLACE)
+    def read() -> dict[str, str]:
+        return {name: secret.read(f"{PLACE}.credentials.{name}") for name, secret in options.credentials.items()}
+
+    return Drivers(make, read, f"{PLACE}.credentials")
 
 
 def find_driver(name: str) -> Callable[..., Any]:

@@ -12,7 +12,7 @@ import sys
 import threading
 import urllib.request
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -64,10 +64,24 @@ class Moto:
             return False
 
 
+def _error(code: str, text: str) -> bytes:
+    errors = f"<Errors><Error><Code>{code}</Code><Message>{text}</Message></Error></Errors>"
+    return f"<Response>{errors}<RequestID>1</RequestID></Response>".encode()
+
+
+Answers = Mapping[Fault, tuple[int, bytes]]
+AS_EC2_DOES: Answers = {
+    Fault.ERROR: (500, _error("InternalError", "An internal error has occurred")),
+    Fault.THROTTLED: (503, _error("RequestLimitExceeded", "Request limit exceeded.")),
+    Fault.NO_CAPACITY: (500, _error("InsufficientInstanceCapacity", "We do not have sufficient capacity.")),
+}
+
+
 class FaultyWay:
     """A proxy in front of a server. The next requests for `action` meet the `faults`, in order."""
 
-    def __init__(self, port: int, action: str) -> None:
+    def __init__(self, port: int, action: str, answers: Answers = AS_EC2_DOES) -> None:
+        self.answers = answers
         self.faults: deque[Fault] = deque()
         self.action = action
         self.seen: list[tuple[str, dict[str, str]]] = []
@@ -94,13 +108,6 @@ class _Server(ThreadingHTTPServer):
     target: int
 
 
-ANSWERS = {
-    Fault.ERROR: (500, "InternalError", "An internal error has occurred"),
-    Fault.THROTTLED: (503, "RequestLimitExceeded", "Request limit exceeded."),
-    Fault.NO_CAPACITY: (500, "InsufficientInstanceCapacity", "We currently do not have sufficient capacity."),
-}
-
-
 class _Forwarder(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
@@ -111,10 +118,8 @@ class _Forwarder(BaseHTTPRequestHandler):
         asked = f"{self.path} {body.decode(errors='replace')}"
         way.seen.append((asked, dict(self.headers)))
         fault = way.faults.popleft() if way.faults and f"Action={way.action}" in asked else None
-        if fault in ANSWERS:
-            status, code, text = ANSWERS[fault]
-            errors = f"<Errors><Error><Code>{code}</Code><Message>{text}</Message></Error></Errors>"
-            self._reply(status, f"<Response>{errors}<RequestID>1</RequestID></Response>".encode(), "text/xml")
+        if fault in way.answers:
+            self._reply(*way.answers[fault], "text/xml")
             return
         target = http.client.HTTPConnection("127.0.0.1", self.server.target, timeout=ANSWERS_WITHIN_S)
         target.request(self.command, self.path, body or None, dict(self.headers))

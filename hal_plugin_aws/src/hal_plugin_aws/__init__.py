@@ -1,4 +1,4 @@
-"""HAL on AWS. Data in S3 and stores like it; nodes from EC2 are to come."""
+"""HAL on AWS: data in S3 and stores like it, nodes from EC2."""
 
 from hal_core import Options, PluginInfo, Register, hookimpl
 
@@ -6,11 +6,11 @@ __version__ = "0.1.0"
 
 __hal_plugin__ = PluginInfo(
     sdk=1,
-    summary="datasets in S3 and stores like it; nodes from Amazon EC2 (not yet)",
+    summary="datasets in S3 and stores like it; nodes from Amazon EC2, on demand and spot",
     not_yet=(
-        "offers and prices from EC2",
-        "start and end instances, spot and on demand",
-        "notice of spot interruptions",
+        "the daemon does not ask clouds for nodes by itself: providers are used by plugins and tests so far",
+        "notices of spot interruptions; fleets and launch templates: one call starts one instance",
+        "one region of EC2 for each cluster",
         "datasets that are whole buckets or prefixes: each object is named",
         "credentials of an instance's role: they come from a file or a command",
     ),
@@ -26,3 +26,14 @@ def _make_s3(options: Options) -> object:
     from hal_plugin_aws.s3_provider import S3Locality
 
     return S3Locality.from_options(options)
+
+
+@hookimpl
+def hal_register_clouds(register: Register) -> None:
+    register("aws", _make_cloud, "instances of EC2: zones with failover, spot and on demand, tags, user data")
+
+
+def _make_cloud(options: Options) -> object:
+    from hal_plugin_aws.ec2 import make_cloud
+
+    return make_cloud(options)

@@ -19,7 +19,7 @@ class Credentials:
     session_token: str = ""
 
 
-def parse_credentials(text: str, profile: str) -> Credentials:
+def parse_credentials(text: str, profile: str, option: str = "s3.credentials") -> Credentials:
     """From the text of a file such as ~/.aws/credentials. Raises Refused, without a word of what is in it."""
     parser = ConfigParser(interpolation=None)
     try:
@@ -29,10 +29,10 @@ def parse_credentials(text: str, profile: str) -> Credentials:
             section["aws_access_key_id"], section["aws_secret_access_key"], section.get("aws_session_token", "")
         )
     except Error:
-        raise Refused("s3.credentials: not in the form of Amazon's credentials file") from None
+        raise Refused(f"{option}: not in the form of Amazon's credentials file") from None
     except KeyError as error:
         wanted = f"[{profile}] with aws_access_key_id and aws_secret_access_key"
-        raise Refused(f"s3.credentials: there is no {error.args[0]}; expected {wanted}") from None
+        raise Refused(f"{option}: there is no {error.args[0]}; expected {wanted}") from None
 
 
 def signed_headers(method: str, url: str, region: str, credentials: Credentials) -> dict[str, str]:
