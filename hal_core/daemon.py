@@ -37,6 +37,7 @@ from hal_core.kernel.journal import SNAPSHOT_EVENT_COUNT, Journal
 from hal_core.kernel.journal_files import Disk
 from hal_core.kernel.journal_recovery import rebuild
 from hal_core.kernel.loop import Kernel, Shell
+from hal_core.kernel.memory_sizing import MemorySizing
 from hal_core.kernel.observers import Observers
 from hal_core.kernel.predicting import WARM_EVENT_COUNT, Predicting
 from hal_core.kernel.snapshot_files import newest_sequence
@@ -152,7 +153,9 @@ class Daemon:
             core = Core(self._new_engine(), self.configuration.engine.name, recover_state(journal))
             predicting = self._predicting(core, journal)
             starts = StartForecasts(lambda: kernel.state, time.time)
-            observers = self._observers() | {each.name: each for each in predicting} | {starts.name: starts}
+            memory = MemorySizing(lambda: core.state, journal.history)
+            own: dict[str, Observer] = {starts.name: starts, memory.name: memory}
+            observers = self._observers() | {each.name: each for each in predicting} | own
             executors = self._executors(journal.epoch)
             kernel = self._kernel(core, journal, observers, executors)
             begin_observers(observers, core.state)
@@ -162,7 +165,7 @@ class Daemon:
             sources = [each for each in parts if isinstance(each, MetricsSource)]
             context = self._context(Port(kernel, journal, self._parse_context), sources)
             foretell = predicting[0].foretell if predicting else None
-            context = attrs.evolve(context, foretell=foretell, likely_start=starts.likely)
+            context = attrs.evolve(context, foretell=foretell, likely_start=starts.likely, memory=memory)
             for executor in executors.values():
                 if isinstance(executor, TerminalSource):
                     executor.terminals = context.terminals
@@ -174,6 +177,7 @@ class Daemon:
                 nursery.start_soon(stalls.run)
                 nursery.start_soon(figures.run)
                 nursery.start_soon(starts.run)
+                nursery.start_soon(memory.run)
                 for each in predicting:
                     nursery.start_soon(each.run, kernel.report)
                 await nursery.start(front.serve)

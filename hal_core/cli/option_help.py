@@ -8,6 +8,7 @@ Beside option_names.py, because it is read only when somebody asks.
 OPTION_HELP = (
     ("-A, --account NAME", "what the job is accounted to"),
     ("-a, --array INDICES[%COUNT]", "a job array: 0-99, 1,3,5-7, 0-99:2, 0-999%10"),
+    ("    --auto-memory", "begin with what such jobs used before, if that is less; it is queued again if it needs more"),  # noqa: E501
     ("-b, --begin TIME", "not before: now+1hour, 16:30, tomorrow, 2030-01-31T16:30"),
     ("-D, --chdir DIRECTORY", "where to run (default: here) (also --workdir)"),
     ("    --checkpoint-every TIME", "it saves its work so often: 30m"),

@@ -51,7 +51,7 @@ VALUE_NAMES = frozenset(
         "wrap",
     }
 )
-FLAG_NAMES = frozenset({"elastic", "exclusive", "hold", "nice", "no-requeue", "requeue"})
+FLAG_NAMES = frozenset({"auto-memory", "elastic", "exclusive", "hold", "nice", "no-requeue", "requeue"})
 SHORT_NAMES = {
     "A": "account",
     "C": "constraint",

@@ -204,7 +204,7 @@ def shape_text(job: dict[str, Any]) -> str:
     parts = [plural(job["node_count"], "node"), plural(job["task_count"], "task")]
     parts.append(f"{plural(job['cpus_per_task'], 'CPU')} a task")
     if job["memory_bytes_per_node"]:
-        parts.append(f"{size(job['memory_bytes_per_node'])} a node")
+        parts.append(f"{memory_text(job)} a node")
     if job["gpus_per_node"]:
         parts.append(f"{job['gpus_per_node']} {job['gpu_type'] or 'GPU'} a node")
     if job["gpu_milli"]:
@@ -214,6 +214,14 @@ def shape_text(job: dict[str, Any]) -> str:
     parts += [" or ".join("&".join(some) for some in job["alternatives"])] if job["alternatives"] else []
     parts += [f"{number} {name} licences" for name, number in job["licences"].items()]
     return ", ".join(parts) + (", exclusive" if job["is_exclusive"] else "")
+
+
+def memory_text(job: dict[str, Any]) -> str:
+    """`64.0 GiB`, or what it began with and whether that was enough: `2.1 GiB of 64.0 GiB`."""
+    asked, first = size(job["memory_bytes_per_node"]), job["first_memory_bytes"]
+    if not first:
+        return asked
+    return f"{asked} ({size(first)} were not enough)" if job["has_outgrown"] else f"{size(first)} of {asked}"
 
 
 def priority_text(job: dict[str, Any]) -> str:

@@ -237,6 +237,11 @@ class JobSpec:
     """All amounts that it may run with, the first asked first; empty: only with those that stand here."""
     variant: int = 0
     """Which of them stand here."""
+    has_auto_memory: bool = False
+    """It may first be given less than `memory_bytes_per_node`, and is queued again with all of it if that was not
+    enough: it must bear a restart."""
+    first_memory_bytes: int = 0
+    """On each node, what its first attempt is given, if less: as it was expected to need at its submission."""
 
     def in_variant(self, number: int) -> JobSpec:
         """The same job with the amounts of one of its variants."""
@@ -257,7 +262,7 @@ class JobSpec:
             partition=self.partition,
             node_count=self.node_count,
             cpus=tasks_per_node * self.cpus_per_task,
-            memory_bytes=self.memory_bytes_per_node,
+            memory_bytes=self.first_memory_bytes or self.memory_bytes_per_node,
             gpus=self.gpus_per_node,
             gpu_type=self.gpu_type,
             generic=self.generic_per_node,

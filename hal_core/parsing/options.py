@@ -39,6 +39,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("mem", "", "value", "SIZE", "memory_bytes_per_node", "memory on each node: 4096 (MiB), 512M, 10G"),
     Option("mem-per-cpu", "", "value", "SIZE", "memory_bytes_per_node", "memory for each CPU"),
     Option("mem-per-gpu", "", "value", "SIZE", "memory_bytes_per_node", "memory for each GPU"),
+    Option("auto-memory", "", "flag", "", "has_auto_memory",
+           "begin with what such jobs used before, if that is less; it is queued again if it needs more"),
     Option("gpus", "G", "value", "[TYPE:]COUNT", "gpus_per_node gpu_type gpu_milli",
            "GPUs of the whole job, spread evenly; or a share of one: 0.5"),
     Option("gpus-per-node", "", "value", "[TYPE:]COUNT", "gpus_per_node gpu_type gpu_milli",

@@ -257,6 +257,8 @@ class _Reading:
             sizes = sizes_of(wishes, partial(self.amounts, partition))
             found += [variant_of(amounts, walltime_s, pace * ratio) for amounts, ratio in sizes]
             self.check_sizes(wishes, found)
+        if self.wishes.auto_memory:
+            self.check_auto_memory(found)
         return found
 
     def check_sizes(self, wishes: Wishes, found: Sequence[Variant]) -> None:
@@ -281,6 +283,15 @@ class _Reading:
             self.warnings.append(Problem(self.place("mem"), text))
         return resolve_amounts(wishes, partition, self.context.classes[partition.name], self.place)
 
+    def check_auto_memory(self, variants: Sequence[Variant]) -> None:
+        place = self.place("auto-memory")
+        if not variants[0].memory_bytes_per_node:
+            raise InvalidInput([Problem(place, "needs --mem, the most that the job may get")])
+        if self.wishes.array is not None:
+            raise InvalidInput([Problem(place, "is not for job arrays, whose elements have one size: leave it away")])
+        if len(variants) > 1:
+            raise InvalidInput([Problem(place, "is for jobs with one number of nodes and no --or: leave it away")])
+
     def spec(self) -> JobSpec | None:
         """The spec, as far as problems found so far allow to build one."""
         wishes, context = self.wishes, self.context
@@ -299,7 +310,6 @@ class _Reading:
         if variants is None or near is None or self.problems:
             return None
         dependencies, needs_all = wishes.dependency or ((), True)
-        output_default = context.array_output_default if wishes.array else context.output_default
         spec = JobSpec(
             name=name,
             partition=partition.name,
@@ -314,7 +324,7 @@ class _Reading:
             working_directory=self.working_directory(),
             environment=self.environment,
             input_path=wishes.input or "/dev/null",
-            output_pattern=wishes.output or output_default,
+            output_pattern=wishes.output or (context.array_output_default if wishes.array else context.output_default),
             error_pattern=wishes.error or "",
             does_append=wishes.open_mode == "append",
             array=wishes.array,
@@ -335,6 +345,7 @@ class _Reading:
             licences=wishes.licenses,
             comment=wishes.comment or "",
             can_requeue=wishes.requeue,
+            has_auto_memory=wishes.auto_memory,
             communication=(COMMUNICATION_DEFAULT if near.level else 0.0) if wishes.comm is None else wishes.comm,
             level=near.level,
             domain=near.domain,

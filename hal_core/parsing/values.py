@@ -71,6 +71,7 @@ class Wishes:
     open_mode: str | None = None
     array: ArraySpec | None = None
     dependency: tuple[tuple[Dependency, ...], bool] | None = None
+    auto_memory: bool = False
     requeue: bool = False
     no_requeue: bool = False
     hold: bool = False
@@ -183,6 +184,7 @@ PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "open-mode": lambda text: parse_choice(text, ("append", "truncate")),
     "array": parse_array,
     "dependency": parse_dependencies,
+    "auto-memory": lambda _: True,
     "requeue": lambda _: True,
     "no-requeue": lambda _: True,
     "hold": lambda _: True,

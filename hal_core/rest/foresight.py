@@ -20,7 +20,7 @@ from hal_core.rest.answers import Answer, json_answer
 from hal_core.rest.call import Call, Route
 from hal_core.rest.jobs import find_job
 from hal_core.rest.rights import Verb
-from hal_core.rest.submit import insist_on_priority
+from hal_core.rest.submit import insist_on_priority, sized
 from hal_core.rules.charging import charged
 from hal_core.rules.excerpt import Excerpt, excerpt, excerpt_of, record_of
 from hal_core.rules.explain import explain, question, verified
@@ -95,7 +95,8 @@ def _read_job(call: Call) -> tuple[JobSpec, tuple[Problem, ...]]:
     spec, problems = charged(kernel.state.cluster, owner, parsed.spec)
     if problems:
         raise InvalidInput(problems)
-    return spec, parsed.warnings
+    (spec,), advice = sized(call, [spec])
+    return spec, (*parsed.warnings, *advice)
 
 
 async def _look_ahead(

@@ -14,7 +14,7 @@ import trio
 from hal_core.models.event import Event
 from hal_core.models.explanation import LikelyStart
 from hal_core.models.history import HistoryFilters, HistoryPage
-from hal_core.models.job import JobId, Owner
+from hal_core.models.job import JobId, JobSpec, Owner
 from hal_core.models.message import Message
 from hal_core.models.plugin import PluginListing
 from hal_core.models.prediction import Arrival, Foretold
@@ -25,9 +25,23 @@ from hal_core.rest.rates import Rates
 from hal_core.rest.tokens import TokenMaker
 from hal_core.rules.excerpt import Excerpt
 from hal_core.rules.forecast import Engine
+from hal_core.rules.memory_sizes import UsedMemory
 from hal_core.rules.receipt_sums import Row
 from hal_core.rules.state import State
 from hal_core.wire.terminals import Terminals
+
+
+class MemorySizing(Protocol):
+    """Knows how much memory jobs used."""
+
+    def sized(self, owner: Owner, specs: Sequence[JobSpec]) -> Sequence[JobSpec]:
+        """The same, with the size of the first attempt where that is left to HAL."""
+        ...
+
+    def unused(self, owner: Owner, spec: JobSpec) -> UsedMemory | None:
+        """What such jobs used, if this one asks for so much more that its owner should know."""
+        ...
+
 
 Foretell = Callable[[Arrival], Awaitable[Foretold]]
 """What the predictor would say of a job that nobody submitted."""
@@ -120,6 +134,8 @@ class Context:
     """None: there is no predictor."""
     likely_start: Callable[[Excerpt, float], Awaitable[LikelyStart | None]] | None = None
     """Of the job that the excerpt asks about, at that time. None: nobody can say."""
+    memory: MemorySizing | None = None
+    """None: nobody remembers; jobs get what they ask for."""
     terminals: Terminals = attrs.field(factory=Terminals)
     """Of interactive jobs."""
     attendances: Attendances = attrs.field(factory=Attendances)

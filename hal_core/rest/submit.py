@@ -13,19 +13,22 @@ import attrs
 import trio
 
 from hal_core.errors import InvalidInput, Problem
-from hal_core.models.job import TERMINAL, JobId
+from hal_core.models.job import TERMINAL, JobId, JobSpec
 from hal_core.models.message import Submission, Submit
 from hal_core.parsing.environment import check_strings
+from hal_core.parsing.memory import format_memory
 from hal_core.parsing.request import CLIENT_ID_CHARACTERS_MAX, JobRequest, ParsedJob
 from hal_core.rest.answers import Answer, json_answer
 from hal_core.rest.bodies import BULK_MAX, BulkAnswer, BulkRequest, SubmitAnswer
 from hal_core.rest.call import Call, Route
 from hal_core.rest.rights import Verb
 from hal_core.rest.strict_json import convert, field_names, read_json, unknown_fields
+from hal_core.rules.memory_sizes import UsedMemory
 
 JOBS_PER_SLICE = 100
 """Entries of a bulk that are read before other tasks get a turn: some milliseconds."""
 PROBLEMS_MAX = 100
+MIB = 1 << 20
 BULK_COST = 100.0
 """Of single submissions: what taking in ten thousand jobs at once costs the daemon, roughly."""
 _CLIENT_ID_HINT = "give a text of 1 to 128 characters of your own, such as a random UUID"
@@ -39,10 +42,11 @@ async def submit(call: Call) -> Answer:
     parsed = kernel.parse_job(request, owner)
     insist_on_priority(call, parsed)
     is_known = (owner.uid, request.client_id) in kernel.state.client_ids
-    (job_id,) = await kernel.ask(Submit((Submission(request.client_id, owner, parsed.spec),)))
-    if parsed.spec.input_path == TERMINAL:
+    (spec,), advice = sized(call, [parsed.spec])
+    (job_id,) = await kernel.ask(Submit((Submission(request.client_id, owner, spec),)))
+    if spec.input_path == TERMINAL:
         call.context.attendances.expect([job_id])
-    return json_answer(SubmitAnswer(job_id, parsed.warnings), 200 if is_known else 201)
+    return json_answer(SubmitAnswer(job_id, (*parsed.warnings, *advice)), 200 if is_known else 201)
 
 
 async def submit_bulk(call: Call) -> Answer:
@@ -59,6 +63,8 @@ async def submit_bulk(call: Call) -> Answer:
         await trio.lowlevel.checkpoint()
     if reader.problems:
         raise InvalidInput(reader.problems[:PROBLEMS_MAX])
+    specs, _ = sized(call, [submission.spec for submission in submissions])
+    submissions = [attrs.evolve(each, spec=spec) for each, spec in zip(submissions, specs, strict=True)]
     known = kernel.state.client_ids
     is_known = all((owner.uid, submission.client_id) in known for submission in submissions)
     job_ids = await kernel.ask(Submit(tuple(submissions)))
@@ -69,6 +75,23 @@ async def submit_bulk(call: Call) -> Answer:
     )
     answer = BulkAnswer(format_ids(job_ids), len(job_ids), list(reader.warnings))
     return json_answer(answer, 200 if is_known else 201)
+
+
+def sized(call: Call, specs: Sequence[JobSpec]) -> tuple[Sequence[JobSpec], tuple[Problem, ...]]:
+    """The caller's jobs with the memory of their first attempts, and advice about that of the first."""
+    memory, owner = call.context.memory, call.caller.owner
+    if memory is None:
+        return specs, ()
+    found = memory.sized(owner, specs)
+    used = memory.unused(owner, found[0])
+    return found, () if used is None else (Problem("mem", _unused_text(used, found[0])),)
+
+
+def _unused_text(used: UsedMemory, spec: JobSpec) -> str:
+    peak_bytes = -(-used.peak_bytes // MIB) * MIB
+    asked = f"{format_memory(peak_bytes)} of {format_memory(spec.memory_bytes_per_node)}"
+    more = "" if spec.array or spec.variants else ", or with --auto-memory,"
+    return f"your last {used.job_count} such jobs used at most {asked}; with less{more} the next may start sooner"
 
 
 def insist_on_priority(call: Call, parsed: ParsedJob) -> None:

@@ -71,6 +71,7 @@ class DumpedJob:
     prediction: Prediction | None = None
     preempted_by: JobId | None = None
     choice: VariantChosen | None = None
+    has_outgrown: bool = False
 
 
 @attrs.frozen
@@ -202,6 +203,7 @@ def _dump_job(record: JobRecord) -> DumpedJob:
         prediction=record.prediction,
         preempted_by=record.preempted_by,
         choice=record.choice,
+        has_outgrown=record.has_outgrown,
     )
 
 
@@ -279,6 +281,8 @@ def _load_job(job: DumpedJob) -> JobRecord:
     record.ready, record.blocked = RangeSet(job.ready), RangeSet(job.blocked)
     record.attempts = dict(job.attempts)
     record.preempted_by, record.choice = job.preempted_by, job.choice
+    if job.has_outgrown:
+        record.outgrow()
     record.ended = {state: RangeSet(ranges) for state, ranges in job.ended}
     record.ends = {
         row.index: ElementEnd(row.attempt, row.end, (row.start_time_s, row.end_time_s), row.node_names)

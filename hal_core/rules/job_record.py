@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 
+import attrs
+
 from hal_core.models.dataset import REFERENCE
 from hal_core.models.event import JobCancelRequested, JobEnded, VariantChosen
-from hal_core.models.job import FINAL, DependencyKind, End, JobId, JobSpec, JobState, Owner, Shape
+from hal_core.models.job import FINAL, DependencyKind, End, EndKind, JobId, JobSpec, JobState, Owner, Shape
 from hal_core.models.node import NodeName
 from hal_core.models.placement import AttemptKey, Share
 from hal_core.models.plan import PendingJob, RunningJob
@@ -158,6 +160,7 @@ class JobRecord:
         "ended",
         "ends",
         "finish_time_s",
+        "has_outgrown",
         "held_by",
         "is_met",
         "job_id",
@@ -183,6 +186,8 @@ class JobRecord:
         self.shape: Shape = spec.shape()
         self.submit_time_s = submit_time_s
         self.finish_time_s: float | None = None
+        self.has_outgrown = False
+        """Its first attempt ran out of the memory that it was expected to need; now it has what it asked for."""
         self.priority = spec.priority
         self.payer = payer_of(owner, spec)
         self.held_by = owner.user if spec.is_held else ""
@@ -290,6 +295,8 @@ class JobRecord:
         changed = JobRecord(self.job_id, self.client_id, self.owner, spec, self.submit_time_s)
         changed.priority, changed.prediction, changed.attempts = self.priority, self.prediction, self.attempts
         changed.ready, changed.active, changed.is_met, changed.rank = self.ready, self.active, self.is_met, self.rank
+        if self.has_outgrown:
+            changed.outgrow()
         return changed
 
     def choose(self, event: VariantChosen) -> None:
@@ -352,11 +359,23 @@ class JobRecord:
             times_s = (event.start_time_s, event.end_time_s)
             self.ends[index] = ElementEnd(event.attempt, event.end, times_s, names)
 
-    def queue_again(self, index: int, attempt: int) -> None:
+    def queue_again(self, index: int, attempt: int, end: End) -> None:
         """The element waits again; that attempt is over."""
+        if end.kind is EndKind.OUT_OF_MEMORY and self.can_outgrow:
+            self.outgrow()
         self.ends.pop(index, None)
         self.attempts[index] = attempt + 1
         (self.blocked if self.does_follow_elements else self.ready).add(index)
+
+    @property
+    def can_outgrow(self) -> bool:
+        """It has less memory than it asked for."""
+        return bool(self.spec.first_memory_bytes) and not self.has_outgrown
+
+    def outgrow(self) -> None:
+        """From now on it has the memory that it asked for."""
+        self.has_outgrown, self.row = True, None
+        self.shape = attrs.evolve(self.shape, memory_bytes=self.spec.memory_bytes_per_node)
 
     def mark_ended(self, state: JobState, elements: Ranges) -> None:
         assert state in FINAL

@@ -139,7 +139,10 @@ def _end_part(activity: Activity, part: _PartEnd, now_s: float, gone: Set[NodeNa
 
 
 def _is_queued_again(activity: Activity, end: End) -> bool:
-    """What lost its node, if it can bear a restart; what nowhere began because of a prolog, in any case."""
+    """What lost its node, if it can bear a restart; what nowhere began because of a prolog, and what was given less
+    memory than it asked for and ran out of it, in any case."""
+    if end.kind is EndKind.OUT_OF_MEMORY:
+        return activity.record.can_outgrow
     if activity.attempt >= ATTEMPTS_MAX:
         return False
     if end.kind is EndKind.PROLOG_FAILED and not activity.parts_started:

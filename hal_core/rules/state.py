@@ -319,7 +319,7 @@ class State:
             if index in indices:
                 indices.discard(index)
                 self.ended_counts[state] -= 1
-        record.queue_again(index, attempt)
+        record.queue_again(index, attempt, event.end)
         self.pending_count += self.limits.count_pending(record, 1)
         self._look_at_dependencies(record)
 

@@ -135,6 +135,11 @@ class JobDetail(JobView):
     dependencies: tuple[Dependency, ...]
     needs_all_dependencies: bool
     array_throttle: int | None
+    has_auto_memory: bool
+    first_memory_bytes: int
+    """On each node, what its first attempt is given; 0: what it asks for."""
+    has_outgrown: bool
+    """That was not enough, and it has what it asked for since."""
     prediction: Prediction | None
     """Of the run time of (each element of) the job, for planning."""
     element: ElementView | None
@@ -203,6 +208,9 @@ def job_detail(record: JobRecord, waiting: Waiting, does_show_private: bool, seq
         dependencies=spec.dependencies,
         needs_all_dependencies=spec.needs_all_dependencies,
         array_throttle=spec.array.throttle if spec.array else None,
+        has_auto_memory=spec.has_auto_memory,
+        first_memory_bytes=spec.first_memory_bytes,
+        has_outgrown=record.has_outgrown,
         prediction=record.prediction,
         element=None if record.is_array else element_view(record, 0, does_show_private),
         sequence=sequence,

@@ -92,6 +92,7 @@ def _job(row: Row) -> TraceJob:
     user = f"user{int(row[11])}" if row[11] >= 0 else "unknown"
     job = TraceJob(int(row[0]), row[1], min(run_s, limit_s), limit_s, processors, user)
     job.memory_bytes = int(max(0.0, row[9]) * KIB)
+    job.peak_memory_bytes = int(max(0.0, row[6]) * KIB)
     job.recorded_wait_s = row[2]
     return job
 

@@ -33,6 +33,8 @@ class TraceJob:
     user: str
     memory_bytes: int = 0
     """For each processor; 0 if not known."""
+    peak_memory_bytes: int = 0
+    """That it used at most, for each processor; 0 if not known."""
     node_count: int = 0
     """0: as few as hold the processors."""
     gpus: int = 0

@@ -23,8 +23,9 @@ def test_what_a_user_ran_before_is_what_is_expected_also_after_a_restart() -> No
         first = hal.submit("/bin/true", options=[("time", "10")])
         hal.wait_until_done()
         assert prediction_of(first) is None, "nothing was known"
-        hal.submit("/bin/true", options=[("time", "10")])
-        hal.wait_until_done()
+        for _ in range(2):
+            hal.submit("/bin/true", options=[("time", "10")])
+            hal.wait_until_done()
         held = hal.submit("/bin/true", options=[("time", "10"), ("hold", "")])
         assert expect(held) == 1.0, "no run time is below a second"
         hal.kill(DAEMON)
@@ -35,4 +36,11 @@ def test_what_a_user_ran_before_is_what_is_expected_also_after_a_restart() -> No
         assert "Expected to run  0:01" in hal.run("show", str(held)).stdout
         foretold = hal.run("predict", "--time=10", "--", "/bin/true").stdout
         assert "Expected to run  0:01" in foretold
-        assert "2 ended jobs, by predictor last-two: 2 of them yours, 2 of these with this name" in foretold
+        assert "3 ended jobs, by predictor last-two: 3 of them yours, 3 of these with this name" in foretold
+
+        def first_memory_bytes() -> int:
+            options = [("time", "10"), ("mem", "1G"), ("auto-memory", ""), ("hold", "")]
+            return int(hal.get(f"/v1/jobs/{hal.submit('/bin/true', options=options)}")["first_memory_bytes"])
+
+        hal.tree.until("three such jobs are enough for a size", lambda: first_memory_bytes() > 0, 60, hal.watched)
+        assert first_memory_bytes() < 1 << 30

@@ -135,6 +135,8 @@ SPEC = JobSpec(
     elastic_weight=3,
     variants=(VARIANT, VARIANT),
     variant=1,
+    has_auto_memory=True,
+    first_memory_bytes=1 << 30,
 )
 TOPOLOGY = Topology(
     (Level("block", Link(1e-6, 9e11, 0.5), LevelKind.BLOCK, (), 4), Level("rack", Link(2e-6, 25e9), dimensions=(4, 2))),

@@ -137,8 +137,22 @@ def test_every_field_is_filled():
         "elastic_weight": 0,
         "variants": (),
         "variant": 0,
+        "has_auto_memory": False,
+        "first_memory_bytes": 0,
         "licences": (("matlab", 2),),
     }
+
+
+def test_memory_can_be_left_to_hal_up_to_a_most():
+    assert spec_of("auto-memory", "mem=8G").has_auto_memory
+    assert spec_of("auto-memory", "mem=8G").memory_bytes_per_node == 8 * GIB
+    assert problems_of("auto-memory", "mem=0") == ["--auto-memory: needs --mem, the most that the job may get"]
+    assert problems_of("auto-memory", "mem=1G", "array=0-3") == [
+        "--auto-memory: is not for job arrays, whose elements have one size: leave it away"
+    ]
+    assert problems_of("auto-memory", "mem=1G", "nodes=1-2") == [
+        "--auto-memory: is for jobs with one number of nodes and no --or: leave it away"
+    ]
 
 
 def test_how_near_nodes_are_to_be():
