@@ -121,7 +121,7 @@ class Cluster:
     """Countable things that belong to no node, sorted by name: (("matlab", 10),)."""
     priorities: Priorities = DEFAULT_PRIORITIES
     datasets: tuple[Dataset, ...] = ()
-    stage_bytes_per_s: float = 100 << 20
+    stage_bytes_per_s: float = float(100 << 20)
     """How fast data is expected to come to a node from elsewhere, for planning."""
 
     @property
