@@ -78,6 +78,8 @@ if TYPE_CHECKING:
         RunTimesPredicted as RunTimesPredicted,
         VariantChosen as VariantChosen,
     )
+    from hal_core.models.event_values import event_view as event_view, job_of as job_of
+    from hal_core.models.event_words import end_text as end_text, event_text as event_text
     from hal_core.models.job import (
         ArraySpec as ArraySpec,
         Dependency as Dependency,
@@ -155,6 +157,7 @@ if TYPE_CHECKING:
         CloudProvider as CloudProvider,
         DataSource as DataSource,
         Engine as Engine,
+        EventLog as EventLog,
         Executor as Executor,
         Foreteller as Foreteller,
         Instance as Instance,
@@ -163,6 +166,7 @@ if TYPE_CHECKING:
         Offer as Offer,
         Options as Options,
         Predictor as Predictor,
+        ReadingObserver as ReadingObserver,
         Replica as Replica,
         Report as Report,
         StoreExecutor as StoreExecutor,
@@ -207,6 +211,8 @@ _NAMES_BY_MODULE = {
         "OrphanFound PartEnded PartStarted Planned PriorityChanged ReservationAdded ReservationRemoved "
         "RunTimesPredicted VariantChosen"
     ),
+    "models.event_words": "end_text event_text",
+    "models.event_values": "event_view job_of",
     "models.job": "ArraySpec Dependency DependencyKind End EndKind JobId JobSpec JobState Owner Shape Spread",
     "models.message": "CopiesReported Message NodeLost NodeReported NodeSilent PartStatus PartsChanged",
     "models.node": "Cluster Node NodeName NodeStatus Partition PartitionName Reservation",
@@ -225,8 +231,8 @@ _NAMES_BY_MODULE = {
     "models.trace": "Trace run_span_id span_id_of trace_of",
     "options": "structure_options",
     "planes": (
-        "CloudProvider DataSource Engine Executor Foreteller Instance LocalityProvider Observer Offer Options "
-        "Predictor Replica Report"
+        "CloudProvider DataSource Engine EventLog Executor Foreteller Instance LocalityProvider Observer Offer Options "
+        "Predictor ReadingObserver Replica Report"
     ),
     "models.quota": "Quota within",
     "rules.victims": "give_back least_loss",

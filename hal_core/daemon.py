@@ -40,6 +40,7 @@ from hal_core.kernel.loop import Kernel, Shell
 from hal_core.kernel.memory_sizing import MemorySizing
 from hal_core.kernel.observers import Observers
 from hal_core.kernel.predicting import WARM_EVENT_COUNT, Predicting
+from hal_core.kernel.reading import READERS_NAME, JournalLog, read_walled
 from hal_core.kernel.snapshot_files import newest_sequence
 from hal_core.kernel.stalls import StallMeter
 from hal_core.kernel.start_forecasts import StartForecasts
@@ -49,7 +50,7 @@ from hal_core.models.node import NodeName
 from hal_core.models.prediction import Arrival
 from hal_core.models.role import Role
 from hal_core.parsing.request import JobRequest, ParseContext, ParsedJob, parse_job
-from hal_core.planes import Engine, Executor, LocalityProvider, Observer, StandingObserver
+from hal_core.planes import Engine, Executor, LocalityProvider, Observer, ReadingObserver, StandingObserver
 from hal_core.plugins import Plugins
 from hal_core.rest.port import ConfigurationView, Context
 from hal_core.rules.core import Core
@@ -180,6 +181,11 @@ class Daemon:
                 nursery.start_soon(memory.run)
                 for each in predicting:
                     nursery.start_soon(each.run, kernel.report)
+                readers = self.state_directory / READERS_NAME
+                log = JournalLog(readers, Disk(), (journal, kernel), partial(known_job, core))
+                for name, observer in observers.items():
+                    if isinstance(observer, ReadingObserver):
+                        nursery.start_soon(read_walled, name, observer, log, kernel.report)
                 await nursery.start(front.serve)
                 task_status.started(kernel)
 
@@ -227,14 +233,10 @@ class Daemon:
         return {name: self._plugins.locality(name, options) for name, options in self.configuration.localities.items()}
 
     def _predicting(self, core: Core, journal: Journal) -> list[Predicting]:
-        def known(job_id: JobId) -> Arrival | None:
-            record = core.state.find(job_id)
-            return None if record is None else Arrival(job_id, record.owner, record.spec, record.submit_time_s)
-
         past = partial(journal.latest, WARM_EVENT_COUNT)
         chosen = self.configuration.predictors.items()
         predictors = [(name, fenced(name, self._plugins.predictor(name, options))) for name, options in chosen]
-        return [Predicting(name, predictor, known, past) for name, predictor in predictors]
+        return [Predicting(name, predictor, partial(known_job, core), past) for name, predictor in predictors]
 
     def _observers(self) -> dict[str, Observer]:
         """As configured; and the one for traces, if OpenTelemetry's own variable says where to send them."""
@@ -280,6 +282,12 @@ class Daemon:
             await kernel.wait_beyond(last_sequence + SNAPSHOT_EVENT_COUNT)
             last_sequence = kernel.durable_sequence
             await trio.run_process(command, check=False, stdin=subprocess.DEVNULL)
+
+
+def known_job(core: Core, job_id: JobId) -> Arrival | None:
+    """The job as it came in; None if it is not in memory any more."""
+    record = core.state.find(job_id)
+    return None if record is None else Arrival(job_id, record.owner, record.spec, record.submit_time_s)
 
 
 def begin_observers(observers: Mapping[str, Observer], state: State) -> None:

@@ -172,6 +172,35 @@ class StandingObserver(Protocol):
         ...
 
 
+class EventLog(Protocol):
+    """The log for those who read it at their own pace. Each keeps its place on disk, under a name of its own."""
+
+    async def place(self, reader: str) -> int:
+        """The number of the last event that this reader has dealt with; one that is new begins with what comes."""
+        ...
+
+    async def keep(self, reader: str, sequence: int) -> None:
+        """The reader has dealt with all events as far as this one. On disk when this returns."""
+        ...
+
+    async def read(self, after: int, limit: int) -> Sequence[tuple[int, Event]]:
+        """Durable events after that number, in order, with their numbers. Waits until there is one."""
+        ...
+
+    async def arrival(self, job_id: JobId) -> Arrival | None:
+        """The job as it was submitted, also long after it has ended."""
+        ...
+
+
+@runtime_checkable
+class ReadingObserver(Protocol):
+    """An observer that reads the log itself, so that it misses nothing while HAL, or whom it tells, is away."""
+
+    async def read_log(self, log: EventLog) -> None:
+        """Until cancelled. May take all the time it needs; one that raises is switched off."""
+        ...
+
+
 @attrs.frozen
 class Offer:
     """A kind of node that a provider can supply. `price_per_hour` is in the cluster's currency."""

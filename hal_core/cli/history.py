@@ -11,7 +11,7 @@ from hal_core.cli.console import Console
 from hal_core.cli.formats import duration, instant, size
 from hal_core.cli.queue import STATE_COLOURS, filters_of, pages, tell_rest
 from hal_core.cli.usage import UsageError
-from hal_core.models.event_text import end_text
+from hal_core.models.event_words import end_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

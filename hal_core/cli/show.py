@@ -11,7 +11,7 @@ from hal_core.cli.formats import duration, instant, pairs, size
 from hal_core.cli.waiting import FINAL, condition
 from hal_core.client.http import query
 from hal_core.client.transport import Answer, Rejected
-from hal_core.models.event_text import end_text
+from hal_core.models.event_words import end_text
 from hal_core.models.plural import plural
 
 TYPE_CHECKING = False

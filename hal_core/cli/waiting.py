@@ -7,7 +7,7 @@ import time
 from hal_core.cli.console import Console
 from hal_core.cli.formats import instant
 from hal_core.client.transport import NoAnswer, Rejected
-from hal_core.models.event_text import end_text
+from hal_core.models.event_words import end_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from hal_core.cli.usage import UsageError
 from hal_core.cli.waiting import FINAL, condition
 from hal_core.client.sse import ServerEvent
 from hal_core.client.transport import Rejected
-from hal_core.models.event_text import event_text
+from hal_core.models.event_words import event_text
 from hal_core.models.ranges import count_of, parse_ranges
 
 TYPE_CHECKING = False

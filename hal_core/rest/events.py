@@ -14,7 +14,7 @@ import trio
 
 from hal_core.errors import InvalidInput, Problem
 from hal_core.models.event import AccessChanged, Event, JobSubmitted
-from hal_core.models.event_view import event_view, job_of
+from hal_core.models.event_values import event_view, job_of
 from hal_core.models.history import HistoryFilters
 from hal_core.models.job import JobId
 from hal_core.rest.answers import Gone

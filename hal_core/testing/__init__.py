@@ -16,7 +16,15 @@ from hal_core.testing.check_planes import check_executor, check_observer
 from hal_core.testing.check_predictor import check_predictor
 from hal_core.testing.fake_executor import Behaviour, FakeExecutor, succeeds_at_once
 from hal_core.testing.fake_machines import FakeMachines, Fault
-from hal_core.testing.fakes import FakeCloud, FakeEngine, FakeLocality, FakeObserver, FakePredictor, FakeSource
+from hal_core.testing.fakes import (
+    FakeCloud,
+    FakeEngine,
+    FakeEventLog,
+    FakeLocality,
+    FakeObserver,
+    FakePredictor,
+    FakeSource,
+)
 from hal_core.testing.plugin_check import Check, check_plugin
 from hal_core.testing.snapshots import FakeColumns, FakeSnapshot
 from hal_core.testing.strategies import clusters, job_specs, nodes, shapes, snapshots, workloads
@@ -27,6 +35,7 @@ __all__ = [
     "FakeCloud",
     "FakeColumns",
     "FakeEngine",
+    "FakeEventLog",
     "FakeExecutor",
     "FakeLocality",
     "FakeMachines",

@@ -5,11 +5,12 @@ Each takes a ready object and says what it must be given. They wait on observati
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import attrs
 import trio
+import trio.testing
 
 from hal_core.models.effect import CancelOrder, LaunchOrder
 from hal_core.models.event import Event, JobSubmitted, NodeDrained
@@ -18,7 +19,8 @@ from hal_core.models.message import Message, NodeReported, PartsChanged, PartSta
 from hal_core.models.node import NodeName, NodeStatus, PartitionName
 from hal_core.models.placement import AttemptKey
 from hal_core.models.standing import Standing
-from hal_core.planes import Executor, Observer, StandingObserver
+from hal_core.planes import Executor, Observer, ReadingObserver, StandingObserver
+from hal_core.testing.fakes import FakeEventLog
 
 PATIENCE_S: Final = 30.0
 """How long a check waits for one observation before it fails. Only a broken implementation takes so long."""
@@ -37,6 +39,20 @@ async def check_observer(make: Callable[[], Observer]) -> None:
         await observer.record(1, events)
         await observer.record(4, [])
         await observer.record(4, [NodeDrained(5.0, NodeName("never-seen"), "check", "root")])
+        if isinstance(observer, ReadingObserver):
+            await _check_reading(observer, events)
+
+
+async def _check_reading(observer: ReadingObserver, events: Sequence[Event]) -> None:
+    """It takes the log up wherever it is, waits for what comes, and leaves when it is cancelled."""
+    log = FakeEventLog(events)
+    with trio.fail_after(PATIENCE_S):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(observer.read_log, log)
+            await log.until_placed()
+            log.append(NodeDrained(5.0, NodeName("n1"), "check", "root"))
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
 
 
 async def check_executor(executor: Executor, node: NodeName, quick: LaunchOrder, endless: LaunchOrder) -> None:

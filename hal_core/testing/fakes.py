@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from hal_core.errors import NotFound, PluginError, Refused
-from hal_core.models.event import Event
+from hal_core.models.event import Event, JobSubmitted
 from hal_core.models.job import JobId
 from hal_core.models.node import NodeName
 from hal_core.models.plan import Plan, Snapshot, Start
@@ -75,6 +75,56 @@ class FakeObserver:
         if self.fails_with is not None:
             raise self.fails_with
         self.seen += [(first_sequence + offset, event) for offset, event in enumerate(events)]
+
+
+class FakeEventLog:
+    """Implements planes.EventLog over a list; event number 1 is the first. `places` is what readers have kept."""
+
+    def __init__(self, events: Sequence[Event] = ()) -> None:
+        self.events = list(events)
+        self.places: dict[str, int] = {}
+        self._has_grown = trio.Event()
+        self._was_kept = trio.Event()
+
+    def append(self, event: Event) -> None:
+        self.events.append(event)
+        self._has_grown.set()
+        self._has_grown = trio.Event()
+
+    async def until_placed(self) -> None:
+        """Wait until some reader has asked for its place."""
+        while not self.places:
+            await self._was_kept.wait()
+
+    async def until_kept(self, reader: str, sequence: int) -> None:
+        """Wait until the reader has kept that place."""
+        while self.places.get(reader) != sequence:
+            await self._was_kept.wait()
+
+    async def place(self, reader: str) -> int:
+        await trio.lowlevel.checkpoint()
+        if reader not in self.places:
+            await self.keep(reader, len(self.events))
+        return self.places[reader]
+
+    async def keep(self, reader: str, sequence: int) -> None:
+        await trio.lowlevel.checkpoint()
+        self.places[reader] = sequence
+        self._was_kept.set()
+        self._was_kept = trio.Event()
+
+    async def read(self, after: int, limit: int) -> Sequence[tuple[int, Event]]:
+        await trio.lowlevel.checkpoint()
+        while after >= len(self.events):
+            await self._has_grown.wait()
+        return list(enumerate(self.events, 1))[after : after + limit]
+
+    async def arrival(self, job_id: JobId) -> Arrival | None:
+        await trio.lowlevel.checkpoint()
+        for event in self.events:
+            if isinstance(event, JobSubmitted) and event.job_id == job_id:
+                return Arrival(job_id, event.owner, event.spec, event.time_s)
+        return None
 
 
 class FakeLocality:

@@ -5,7 +5,7 @@ from hypothesis import given, strategies as st
 
 from hal_core.cli.formats import duration, escaped, instant, pairs, size, table
 from hal_core.cli.waiting import exit_code
-from hal_core.models.event_text import end_text
+from hal_core.models.event_words import end_text
 from hal_core.models.job import EndKind
 from hal_core.parsing.durations import parse_time_limit
 from tests.support.rest_bodies import END

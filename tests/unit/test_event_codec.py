@@ -50,6 +50,7 @@ from hal_core.models.event import (
     decode_event,
     encode_event,
 )
+from hal_core.models.event_words import JOB_TEXTS, OTHER_TEXTS
 from hal_core.models.job import (
     ArraySpec,
     Dependency,
@@ -254,3 +255,8 @@ def test_the_unknown_is_never_skipped(kind, version):
 def test_a_body_that_is_no_event_is_an_error(body):
     with pytest.raises(ValueError, match=r".+"):
         decode_event("JobEnded", 1, body)
+
+
+def test_every_class_has_words():
+    """For `hal watch`, and for whoever is told by HTTP: models/event_words.py."""
+    assert JOB_TEXTS.keys() | OTHER_TEXTS.keys() == EVENT_CLASSES.keys()
