@@ -32,7 +32,7 @@ from hal_core import (
     PartitionName,
     structure_options,
 )
-from hal_core.testing import FakeEventLog
+from hal_core.testing import FakeEventLog, check_observer
 from hal_observer_webhook.observer import WebhookObserver
 from hal_observer_webhook.options import WebhookOptions
 
@@ -200,6 +200,11 @@ async def test_a_receiver_that_hangs_is_left_after_its_deadline(receiver: Receiv
                 connection.close()
             nursery.cancel_scope.cancel()
     assert log.places["webhook.dead"] == 0
+
+
+async def test_the_contract_of_observers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        await check_observer(lambda: observer(f"http://127.0.0.1:{silent.getsockname()[1]}/"))
 
 
 @pytest.mark.parametrize(
