@@ -7,6 +7,7 @@ reader holds nobody up, however slow it is: it has a task of its own, and the jo
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -25,6 +26,9 @@ logger = logging.getLogger("hal.observers")
 
 READERS_NAME: Final = "readers"
 """In the state directory: one file for each reader, with the number of the last event that it has dealt with."""
+
+
+FORGOTTEN_MAX: Final = 1_000
 
 
 class Journal(Protocol):
@@ -60,6 +64,8 @@ class JournalLog:
         self._files = files
         self._journal, self._kernel = sources
         self._known = known
+        self._forgotten: OrderedDict[JobId, Arrival] = OrderedDict()
+        """By the state; found in the journal, and kept here because its events come in a row."""
 
     async def place(self, reader: str) -> int:
         newest = self._kernel.durable_sequence
@@ -83,8 +89,14 @@ class JournalLog:
         return await trio.to_thread.run_sync(self._journal.read, after, limit)
 
     async def arrival(self, job_id: JobId) -> Arrival | None:
-        known = self._known(job_id)
-        return known or await trio.to_thread.run_sync(self._arrival, job_id)
+        known = self._known(job_id) or self._forgotten.get(job_id)
+        if known is None:
+            known = await trio.to_thread.run_sync(self._arrival, job_id)
+            if known is not None:
+                self._forgotten[job_id] = known
+                if len(self._forgotten) > FORGOTTEN_MAX:
+                    self._forgotten.popitem(last=False)
+        return known
 
     def _arrival(self, job_id: JobId) -> Arrival | None:
         for event in self._journal.events_of(job_id):

@@ -12,7 +12,6 @@ import hashlib
 import hmac
 import json
 import logging
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -20,11 +19,9 @@ import httpx
 import trio
 
 from hal_core import (
-    Arrival,
     Event,
     EventLog,
     HalError,
-    JobId,
     Options,
     event_text,
     event_view,
@@ -42,7 +39,6 @@ PAUSE_S_MAX: Final = 60.0
 PAUSE_ASKED_S_MAX: Final = 600.0
 ANSWER_BYTES_MAX: Final = 65_536
 UNWANTED: Final = frozenset({400, 410, 413, 422})
-ARRIVALS_MAX: Final = 10_000
 
 
 class WebhookObserver:
@@ -77,13 +73,14 @@ class _Deliveries:
         self._receiver = receiver
         self._log = log
         self._pause_s = pause_s
-        self._arrivals: OrderedDict[JobId, Arrival | None] = OrderedDict()
+        self._turn = trio.CapacityLimiter(1)
+        """Of its own, and for one: what hangs takes no thread from anybody else, and never a second one."""
 
     async def run(self) -> None:
         reader = f"webhook.{self._name}"
         after = kept = await self._log.place(reader)
         timeout = httpx.Timeout(self._receiver.timeout_s)
-        async with httpx.AsyncClient(timeout=timeout, follow_redirects=False) as client:
+        with httpx.Client(timeout=timeout, follow_redirects=False) as client:
             while True:
                 for sequence, event in await self._log.read(after, BATCH):
                     after = sequence
@@ -99,7 +96,7 @@ class _Deliveries:
         kind, job_id, receiver = type(event).__name__, job_of(event), self._receiver
         if receiver.events and kind not in receiver.events:
             return None
-        arrival = None if job_id is None else await self._arrival(job_id)
+        arrival = None if job_id is None else await self._log.arrival(job_id)
         user = arrival.owner.user if arrival else None
         if receiver.users and user not in receiver.users:
             return None
@@ -115,14 +112,7 @@ class _Deliveries:
             "data": data,
         }
 
-    async def _arrival(self, job_id: JobId) -> Arrival | None:
-        if job_id not in self._arrivals:
-            self._arrivals[job_id] = await self._log.arrival(job_id)
-            if len(self._arrivals) > ARRIVALS_MAX:
-                self._arrivals.popitem(last=False)
-        return self._arrivals[job_id]
-
-    async def _deliver(self, client: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    async def _deliver(self, client: httpx.Client, body: dict[str, Any]) -> None:
         """Post until it is taken, or refused for good."""
         pause_s, was_told = self._pause_s, False
         while True:
@@ -139,7 +129,7 @@ class _Deliveries:
             await trio.sleep(max(pause_s, min(asked_s, PAUSE_ASKED_S_MAX)))
             pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
-    async def _attempt(self, client: httpx.AsyncClient, body: dict[str, Any]) -> tuple[int, float, str]:
+    async def _attempt(self, client: httpx.Client, body: dict[str, Any]) -> tuple[int, float, str]:
         """(status or 0, how long it asks to wait, what is wrong)."""
         content = json.dumps(body).encode("ascii")
         headers = {
@@ -153,16 +143,19 @@ class _Deliveries:
                 secret = await trio.to_thread.run_sync(self._receiver.secret)
                 headers["x-hal-signature"] = "sha256=" + hmac.new(secret, content, hashlib.sha256).hexdigest()
             with trio.fail_after(self._receiver.timeout_s):
-                return await self._post(client, content, headers)
+                return await trio.to_thread.run_sync(
+                    self._post, client, content, headers, abandon_on_cancel=True, limiter=self._turn
+                )
         except trio.TooSlowError:
             return 0, 0.0, f"no answer within {self._receiver.timeout_s:g} s"
         except (httpx.HTTPError, HalError) as error:
             return 0, 0.0, f"{type(error).__name__}: {error}".rstrip(": ")
 
-    async def _post(self, client: httpx.AsyncClient, content: bytes, headers: dict[str, str]) -> tuple[int, float, str]:
+    def _post(self, client: httpx.Client, content: bytes, headers: dict[str, str]) -> tuple[int, float, str]:
+        """In a thread: what a receiver does cannot be felt on the loop, and nothing is left half done there."""
         read = 0
-        async with client.stream("POST", self._receiver.url, content=content, headers=headers) as answer:
-            async for piece in answer.aiter_raw():  # So that the connection can be used again; but not without end.
+        with client.stream("POST", self._receiver.url, content=content, headers=headers) as answer:
+            for piece in answer.iter_raw():  # So that the connection can be used again; but not without end.
                 read += len(piece)
                 if read > ANSWER_BYTES_MAX:
                     break

@@ -277,7 +277,7 @@ def test_all_problems_at_once_with_their_places():
     text = "\n".join(problems)
     assert "job.sh:2: --mem: '10X' is not an amount of memory" in text
     assert "did you mean 'time'?" in text
-    assert "--mail-type: is not supported: HAL sends no mail" in text
+    assert "--mail-type: is not supported: who is mailed what" in text
 
 
 def test_without_a_default_partition_one_must_be_named():

@@ -1,0 +1,23 @@
+"""The mail observer: what happens is mailed, through a relay."""
+
+from hal_core import Options, PluginInfo, Register, hookimpl
+
+__hal_plugin__ = PluginInfo(
+    sdk=1,
+    summary="mails events through an SMTP relay, and misses none",
+    not_yet=(
+        "--mail-type and --mail-user of a job: who is told what stands in the configuration",
+        "logging in to a relay",
+    ),
+)
+
+
+@hookimpl
+def hal_register_observers(register: Register) -> None:
+    register("mail", _make, "events by mail, several at once where they come thick and fast")
+
+
+def _make(options: Options) -> object:
+    from hal_observer_mail.observer import MailObserver
+
+    return MailObserver.from_options(options)
