@@ -46,6 +46,15 @@ class Parser(argparse.ArgumentParser):
         """Every `-x` and `--xyz`, for completion."""
         return [name for action in self._actions for name in action.option_strings]
 
+    def entries(self) -> list[tuple[str, str]]:
+        """Every argument and option as it is written, and what it means; for the manual."""
+        found = []
+        for action in self._actions:
+            value = f" {action.metavar or action.dest.upper()}" if action.nargs != 0 else ""
+            head = ", ".join(action.option_strings) + value
+            found.append((head.strip(), action.help or ""))
+        return found
+
     def add_json(self) -> None:
         self.add_argument("--json", action="store_true", help="print the daemon's answer as it came (docs: REST API)")
 

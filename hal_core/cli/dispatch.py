@@ -78,6 +78,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Shell": {
         "completion": ("completion", "Print the completion script for bash, zsh or fish"),
+        "man": ("manual", "Print the manual page of a command; --output writes all of them"),
     },
 }
 HIDDEN = {"_complete": ("complete", "Words that can follow, for the completion scripts")}

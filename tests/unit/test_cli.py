@@ -352,7 +352,9 @@ def test_a_bug_of_the_daemon_is_told_in_one_line(server):
     assert hal(server.path, "queue").err == "hal: a bug in HAL; the daemon's log has the details\n"
 
 
-@pytest.mark.parametrize("name", sorted(set(all_commands()) - {"completion", "sessions"}))  # They need no daemon.
+@pytest.mark.parametrize(
+    "name", sorted(set(all_commands()) - {"completion", "man", "sessions"})
+)  # They need no daemon.
 def test_no_command_hangs_or_breaks_without_a_daemon(tmp_path, name):
     words = {
         "submit": ["--", "true"], "run": ["true"], "nodes": [], "config": ["show"], "priority": ["1", "2"],
