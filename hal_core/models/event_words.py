@@ -137,6 +137,13 @@ OTHER_TEXTS: Final[Mapping[str, Callable[[Values], str]]] = {
     "DatasetPinned": lambda values: (
         f"dataset {values['dataset']} is {'pinned' if values['is_pinned'] else 'pinned no more'}, by {values['by']}"
     ),
+    "CopiesChanged": lambda values: (
+        f"the store of node {values['node']} has {plural(len(values['added']), 'dataset')} more, "
+        f"{len(values['dropped'])} less"
+    ),
+    "EvictionOrdered": lambda values: (
+        f"dataset {values['dataset']} is to leave {plural(len(values['nodes']), 'node')}, by {values['by']}"
+    ),
     "DatasetRemoved": lambda values: f"dataset {values['dataset']} is taken out of the catalogue by {values['by']}",
     "AccessChanged": lambda values: _with_detail(
         f"{str(values['change']).replace('_', ' ')}: {values['subject']}, by {values['by']}", values
