@@ -54,23 +54,17 @@ def plan(engine: Engine, state: State, snapshot: StateSnapshot) -> Plan:
     for _ in range(TRIES_MAX):
         if not proposed:
             break
-        changed = {record.job_id: record for record in proposed}
+        changed = {each.record.job_id: each.record for each in proposed}
         second = elastic.plan(engine, StateSnapshot(state, snapshot.now_s, changed), elastic_jobs)
         after = _Outlook(second, snapshot.now_s)
-        better = [
-            record
-            for record in proposed
-            if after.of(record).start_s < math.inf and after.of(record) < before.of(state.jobs[record.job_id])
-        ]
-        if len(better) < len(proposed):
-            proposed = better
+        borne_out = [each for each in proposed if after.bears_out(each, before.of(state.jobs[each.job_id]))]
+        if len(borne_out) < len(proposed):
+            proposed = borne_out + [now for each in proposed if each not in borne_out for now in each.at_once()]
         elif _has_moves(second) or before.is_worse_in(after, {*changed, *elastic_jobs.weights}):
-            proposed = proposed[: len(proposed) // 2]
+            more_modest = [now for each in proposed for now in (each.at_once() if each.does_wait else (each,))]
+            proposed = more_modest if any(each.does_wait for each in proposed) else proposed[: len(proposed) // 2]
         else:
-            choices = tuple(
-                Choice(each.job_id, each.spec.variant, after.of(each).end_s, before.of(state.jobs[each.job_id]).end_s)
-                for each in proposed
-            )
+            choices = tuple(_choice(each.record, after, before.of(state.jobs[each.job_id])) for each in proposed)
             return attrs.evolve(second, choices=choices, memo=None)
     return first
 
@@ -78,6 +72,27 @@ def plan(engine: Engine, state: State, snapshot: StateSnapshot) -> Plan:
 def _has_moves(planned: Plan) -> bool:
     """Others are asked to end for some jobs, for which these were planned as they are."""
     return bool(planned.preempts or planned.grants)
+
+
+def _choice(record: JobRecord, after: _Outlook, otherwise: Prospect) -> Choice:
+    return Choice(record.job_id, record.spec.variant, after.of(record).end_s, otherwise.end_s)
+
+
+@attrs.frozen(eq=False)
+class Proposal:
+    """A job as it would be in a variant that seems better."""
+
+    record: JobRecord
+    does_wait: bool = False
+    instead: JobRecord | None = None
+    """It may be promised nothing, or be in the way of others: then the best variant in which it would start now."""
+
+    @property
+    def job_id(self) -> JobId:
+        return self.record.job_id
+
+    def at_once(self) -> tuple[Proposal, ...]:
+        return () if self.instead is None else (Proposal(self.instead),)
 
 
 class Prospect(NamedTuple):
@@ -108,6 +123,17 @@ class _Outlook:
             return Prospect(self._now_s + self._stages_s[job_id] + record.expected_s, self._now_s, ratio)
         start_s = self.promises_s.get(job_id, math.inf)
         return Prospect(start_s + record.expected_s, start_s, ratio)
+
+    def bears_out(self, proposal: Proposal, before: Prospect) -> bool:
+        """Whether the job starts, or is promised a start, and is better off by that than before and than at once."""
+        found = self.of(proposal.record)
+        return found.start_s < math.inf and all(
+            found < each for each in (before, *map(self._if_started, proposal.at_once()))
+        )
+
+    def _if_started(self, proposal: Proposal) -> Prospect:
+        record = proposal.record
+        return Prospect(self._now_s + record.expected_s, self._now_s, record.spec.run_ratio)
 
     def is_worse_in(self, other: _Outlook, but: Collection[JobId]) -> bool:
         """Whether a job, but for those named, starts fewer elements in the other plan or is promised a later start."""
@@ -148,15 +174,15 @@ class _Search:
         ranks = [state.queue.rank_of(state.jobs[job_id]) for job_id in before.promises_s if job_id in state.jobs]
         self._first_promised = min((rank for rank in ranks if rank is not None), default=None)
 
-    def proposals(self) -> list[JobRecord]:
-        """Jobs as they would be in a variant that seems better, in the order of the queue."""
+    def proposals(self) -> list[Proposal]:
+        """In the order of the queue."""
         state, room = self._state, self._room
         ranked = [
             (rank, record)
             for record in map(state.jobs.__getitem__, state.owned.varied)
             if record.spec.begin_time_s <= self._now_s and (rank := state.queue.rank_of(record)) is not None
         ]
-        proposed: list[JobRecord] = []
+        proposed: list[Proposal] = []
         for rank, record in sorted(ranked, key=lambda each: each[0])[:JOBS_MAX]:
             own = room.packing.ask(record.shape)
             nodes = self._nodes.get(record.job_id, ())
@@ -164,9 +190,9 @@ class _Search:
                 room.give(nodes, own)
             found = self._best(record, may_wait=self._may_wait(record, rank))
             if found is not None:
-                record, nodes = found
-                proposed.append(record)
-                own = room.packing.ask(record.shape)
+                proposal, nodes = found
+                proposed.append(proposal)
+                own = room.packing.ask(proposal.record.shape)
             if nodes:
                 room.take(nodes, own)
         return proposed
@@ -178,21 +204,27 @@ class _Search:
             return True
         return record.job_id not in self._nodes and self._later_s(record) == math.inf
 
-    def _best(self, record: JobRecord, may_wait: bool) -> tuple[JobRecord, tuple[int, ...]] | None:
-        """The record in the best of its other variants, and the nodes where that would start now, if it does."""
-        best, found = self._before.of(record), None
+    def _best(self, record: JobRecord, may_wait: bool) -> tuple[Proposal, tuple[int, ...]] | None:
+        """The best of its other variants, and the nodes where it would start in that now, if it does."""
+        best = best_now = self._before.of(record)
+        found: tuple[Proposal, tuple[int, ...]] | None = None
+        instead: JobRecord | None = None
         for number in range(len(record.spec.variants)):
             if number == record.spec.variant:
                 continue
             trial = record.with_spec(record.spec.in_variant(number))
-            if self._now_s + trial.expected_s > best.end_s or self._is_barred(trial):
+            if self._now_s + trial.expected_s > best_now.end_s or self._is_barred(trial):
                 continue
             ask = self._permits.ask(trial.pending_row())
             nodes = self._room.choose(ask)
             start_s = self._now_s if nodes else self._later_s(trial) if may_wait else math.inf
-            standing = Prospect(start_s + trial.expected_s, start_s, trial.spec.run_ratio)
-            if start_s < math.inf and standing < best:
-                best, found = standing, (trial, nodes)
+            prospect = Prospect(start_s + trial.expected_s, start_s, trial.spec.run_ratio)
+            if nodes and prospect < best_now:
+                best_now, instead = prospect, trial
+            if start_s < math.inf and prospect < best:
+                best, found = prospect, (Proposal(trial), nodes)
+        if found is not None and not found[1]:
+            found = Proposal(found[0].record, does_wait=True, instead=instead), ()
         return found
 
     def _later_s(self, trial: JobRecord) -> float:

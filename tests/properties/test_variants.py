@@ -40,6 +40,8 @@ ENGINES: dict[str, Callable[[], Engine]] = {
     "conservative": Conservative,
     "hal": lambda: Expansion(60.0, 86_400.0),
 }
+EXACT = sorted(set(ENGINES) - {"hal"})
+"""Their promises are the earliest starts, without a margin for what is only expected."""
 LIMITS_S = (60.0, 600.0, 3600.0)
 
 
@@ -123,8 +125,9 @@ def test_who_changes_ends_sooner_and_nobody_else_later(seed: int, name: str) -> 
     check_state(state)
 
 
-@given(seed=st.integers(0, 1 << 32), name=st.sampled_from(sorted(ENGINES)))
+@given(seed=st.integers(0, 1 << 32), name=st.sampled_from(EXACT))
 @example(seed=2394, name="conservative")  # in its first variant it can never be promised a start
+@example(seed=1722, name="fcfs")  # what would be worth waiting for is never promised
 @settings(max_examples=100, deadline=None)
 def test_the_first_who_waits_gets_what_is_best_of_all_variants_alone(seed: int, name: str) -> None:
     """One job that nobody stands before: it ends as early as the best of its variants would have let it."""
