@@ -1,10 +1,13 @@
-"""Thirty bugs planted in the engine and its rules, one at a time: do the properties and the naive schedulers see them?
+"""Bugs planted in the engine and its rules, one at a time: do the properties and the naive schedulers see them?
 
 python -m tests.campaigns.planted_bugs [NUMBER...]
 
 The checkout is copied, one line of the copy is changed, and the oracles run on it in a process of their own: naive
 schedulers, the whole core against the quick replay, plans that go on against plans made anew, room against a model,
-invariants of the state after random stories. A bug is caught if any of them fails. Exit code 0: at least 29 of 30.
+invariants of the state after random stories. A bug is caught if any of them fails. Thirty are in backfill and commit,
+and every oracle of those is asked; the others are in what lies around them (topology, GPUs, reservations, preemption,
+elastic jobs, limits, variants, orders), and only the tests of that are. Random tests begin from a fixed seed.
+Exit code 0: of each thirty at most one was missed.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ import attrs
 
 ROOT = Path(__file__).parents[2]
 COPIED = ("hal_core", "plugins", "tests", "conftest.py", "pyproject.toml")
-CAUGHT_MIN = 29
+EACH = 30
+"""Of so many one may be missed."""
 TIMEOUT_S = 400.0
 ORACLES = (
     "tests/properties/test_passes.py",
@@ -35,6 +39,12 @@ ORACLES = (
     "tests/conformance/test_default_plugins.py",
 )
 SKIPPED = "not real_daemon"
+NO_SHRINKING = """
+from hypothesis import Phase, settings
+
+settings.register_profile("planted", phases=(Phase.explicit, Phase.generate))
+"""
+"""Nobody reads the example: it need not be the smallest."""
 ENGINE = "plugins/hal_engine_backfill"
 RULES = "hal_core/rules"
 
@@ -46,9 +56,10 @@ class Bug:
     path: str
     right: str
     wrong: str
+    oracles: tuple[str, ...] = ORACLES
 
 
-BUGS = (
+BACKFILL_BUGS = (
     Bug(f"{ENGINE}/easy.py", "ends_before = end_s <= promise.time_s", "ends_before = end_s <= promise.time_s + 60"),
     Bug(f"{ENGINE}/easy.py", "else promise.spare):", "else None):"),
     Bug(f"{ENGINE}/easy.py", "self._now_s + start.stage_s + job.expected_s)", "self._now_s)"),
@@ -81,9 +92,71 @@ BUGS = (
     Bug("hal_core/sim/replay.py", "0.0) + pending.expected_s", "0.0) + job.run_s"),
 )
 
+MODELS = "hal_core/models"
+TOPOLOGY = (
+    *("tests/properties/test_topology.py", "tests/unit/test_nearness.py", "tests/unit/test_topology_jobs.py"),
+    "tests/unit/test_patience.py",
+)
+GPUS = ("tests/properties/test_gpu_shares.py", "tests/properties/test_room.py")
+RESERVED = ("tests/simulation/test_reservations.py", "tests/unit/test_reservations.py")
+PREEMPTED = ("tests/simulation/test_preemption.py",)
+ELASTIC = ("tests/simulation/test_elastic.py",)
+LIMITED = ("tests/properties/test_limits.py", "tests/properties/test_licences.py")
+ORDERED = ("tests/unit/test_expansion.py", "tests/properties/test_sharing.py", "tests/simulation/test_replay.py")
+VARIED = ("tests/properties/test_variants.py", "tests/unit/test_variants.py")
+
+OTHER_BUGS = (
+    Bug(f"{MODELS}/placing.py", "    rooms.sort(key=_count, reverse=True)\n", "    rooms.sort(key=_count)\n", TOPOLOGY),
+    Bug(f"{MODELS}/placing.py", "return min(holding, key=lambda", "return max(holding, key=lambda", TOPOLOGY),
+    Bug(f"{MODELS}/placing.py", "holding[0].depth < wish.depth", "holding[0].depth + 1 < wish.depth", TOPOLOGY),
+    Bug(f"{RULES}/patience.py", "    return wait_s + run_s *", "    return run_s *", TOPOLOGY),
+    Bug(f"{RULES}/commit.py", "if not state.packing.ask(shape).is_allowed(mask_of(numbers)):", "if False:", TOPOLOGY),
+    Bug(f"{MODELS}/gpu_parts.py", "found = max(held, key=_free)", "found = min(held, key=_free)", GPUS),
+    Bug(f"{MODELS}/gpu_parts.py", "if part[1] >= milli and", "if part[1] > milli and", GPUS),
+    Bug(f"{MODELS}/gpu_parts.py", "free >= milli and kind", "free + 1 >= milli and kind", GPUS),
+    Bug(f"{MODELS}/room.py", "harm(row, row - self._need", "harm(row - self._need", GPUS),
+    Bug(
+        f"{MODELS}/reservation.py",
+        "is not None and window[0] < end_s:",
+        "is not None and window[0] < start_s:",
+        RESERVED,
+    ),
+    Bug(f"{MODELS}/reservation.py", " and end_s <= window[1]", "", RESERVED),
+    Bug(f"{RULES}/timeline.py", "if ask.holds(fitting & allowed):", "if ask.holds(fitting):", RESERVED),
+    Bug(f"{RULES}/profile.py", "common &= permit.nodes(time_s)", "pass", RESERVED),
+    Bug(f"{RULES}/victims.py", "    near.sort(key=_lost)\n", "    near.sort(key=_lost, reverse=True)\n", PREEMPTED),
+    Bug(f"{RULES}/victims.py", "quick = _pruned(room, ask, _node", "quick = list(_node", PREEMPTED),
+    Bug(f"{ENGINE}/preempting.py", "taken.update(keys)", "pass", PREEMPTED),
+    Bug(f"{ENGINE}/preempting.py", "if group in blocked or", "if", PREEMPTED),
+    Bug(f"{RULES}/elastic.py", "self._closed |= mask_of(claim.node_numbers)", "pass", ELASTIC),
+    Bug(f"{RULES}/elastic.py", "self._served[job.job_id] -= 1", "pass", ELASTIC),
+    Bug(f"{RULES}/elastic.py", "if its_rank > rank or", "if its_rank < rank or", ELASTIC),
+    Bug(f"{RULES}/limits.py", "fits = current + amount <= most", "fits = current <= most", LIMITED),
+    Bug(
+        f"{RULES}/commit.py",
+        "refusal(state, start, now_s) or _limit(state, quota, start)",
+        "refusal(state, start, now_s)",
+        LIMITED,
+    ),
+    Bug(f"{ENGINE}/easy.py", "job.element_count - left)\n            self._in", "0)\n            self._in", LIMITED),
+    Bug(f"{ENGINE}/expansion.py", "((-job.rank, -factor), job)", "((job.rank, -factor), job)", ORDERED),
+    Bug(f"{ENGINE}/expansion.py", "does_trust=not starved)", "does_trust=True)", ORDERED),
+    Bug(f"{RULES}/fair_share.py", "share = above.share * shares /", "share = shares /", ORDERED),
+    Bug(f"{RULES}/variants.py", " or before.is_worse_in(after, {*changed, *elastic_jobs.weights})", "", VARIED),
+    Bug(f"{RULES}/variants.py", "                room.give(nodes, own)\n", "                pass\n", VARIED),
+    Bug(
+        f"{RULES}/variants.py",
+        "start_s < math.inf and prospect < best",
+        "start_s < math.inf and prospect > best",
+        VARIED,
+    ),
+    Bug(f"{RULES}/job_record.py", "first_s * spec.run_ratio, walltime_s", "first_s, walltime_s", VARIED),
+)
+BUGS = BACKFILL_BUGS + OTHER_BUGS
+
 
 def is_caught(bug: Bug) -> tuple[bool, str]:
-    """Whether any oracle fails on a copy with the bug, and which one did."""
+    """Whether any of its oracle fails on a copy with the bug, and which one did."""
     with tempfile.TemporaryDirectory(prefix="hal-planted-") as name:
         copy = Path(name)
         for each in COPIED:
@@ -93,12 +166,14 @@ def is_caught(bug: Bug) -> tuple[bool, str]:
         text = path.read_text()
         assert text.count(bug.right) == 1, f"{bug.path}: {bug.right!r} stands {text.count(bug.right)} times"
         path.write_text(text.replace(bug.right, bug.wrong))
-        return _fails(copy)
+        with (copy / "conftest.py").open("a") as stream:
+            stream.write(NO_SHRINKING)
+        return _fails(copy, bug.oracles)
 
 
-def _fails(copy: Path) -> tuple[bool, str]:
-    oracles = [each for each in ORACLES if (copy / each).exists()]
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", SKIPPED, *oracles]
+def _fails(copy: Path, oracles: tuple[str, ...]) -> tuple[bool, str]:
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", SKIPPED]
+    command += ["--hypothesis-seed=1", "--hypothesis-profile=planted", *oracles]
     environment = {**os.environ, "PYTHONPATH": f"{copy}:{copy / 'plugins'}"}
     try:
         done = subprocess.run(
@@ -107,6 +182,7 @@ def _fails(copy: Path) -> tuple[bool, str]:
     except subprocess.TimeoutExpired:
         return False, "no oracle failed in time"
     failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    assert done.returncode in (0, 1, 2), f"the oracles did not run: {done.stdout[-500:]}{done.stderr[-500:]}"
     return done.returncode != 0, failed[0] if failed else ""
 
 
@@ -122,7 +198,7 @@ def main(words: list[str]) -> int:
         what = f"{BUGS[number].path}: {BUGS[number].wrong.strip()[:60]!r}"
         print(f"{number:2} {mark} {took_s:5.0f} s  {what}  {by[:90]}", flush=True)
     print(f"{caught} of {len(chosen)} caught")
-    return 0 if caught >= min(CAUGHT_MIN, len(chosen)) else 1
+    return 0 if len(chosen) - caught <= len(chosen) // EACH else 1
 
 
 if __name__ == "__main__":

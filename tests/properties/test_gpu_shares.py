@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from hypothesis import given, settings, strategies as st
 
 from hal_core.models.demand import FADE_EVERY, LOOK_EVERY, WEIGHT_MAX, Demand, GpuRequest
@@ -17,7 +19,7 @@ from hal_core.testing.snapshots import FakeColumns
 from tests.support.core_world import World, make_cluster, make_spec
 
 ALL = PartitionName("all")
-SHARES = st.sampled_from([100, 250, 300, 500, 700, 900])
+SHARES = st.sampled_from([100, 250, 300, 499, 500, 501, 700, 900])
 
 
 def share(milli: int, kind: str = "", **fields: int) -> Shape:
@@ -83,6 +85,22 @@ def test_shares_that_are_given_back_leave_an_idle_row(shares: list[int]) -> None
     for ask in sorted(asks, key=lambda ask: -ask.gpu_milli):
         room.give((0,), ask)
     assert room.row_of(0) >> room.packing.shift_of["cpus"] & FIELD_MASK == idle & FIELD_MASK
+
+
+@given(st.lists(SHARES, min_size=1, max_size=6, unique=True), st.randoms(use_true_random=False))
+def test_shares_of_devices_of_their_own_leave_these_whole_in_whatever_order_they_go(
+    shares: list[int], random: Random
+) -> None:
+    """Of which device a share was is not known; that of which just so much is held is the likeliest."""
+    room = room_of(node(gpus=("a100",) * len(shares)))
+    idle, parts = room.row_of(0), room.packing.parts
+    kept = parts.packed(("a100", MILLI - milli) for milli in shares)
+    shift_of = room.packing.shift_of
+    row = idle - sum(len(shares) << shift_of[field] for field in ("gpus", "gpu:a100")) + kept
+    random.shuffle(shares)
+    for milli in shares:
+        row = parts.give(row, milli, "")
+    assert row == idle
 
 
 def test_the_smallest_rest_that_holds_it_comes_first() -> None:

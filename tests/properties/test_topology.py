@@ -95,6 +95,15 @@ def test_a_gang_is_in_the_narrowest_domain_and_on_the_fewest_leaves_in_it(
         assert leaves(nodes, found) == fewest
 
 
+@given(st.lists(st.integers(1, 5), min_size=2, max_size=6), st.data())
+def test_a_gang_that_no_leaf_holds_takes_the_fullest(sizes: list[int], data: st.DataObject) -> None:
+    nodes = nodes_at([("a", f"leaf{leaf}") for leaf, size in enumerate(sizes) for _ in range(size)])
+    count = data.draw(st.integers(max(sizes) + 1, sum(sizes)))
+    found = tuple(members_of(gang(Domains(TREE, nodes), [mask_of(range(len(nodes)))], Wish(count))))
+    fewest = next(few for few in range(1, len(sizes) + 1) if sum(sorted(sizes)[-few:]) >= count)
+    assert leaves(nodes, found) == fewest
+
+
 @given(st.integers(1, 6), st.integers(1, 8), st.data())
 def test_a_gang_is_in_one_block_where_one_has_room(blocks: int, size: int, data: st.DataObject) -> None:
     nodes = nodes_at([(f"b{block}",) for block in range(blocks) for _ in range(size)])
