@@ -8,7 +8,7 @@ from hal_core.models.job import End, EndKind, JobId, JobSpec
 from hal_core.models.message import DefineCluster, NodeReported, Submission, Submit
 from hal_core.models.prediction import Prediction
 from hal_core.rules.core import Core
-from hal_core.rules.excerpt import excerpt, excerpt_with
+from hal_core.rules.excerpt import excerpt, excerpt_of, record_of
 from hal_engine_backfill.easy import Easy
 from tests.support.core_world import ADA, make_cluster, make_spec
 
@@ -73,6 +73,7 @@ async def test_what_cannot_be_said_is_not_said() -> None:
     world = World()
     state = world.core.state
     held = JobSpec("held", world.spec.partition, command=("true",), is_held=True, walltime_s=60.0)
-    assert await world.starts.likely(excerpt_with(state, ADA, held, NOW_S), NOW_S) is None
+    assert await world.starts.likely(excerpt_of(state, record_of(state, ADA, held, NOW_S), NOW_S), NOW_S) is None
     wide = make_spec(node_count=2, task_count=2, walltime_s=60.0)
-    assert await world.starts.likely(excerpt_with(state, ADA, wide, NOW_S, Prediction(1.0, 2.0, 3.0)), NOW_S) is None
+    wide_record = record_of(state, ADA, wide, NOW_S, Prediction(1.0, 2.0, 3.0))
+    assert await world.starts.likely(excerpt_of(state, wide_record, NOW_S), NOW_S) is None
