@@ -100,6 +100,7 @@ if TYPE_CHECKING:
         NodeLost as NodeLost,
         NodeReported as NodeReported,
         NodeSilent as NodeSilent,
+        OutputsMade as OutputsMade,
         PartsChanged as PartsChanged,
         PartStatus as PartStatus,
     )
@@ -186,7 +187,12 @@ if TYPE_CHECKING:
     from hal_core.wire.agents import AgentLink as AgentLink, Introduction as Introduction
     from hal_core.wire.door import Door as Door, Guest as Guest
     from hal_core.wire.frames import LinkLost as LinkLost
-    from hal_core.wire.messages import Delivery as Delivery, Inventory as Inventory, TerminalOffer as TerminalOffer
+    from hal_core.wire.messages import (
+        Delivery as Delivery,
+        Inventory as Inventory,
+        Made as Made,
+        TerminalOffer as TerminalOffer,
+    )
     from hal_core.wire.terminals import Terminals as Terminals
     from hal_core.wire.tls import parse_address as parse_address
 
@@ -214,7 +220,7 @@ _NAMES_BY_MODULE = {
     "models.event_words": "end_text event_text",
     "models.event_values": "event_view job_of",
     "models.job": "ArraySpec Dependency DependencyKind End EndKind JobId JobSpec JobState Owner Shape Spread",
-    "models.message": "CopiesReported Message NodeLost NodeReported NodeSilent PartStatus PartsChanged",
+    "models.message": "CopiesReported Message NodeLost NodeReported NodeSilent OutputsMade PartStatus PartsChanged",
     "models.node": "Cluster Node NodeName NodeStatus Partition PartitionName Reservation",
     "models.placement": "AttemptKey Share",
     "models.plan": "NodeColumns PendingJob Plan Preempt Reserve RunningJob Snapshot Start Victim",
@@ -247,7 +253,7 @@ _NAMES_BY_MODULE = {
     "wire.agents": "AgentLink Introduction",
     "wire.door": "Door Guest",
     "wire.frames": "LinkLost",
-    "wire.messages": "Delivery Inventory TerminalOffer",
+    "wire.messages": "Delivery Inventory Made TerminalOffer",
     "wire.terminals": "Terminals",
     "wire.tls": "parse_address",
 }

@@ -22,6 +22,7 @@ from hal_core.agent.identity import Dial, Identity
 from hal_core.agent.lease import Lease, boot_time_s
 from hal_core.agent.leftovers import kill_marked, mark
 from hal_core.agent.options import AgentOptions, inspect_machine
+from hal_core.agent.outputs import Outputs
 from hal_core.agent.reading import reader_of
 from hal_core.agent.spawner_link import SpawnerLink
 from hal_core.agent.staging import Staging
@@ -71,6 +72,8 @@ class Agent:
         self._lease = Lease(options.state_directory, self._machine.boot_id)
         store = Store(options.store, options.store_budget_bytes, reader_of(options.sources))
         self._staging = Staging(store)
+        self._outputs = Outputs(options.state_directory)
+        self._tasks: trio.Nursery | None = None
         self._session: FrameStream | None = None
         self._session_tasks: trio.Nursery | None = None
         self._forgotten: set[AttemptKey] = set()
@@ -82,6 +85,7 @@ class Agent:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled. `started` when the spawner is there; the daemon may come later."""
         async with trio.open_nursery() as nursery:
+            self._tasks = nursery
             try:
                 await nursery.start(self._spawner.run)
                 nursery.start_soon(self._follow_hints)
@@ -140,6 +144,7 @@ class Agent:
             await self._staging.begin(frames, {*map(str, self._book.known()), *self._spawner.pending})
             if self._identity is not None:
                 nursery.start_soon(self._identity.keep_fresh, frames, self._options.node.name)
+            await frames.send(*self._outputs.made.values())
             # Changes since the scan for the Hello, whose hints came before there was a session.
             await self._report(self._book.known())
             try:
@@ -175,6 +180,8 @@ class Agent:
                     self._reported.pop(order.key, None)  # Ordered again: told again.
                 begun = {order.key for order in orders if self._has_begun(order.key)}
                 left = [order for order in orders if order.key not in begun]
+                for order in left:
+                    self._outputs.expect(order, self._options.node.name)
                 translated = translate(left, self._options, self._machine)
                 faults = map(self._staging.why_not, left)
                 orders_or_faults = zip(left, translated, faults, strict=True)
@@ -231,6 +238,9 @@ class Agent:
             status = self._book.status(key)
             if status is None:
                 continue
+            if self._tasks is not None and self._outputs.begin(status):
+                self._tasks.start_soon(self._measure, key)
+            status = self._outputs.shown(status)
             if self._spawner.pending or self._spawner.cancels:
                 name = str(key)
                 if status.start_time_s or status.end:  # Until then it may still need to be ordered.
@@ -243,6 +253,14 @@ class Agent:
                     kill_marked(mark(self._options.state_directory, key))  # Before anybody is told of the end.
                 self._reported[key] = status
                 yield status
+
+    async def _measure(self, key: AttemptKey) -> None:
+        """The outputs of an attempt that has ended well, and then its end."""
+        made = await self._outputs.measure(key)
+        if self._session is not None:
+            with suppress(WireError):  # The next session begins with it.
+                await self._session.send(made)
+        await self._report([key])
 
     async def _follow_hints(self) -> None:
         """Supervisors write the key of each record that has changed into a pipe."""
@@ -277,6 +295,7 @@ class Agent:
             gone = await trio.to_thread.run_sync(lambda keys: [key for key in keys if self._book.forget(key)], keys)
             self._staging.forget(gone)
             for key in gone:
+                self._outputs.forget(key)
                 self._lease.release(str(key))
                 self._reported.pop(key, None)
             for key in keys.difference(gone):

@@ -84,12 +84,17 @@ async def _pieces(process: trio.Process, path: str) -> AsyncGenerator[bytes, Non
 
 
 def _becoming(dataset: Dataset, path: str) -> dict[str, Any]:
-    """As whom to read; the agent's own user for what stands in the configuration."""
+    """The agent's own user reads what stands in the configuration."""
     uid, gid = dataset.uid, dataset.gid
-    if uid is None or gid is None or uid == os.geteuid():
+    return {} if uid is None or gid is None else becoming(uid, gid, f"{path}: {dataset.owner}")
+
+
+def becoming(uid: int, gid: int, whose: str) -> dict[str, Any]:
+    """For a process that is to be that user. `whose` says in an error what it would have been for."""
+    if uid == os.geteuid():
         return {}
     if os.geteuid() != 0:
-        raise Refused(f"{path}: the agent of this node is not root and cannot read as {dataset.owner}")
+        raise Refused(f"{whose}: the agent of this node is not root and cannot become user {uid}")
     try:
         groups = os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)
     except KeyError:

@@ -254,6 +254,9 @@ class Store:
 
     def _take_stock(self) -> None:
         """After a restart: what is on disk is what there is. Half a copy is none; its files stay for the next try."""
+        for room in ("manifests", "holds"):
+            for path in (self.directory / room).glob(".*"):
+                path.unlink()
         for path in sorted((self.directory / "manifests").iterdir()):
             try:
                 manifest = _read_manifest(path)

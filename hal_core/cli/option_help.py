@@ -42,6 +42,7 @@ OPTION_HELP = (
     ("    --open-mode append|truncate", "what happens to an existing output file"),
     ("    --or OPTION=VALUE,...", "amounts to run with instead, whichever is expected to end first: 'gpus=0,cpus-per-task=16,time=4h'"),  # noqa: E501
     ("-o, --output PATTERN", "standard output: %j %A %a %x %N %u"),
+    ("    --outputs NAME=PATH,...", "what it leaves as datasets when it has ended well"),
     ("-p, --partition NAME", "where to run (default: the default partition)"),
     ("    --priority NUMBER", "larger is earlier; above 0 for operators only"),
     ("-q, --qos NAME", "the level of service (default: the site's)"),

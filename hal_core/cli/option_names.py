@@ -39,6 +39,7 @@ VALUE_NAMES = frozenset(
         "open-mode",
         "or",
         "output",
+        "outputs",
         "partition",
         "priority",
         "qos",

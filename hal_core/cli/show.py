@@ -114,6 +114,7 @@ def print_job(console: Console, job: dict[str, Any]) -> None:
         ("Output", job["output_path"] or ""),
         ("Errors", job["error_path"] or ("with the output" if job["output_path"] else "")),
         ("Inputs", ", ".join(job["inputs"] or ())),
+        ("Outputs", ", ".join(job.get("outputs") or ())),
         ("Account", job["account"]),
         ("Quality of service", job["qos"]),
         ("Comment", job["comment"]),

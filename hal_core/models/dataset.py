@@ -58,6 +58,32 @@ class Dataset:
         return math.inf if self.retention_s is None else self.add_time_s + self.retention_s
 
 
+@attrs.frozen
+class Output:
+    """What a job leaves as a dataset: a file or directory that all nodes see. Without a version the job's id is one."""
+
+    name: str
+    version: str
+    path: str
+
+
+def output_of(text: str) -> Output:
+    """From `name=path` or `name@version=path`."""
+    dataset, _, path = text.partition("=")
+    name, _, version = dataset.partition("@")
+    return Output(name, version, path)
+
+
+@attrs.frozen
+class MadeDataset:
+    """An output that was measured. `place` is the directory below which its files are."""
+
+    name: str
+    version: str
+    place: str
+    files: tuple[DataFile, ...]
+
+
 def address_of(replica: str, path: str) -> str:
     """Where a replica has the file with that path."""
     return f"{replica.rstrip('/')}/{quote(path) if '://' in replica else path}"

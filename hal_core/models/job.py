@@ -230,6 +230,8 @@ class JobSpec:
     """It saves its work so often; None: never. What it would lose if it were ended, as far as anybody knows."""
     reservation: str = ""
     """The reservation that it runs in; empty: outside of all of them."""
+    outputs: tuple[str, ...] = ()
+    """`name=path` or `name@version=path`: what becomes a dataset when it has ended well (models/dataset.py)."""
     elastic_weight: int = 0
     """It runs only in what others leave, gives way to them within `kill_grace_s`, and waits again. What there is of
     that is divided between such jobs by weight. 0: it is no such job."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import attrs
 
 from hal_core.models.access import AccessChange
-from hal_core.models.dataset import Dataset, DatasetId
+from hal_core.models.dataset import Dataset, DatasetId, MadeDataset
 from hal_core.models.job import End, JobId, JobSpec, Owner
 from hal_core.models.node import Cluster, Node, NodeName, PartitionName, Reservation
 from hal_core.models.placement import AttemptKey
@@ -237,6 +237,15 @@ class CopiesReported:
 
 
 @attrs.frozen
+class OutputsMade:
+    """What an attempt left as datasets on a node. Said before its end is, and perhaps again after it."""
+
+    node: NodeName
+    key: AttemptKey
+    datasets: tuple[MadeDataset, ...]
+
+
+@attrs.frozen
 class Tick:
     """A timer fired: something may have become due (begin times, retention)."""
 
@@ -267,6 +276,7 @@ Message = (
     | RemoveDataset
     | EvictCopies
     | CopiesReported
+    | OutputsMade
     | Tick
 )
 

@@ -41,6 +41,16 @@ def parse_reference(text: str) -> str:
     return text
 
 
+def parse_output(text: str) -> str:
+    """`name=path` or `name@version=path`: what a job leaves."""
+    dataset, equals, path = text.partition("=")
+    if not equals:
+        raise wrong(f"{shown(text)} does not say where the files are; write it like result=out/")
+    parse_dataset(dataset)
+    parse_path(path)
+    return text
+
+
 def parse_file_path(text: str) -> str:
     """The path of a file within its dataset: it cannot lead out of it."""
     parse_path(text)

@@ -76,6 +76,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
            "use what others leave, give way within --kill-grace, and wait again; weight (default: 1)"),
     Option("inputs", "", "value", "DATASET,...", "inputs", "what it reads (dataset:NAME, paths, URLs), brought first",
            ("input-data",)),
+    Option("outputs", "", "value", "NAME=PATH,...", "outputs", "what it leaves as datasets when it has ended well"),
     Option("account", "A", "value", "NAME", "account", "what the job is accounted to"),
     Option("checkpoint-every", "", "value", "TIME", "checkpoint_s", "it saves its work so often: 30m"),
     Option("reservation", "", "value", "NAME", "reservation", "run inside of this reservation; see `hal reserve ls`"),

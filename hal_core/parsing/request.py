@@ -297,9 +297,8 @@ class _Reading:
         wishes, context = self.wishes, self.context
         name = self.name()
         begin_time_s = self.attempt(self.place("begin"), self.begin_time_s)
-        partition: Partition | None = None
-        if "partition" not in self.misread:
-            partition = self.attempt("--partition", self.partition)
+        is_misread = "partition" in self.misread
+        partition: Partition | None = None if is_misread else self.attempt("--partition", self.partition)
         if partition is None:
             return None
         walltime_s: float | None = self.attempt("--time", lambda: self.walltime_s(partition, wishes))
@@ -337,6 +336,7 @@ class _Reading:
             spread=wishes.spread or (Spread.TASK if self.request.command else Spread.JOB),
             kill_grace_s=KILL_GRACE_S_DEFAULT if wishes.kill_grace is None else wishes.kill_grace,
             inputs=wishes.inputs,
+            outputs=wishes.outputs,
             account=wishes.account or "",
             checkpoint_s=wishes.checkpoint_every or None,
             elastic_weight=wishes.elastic or 0,

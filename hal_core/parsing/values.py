@@ -15,7 +15,7 @@ from hal_core.models.dataset import REFERENCE
 from hal_core.models.job import ArraySpec, Dependency, Spread
 from hal_core.parsing.arrays import parse_array
 from hal_core.parsing.constraints import ANY, Constraint, parse_constraint
-from hal_core.parsing.datasets import parse_reference
+from hal_core.parsing.datasets import parse_output, parse_reference
 from hal_core.parsing.dependencies import parse_dependencies
 from hal_core.parsing.durations import parse_interval, parse_kill_grace, parse_time_limit
 from hal_core.parsing.export import EXPORT_ALL, Export, parse_export
@@ -82,6 +82,7 @@ class Wishes:
     spread: Spread | None = None
     kill_grace: float | None = None
     inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
     account: str | None = None
     checkpoint_every: float | None = None
     reservation: str | None = None
@@ -195,6 +196,7 @@ PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "spread": _spread,
     "kill-grace": parse_kill_grace,
     "inputs": _inputs,
+    "outputs": lambda text: tuple(dict.fromkeys(parse_output(part) for part in text.split(","))),
     "account": parse_identifier,
     "checkpoint-every": parse_interval,
     "reservation": parse_identifier,

@@ -35,6 +35,7 @@ def submit(state: State, message: Submit, now_s: float) -> tuple[list[Event], tu
         spec, wrong = charged(state.cluster, submission.owner, submission.spec)
         spec, unknown = catalogue.resolved(state, spec)
         problems += (*wrong, *unknown, *_problems(state, spec))
+        problems += catalogue.output_problems(state, spec, submission.owner)
         problems += state.reservations.problems(spec, submission.owner, now_s)
         problems += door.problems(submission.owner, spec)
         job_id = JobId(next_id)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from hal_core.errors import Conflict, NotFound, Problem, Refused, did_you_mean
-from hal_core.models.dataset import REFERENCE, Dataset, DatasetId
+from hal_core.errors import Conflict, NotFound, Problem, Refused, UserError, did_you_mean
+from hal_core.models.dataset import REFERENCE, Dataset, DatasetId, output_of
 from hal_core.models.event import (
     CopiesChanged,
     DatasetAdded,
@@ -21,7 +21,7 @@ from hal_core.models.event import (
     Event,
     EvictionOrdered,
 )
-from hal_core.models.job import JobSpec
+from hal_core.models.job import JobSpec, Owner
 from hal_core.models.message import AddDataset, CopiesReported, EvictCopies, PinDataset, RemoveDataset
 from hal_core.models.node import NodeName
 from hal_core.models.staging import Tiers
@@ -124,16 +124,24 @@ def add(state: State, message: AddDataset, now_s: float) -> list[Event]:
     """The same again is no event; something else of the same name and version is a conflict."""
     dataset = attrs.evolve(message.dataset, add_time_s=now_s)
     known = state.catalogue.by_id.get(dataset.id)
-    if known is not None:
-        if (known.files, known.owner) == (dataset.files, dataset.owner):
-            return []
-        raise Conflict(f"there is a dataset {dataset.id} with other files or of another owner; give another version")
+    if known is not None and (known.files, known.owner) == (dataset.files, dataset.owner):
+        return []
+    wrong = clash(state, dataset)
+    if wrong is not None:
+        raise wrong
+    return [DatasetAdded(now_s, dataset)]
+
+
+def clash(state: State, dataset: Dataset) -> UserError | None:
+    """Why it cannot be taken in beside what is there."""
+    if dataset.id in state.catalogue.by_id:
+        return Conflict(f"there is a dataset {dataset.id} with other files or of another owner; give another version")
     other = state.catalogue.find(dataset.name)
     if other is not None and other.owner != dataset.owner:
-        raise Conflict(f"the name {dataset.name!r} is used by {other.owner or 'the configuration'}; choose another")
+        return Conflict(f"the name {dataset.name!r} is used by {other.owner or 'the configuration'}; choose another")
     if len(state.catalogue.by_id) >= DATASETS_MAX:
-        raise Refused(f"there are {DATASETS_MAX} datasets, and no more are allowed; remove one with `hal data rm`")
-    return [DatasetAdded(now_s, dataset)]
+        return Refused(f"there are {DATASETS_MAX} datasets, and no more are allowed; remove one with `hal data rm`")
+    return None
 
 
 def resolved(state: State, spec: JobSpec) -> tuple[JobSpec, list[Problem]]:
@@ -148,6 +156,20 @@ def resolved(state: State, spec: JobSpec) -> tuple[JobSpec, list[Problem]]:
                 problems.append(Problem("inputs", str(error)))
         inputs.append(text)
     return attrs.evolve(spec, inputs=tuple(dict.fromkeys(inputs))) if spec.inputs else spec, problems
+
+
+def output_problems(state: State, spec: JobSpec, owner: Owner) -> list[Problem]:
+    """Why a job of theirs cannot leave datasets of these names."""
+    problems = []
+    for output in map(output_of, spec.outputs):
+        other = state.catalogue.find(output.name)
+        if other is not None and other.owner != owner.user:
+            text = f"the name {output.name!r} is used by {other.owner or 'the configuration'}; choose another"
+            problems.append(Problem("outputs", text))
+        elif output.version and f"{output.name}@{output.version}" in state.catalogue.by_id:
+            text = f"there is a dataset {output.name}@{output.version} already; give another version, or none"
+            problems.append(Problem("outputs", text))
+    return problems
 
 
 def pin(state: State, message: PinDataset, now_s: float) -> list[Event]:

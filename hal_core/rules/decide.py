@@ -25,6 +25,7 @@ from hal_core.models.message import (
     NodeSilent,
     NoteAccess,
     ObserverFailed,
+    OutputsMade,
     PartsChanged,
     PinDataset,
     PredictionsMade,
@@ -39,7 +40,7 @@ from hal_core.models.message import (
     Submit,
     Tick,
 )
-from hal_core.rules import admission, catalogue, control, predictions, reports, reservations
+from hal_core.rules import admission, catalogue, control, outputs, predictions, reports, reservations
 
 if TYPE_CHECKING:
     from hal_core.rules.state import State
@@ -96,6 +97,8 @@ def decide(state: State, message: Message, now_s: float) -> tuple[list[Event], A
             return catalogue.evict(state, message, now_s)
         case CopiesReported():
             return catalogue.copies_reported(state, message, now_s), None
+        case OutputsMade():
+            return outputs.outputs_made(state, message, now_s), None
         case Tick():
             return [*reports.nodes_overdue(state, now_s), *catalogue.expired(state, now_s)], None
         case _:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NODE_NAMES_SHOWN = 8
 PRIVATE_FIELDS = (
     *("command", "arguments", "working_directory", "environment"),
-    *("input_path", "output_path", "error_path", "inputs"),
+    *("input_path", "output_path", "error_path", "inputs", "outputs"),
 )
 """Of a JobDetail: shown to the owner (and to whom rest/rights.py allows it), else None."""
 
@@ -109,6 +109,7 @@ class JobDetail(JobView):
     output_path: str | None
     error_path: str | None
     inputs: tuple[str, ...] | None
+    outputs: tuple[str, ...] | None
     does_append: bool
     cpus_per_task: int
     gpus_per_node: int
@@ -178,6 +179,7 @@ def job_detail(record: JobRecord, waiting: Waiting, does_show_private: bool, seq
         "output_path": output_path(record, spec.output_pattern),
         "error_path": output_path(record, spec.error_pattern),
         "inputs": spec.inputs,
+        "outputs": spec.outputs,
     }
     if not does_show_private:
         values |= dict.fromkeys(PRIVATE_FIELDS)

@@ -60,7 +60,7 @@ class AgentLink:
         self._lease_s = lease_s
         self._renew = renew
         self._early: list[object] = []
-        self._data: list[messages.Delivery | messages.Inventory] = []
+        self._data: list[messages.Delivery | messages.Inventory | messages.Made] = []
         self._allowance = BURST_COUNT
         self._allowance_time_s = trio.current_time()
 
@@ -103,7 +103,7 @@ class AgentLink:
     async def refuse(self, text: str) -> None:
         await self._frames.send(messages.Refusal(text))
 
-    def take_data(self) -> list[messages.Delivery | messages.Inventory]:
+    def take_data(self) -> list[messages.Delivery | messages.Inventory | messages.Made]:
         """What the node's store had to say until the last `receive`, in order."""
         taken, self._data = self._data, []
         return taken
@@ -129,6 +129,8 @@ class AgentLink:
                     heartbeat = message  # The latest is answered for all.
                 case messages.Delivery():
                     self._data.append(checked_delivery(message))
+                case messages.Made():
+                    self._data.append(attrs.evolve(message, fault=message.fault[:DETAIL_CHARACTERS_MAX]))
                 case messages.Inventory():
                     self._data.append(checked_inventory(message))
                 case messages.Renew(request=request) if self._renew is not None:

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import attrs
 
 from hal_core.errors import WireError
-from hal_core.models.dataset import Brought, Dataset, DatasetId
+from hal_core.models.dataset import Brought, Dataset, DatasetId, MadeDataset
 from hal_core.models.effect import CancelOrder, KeepOrder, LaunchOrder
 from hal_core.models.job import JobSpec, Owner
 from hal_core.models.message import PartStatus
@@ -125,6 +125,15 @@ class Delivery:
 
 
 @attrs.frozen
+class Made:
+    """What an attempt left as datasets, or (`fault`) why it did not. Said before its end is."""
+
+    key: AttemptKey
+    datasets: tuple[MadeDataset, ...] = ()
+    fault: str = ""
+
+
+@attrs.frozen
 class Inventory:
     """All datasets that the node's store has. Said after Hello if there are any, and whenever they are others."""
 
@@ -195,7 +204,7 @@ Order = Launch | Cancel | Forget | Bring | Keep
 ORDERS: Final = (Launch, Cancel, Forget, Bring, Keep)
 """What carries an epoch."""
 FROM_STRANGER: Final = (Enrol,)
-FROM_AGENT: Final = (Hello, Report, Heartbeat, Renew, TerminalOffer, TerminalBytes, Delivery, Inventory)
+FROM_AGENT: Final = (Hello, Report, Heartbeat, Renew, TerminalOffer, TerminalBytes, Delivery, Inventory, Made)
 FROM_DAEMON: Final = (Welcome, Refusal, Launch, Cancel, Forget, Heartbeat, Certificate, TerminalBytes, Bring, Keep)
 
 

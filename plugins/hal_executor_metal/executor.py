@@ -29,15 +29,18 @@ from hal_core import (
     CancelOrder,
     CopiesReported,
     Dataset,
+    Delivery,
     Introduction,
     Inventory,
     KeepOrder,
     LaunchOrder,
     LinkLost,
+    Made,
     NodeName,
     NodeReported,
     NodeSilent,
     Options,
+    OutputsMade,
     PartsChanged,
     Report,
     TerminalOffer,
@@ -233,13 +236,17 @@ class MetalExecutor:
                 return
             log.info("node %s is here with %d records", name, len(hello.parts))
             while True:
-                if parts := await link.receive():
+                parts = await link.receive()
+                for said in link.take_data():  # outputs before the end of what left them
+                    match said:
+                        case Inventory(datasets=datasets):
+                            await report(CopiesReported(name, datasets))
+                        case Delivery():
+                            self._deliveries.arrive(name, said)
+                        case Made(key=key, datasets=made):
+                            await report(OutputsMade(name, key, made))
+                if parts:
                     await report(PartsChanged(name, tuple(parts)))
-                for said in link.take_data():
-                    if isinstance(said, Inventory):
-                        await report(CopiesReported(name, said.datasets))
-                    else:
-                        self._deliveries.arrive(name, said)
         finally:
             self._deliveries.lose(name)
             del self._links[name]

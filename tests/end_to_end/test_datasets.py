@@ -7,8 +7,9 @@ from tests.support.hal_services import HalServices
 READ = ('cat "$HAL_DATASET_GENOME/a" "$HAL_DATASET_GENOME/deep/b"', "first second ")
 
 
-def run_job(hal: HalServices, script: str, dataset: str) -> dict:
-    job_id = hal.submit("/bin/sh", "-c", script, options=[("inputs", f"dataset:{dataset}"), ("output", "out")])
+def run_job(hal: HalServices, script: str, dataset: str, *more: tuple[str, str]) -> dict:
+    options = [("inputs", f"dataset:{dataset}"), ("output", "out"), *more]
+    job_id = hal.submit("/bin/sh", "-c", script, options=options)
     return hal.get(f"/v1/jobs/{job_id}?wait=ended&timeout_s=60")
 
 
@@ -34,6 +35,15 @@ def test_jobs_read_datasets_that_were_brought_once() -> None:
         (data / "a").write_text("changed")  # the node's copy is what the catalogue says
         assert run_job(hal, READ[0], "genome")["state"] == "COMPLETED"
         assert (hal.directory / "work" / "out").read_text() == READ[1]
+
+        left = run_job(hal, "mkdir d && cp $HAL_DATASET_GENOME/a d/", "genome", ("outputs", "result=d,log@7=out"))
+        assert left["state"] == "COMPLETED", left
+        assert hal.run("data", "show", "log@7").returncode == 0
+        assert run_job(hal, 'cat "$HAL_DATASET_RESULT/a"', f"result@job{left['job_id']}")["state"] == "COMPLETED"
+        assert (hal.directory / "work" / "out").read_text() == "first "
+        missing = run_job(hal, "true", "genome", ("outputs", "nothing=not/there"))
+        assert missing["state"] == "FAILED", missing
+        assert "output nothing" in hal.run("explain", str(missing["job_id"])).stderr
 
         (data / "a").write_text("wrong!")
         wrong = hal.run("data", "add", "other", str(data))

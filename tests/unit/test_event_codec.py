@@ -120,6 +120,7 @@ SPEC = JobSpec(
     spread=Spread.TASK,
     kill_grace_s=9.0,
     inputs=("data",),
+    outputs=("result=out",),
     account="physics",
     comment="hello",
     can_requeue=True,

@@ -83,7 +83,8 @@ def test_every_field_is_filled():
         "gpus-per-node=a100:2", "gres=licence_x:1", "constraint=ib&ssd", "exclusive", "chdir=/data", "export=ALL,B=2",
         "input=in.txt", "output=%x.out", "error=%x.err", "open-mode=append", "array=0-9%2",
         "dependency=afterok:1?afterok:2", "hold", "requeue", "begin=now+1hour", "nice", "spread=task", "kill-grace=1m",
-        "inputs=a,s3://b/c", "account=physics", "comment=for the paper", "topology=rack:r3=required", "comm=light",
+        "inputs=a,s3://b/c", "outputs=x=y,z@2=out/",
+        "account=physics", "comment=for the paper", "topology=rack:r3=required", "comm=light",
         "reservation=course", "qos=short", "licenses=matlab:2", "checkpoint-every=30m",
         environment=("A=1", "B=1"), working_directory="/home/ada", client_id="x",
     )  # fmt: skip
@@ -122,6 +123,7 @@ def test_every_field_is_filled():
         "spread": Spread.TASK,
         "kill_grace_s": 60.0,
         "inputs": ("a", "s3://b/c"),
+        "outputs": ("x=y", "z@2=out/"),
         "account": "physics",
         "comment": "for the paper",
         "reservation": "course",

@@ -227,6 +227,19 @@ async def test_what_is_needed_is_not_dropped(tmp_path):
     assert not list((tmp_path / "objects").iterdir())
 
 
+async def test_what_was_written_by_half_when_the_machine_stopped_is_nothing(tmp_path):
+    store = Store(tmp_path, 10**6, read_with(FakeSource(AT)))
+    await store.bring("1.0.1", [GENOME])
+    for room, name in (("manifests", "genome@1"), ("holds", "1.0.1")):
+        whole = (tmp_path / room / name).read_bytes()
+        (tmp_path / room / f".{name}.new").write_bytes(whole)
+        (tmp_path / room / ".other.new").write_bytes(whole[:5])
+    again = Store(tmp_path, 10**6, read_with(FakeSource(AT)))
+    assert again.inventory == (GENOME.id,)
+    assert list(again.shelf.copies) == [GENOME.id]
+    assert again.holders() == {"1.0.1"}
+
+
 # -- faults ------------------------------------------------------------------------------------------------------------
 
 FAULTS = ("none", "breaks", "refuses", "corrupted", "short", "long")
