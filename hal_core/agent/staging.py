@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 
 import trio
 
 from hal_core.agent.store import Store
 from hal_core.errors import UserError, WireError
-from hal_core.models.dataset import REFERENCE, Brought, DatasetId
+from hal_core.models.dataset import REFERENCE, Brought, DatasetId, references
 from hal_core.models.effect import LaunchOrder
 from hal_core.models.placement import AttemptKey
 from hal_core.wire import messages
@@ -42,6 +42,8 @@ class Staging:
         with trio.CancelScope() as scope:
             self._running[order.key] = scope
             answer = await self._answer(order)
+            if not order.key.attempt:  # Brought ahead: nobody has it yet.
+                self._store.release(str(order.key))
         if self._running.get(order.key, scope) is not scope:
             return
         self._running.pop(order.key, None)
@@ -60,7 +62,7 @@ class Staging:
 
     def why_not(self, order: LaunchOrder) -> str:
         """Keeps the inputs of an attempt that is about to start. Empty, or why it must not start."""
-        ids = references(order.spec.inputs)
+        ids = [DatasetId(text.removeprefix(REFERENCE)) for text in references(order.spec.inputs)]
         return self._store.hold(str(order.key), ids) if ids else ""
 
     def stop(self, key: AttemptKey) -> None:
@@ -88,8 +90,3 @@ class Staging:
         if inventory != self._told:
             self._told = inventory
             await frames.send(messages.Inventory(inventory))
-
-
-def references(inputs: Sequence[str]) -> list[DatasetId]:
-    """Those of a job's inputs that stand in the catalogue."""
-    return [DatasetId(text.removeprefix(REFERENCE)) for text in inputs if text.startswith(REFERENCE)]

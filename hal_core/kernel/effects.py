@@ -20,6 +20,7 @@ from hal_core.errors import HalError, Refused, Unavailable
 from hal_core.failpoints import reach
 from hal_core.models.dataset import Brought
 from hal_core.models.effect import (
+    BringAhead,
     CancelOrder,
     CancelPart,
     Effect,
@@ -106,7 +107,9 @@ class Effects:
                     self._nursery.start_soon(self._stage, effect)
                 case Keep(node=node, order=order):
                     self._nursery.start_soon(self._keep, node, order)
-        for node in {effect.node for effect in effects if not isinstance(effect, Stage | Keep)}:
+                case BringAhead():
+                    self._nursery.start_soon(self._bring_ahead, effect)
+        for node in {effect.node for effect in effects if not isinstance(effect, Stage | Keep | BringAhead)}:
             lane = self._lanes[node]
             if not lane.is_busy:
                 lane.is_busy = True
@@ -187,6 +190,17 @@ class Effects:
         if failures:
             raise failures[0]
         return brought
+
+    async def _bring_ahead(self, effect: BringAhead) -> None:
+        try:
+            brought = await self._store_of(effect.node).bring(effect.node, effect.key, effect.datasets)
+            logger.info(
+                "%d bytes were brought ahead to %s for job %d", brought.bytes_moved, effect.node, effect.key.job_id
+            )
+        except HalError as error:
+            logger.info("not brought ahead to %s for job %d: %s", effect.node, effect.key.job_id, error)
+        except Exception:  # the wall around a plugin: the job brings it itself
+            logger.exception("bringing ahead to %s failed", effect.node)
 
     async def _keep(self, node: NodeName, order: KeepOrder) -> None:
         try:

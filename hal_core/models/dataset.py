@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Final, NewType
 from urllib.parse import quote
 
@@ -12,6 +13,11 @@ DatasetId = NewType("DatasetId", str)
 """`name@version`."""
 REFERENCE: Final = "dataset:"
 """How an input of a job that stands in the catalogue begins: `dataset:genome`, `dataset:genome@3`."""
+
+
+def references(inputs: Iterable[str]) -> tuple[str, ...]:
+    """Those of a job's inputs that stand in the catalogue."""
+    return tuple(text for text in inputs if text.startswith(REFERENCE))
 
 
 @attrs.frozen

@@ -96,4 +96,13 @@ class Keep:
     order: KeepOrder
 
 
-Effect = Launch | CancelPart | Forget | Stage | Keep
+@attrs.frozen
+class BringAhead:
+    """Effect: bring datasets into the store of `node`, for a job that is likely to start there. Nobody waits for it."""
+
+    node: NodeName
+    key: AttemptKey
+    datasets: tuple[Dataset, ...]
+
+
+Effect = Launch | CancelPart | Forget | Stage | Keep | BringAhead

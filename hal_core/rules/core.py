@@ -18,6 +18,7 @@ from hal_core.models.job import End, EndKind
 from hal_core.models.message import Answer, Tick
 from hal_core.models.ranges import RangeSet
 from hal_core.rules import dependencies, variants
+from hal_core.rules.ahead import Ahead
 from hal_core.rules.commit import RefusedStart, commit
 from hal_core.rules.decide import decide
 from hal_core.rules.effects import effects_of, forgets_of, outstanding_staging
@@ -54,6 +55,7 @@ class Core:
         """When the engine planned last: a begin time after that is still to be looked at, even if it has passed."""
         self._plan_wake_s = math.inf
         """When the engine wants to be asked again, whatever happens."""
+        self._ahead = Ahead()
 
     def receive(self, message: Message, now_s: float) -> Decided:
         """Decide one message and apply its events. Raises errors.UserError; then nothing has changed."""
@@ -91,6 +93,8 @@ class Core:
         self._plan_wake_s = min((each for each in (plan.wake_s, snapshot.wake_s) if each > now_s), default=math.inf)
         events, refused = commit(self.state, plan, self.engine_name, now_s)
         effects = [effect for event in events for effect in effects_of(self.state, event)]
+        effects += self._ahead.orders(self.state, events, now_s)
+        self._plan_wake_s = min(self._plan_wake_s, self._ahead.wake_s)
         return Decided(tuple(events), tuple(effects), refused=tuple(refused))
 
     def recover(self) -> tuple[Effect, ...]:

@@ -9,7 +9,7 @@ import math
 
 import attrs
 
-from hal_core.models.dataset import REFERENCE
+from hal_core.models.dataset import references
 from hal_core.models.event import JobCancelRequested, JobEnded, VariantChosen
 from hal_core.models.job import FINAL, DependencyKind, End, EndKind, JobId, JobSpec, JobState, Owner, Shape
 from hal_core.models.node import NodeName
@@ -286,7 +286,7 @@ class JobRecord:
                 reservation=spec.reservation,
                 rank=self.rank,
                 mean_s=self.mean_s,
-                inputs=tuple(text for text in spec.inputs if text.startswith(REFERENCE)),
+                inputs=references(spec.inputs),
             )
         return row
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 
-from hal_core.models.effect import CancelOrder, CancelPart, Effect, Forget, Keep, Launch, LaunchOrder, Stage
+from hal_core.models.effect import BringAhead, CancelOrder, CancelPart, Effect, Forget, Keep, Launch, LaunchOrder, Stage
 from hal_core.models.job import End, EndKind, JobId
 from hal_core.models.message import Message, NodeReported, NodeSilent, PartsChanged, PartStatus, StagingDone
 from hal_core.models.node import Node, NodeName
@@ -117,7 +117,7 @@ class ExecutorModel:
                     self._parts[node].pop(key, None)
             case Stage(key=key):
                 self._post(now_s + self._delays.stage_s, StagingDone(key))
-            case Keep():
+            case Keep() | BringAhead():
                 pass  # its nodes have no stores
 
     def due(self, entry: Due, now_s: float) -> Message | None:
