@@ -46,7 +46,8 @@ def print_prediction(console: Console, found: dict[str, Any]) -> None:
     tell_warnings(console, found["start"]["warnings"])
     limit = duration(found["walltime_s"]) if found["walltime_s"] else "none"
     rows = [("Time limit", limit), ("Expected to run", run_time_text(found["foretold"]))]
-    rows += [("Learned from", learned_text(found["foretold"])), ("Would start", start_text(found["start"]))]
+    rows += [("Learned from", learned_text(found["foretold"])), ("Such jobs", ends_text(found["foretold"]))]
+    rows += [("Would start", start_text(found["start"]))]
     likely = found["start"]["likely"]
     rows.append(("Likely", likely_text(likely) if likely else "cannot be said"))
     for line in pairs([row for row in rows if row[1]]):
@@ -67,3 +68,12 @@ def learned_text(foretold: dict[str, Any] | None) -> str:
         return ""
     counts = f"{learned['of_user_count']} of them yours, {learned['of_name_count']} of these with this name"
     return f"{learned['job_count']} ended jobs, by predictor {foretold['predictor']}: {counts}"
+
+
+def ends_text(foretold: dict[str, Any] | None) -> str:
+    """How often such jobs do not end well; the empty string if none has ended."""
+    learned = foretold and foretold["learned_from"]
+    if not learned or not learned["latest_count"]:
+        return ""
+    failed, late = learned["failed_count"], learned["time_limit_count"]
+    return f"{failed} of the latest {learned['latest_count']} failed, {late} ran into the time limit"

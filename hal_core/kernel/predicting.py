@@ -121,7 +121,7 @@ class Predicting:
 
     def _learn(self, outcomes: Sequence[Outcome]) -> Sequence[JobId]:
         for outcome in outcomes:
-            self._experience.ended(outcome.arrival)
+            self._experience.ended(outcome.arrival, outcome.end)
         return self._predictor.learn(outcomes)
 
     def _foretold(self, job: Arrival) -> Foretold:

@@ -40,11 +40,15 @@ class Arrival:
 
 @attrs.frozen
 class LearnedFrom:
-    """How many jobs a predictor has seen end: of all users, of the user, and of the user's with this name."""
+    """How many jobs a predictor has seen end: of all users, of the user, and of the user's with this name. Of the
+    latest of these, how many failed, and how many ran into their time limit."""
 
     job_count: int
     of_user_count: int
     of_name_count: int
+    latest_count: int = 0
+    failed_count: int = 0
+    time_limit_count: int = 0
 
 
 @attrs.frozen

@@ -10,13 +10,16 @@ import gc
 import time
 from collections.abc import Callable
 from itertools import islice
+from random import Random
 from typing import TypeVar
 
 import attrs
 
+from hal_core.kernel.start_forecasts import planned_from
 from hal_core.models.message import DefineCluster
 from hal_core.models.policy import Priorities, QueueOrder
 from hal_core.rules.core import Core
+from hal_core.rules.excerpt import excerpt
 from hal_core.rules.explain import explain, question, verified
 from tests.benchmarks.common import Figures, milliseconds, parser_of, progress, run
 from tests.benchmarks.engine import TOPOLOGY, large_state
@@ -45,8 +48,8 @@ def measure(given: argparse.Namespace) -> Figures:
 
 
 def asked(core: Core, name: str, now_s: float) -> Figures:
-    """CPU milliseconds: on the loop, and beside it."""
-    state, stalls, verifying = core.state, [], []
+    """CPU milliseconds: on the loop, and beside it, where a likely start is found too."""
+    state, stalls, verifying, likely = core.state, [], [], []
     progress(f"asking, in {name} order")
     state.snapshot(now_s)
     queue = list(islice(state.queue, max(ASKED) + 1))
@@ -56,7 +59,10 @@ def asked(core: Core, name: str, now_s: float) -> Figures:
         _, verify_s = timed(lambda: verified(found, asking, engine_of("easy"), now_s))  # noqa: B023
         stalls.append(milliseconds(stall_s))
         verifying.append(milliseconds(verify_s))
-    return {f"{name}_loop_stall_ms": stalls, f"{name}_verified_ms": verifying}
+        part, _ = timed(lambda: excerpt(state, record.job_id, now_s))  # noqa: B023
+        _, likely_s = timed(lambda: planned_from(part, now_s, Random(0)))  # noqa: B023
+        likely.append(milliseconds(likely_s))
+    return {f"{name}_loop_stall_ms": stalls, f"{name}_verified_ms": verifying, f"{name}_likely_ms": likely}
 
 
 def timed(do: Callable[[], T]) -> tuple[T, float]:

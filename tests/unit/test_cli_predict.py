@@ -15,6 +15,7 @@ from tests.support.scripted_server import Reply, ScriptedServer
 START = {"start_time_s": None, "nodes": [], "why_not": "no set of the nodes has room", "warnings": [], "likely": None}
 RUN_TIME = {"p10_s": 60.0, "p50_s": 300.0, "p90_s": 900.0, "planned_s": None, "mean_s": None}
 LEARNED = {"job_count": 50, "of_user_count": 7, "of_name_count": 3}
+LEARNED |= {"latest_count": 3, "failed_count": 1, "time_limit_count": 0}
 
 
 @pytest.fixture
@@ -38,6 +39,7 @@ def test_it_says_how_long_by_what_and_when(server: ScriptedServer) -> None:
         "Time limit       01:00:00\n"
         "Expected to run  5:00 (8 of 10 times 1:00 to 15:00)\n"
         "Learned from     50 ended jobs, by predictor ml: 7 of them yours, 3 of these with this name\n"
+        "Such jobs        1 of the latest 3 failed, 0 ran into the time limit\n"
         "Would start      cannot be said: no set of the nodes has room\n"
         "Likely           cannot be said\n"
     )

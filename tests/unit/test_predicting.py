@@ -104,11 +104,21 @@ async def test_a_job_that_nobody_submitted_is_foretold_with_what_that_was_learne
     rig = Rig(FakePredictor(), [submitted(1), ended(1, 20.0)])
     nursery.start_soon(rig.service.run, rig.report)
     assert await rig.service.foretell(coming()) == Foretold(
-        "test", Prediction(20.0, 20.0, 20.0), LearnedFrom(job_count=1, of_user_count=1, of_name_count=1)
+        "test", Prediction(20.0, 20.0, 20.0), LearnedFrom(job_count=1, of_user_count=1, of_name_count=1, latest_count=1)
     )
     assert (await rig.service.foretell(coming("bob"))).learned_from == LearnedFrom(1, 0, 0)
     assert (await rig.service.foretell(coming(name="other"))).learned_from == LearnedFrom(1, 1, 0)
     assert not rig.told, "nothing is said of a job that does not exist"
+
+
+async def test_how_often_such_jobs_end_badly_is_said_too(nursery: trio.Nursery) -> None:
+    kinds = [End(EndKind.EXITED, exit_code=3), End(EndKind.TIME_LIMIT), OK, End(EndKind.OUT_OF_MEMORY)]
+    past = [event for at, end in enumerate(kinds, 1) for event in (submitted(at), ended(at, 20.0, end))]
+    rig = Rig(FakePredictor(), past)
+    nursery.start_soon(rig.service.run, rig.report)
+    learned = (await rig.service.foretell(coming())).learned_from
+    assert learned is not None
+    assert (learned.latest_count, learned.failed_count, learned.time_limit_count) == (4, 2, 1)
 
 
 class Mute(FakePredictor):
