@@ -162,14 +162,15 @@ Item = TypeVar("Item")
 async def _each(
     items: Sequence[Item], act: Callable[[Item], Awaitable[T]], count_max: int, does_stop: bool = True
 ) -> tuple[list[T], list[HalError]]:
-    """Act on each, so many at once: (what was returned, what went wrong). After a certain no, no more is begun."""
+    """Act on each, so many at once: (what was returned, what went wrong). With `does_stop`, what goes wrong for one is
+    not tried for the next: a provider that throttles or has no more is not asked two hundred times."""
     done: list[T] = []
     failures: list[HalError] = []
     turn = trio.Semaphore(count_max)
 
     async def one(item: Item) -> None:
         async with turn:
-            if does_stop and any(_is_certain(each) for each in failures):
+            if does_stop and failures:
                 return
             try:
                 done.append(await act(item))

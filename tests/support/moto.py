@@ -104,6 +104,7 @@ class FaultyWay:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 64
     way: FaultyWay
     target: int
 

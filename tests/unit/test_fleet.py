@@ -82,6 +82,14 @@ async def test_fewer_are_returned_when_there_are_no_more():
     assert len(await fleet.provision("small", 4, "t1")) == 2
 
 
+async def test_after_a_no_nobody_is_asked_again():
+    machines = cloud(Fault.THROTTLED, Fault.THROTTLED)
+    with pytest.raises(Unavailable):
+        await fleet_over(machines, calls_max=1).provision("small", 5, "t1")
+    assert list(machines.faults) == [Fault.THROTTLED]
+    assert not machines.all
+
+
 async def test_no_capacity_at_all_is_told_with_the_time_to_ask_again():
     fleet = fleet_over(cloud(Fault.NO_CAPACITY))
     with pytest.raises(NoCapacity, match="there is no more") as caught:
@@ -235,7 +243,7 @@ async def provisioned(fleet):
 async def test_no_answer_in_time_is_said_and_cancels_nothing_else():
     machines = SlowMachines()
     fleet = fleet_over(machines, call_s=0.05)
-    with pytest.raises(Unavailable, match=r"create hal-small-0-\w+: no answer within 0.05 s"):
+    with pytest.raises(Unavailable, match=r"no answer within 0\.05 s"):  # On a busy machine it is another call's.
         await fleet.provision("small", 1, "t1")
     machines.go.set()
 
