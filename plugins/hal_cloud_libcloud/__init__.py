@@ -6,7 +6,7 @@ __hal_plugin__ = PluginInfo(
     sdk=1,
     summary="machines of any cloud that apache-libcloud has a driver for",
     not_yet=(
-        "the daemon does not ask clouds for nodes by itself: providers are used by plugins and tests so far",
+        "the daemon does not ask clouds for nodes by itself yet; `hal cloud` shows and ends what there is",
         "images are named by their id, and one image serves all offers",
         "spot machines, except where the driver takes them as a create argument",
     ),

@@ -8,7 +8,7 @@ __hal_plugin__ = PluginInfo(
     sdk=1,
     summary="datasets in S3 and stores like it; nodes from Amazon EC2, on demand and spot",
     not_yet=(
-        "the daemon does not ask clouds for nodes by itself: providers are used by plugins and tests so far",
+        "the daemon does not ask clouds for nodes by itself yet; `hal cloud` shows and ends what there is",
         "notices of spot interruptions; fleets and launch templates: one call starts one instance",
         "one region of EC2 for each cluster",
         "datasets that are whole buckets or prefixes: each object is named",
