@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "scaffold": {"plugins", "errors"},
     "testing": ANYTHING,
 }
-FOR_TYPES_ONLY = {"rules": {"planes"}, "hookspecs": {"planes"}}
+FOR_TYPES_ONLY = {"rules": {"planes"}, "hookspecs": {"planes"}, "cli": {"planes"}}
 """Imports that a type checker sees and a running program does not."""
 
 NEVER_IMPORTED = {"cli", "testing", "daemon", "front", "dev", "demo", "node_service", "journal_service", "simulate"}
