@@ -102,7 +102,8 @@ async def _check_locate(make: Make, trial: LocalityTrial) -> None:
     assert not nobodys, f"{NOBODYS[3]} was found"
     assert list(found) == list(again), f"{present} has two answers in one batch"
     assert {replica.dataset for replica in found} == {present}, "a replica of another dataset"
-    assert len({replica.node for replica in found}) == len(found), f"{present} is twice at one place"
+    places = {(replica.node, replica.path) for replica in found}
+    assert len(places) == len(found), f"{present} is twice at one place"
     assert len({replica.size_bytes for replica in found}) == 1, f"whole copies of {present} differ in size"
     for replica in found:
         assert replica.size_bytes >= 0

@@ -11,7 +11,7 @@ import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from hal_core import InvalidInput, NodeName, NotFound, Refused
 from hal_core.testing import LocalityTrial, check_locality, check_locality_broken_off
@@ -109,6 +109,7 @@ def test_what_is_no_credentials_file_is_not_repeated(text):
 PRINTABLE = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=20)
 
 
+@settings(deadline=None)
 @given(PRINTABLE, st.sampled_from(["https://s3.eu-central-1.amazonaws.com", "http://127.0.0.1:9000"]), st.booleans())
 def test_signatures_are_amazons(key, endpoint, has_token):
     """Amazon's own library, given our headers and our time, signs the same."""

@@ -89,7 +89,7 @@ def test_every_library_that_is_imported_is_declared(folder, roots):
         # hal_core.testing is for plugin authors and needs the test extra.
         tests_need = {canonical(re.split(r"[^\w.-]", each)[0]) for each in project()["optional-dependencies"]["test"]}
     provided_by = packages_distributions()
-    extra_of = {"hal_observer_otlp": "otlp"}
+    extra_of = {"hal_observer_otlp": "otlp", "hal_locality_redis": "redis"}
     undeclared = set()
     for module in modules(*roots):
         for each in imports_of(module):
