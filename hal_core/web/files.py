@@ -148,8 +148,8 @@ class WebFiles:
         self._check_size(extent.begin + (extent.count or 0), name)
         digest, told = hashlib.sha256(), digest_of(answer.headers) if extent.begin == 0 else None
         at = extent.begin
-        async with _unwound(answer.aiter_raw(PIECE_BYTES)) as raw:
-            while (piece := await self._next(raw, name)) is not None:
+        async with _unwound(answer.aiter_raw()) as raw, aclosing(self._gathered(raw, name)) as gathered:
+            async for piece in gathered:
                 if told is not None:
                     digest.update(piece)
                 skipped = max(0, offset - at)  # A server without ranges sends all from the beginning.
@@ -160,10 +160,25 @@ class WebFiles:
         if told is not None and told != digest.digest():
             raise Refused(f"what came of {name} is not what the server's digest says")
 
-    async def _next(self, raw: AsyncIterator[bytes], name: str) -> bytes | None:
-        with trio.move_on_after(self._options.timeout_s):
-            return await anext(raw, None)
-        raise TimeoutError(f"the server sent less than a MiB of {name} in {self._options.timeout_s:g} s")
+    async def _gathered(self, raw: AsyncIterator[bytes], name: str) -> AsyncGenerator[bytes]:
+        """In pieces of a MiB. What came before a break is given before the error is raised: it need not come again."""
+        is_over, wrong = False, None
+        while not is_over and wrong is None:
+            piece = bytearray()
+            with trio.move_on_after(self._options.timeout_s) as scope:
+                try:
+                    while len(piece) < PIECE_BYTES and not is_over:
+                        some = await anext(raw, None)
+                        is_over = some is None
+                        piece += some or b""
+                except httpx.TransportError as error:
+                    wrong = error
+            if piece:
+                yield bytes(piece)
+            if scope.cancelled_caught:
+                raise TimeoutError(f"the server sent less than a MiB of {name} in {self._options.timeout_s:g} s")
+        if wrong is not None:
+            raise wrong
 
     @asynccontextmanager
     async def _answer(self, method: str, file: WebFile, headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
