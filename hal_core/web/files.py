@@ -24,6 +24,9 @@ ASKED_AT_ONCE = 16
 """Files whose size is asked for at the same time."""
 
 REDIRECT_COUNT_MAX = 5
+HEADLESS = (400, 403, 405, 501)
+"""Answers to HEAD that say nothing about GET: not every server has HEAD, and a URL signed for GET is for GET only."""
+
 VERSIONS_KEPT = 10_000
 
 Sign = Callable[[str, str], Awaitable[Mapping[str, str]]]
@@ -88,10 +91,10 @@ class WebFiles:
             raise Unavailable(f"input {file.name!r}: {error}") from error
 
     async def size(self, file: WebFile) -> int:
-        """Of the whole file, in bytes. Asked with HEAD, or for the first byte where the server has no HEAD."""
+        """Of the whole file, in bytes. Asked with HEAD, or for the first byte where the server gives no HEAD."""
         with _as_os_error(file.name):
             async with self._answer("HEAD", file, {}) as answer:
-                if answer.status_code not in (405, 501):
+                if answer.status_code not in HEADLESS:
                     check_status(answer.status_code, file.name)
                     self._check_form(answer, file.name)
                     if (count := extent_of(answer.status_code, answer.headers, file.name).count) is not None:

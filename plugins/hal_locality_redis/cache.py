@@ -72,6 +72,9 @@ class Cache:
             pipe = client.pipeline(transaction=True)
             pipe.exists(key).strlen(key).getrange(key, begin, begin + count - 1)
             is_there, size, content = pipe.execute(raise_on_error=False)
+            for answer in (is_there, size, content):
+                if isinstance(answer, redis.ConnectionError):  # It is loading what it had before a restart.
+                    raise answer
         for answer in (is_there, size, content):
             if isinstance(answer, Exception):
                 raise Refused(f"{key!r} in {self.server.address}: {answer}")
