@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-GIB = 1024**3
+from hal_core.models.sizes import size as size
 
 
 def escaped(text: str) -> str:
@@ -35,16 +35,6 @@ def instant(time_s: float | None) -> str:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_s))
     except (OverflowError, ValueError, OSError):
         return str(time_s)
-
-
-def size(size_bytes: float | None) -> str:
-    """In GiB below ten with one decimal, in MiB if it is less than a tenth of a GiB; `-` for none or zero."""
-    if not size_bytes:
-        return "-"
-    if size_bytes < GIB / 10:
-        return f"{size_bytes / 1024**2:.1f} MiB"
-    amount = size_bytes / GIB
-    return f"{amount:.1f} GiB" if amount < 10 else f"{amount:.0f} GiB"
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], is_right: Sequence[bool] = ()) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Container, Mapping
 from typing import Any, Final
 
 from hal_core.models.plural import plural
+from hal_core.models.sizes import size
 
 NODES_NAMED = 4
 Values = Mapping[str, Any]
@@ -37,7 +38,7 @@ def end_text(end: Values) -> str:
     elif kind == "signalled":
         text = f"signal {end.get('signal')}"
     elif kind == "out_of_memory" and end.get("peak_memory_bytes"):
-        text += f" (peak {end['peak_memory_bytes'] / 2**30:.1f} GiB)"
+        text += f" (peak {size(end['peak_memory_bytes'])})"
     if end.get("by"):
         text += f" by {end['by']}"
     return f"{text}: {end['detail']}" if end.get("detail") else text
@@ -91,7 +92,7 @@ def _requeued(values: Values) -> str:
 
 
 def _staged(values: Values) -> str:
-    return f"has its inputs ({values['bytes_moved'] / 2**20:.1f} MiB moved)"
+    return f"has its inputs ({size(values['bytes_moved'])} moved)" if values["bytes_moved"] else "has its inputs"
 
 
 def _with_detail(text: str, values: Values, field: str = "detail") -> str:
