@@ -14,6 +14,7 @@ from hal_core.testing.check_engine import check_engine, check_plan
 from hal_core.testing.check_locality import LocalityTrial, check_locality, check_locality_broken_off
 from hal_core.testing.check_planes import check_executor, check_observer
 from hal_core.testing.check_predictor import check_predictor
+from hal_core.testing.check_store import check_store_executor
 from hal_core.testing.fake_executor import Behaviour, FakeExecutor, succeeds_at_once
 from hal_core.testing.fake_machines import FakeMachines, Fault
 from hal_core.testing.fakes import (
@@ -57,6 +58,7 @@ __all__ = [
     "check_plan",
     "check_plugin",
     "check_predictor",
+    "check_store_executor",
     "clusters",
     "job_specs",
     "nodes",
