@@ -1,8 +1,9 @@
 """What is known of a fleet's machines against what their provider lists. Pure: the time is an argument.
 
 A list may lag behind by `settle_s`, and it may be wrong altogether: one that shows none of the machines that were there
-is an error, for a filter, a permission or a parser that fails looks just like that. What is really gone is forgotten by
-releasing it, which whoever hears nothing of a node any more will do.
+is an error, for a filter, a permission or a parser that fails looks just like that. So is one that has never shown what
+was made here: it may be cut off after its first page. What is really gone is forgotten by releasing it, which
+whoever hears nothing of a node any more will do.
 """
 
 from __future__ import annotations
@@ -74,16 +75,16 @@ class Sightings:
         self._leaving_s[native_id] = now_s
 
     def look(self, listed: Sequence[Machine], now_s: float) -> View:
-        """Take in a list. Raises PluginError if it has lost everything; then nothing is changed."""
+        """Take in a list. Raises PluginError if it is not believed; then nothing is changed."""
         ours = self._ours(listed)
         ids = {each.machine.native_id for each in ours}
         fresh = [self._there[each] for each, made_s in self._made_s.items() if now_s - made_s < self._settle_s]
         expected = {each.machine.native_id: each for each in fresh if each.machine.native_id not in ids}
         lost = [each for native_id, each in self._there.items() if native_id not in ids | expected.keys()]
-        if lost and not ours:
+        if lost and (not ours or any(each.machine.native_id in self._made_s for each in lost)):
             names = ", ".join(sorted(each.name.node for each in lost)[:5]) + (", ..." if len(lost) > 5 else "")
             raise PluginError(
-                f"the provider lists none of the {len(lost)} machines that it had ({names}): that is not "
+                f"the provider does not list {len(lost)} machines that it has made ({names}): that is not "
                 "believed. Look at its console and at the rights of the credentials; what is really gone: release it"
             )
         self._leaving_s = {each: at_s for each, at_s in self._leaving_s.items() if now_s - at_s < self._settle_s}

@@ -46,7 +46,9 @@ class LibcloudMachines:
         self._listed: dict[str, dict[str, Any]] = {}
         """What was asked for once: "list_sizes" -> {id: size}."""
         self._nodes: dict[str, Any] = {}
-        """The driver's own objects of the last list: to end a machine some need more than its id."""
+        """The driver's own objects: to end a machine some need more than its id."""
+        self._made: dict[str, Any] = {}
+        """Those that a list has not shown yet, or never will."""
 
     def offers(self) -> Sequence[Offer]:
         return [self._offer(each) for each in self._options.offers]
@@ -55,6 +57,8 @@ class LibcloudMachines:
         with self._drivers.call("list") as driver:
             nodes = {str(node.id): node for node in driver.list_nodes() if str(node.name).startswith(self._prefix)}
         self._nodes = nodes
+        for native_id in nodes:
+            self._made.pop(native_id, None)
         return [_machine(node) for node in nodes.values()]
 
     def create(self, offer: str, name: MachineName) -> Machine:
@@ -63,17 +67,20 @@ class LibcloudMachines:
             node = driver.create_node(name=str(name), **self._arguments(driver, chosen, name))
             if not getattr(node, "id", None):
                 raise PluginError(f"create {name}: the driver answers with {node!r}, which is no machine")
+            self._made[str(node.id)] = node
             return _machine(node)
 
     def destroy(self, native_id: str) -> None:
-        if native_id not in self._nodes:
+        node = self._nodes.get(native_id) or self._made.get(native_id)
+        if node is None:
             self.list()
-        node = self._nodes.get(native_id)
+            node = self._nodes.get(native_id)
         if node is None:
             return
         with self._drivers.call(f"end {native_id}") as driver:
             if not driver.destroy_node(node):
                 raise PluginError(f"end {native_id}: the provider did not say that it will")
+        self._made.pop(native_id, None)
 
     @property
     def _prefix(self) -> str:

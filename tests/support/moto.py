@@ -154,6 +154,11 @@ class _Response(EC2Response):
 class _Connection(EC2Connection):
     responseCls = _Response
 
+    def add_default_params(self, params: dict[str, Any]) -> Any:
+        """Unless it is asked for more, moto shows the first hundred instances; EC2 shows all, and so does libcloud."""
+        more = {"MaxResults": "1000"} if params.get("Action") == "DescribeInstances" else {}
+        return super().add_default_params(params | more)
+
 
 class MotoEc2(EC2NodeDriver):
     """libcloud's EC2 driver, for moto. Options name it `tests.support.moto:MotoEc2`."""

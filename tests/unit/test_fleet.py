@@ -170,7 +170,9 @@ async def test_a_list_that_has_lost_everything_is_an_error_and_no_fact():
     made = await fleet.instances()
     machines.lists_nothing = True
     for _ in range(3):
-        with pytest.raises(PluginError, match=r"none of the 2 machines that it had \(hal-small-0, hal-small-1\)"):
+        with pytest.raises(
+            PluginError, match=r"does not list 2 machines that it has made \(hal-small-0, hal-small-1\)"
+        ):
             await fleet.instances()
         with pytest.raises(PluginError):
             await fleet.provision("small", 1, "t2")
@@ -301,6 +303,19 @@ def test_what_was_made_and_never_listed_is_lost_when_the_list_has_had_its_time()
     with pytest.raises(PluginError):
         sightings.look([], 160.0)
     assert len(sightings.look([machine], 161.0).there) == 1
+
+
+def test_a_list_that_never_shows_what_was_made_is_cut_off():
+    sightings = Sightings("hal", settle_s=60.0)
+    shown, missing = (
+        Machine(f"m{slot}", str(MachineName("hal", "small", slot, digest_of("t"))), is_ready=False) for slot in (0, 1)
+    )
+    sightings.made(missing, 0.0)
+    assert len(sightings.look([shown], 59.0).there) == 2
+    with pytest.raises(PluginError, match="does not list 1 machines"):
+        sightings.look([shown], 60.0)
+    sightings.ended("m1", 61.0)
+    assert len(sightings.look([shown], 62.0).there) == 1
 
 
 def test_what_was_ended_and_is_listed_still_comes_back_when_the_list_has_had_its_time():
