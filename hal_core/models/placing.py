@@ -76,19 +76,22 @@ def gang(domains: Domains, groups: Sequence[int], wish: Wish) -> int:
 def _narrowest(domains: Domains, free: int, wish: Wish) -> Domain | None:
     """The domain to place a gang in: only children of one that holds it can hold it."""
     count = wish.node_count
-    holding = [domains.root] if free.bit_count() >= count else []
+    holding = [(free.bit_count(), domains.root)] if free.bit_count() >= count else []
     while holding:
         narrower = [
-            child for domain in holding for child in domain.children if (free & child.nodes).bit_count() >= count
+            (size, child)
+            for _, domain in holding
+            for child in domain.children
+            if (size := (free & child.nodes).bit_count()) >= count
         ]
         if not narrower:
             break
         holding = narrower
-    if not holding or holding[0].depth < wish.depth:
+    if not holding or holding[0][1].depth < wish.depth:
         return None
-    if len(holding) == 1:
-        return holding[0]
-    return min(holding, key=lambda domain: (leaves_needed(domain, free, count), (free & domain.nodes).bit_count()))
+    if not any(domain.children for _, domain in holding):
+        return min(holding, key=_count)[1]
+    return min(holding, key=lambda part: (leaves_needed(part[1], free, count), part[0]))[1]
 
 
 def leaves_needed(domain: Domain, free: int, count: int) -> int:
