@@ -43,6 +43,9 @@ def configure(parser: Parser) -> None:
         help="simulate the files too: not told to the engine, in the nodes' memory, or in HAL's cache (docs: data)",
     )
     parser.add_argument(
+        "--with-cloud", metavar="FILE", help="prices and pool: what would renting nodes have cost and saved?"
+    )
+    parser.add_argument(
         "--policy", metavar="NAME", action="append", help="an engine; may be repeated (default: hal; see hal plugins)"
     )
     parser.add_argument(
@@ -95,6 +98,9 @@ def run(console: Console, arguments: Namespace) -> int:
     if (arguments.replicas > 1) != (arguments.shake > 0):
         missing = "--shake SECONDS" if arguments.replicas > 1 else "--replicas N"
         console.note(f"without {missing} every run is that of the trace as it is")
+    if arguments.with_cloud and (arguments.data or arguments.event_order != "together"):
+        other = "--data" if arguments.data else "--event-order one-by-one"
+        raise UsageError(f"--with-cloud and {other} cannot be simulated together; leave one of them out")
     arguments.policy = list(dict.fromkeys(arguments.policy or ["hal"]))
     outcome = importlib.import_module("hal_core.simulate").simulate(arguments, console)
     if arguments.json:

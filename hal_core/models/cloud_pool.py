@@ -44,6 +44,8 @@ class PoolOffer:
         return BOOT_FACTOR_MAX * self.boot_s + BOOT_S_SPARE
 
 
+IDLE_SHARE = 0.25
+"""Of the boot time."""
 BOOT_FACTOR_MAX = 3.0
 BOOT_S_SPARE = 60.0
 
@@ -82,7 +84,7 @@ class CloudPool:
     count_min: int = 0
     """Instances that stay although they are idle."""
     idle_s: float | None = None
-    """How long an instance may be idle; None: as long as it took to boot (rules/pools.py says why)."""
+    """How long an instance may be idle; None: a share of its boot time (rules/pools.py says why)."""
     budget: SpendLimit | None = None
     goal: WaitGoal = attrs.field(factory=WaitGoal)
     value_per_hour: float = 0.0
@@ -103,7 +105,7 @@ class CloudPool:
         return next((offer for offer in self.offers if offer.name == name), None)
 
     def idle_s_of(self, offer: PoolOffer) -> float:
-        return offer.boot_s if self.idle_s is None else self.idle_s
+        return IDLE_SHARE * offer.boot_s if self.idle_s is None else self.idle_s
 
 
 class InstanceState(Enum):

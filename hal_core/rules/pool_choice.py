@@ -98,8 +98,10 @@ def judge(pool: CloudPool, want: Want, options: list[Option], worth: Worth, now_
     if not helping:
         return Verdict(None, "more nodes would not start it sooner", is_late=will_be_late and not want.is_late)
     best = min(helping, key=lambda option: option.cost)
-    saved_s = min(want.expected_start_s - best.start_s, _year(want.expected_start_s))
+    saved_s = want.expected_start_s - best.start_s
     timely = [option for option in helping if option.start_s <= late_s] if will_be_late and not want.is_late else []
+    if want.expected_start_s == math.inf:
+        return Verdict(best, f"{best.cost:.2f} on {best.offer.name}: no nodes of the site would ever do")
     worth_now = pool.value_per_hour * saved_s / HOUR_S
     if timely:
         best = min(timely, key=lambda option: option.cost)
@@ -137,10 +139,6 @@ def _by_deadline(want: Want, options: list[Option], now_s: float) -> Verdict:
 
 PUT_OFF_S = 120.0
 """A deadline is not put at stake by waiting for the last moment: this much before, the job is served."""
-
-
-def _year(time_s: float) -> float:
-    return 365 * 24 * HOUR_S if time_s == math.inf else math.inf
 
 
 def _hours(duration_s: float) -> str:

@@ -75,6 +75,10 @@ class PoolLedger:
             case _:
                 assert_never(event)
 
+    def note_idle(self, name: str, since_s: float | None) -> None:
+        """Since when no job is on the instance; None: some are. It follows from the events of jobs, so it is none."""
+        self._change(name, idle_since_s=since_s)
+
     def spent(self, now_s: float) -> float:
         """In the period of that moment, until then."""
         self._begin_period(now_s)

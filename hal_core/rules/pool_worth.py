@@ -20,7 +20,7 @@ SPREAD_MAX = 4.0
 quiet time it need not be learned anew."""
 FORGET = 1e-3
 """How much of that highest cost is forgotten with each job."""
-SPARE = 0.8
+SPARE = 0.9
 """Of the jobs that the goal lets be late, so many are: the rest is for those that are late by surprise."""
 
 

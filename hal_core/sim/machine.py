@@ -46,6 +46,10 @@ class Machine:
         return machine
 
     @property
+    def is_pool(self) -> bool:
+        return self._is_pool
+
+    @property
     def processors(self) -> int:
         return sum(node.cpu_count for node in self.cluster.nodes)
 

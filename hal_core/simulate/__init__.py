@@ -15,6 +15,7 @@ from typing import Protocol
 
 import attrs
 
+from hal_core.config.cloud_file import CloudFile
 from hal_core.errors import InvalidInput, Problem
 from hal_core.kernel.collector import without_collector
 from hal_core.models.job import JobId
@@ -29,6 +30,7 @@ from hal_core.sim.replay import EventOrder, Foresight, Replay
 from hal_core.sim.scores import Scores, scores_of
 from hal_core.sim.start_watch import StartWatch
 from hal_core.sim.trace import Trace, TraceJob
+from hal_core.simulate.clouds import CloudFigures, CloudRun, engine_name, on_premises, read_cloud_file
 from hal_core.simulate.files import csv_path, write_jobs
 from hal_core.simulate.measuring import Cost, Measured
 from hal_core.simulate.sources import Source
@@ -65,6 +67,7 @@ class Run:
     """Processor time for each prediction and each learning step, in microseconds."""
     learn_us: float = 0.0
     data: DataFigures | None = None
+    cloud: CloudFigures | None = None
 
     def as_dict(self) -> dict[str, str | int | float | None]:
         """As `--json` prints it."""
@@ -81,6 +84,7 @@ class Run:
             "predict_us": self.predict_us,
             "learn_us": self.learn_us,
             **({} if self.data is None else attrs.asdict(self.data)),
+            **({} if self.cloud is None else attrs.asdict(self.cloud)),
         }
 
 
@@ -97,8 +101,11 @@ def simulate(arguments: Namespace, say: Say) -> Outcome:
     logging.getLogger("hal").addHandler(logging.NullHandler())  # What plugins log is for a daemon's log.
     plugins = Plugins.load()
     for policy in arguments.policy:
-        plugins.engine(policy)  # a wrong name is told before anything is read
+        plugins.engine(
+            engine_name(policy) if arguments.with_cloud else policy
+        )  # a wrong name is told before anything is read
     _expectations(arguments.estimates, plugins)
+    cloud = None if arguments.with_cloud is None else read_cloud_file(arguments.with_cloud)
     sources = [Source.of(name, arguments.timezone, arguments.format) for name in arguments.traces]
     runs: list[Run] = []
     bad: list[str] = []
@@ -106,13 +113,14 @@ def simulate(arguments: Namespace, say: Say) -> Outcome:
         say.progress(f"{source.name}: reading")
         trace, machine = source.read(arguments.cluster, plugins)
         source.tell(trace, say.note)
+        machine = machine if cloud is None else on_premises(cloud, machine)
         _check_data(arguments, trace)
         if trace.is_bad:
             bad.append(source.name)
         for replica in range(arguments.replicas):
             jobs = _shaken(trace.jobs, arguments.shake, arguments.seed, replica)
             for policy in arguments.policy:
-                task = _Task(arguments, plugins, source.name, replica, policy)
+                task = _Task(arguments, plugins, source.name, replica, policy, cloud)
                 runs.append(task.run(trace, machine, jobs, say))
     if arguments.report:
         from hal_core.simulate.page import write_page
@@ -159,6 +167,7 @@ class _Task:
     name: str
     replica: int
     policy: str
+    cloud: CloudFile | None
 
     def run(self, trace: Trace, machine: Machine, jobs: Sequence[TraceJob], say: Say) -> Run:
         arguments = self.arguments
@@ -166,7 +175,13 @@ class _Task:
         starts = StartWatch(len(jobs))
         foresight = Foresight(expectations, CORRECTIONS[arguments.correction], starts)
         data = None if arguments.data is None else Data.of(DataMode(arguments.data), machine.cluster, trace)
-        replay = Replay(self.plugins.engine(self.policy), machine, jobs, foresight, data)
+        cloud_run: CloudRun | None = None
+        if self.cloud is None:
+            replay = Replay(self.plugins.engine(self.policy), machine, jobs, foresight, data)
+        else:
+            engine = self.plugins.engine(engine_name(self.policy))
+            cloud_run = CloudRun(self.cloud, self.policy, engine, machine, jobs, foresight)
+            replay = cloud_run.replay
         started_s = time.perf_counter()
         with without_collector():
             for done in replay.run(EventOrder(arguments.event_order)):
@@ -208,4 +223,5 @@ class _Task:
             predict_us=cost.predict_us,
             learn_us=cost.learn_us,
             data=None if data is None else data_figures(jobs, replay.start_s, replay.stage_s, data),
+            cloud=None if cloud_run is None else cloud_run.figures(),
         )

@@ -71,7 +71,7 @@ def test_more_nodes_do_not_help_a_job_that_starts_before_they_are_up():
 
 
 def test_an_idle_instance_is_used_before_another_is_rented():
-    idle = instance(idle_since_s=NOW_S - 90.0)
+    idle = instance(idle_since_s=NOW_S - 20.0)
 
     actions = decide(POOL, wants=[want()], instances=[idle], free={idle.name: 1.0})
 
@@ -117,14 +117,14 @@ def test_an_offer_that_failed_is_left_alone_and_the_next_one_is_taken():
     assert [action.offer for action in only(actions, Provision)] == ["c9"]
 
 
-def test_what_is_idle_for_as_long_as_it_took_to_boot_is_released_down_to_the_minimum():
-    idle = [instance(number, idle_since_s=NOW_S - 101.0) for number in (1, 2, 3)]
+def test_what_is_idle_for_a_quarter_of_its_boot_is_released_down_to_the_minimum():
+    idle = [instance(number, idle_since_s=NOW_S - 26.0) for number in (1, 2, 3)]
     free = {each.name: 1.0 for each in idle}
 
     actions = decide(attrs.evolve(POOL, count_min=1), instances=idle, free=free)
 
     assert [action.instance for action in actions] == ["burst-1-1", "burst-2-1"]
-    assert actions[0].reason == "idle for 100 s"
+    assert actions[0].reason == "idle for 25 s"
 
 
 def test_an_instance_that_never_joins_is_released():

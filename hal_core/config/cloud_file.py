@@ -1,0 +1,171 @@
+"""The file of `hal replay --with-cloud`: a pool as a configuration has it, and how the simulated provider behaves.
+
+Its figures are a person's to give; no price list comes with HAL. Reading is pure.
+"""
+# ruff: noqa: RUF009 - `setting` is attrs.field with metadata
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import attrs
+
+from hal_core.config.document import read_document
+from hal_core.config.kinds import INVALID, ListOf, Notes, SectionOf, Text, choice, setting
+from hal_core.config.schema import CPUS_MAX, INTERVAL, count
+from hal_core.config.topology import MONEY
+from hal_core.errors import InvalidInput
+from hal_core.models.cloud_pool import CloudPool, Market, PoolOffer, SpendLimit, WaitGoal
+from hal_core.parsing.durations import format_interval, parse_interval
+from hal_core.parsing.names import parse_identifier
+from hal_core.parsing.text import shown, wrong
+
+COUNT_MAX = 1_000_000
+
+
+def _number(low: float, high: float, what: str) -> Text:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise wrong(f"{shown(text)} is not {what}") from None
+        if not low <= value <= high:
+            raise wrong(f"{shown(text)} is not {what}; write a number from {low:g} to {high:g}")
+        return value
+
+    return Text(what, parse, lambda value: f"{value:g}", {"type": "number"})
+
+
+def _or_word(word: str, value: Any) -> Text:
+    """A duration, or the word for the value that no duration has."""
+
+    def parse(text: str) -> Any:
+        return value if text == word else parse_interval(text)
+
+    def show(given: Any) -> str:
+        return word if given == value else format_interval(given)
+
+    return Text(f"duration or {word}", parse, show, {"type": ["string", "integer"]})
+
+
+SHARE = _number(0.0, 1.0, "a share")
+RATE = _number(0.0, 1000.0, "a rate")
+SPEED = _number(0.01, 100.0, "a speed")
+SLACK = _number(0.0, 1000.0, "a factor")
+
+
+def _parse_limit(text: str) -> float:
+    return math.inf if text == "none" else float(MONEY.parse(text))
+
+
+BUDGET = Text("money or none", _parse_limit, lambda money: "none" if money == math.inf else f"{money:g}", MONEY.json)
+
+
+@attrs.frozen
+class OfferSection:
+    """A kind of node that can be rented, in one zone and one market."""
+
+    name: str = setting(Text("name", parse_identifier), "of the offer", example="small")
+    price_per_hour: float = setting(MONEY, "of one instance, from its request to its release", example="0.10")
+    cpus: int = setting(count(1, CPUS_MAX), "of one instance", example="2")
+    boot: float = setting(INTERVAL, "from the request until work can start", 120.0)
+    market: Market = setting(choice(Market), "on-demand, or spot, which is taken back at times", Market.ON_DEMAND)
+    speed: float = setting(SPEED, "a job that takes an hour on the site's nodes takes 1 / speed hours", 1.0)
+    count_max: int = setting(count(0, COUNT_MAX), "so many instances are there at most", COUNT_MAX)
+    boot_spread: float = setting(SHARE, "simulated: a boot takes up to this share longer or shorter", 0.0)
+    capacity_errors: float = setting(SHARE, "simulated: so often a request finds no capacity", 0.0)
+    never_joins: float = setting(SHARE, "simulated: so many instances never come up", 0.0)
+    interruptions_per_hour: float = setting(RATE, "of spot: how often one instance is taken back", 0.0)
+
+
+@attrs.frozen
+class PoolSection:
+    """What may be rented, and what for."""
+
+    count_max: int = setting(count(0, COUNT_MAX), "so many instances at most", 1000)
+    count_min: int = setting(count(0, COUNT_MAX), "so many stay although they are idle", 0)
+    idle: float | None = setting(
+        _or_word("boot", None), "how long an instance may be idle; boot: a quarter of its boot", None
+    )
+    budget: float = setting(BUDGET, "no more than this is spent and committed in a period", math.inf)
+    period: float = setting(_or_word("ever", math.inf), "of the budget; ever: there is one", math.inf)
+    goal_share: float = setting(SHARE, "so many of the jobs are to start in time", 0.9)
+    goal_within: float | None = setting(
+        _or_word("boot", None), "in time: within so long; boot: of the quickest offer", None
+    )
+    value_per_hour: float = setting(MONEY, "what it is worth that one job starts an hour earlier", 0.0)
+    wait_max: float = setting(
+        _or_word("ever", math.inf), "who would wait longer is served, whatever it costs", math.inf
+    )
+
+
+@attrs.frozen
+class DeadlineSection:
+    """Simulated: some jobs have a deadline."""
+
+    share: float = setting(SHARE, "of the jobs", 0.0)
+    slack: float = setting(SLACK, "of a job's limit, that it has beyond its limit", 2.0)
+    spare: float = setting(INTERVAL, "and so much beside", 600.0)
+
+
+@attrs.frozen
+class CloudFile:
+    """The whole file."""
+
+    offers: tuple[OfferSection, ...] = setting(ListOf(SectionOf(OfferSection)), "in the order of preference")
+    pool: PoolSection = setting(SectionOf(PoolSection), "the pool", PoolSection())
+    on_premises: float = setting(SHARE, "the share of the trace's processors that the site has itself", 1.0)
+    checkpoint: float = setting(_or_word("never", math.inf), "how often jobs save their work", math.inf)
+    deadlines: DeadlineSection = setting(SectionOf(DeadlineSection), "which jobs have one", DeadlineSection())
+    api_faults: float = setting(SHARE, "so many calls fail, before or after they were carried out", 0.0)
+    seed: int = setting(count(0, 2**31), "of everything that happens by chance", 1)
+
+    def cloud_pool(self) -> CloudPool:
+        """As the pool's rule sees it."""
+        pool = self.pool
+        offers = tuple(
+            PoolOffer(
+                each.name,
+                each.price_per_hour,
+                each.boot,
+                each.count_max,
+                each.market,
+                each.interruptions_per_hour,
+                each.speed,
+            )
+            for each in self.offers
+        )
+        return CloudPool(
+            "cloud",
+            offers,
+            pool.count_max,
+            pool.count_min,
+            pool.idle,
+            None if pool.budget == math.inf else SpendLimit(pool.budget, pool.period),
+            WaitGoal(pool.goal_share, pool.goal_within),
+            pool.value_per_hour,
+            pool.wait_max,
+        )
+
+
+def parse_cloud_file(text: str, place: str) -> CloudFile:
+    """Raises InvalidInput with every problem, each at its line."""
+    notes = Notes()
+    document = read_document(text, place, notes.problems)
+    file = SectionOf(CloudFile).read(document, "", notes)
+    if file is not INVALID:
+        _check(file, notes)
+    if notes.problems:
+        raise InvalidInput(notes.problems)
+    assert isinstance(file, CloudFile)
+    return file
+
+
+def _check(file: CloudFile, notes: Notes) -> None:
+    names = [offer.name for offer in file.offers]
+    for at, name in enumerate(names):
+        if name in names[:at]:
+            notes.at(f"offers[{at}].name", f"there is an offer {shown(name)} already; give each a name of its own")
+    if not any(offer.market is Market.ON_DEMAND for offer in file.offers):
+        notes.at("offers", "one of them must be sold on demand: spot is taken back, and a deadline is then kept by it")

@@ -1,0 +1,153 @@
+"""The heap's shell of a pool: carries out what was decided, by calls to a simulated cloud, the ledger always first.
+
+After a crash it is made anew from the events and the cloud's list, like the daemon's. What was asked for and not
+answered is asked for again with its token; what the list lacks is gone; what the list has and the ledger has not is
+released, for nobody would ever give it work.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from hal_core.models.cloud_pool import (
+    CloudPool,
+    Drain,
+    Extend,
+    InstanceState,
+    PoolAction,
+    Provision,
+    Relinquish,
+)
+from hal_core.models.pool_event import (
+    InstanceDrained,
+    InstanceGone,
+    InstanceJoined,
+    InstanceReleased,
+    InstancesRefused,
+    InstancesRequested,
+    LeaseExtended,
+    PoolEvent,
+)
+from hal_core.rules.pool_ledger import PoolLedger
+from hal_core.rules.pools import PoolDecision, PoolView
+from hal_core.sim.cloud import CallAnswer, SimulatedCloud
+
+RETRY_S = 30.0
+"""A call without an answer is repeated after so long."""
+
+
+class PoolRule(Protocol):
+    """rules/pools.py, or another one to compare it with."""
+
+    def __call__(self, pool: CloudPool, view: PoolView) -> PoolDecision: ...
+
+
+class CloudSite:
+    """One pool and its provider."""
+
+    def __init__(self, pool: CloudPool, cloud: SimulatedCloud, events: Iterable[PoolEvent] = ()) -> None:
+        self.pool = pool
+        self.cloud = cloud
+        self.ledger = PoolLedger(pool.budget)
+        self.events: list[PoolEvent] = []
+        self._unanswered: dict[str, tuple[str, int, float]] = {}
+        """Requests by token: offer, count, lease."""
+        self._untold: dict[str, float] = {}
+        """Leases that instances may not know of yet."""
+        self.unknown_count = 0
+        """Instances that the cloud had and the ledger had not: there should be none."""
+        self.observe_s = -math.inf
+        """When to look at the cloud again."""
+        for event in events:
+            self._record(event)
+        self._recover()
+
+    def carry_out(self, actions: Sequence[PoolAction], now_s: float) -> None:
+        """Each action is an event before it is a call."""
+        for action in actions:
+            match action:
+                case Provision(token, name, count, until_s, reason):
+                    offer = self.pool.offer(name)
+                    assert offer is not None
+                    terms = (count, offer.price_per_hour, offer.boot_s, until_s, reason)
+                    self._record(InstancesRequested(now_s, self.pool.name, token, name, *terms))
+                    self._unanswered[token] = name, count, until_s
+                case Extend(name, until_s, reason):
+                    self._record(LeaseExtended(now_s, self.pool.name, name, until_s, reason))
+                    self._untold[name] = until_s
+                case Relinquish(name, reason):
+                    self._record(InstanceReleased(now_s, self.pool.name, name, reason))
+                case Drain(name, reason):
+                    self._record(InstanceDrained(now_s, self.pool.name, name, reason))
+                case _:
+                    continue
+        self.call(now_s)
+
+    def call(self, now_s: float) -> None:
+        """Make every call that is outstanding, once."""
+        for token, (offer, count, until_s) in list(self._unanswered.items()):
+            if until_s <= now_s:
+                del self._unanswered[token]
+                self._record(InstancesRefused(now_s, self.pool.name, token, "its lease is over", now_s))
+                continue
+            answer = self.cloud.provision(now_s, token, offer, count, until_s)
+            if answer is CallAnswer.DONE:
+                del self._unanswered[token]
+            elif answer is CallAnswer.NO_CAPACITY:
+                del self._unanswered[token]
+                retry_s = now_s + self.ledger.back_off_s(offer)
+                self._record(InstancesRefused(now_s, self.pool.name, token, "no capacity", retry_s))
+        for name, until_s in list(self._untold.items()):
+            if self.cloud.extend(now_s, name, until_s) is CallAnswer.DONE:
+                del self._untold[name]
+        for each in list(self.ledger.instances.values()):
+            if each.state is not InstanceState.RELEASING or each.token in self._unanswered:
+                continue
+            if self.cloud.release(now_s, each.name) is CallAnswer.DONE:
+                self._record(InstanceGone(now_s, self.pool.name, each.name, "released"))
+        self._look_again(now_s)
+
+    def observe(self, now_s: float) -> list[str]:
+        """Look at what there is. Returns the instances that are gone and that HAL did not release."""
+        self.cloud.advance(now_s)
+        if now_s < self.observe_s:
+            return []
+        listed = self.cloud.list(now_s)
+        if listed is None:
+            self.observe_s = now_s + RETRY_S
+            return []
+        lost = []
+        for each in list(self.ledger.instances.values()):
+            if each.name not in listed:
+                if each.token not in self._unanswered:
+                    lost.append(each.name)
+                    self._record(InstanceGone(now_s, self.pool.name, each.name, "the provider does not have it"))
+            elif listed[each.name] and each.state is InstanceState.BOOTING:
+                self._record(InstanceJoined(now_s, self.pool.name, each.name))
+        for name in sorted(listed.keys() - self.ledger.instances.keys()):
+            self.unknown_count += 1
+            self.cloud.release(now_s, name)
+        self.call(now_s)
+        return lost
+
+    def _record(self, event: PoolEvent) -> None:
+        self.ledger.apply(event)
+        self.events.append(event)
+
+    def _recover(self) -> None:
+        """Of no request is it known whether it was answered: all that may still matter are repeated."""
+        counts: dict[str, tuple[str, int, float]] = {}
+        for each in self.ledger.instances.values():
+            if each.state is not InstanceState.READY:
+                _, count, _ = counts.get(each.token, ("", 0, 0.0))
+                counts[each.token] = each.offer, count + 1, each.until_s
+            self._untold[each.name] = each.until_s
+        self._unanswered.update(counts)
+
+    def _look_again(self, now_s: float) -> None:
+        releasing = [each for each in self.ledger.instances.values() if each.state is InstanceState.RELEASING]
+        self.observe_s = max(now_s, self.cloud.next_time_s())
+        if self._unanswered or self._untold or releasing:
+            self.observe_s = min(self.observe_s, now_s + RETRY_S)

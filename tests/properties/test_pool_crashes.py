@@ -1,0 +1,14 @@
+"""Random schedules of a pool, with crashes of HAL, faults of the provider and interruptions at any point."""
+
+from __future__ import annotations
+
+from tests.support.pool_schedules import run_schedule
+
+SEEDS = range(10)
+
+
+def test_budgets_hold_and_nothing_is_leaked_or_doubled_whatever_crashes():
+    outcomes = [run_schedule(seed) for seed in SEEDS]
+
+    assert sum(each.crash_count for each in outcomes) > 3, "the schedules have crashes"
+    assert sum(each.served_count for each in outcomes) > 10, "and jobs that run in the pool"
