@@ -42,9 +42,7 @@ def configure(parser: Parser) -> None:
         choices=("blind", "authors", "cache"),
         help="simulate the files too: not told to the engine, in the nodes' memory, or in HAL's cache (docs: data)",
     )
-    parser.add_argument(
-        "--with-cloud", metavar="FILE", help="prices and pool: what would renting nodes have cost and saved?"
-    )
+    parser.add_argument("--with-cloud", metavar="FILE", help="prices and a pool: what would renting nodes have cost?")
     parser.add_argument(
         "--policy", metavar="NAME", action="append", help="an engine; may be repeated (default: hal; see hal plugins)"
     )

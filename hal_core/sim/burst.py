@@ -223,12 +223,15 @@ class BurstReplay(Replay):
         self._leave(served, now_s)
         done_s = (now_s - served.start_s) * served.offer.speed
         checkpoint_s = self._burst.checkpoint_s
-        self._left_s[served.at] -= done_s // checkpoint_s * checkpoint_s if checkpoint_s < math.inf else 0.0
+        saved_s = done_s // checkpoint_s * checkpoint_s if checkpoint_s < math.inf else 0.0
+        self._left_s[served.at] -= saved_s
         job = self._jobs[served.at]
         self._jobs[served.at] = attrs.evolve(job, run_s=self._left_s[served.at])  # type: ignore[index]
-        job_id = served.pending.job_id
+        row, job_id = served.pending, served.pending.job_id
+        left = [max(1.0, value_s - saved_s) for value_s in (row.walltime_s, row.expected_s, row.mean_s)]
+        row = attrs.evolve(row, walltime_s=left[0], expected_s=left[1], mean_s=left[2])
         target = self._pending if self._can_start.get(served.pending.shape) else self._wide
-        target[job_id] = served.pending
+        target[job_id] = row
         self._is_otherwise = self._is_news = True
 
     def _start_served(self, now_s: float) -> bool:
