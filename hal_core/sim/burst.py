@@ -21,12 +21,13 @@ from hal_core.rules.pool_choice import LEASE_SPARE_S
 from hal_core.rules.pool_starts import expected_starts
 from hal_core.rules.pool_supply import Place, Supply
 from hal_core.rules.pool_worth import Worth
-from hal_core.rules.pools import PoolView
+from hal_core.rules.pools import PoolView, decide_pool
 from hal_core.sim.cloud_site import CloudSite, PoolRule
 from hal_core.sim.machine import Machine
 from hal_core.sim.replay import Foresight, Replay
 from hal_core.sim.trace import TraceJob
 
+OWN_RULE: PoolRule = decide_pool
 GIVE_UP_S = 3 * 86_400.0
 """Who waits for so long while nothing else happens will never be served: no offer that would do has capacity."""
 

@@ -30,7 +30,7 @@ from hal_core.sim.replay import EventOrder, Foresight, Replay
 from hal_core.sim.scores import Scores, scores_of
 from hal_core.sim.start_watch import StartWatch
 from hal_core.sim.trace import Trace, TraceJob
-from hal_core.simulate.clouds import CloudFigures, CloudRun, engine_name, on_premises, read_cloud_file
+from hal_core.simulate.clouds import CloudFigures, CloudPolicy, CloudRun, engine_name, on_premises, read_cloud_file
 from hal_core.simulate.files import csv_path, write_jobs
 from hal_core.simulate.measuring import Cost, Measured
 from hal_core.simulate.sources import Source
@@ -180,7 +180,7 @@ class _Task:
             replay = Replay(self.plugins.engine(self.policy), machine, jobs, foresight, data)
         else:
             engine = self.plugins.engine(engine_name(self.policy))
-            cloud_run = CloudRun(self.cloud, self.policy, engine, machine, jobs, foresight)
+            cloud_run = CloudRun(CloudPolicy(self.cloud, self.policy), engine, machine, jobs, foresight)
             replay = cloud_run.replay
         started_s = time.perf_counter()
         with without_collector():

@@ -13,8 +13,7 @@ from hal_core.config.cloud_file import CloudFile, OfferSection, parse_cloud_file
 from hal_core.config.document import decode
 from hal_core.models.cloud_pool import Market
 from hal_core.planes import Engine
-from hal_core.rules.pools import decide_pool
-from hal_core.sim.burst import Burst, BurstReplay
+from hal_core.sim.burst import OWN_RULE, Burst, BurstReplay
 from hal_core.sim.cloud import SimulatedCloud, SimulatedOffer
 from hal_core.sim.cloud_site import CloudSite, PoolRule
 from hal_core.sim.figures import percentile
@@ -28,6 +27,14 @@ ON_DEMAND = "on-demand"
 POOL_POLICIES = (QUEUE_LENGTH, ON_DEMAND)
 """Names of policies that are rules of the pool; the engine beside them is `hal`."""
 ENGINE = "hal"
+
+
+@attrs.frozen
+class CloudPolicy:
+    """By which file, and who decides about its pool."""
+
+    file: CloudFile
+    name: str
 
 
 @attrs.frozen
@@ -64,15 +71,16 @@ class CloudRun:
     """One run with a cloud of its own."""
 
     def __init__(
-        self, file: CloudFile, policy: str, engine: Engine, machine: Machine, jobs: Sequence[TraceJob], said: Foresight
+        self, who: CloudPolicy, engine: Engine, machine: Machine, jobs: Sequence[TraceJob], said: Foresight
     ) -> None:
+        file, policy = who.file, who.name
         pool = file.cloud_pool()
         if policy == ON_DEMAND:
             lasting = tuple(each for each in pool.offers if each.market is Market.ON_DEMAND)
             pool = attrs.evolve(pool, offers=lasting)
         random = Random(f"{file.seed}/cloud")  # noqa: S311  repeatable, nothing secret
         self.cloud = SimulatedCloud(tuple(_simulated(each) for each in file.offers), random, file.api_faults)
-        rule: PoolRule = queue_length if policy == QUEUE_LENGTH else decide_pool
+        rule: PoolRule = queue_length if policy == QUEUE_LENGTH else OWN_RULE
         self._site = CloudSite(pool, self.cloud)
         self._deadlines = _deadlines(file, jobs)
         cpus_of = {each.name: each.cpus for each in file.offers}
