@@ -101,7 +101,8 @@ class Fleet:
         if any(each.digest == digest for each in under_way):
             raise Unavailable(f"offer {offer.name!r}: an earlier call for the same machines has not ended", 5.0)
         in_use = view.slots(offer.name) | {each.slot for each in under_way}
-        if count > 0 and len(in_use) + count > offer.count_max:
+        is_begun = bool(view.of(offer.name, digest))  # Then a no would say that nothing was made: fewer are returned.
+        if count > 0 and len(in_use) + count > offer.count_max and not is_begun:
             text = f"offer {offer.name!r}: {len(in_use)} of {offer.count_max} are in use, {count} more wanted"
             raise Refused(text)
         ended = {each.name.slot for each in view.over if each.name.offer == offer.name}

@@ -108,6 +108,15 @@ async def test_a_half_known_outcome_is_an_error_until_the_token_is_repeated():
     assert len(machines.alive) == 2
 
 
+async def test_what_was_made_for_a_token_is_not_refused_when_there_is_no_room_for_the_rest():
+    machines = cloud(None, Fault.ERROR)
+    fleet = fleet_over(machines, calls_max=1)
+    with pytest.raises(Unavailable):
+        await fleet.provision("big-2", 2, "t1")
+    await fleet.provision("big-2", 1, "t2")
+    assert len(await fleet.provision("big-2", 2, "t1")) == 1
+
+
 async def test_a_lost_answer_is_found_in_the_list():
     machines = cloud(Fault.LOST)
     assert nodes(await fleet_over(machines).provision("small", 1, "t1")) == ["hal-small-0"]
