@@ -4,14 +4,17 @@ reads it can tell it, without knowing the classes of events.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
-from typing import Any, Final
-
 from hal_core.models.plural import plural
 from hal_core.models.sizes import size
 
+TYPE_CHECKING = False  # importing typing would cost a tenth of a whole `hal submit`
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Mapping
+    from typing import Any, Final
+
+    Values = Mapping[str, Any]
+
 NODES_NAMED = 4
-Values = Mapping[str, Any]
 
 
 def event_text(kind: str, values: Values, arrays: Container[int] = ()) -> str:
