@@ -24,7 +24,8 @@ from hal_core.agent.launcher import records
 PERIOD_S = 0.25
 ENDING_PERIOD_S = 0.1
 IDLE_PERIODS = 120
-"""With nothing under the lease for so long, it goes; the agent starts another when there is."""
+"""With nothing under the lease for so long, it goes; the agent starts another when there is. Without an agent it goes
+when all that was under the lease has ended: nothing can come."""
 LOCK = "guard.lock"
 SCRATCH = "guard.new"
 
@@ -33,8 +34,9 @@ def main(directory: Path) -> None:
     lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)  # After an earlier agent's guard, if that still runs.
     guard = Guard(directory)
+    agent_pid = os.getppid()
     idle_count = 0
-    while idle_count < IDLE_PERIODS:
+    while idle_count < IDLE_PERIODS and (os.getppid() == agent_pid or not guard.has_nothing_left()):
         is_ending, is_idle = guard.look(lease.boot_time_s())
         idle_count = idle_count + 1 if is_idle else 0
         time.sleep(ENDING_PERIOD_S if is_ending else PERIOD_S)
@@ -52,13 +54,21 @@ class Guard:
 
     def look(self, now_s: float) -> tuple[bool, bool]:
         """One round: (whether something is being ended, whether nothing is under the lease)."""
-        leased = [name for name in os.listdir(self._directory / lease.LEASED) if records.is_key(name)]
+        leased = self._leased()
         terms = lease.read_terms(self._directory, self._boot_id)
         is_ending = False
         for key in leased:
             if terms is not None and now_s >= terms.end_s(self._grace_s(key)):
                 is_ending = not self._end(key, terms.grace_left_s(now_s)) or is_ending
         return is_ending, not leased
+
+    def has_nothing_left(self) -> bool:
+        """Whether all that is under the lease has ended. What nobody has claimed may yet begin."""
+        found = [records.read_named(self._claims, key) for key in self._leased()]
+        return all(record is not None and record.end is not None for record in found)
+
+    def _leased(self) -> list[str]:
+        return [name for name in os.listdir(self._directory / lease.LEASED) if records.is_key(name)]
 
     def _grace_s(self, key: str) -> float:
         try:

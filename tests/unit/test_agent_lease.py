@@ -63,11 +63,13 @@ def test_what_was_not_launched_is_claimed_and_never_starts(directory: Path) -> N
     lease.put_under(KEY, 5.0)
     guard = Guard(directory)
     assert guard.look(terms_of(directory).end_s(5.0) - 0.1) == (False, False)
+    assert not guard.has_nothing_left(), "a spawner may have the order and not have read it"
     assert not (directory / records.CLAIMS / KEY).exists()
     guard.look(terms_of(directory).end_s(5.0) + 0.1)
     record = records.parse((directory / records.CLAIMS / KEY).read_bytes())
     assert record.end is not None
     assert record.end[0] == "cancelled"
+    assert guard.has_nothing_left()
     lease.release(KEY)
     assert guard.look(boot_time_s()) == (False, True)
 
@@ -99,7 +101,9 @@ def test_whom_nobody_looks_after_gets_no_signal(directory: Path, claims: Callabl
     claim = records.claim(folder, KEY, lines, "test.new")
     assert claim is not None
     os.close(claim)
-    assert Guard(directory).look(1e9) == (True, False), "and it is looked at again"
+    guard = Guard(directory)
+    assert guard.look(1e9) == (True, False), "and it is looked at again"
+    assert not guard.has_nothing_left()
     record = records.parse((directory / records.CLAIMS / KEY).read_bytes())
     assert record.cancel_grace_s == 0.0
     os.close(folder)
