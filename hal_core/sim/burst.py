@@ -97,7 +97,8 @@ class BurstReplay(Replay):
         time_s = min(super()._next_time_s(), self._decide_s, self._site.observe_s)
         if self._served_ends:
             time_s = min(time_s, self._served_ends[0][0])
-        if time_s > self._progress_s + GIVE_UP_S and not self._served_ends and super()._next_time_s() == math.inf:
+        is_idle = not (self._served_ends or self._site.ledger.instances)
+        if is_idle and time_s > self._progress_s + GIVE_UP_S and super()._next_time_s() == math.inf:
             return math.inf
         return max(time_s, self._view.now_s)
 

@@ -87,10 +87,12 @@ class CloudSite:
 
     def call(self, now_s: float) -> None:
         """Make every call that is outstanding, once."""
+        is_in_doubt = False
         for token, (offer, count, until_s) in list(self._unanswered.items()):
             if until_s <= now_s:
+                # The next list says which of its instances are there, and were paid for longer.
                 del self._unanswered[token]
-                self._record(InstancesRefused(now_s, self.pool.name, token, "its lease is over", now_s))
+                is_in_doubt = True
                 continue
             answer = self.cloud.provision(now_s, token, offer, count, until_s)
             if answer is CallAnswer.DONE:
@@ -107,7 +109,7 @@ class CloudSite:
                 continue
             if self.cloud.release(now_s, each.name) is CallAnswer.DONE:
                 self._record(InstanceGone(now_s, self.pool.name, each.name, "released"))
-        self._look_again(now_s)
+        self._look_again(now_s, is_in_doubt)
 
     def observe(self, now_s: float) -> list[str]:
         """Look at what there is. Returns the instances that are gone and that HAL did not release."""
@@ -146,8 +148,8 @@ class CloudSite:
             self._untold[each.name] = each.until_s
         self._unanswered.update(counts)
 
-    def _look_again(self, now_s: float) -> None:
+    def _look_again(self, now_s: float, is_in_doubt: bool) -> None:
         releasing = [each for each in self.ledger.instances.values() if each.state is InstanceState.RELEASING]
         self.observe_s = max(now_s, self.cloud.next_time_s())
-        if self._unanswered or self._untold or releasing:
+        if is_in_doubt or self._unanswered or self._untold or releasing:
             self.observe_s = min(self.observe_s, now_s + RETRY_S)
