@@ -16,6 +16,7 @@ import attrs
 from hal_core.models.cloud_pool import Admit, Decline, InstanceState, PoolOffer, Relinquish, Want
 from hal_core.models.job import JobId
 from hal_core.models.plan import PendingJob, Start
+from hal_core.models.pool_event import InstancesRefused
 from hal_core.planes import Engine
 from hal_core.rules.pool_choice import LEASE_SPARE_S
 from hal_core.rules.pool_starts import expected_starts
@@ -297,7 +298,10 @@ class BurstReplay(Replay):
                 self._admitted.pop(action.job_id, None)
                 if action.is_late:
                     self._known_late.add(action.job_id)
+        before = len(self._site.events)
         self._site.carry_out(decision.actions, now_s)
+        if any(isinstance(event, InstancesRefused) for event in self._site.events[before:]):
+            self._decide_s = now_s + 1.0
         for action in decision.actions:
             if isinstance(action, Relinquish):
                 self._free.pop(action.instance, None)

@@ -56,6 +56,8 @@ class CloudSite:
         """Requests by token: offer, count, lease."""
         self._untold: dict[str, float] = {}
         """Leases that instances may not know of yet."""
+        self._is_in_doubt = True
+        """No list has said yet what there is."""
         self.unknown_count = 0
         """Instances that the cloud had and the ledger had not: there should be none."""
         self.observe_s = -math.inf
@@ -87,12 +89,11 @@ class CloudSite:
 
     def call(self, now_s: float) -> None:
         """Make every call that is outstanding, once."""
-        is_in_doubt = False
         for token, (offer, count, until_s) in list(self._unanswered.items()):
             if until_s <= now_s:
                 # The next list says which of its instances are there, and were paid for longer.
                 del self._unanswered[token]
-                is_in_doubt = True
+                self._is_in_doubt = True
                 continue
             answer = self.cloud.provision(now_s, token, offer, count, until_s)
             if answer is CallAnswer.DONE:
@@ -109,7 +110,7 @@ class CloudSite:
                 continue
             if self.cloud.release(now_s, each.name) is CallAnswer.DONE:
                 self._record(InstanceGone(now_s, self.pool.name, each.name, "released"))
-        self._look_again(now_s, is_in_doubt)
+        self._look_again(now_s)
 
     def observe(self, now_s: float) -> list[str]:
         """Look at what there is. Returns the instances that are gone and that HAL did not release."""
@@ -117,6 +118,7 @@ class CloudSite:
         if now_s < self.observe_s:
             return []
         listed = self.cloud.list(now_s)
+        self._is_in_doubt = listed is None
         if listed is None:
             self.observe_s = now_s + RETRY_S
             return []
@@ -148,8 +150,8 @@ class CloudSite:
             self._untold[each.name] = each.until_s
         self._unanswered.update(counts)
 
-    def _look_again(self, now_s: float, is_in_doubt: bool) -> None:
+    def _look_again(self, now_s: float) -> None:
         releasing = [each for each in self.ledger.instances.values() if each.state is InstanceState.RELEASING]
         self.observe_s = max(now_s, self.cloud.next_time_s())
-        if is_in_doubt or self._unanswered or self._untold or releasing:
+        if self._is_in_doubt or self._unanswered or self._untold or releasing:
             self.observe_s = min(self.observe_s, now_s + RETRY_S)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tests.support.pool_schedules import run_schedule
 
-SEEDS = (*range(10), 1139, 1417, 2147)
-"""The last three: of a token that was asked for again, one instance never joined and another had a longer lease."""
+SEEDS = (*range(10), 1139, 1417, 2147, 2979, 5983)
+"""The last ones: of a token that was asked for again, one instance never joined and another had a longer lease; a list
+that failed was forgotten over the next call."""
 
 
 def test_budgets_hold_and_nothing_is_leaked_or_doubled_whatever_crashes():
