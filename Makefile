@@ -30,7 +30,7 @@ types: .venv/installed-for-tests
 	$(BIN)/mypy
 
 # Two at a time what needs nothing but itself, then one after the other what starts daemons, other programs and machines.
-TESTS_ALONE := tests/campaigns tests/end_to_end hal_plugin_slurm/tests hal_plugin_aws/tests
+TESTS_ALONE := tests/end_to_end hal_plugin_slurm/tests hal_plugin_aws/tests
 TESTS_BESIDE := $(filter-out $(TESTS_ALONE),$(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py hal_plugin_*/tests/test_*.py)))))
 pytest: .venv/installed-for-tests compile
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(TESTS_BESIDE); \
