@@ -5,6 +5,7 @@ Needs root and apt. `why_no_packages` says in one line what is missing, before a
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from tests.support.processes import SupportError
 
+LOCK = Path("/run/lock/hal-tests-packages")
 POLICY = Path("/usr/sbin/policy-rc.d")
 """Debian asks this program before a package may start its service; 101 means no."""
 
@@ -33,15 +35,17 @@ def why_no_packages(what: str, packages: Sequence[str]) -> str:
 
 def install(packages: Iterable[str]) -> None:
     """Install those that are missing. Raises SupportError with apt's own words if it cannot be done."""
-    absent = [name for name in packages if not is_installed(name)]
-    if not absent:
+    wanted = list(packages)
+    if all(map(is_installed, wanted)):
         return
-    if reason := why_no_packages(" ".join(absent), absent):
+    if reason := why_no_packages(" ".join(wanted), wanted):
         raise SupportError(reason)
-    print(f"installing {' '.join(absent)} ...", file=sys.stderr, flush=True)
-    with _services_denied():
-        _apt("update")
-        _apt("install", "-y", "--no-install-recommends", *absent)
+    with _alone(), _services_denied():
+        absent = [name for name in wanted if not is_installed(name)]
+        if absent:
+            print(f"installing {' '.join(absent)} ...", file=sys.stderr, flush=True)
+            _apt("update")
+            _apt("install", "-y", "--no-install-recommends", *absent)
 
 
 def is_installed(package: str) -> bool:
@@ -59,6 +63,14 @@ def _apt(*arguments: str) -> None:
     if done.returncode != 0:
         words = (done.stdout + done.stderr)[-4000:]
         raise SupportError(f"{' '.join(command)}: exit code {done.returncode}\n{words}")
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Two tests at a time may miss the same package, and `apt-get update` waits for nobody."""
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager
