@@ -73,7 +73,7 @@ class DaemonSide:
 
     async def serves(self, agent: FrameStream) -> None:
         """Whether another agent is answered."""
-        with trio.fail_after(30):
+        with trio.fail_after(5):
             await agent.send(messages.Heartbeat(1.0))
             assert await agent.receive() == [messages.Heartbeat(1.0)]
 

@@ -68,7 +68,7 @@ def test_alias_bomb():
     levels = [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 6)]
     begin = time.thread_time()
     assert "more than 10 aliases" in refusal("\n".join(["l0: &l0 [1, 2, 3]", *levels]))
-    assert time.thread_time() - begin < 2
+    assert time.thread_time() - begin < 0.5
 
 
 def test_aliases_that_grow_within_their_number():
@@ -81,7 +81,7 @@ def test_depth(opening):
     text = "".join(" " * n + opening for n in range(1000)) if opening == "a:\n" else opening * 3000
     begin = time.thread_time()
     assert refusal(text if opening == "a:\n" else "x: " + text if opening != "- " else text)
-    assert time.thread_time() - begin < 2
+    assert time.thread_time() - begin < 0.5
 
 
 def test_size():
@@ -89,7 +89,7 @@ def test_size():
     assert "more than 1 MiB" in refusal("a: " + "x" * BYTES_MAX)
     assert refusal("a: " + "x" * (BYTES_MAX - 100))
     assert "more than 200 problems" in refusal("".join(f"k{n}: 1\n" for n in range(50_000)))
-    assert time.thread_time() - begin < 30
+    assert time.thread_time() - begin < 10
 
 
 def test_encodings(tmp_path):

@@ -256,7 +256,7 @@ def test_choosing_nodes_stays_fast_in_a_large_unequal_cluster(options):
     begin = time.thread_time()
     with contextlib.suppress(InvalidInput):
         parse_job(request, context)
-    assert time.thread_time() - begin < 2
+    assert time.thread_time() - begin < 0.5
 
 
 def test_nodes_that_have_everything_but_not_together():
