@@ -184,6 +184,7 @@ if TYPE_CHECKING:
     from hal_core.rules.victims import give_back as give_back, least_loss as least_loss
     from hal_core.secret import Secret as Secret
     from hal_core.web.files import WebFile as WebFile, WebFiles as WebFiles, WebOptions as WebOptions
+    from hal_core.web.locality import WebLocality as WebLocality
     from hal_core.wire.agents import AgentLink as AgentLink, Introduction as Introduction
     from hal_core.wire.door import Door as Door, Guest as Guest
     from hal_core.wire.frames import LinkLost as LinkLost
@@ -250,6 +251,7 @@ _NAMES_BY_MODULE = {
     "rules.timeline": "Promise earliest_start",
     "secret": "Secret",
     "web.files": "WebFile WebFiles WebOptions",
+    "web.locality": "WebLocality",
     "wire.agents": "AgentLink Introduction",
     "wire.door": "Door Guest",
     "wire.frames": "LinkLost",

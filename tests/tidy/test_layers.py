@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "hookspecs": set(),
     "options": {"errors"},
     "secret": {"errors"},
-    "web": {"errors"},
+    "web": {"planes", "models", "errors"},
     "fleet": {"planes", "secret", "models", "errors"},
     "plugins": {"hookspecs", "planes", "models", "errors"},
     "client": {"wire", "models", "errors"},
