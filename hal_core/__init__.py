@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         WireError as WireError,
         did_you_mean as did_you_mean,
     )
+    from hal_core.fleet.bootstrap import Bootstrap as Bootstrap
     from hal_core.fleet.drivers import Drivers as Drivers
     from hal_core.fleet.fleet import Fleet as Fleet, FleetOptions as FleetOptions
     from hal_core.fleet.machines import (
@@ -204,6 +205,7 @@ _NAMES_BY_MODULE = {
         "Conflict HalError InvalidInput NoCapacity NotFound PluginError Problem Refused Unavailable UserError "
         "WireError did_you_mean"
     ),
+    "fleet.bootstrap": "Bootstrap",
     "fleet.drivers": "Drivers",
     "fleet.fleet": "Fleet FleetOptions",
     "fleet.machines": "Machine MachineName Machines check_name_prefix check_offer_name",

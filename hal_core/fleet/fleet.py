@@ -17,6 +17,7 @@ import attrs
 import trio
 
 from hal_core.errors import HalError, NoCapacity, NotFound, Refused, Unavailable, UserError, did_you_mean
+from hal_core.fleet.bootstrap import BootstrapSource
 from hal_core.fleet.calls import Calls
 from hal_core.fleet.machines import Machine, MachineName, Machines, check_name_prefix, digest_of
 from hal_core.fleet.sightings import Sighted, Sightings, View, age
@@ -42,6 +43,8 @@ class Fleet:
     """A CloudProvider. One provision of an offer at a time: which slots are free is seen from what is there."""
 
     def __init__(self, machines: Machines, options: FleetOptions) -> None:
+        self.bootstrap: BootstrapSource | None = None
+        """What a machine is told to become a node; a daemon that rents fills it in."""
         self._machines = machines
         self._prefix = options.name_prefix
         self._calls_max = options.calls_max
@@ -112,7 +115,8 @@ class Fleet:
     async def _create(self, offer: str, name: MachineName) -> Sighted:
         def create() -> Machine:
             try:
-                return self._machines.create(offer, name)
+                told = () if self.bootstrap is None else (self.bootstrap(name),)
+                return self._machines.create(offer, name, *told)
             finally:
                 self._under_way.discard(name)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 import attrs
 
 from hal_core.models.node import NodeName
 from hal_core.planes import Offer
+
+if TYPE_CHECKING:
+    from hal_core.fleet.bootstrap import Bootstrap
 
 PREFIX_FORM: Final = re.compile(r"[a-z][a-z0-9]{0,19}")
 OFFER_FORM: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?")
@@ -96,8 +99,11 @@ class Machines(Protocol):
         """All machines whose names begin with the prefix; others may be among them."""
         ...
 
-    def create(self, offer: str, name: MachineName) -> Machine:
-        """One machine. Its name may serve as an idempotency token, where the provider has such a thing."""
+    def create(self, offer: str, name: MachineName, bootstrap: Bootstrap | None = None) -> Machine:
+        """One machine. Its name may serve as an idempotency token, where the provider has such a thing.
+
+        `bootstrap` is for its user data (UserData.text); without it, it becomes a node by the site's own means.
+        """
         ...
 
     def destroy(self, native_id: str) -> None:

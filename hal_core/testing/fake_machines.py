@@ -10,6 +10,7 @@ from enum import Enum
 import attrs
 
 from hal_core.errors import NoCapacity, NotFound, Unavailable
+from hal_core.fleet.bootstrap import Bootstrap
 from hal_core.fleet.machines import Machine, MachineName
 from hal_core.planes import Offer
 
@@ -31,6 +32,8 @@ class FakeMachines:
         self.faults = deque(faults)
         self.all: dict[str, Machine] = {}
         """Every machine that was ever made, by native id; those that have ended are over."""
+        self.told: dict[str, Bootstrap | None] = {}
+        """By the machine's name, what it was to be told."""
         self.unlisted: set[str] = set()
         self.lists_nothing = False
         self._lock = threading.Lock()
@@ -50,8 +53,9 @@ class FakeMachines:
                 else [each for each in self.all.values() if each.native_id not in self.unlisted]
             )
 
-    def create(self, offer: str, name: MachineName) -> Machine:
+    def create(self, offer: str, name: MachineName, bootstrap: Bootstrap | None = None) -> Machine:
         with self._lock:
+            self.told[str(name)] = bootstrap
             if offer not in {each.name for each in self._offers}:
                 raise NotFound(f"no offer named {offer!r}")
             fault = self.faults.popleft() if self.faults else None

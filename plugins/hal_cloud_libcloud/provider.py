@@ -9,6 +9,7 @@ from typing import Any
 from hal_cloud_libcloud.drivers import PLACE, drivers_of
 from hal_cloud_libcloud.options import LibcloudOptions, OfferOptions
 from hal_core import (
+    Bootstrap,
     CloudProvider,
     Fleet,
     InvalidInput,
@@ -61,10 +62,11 @@ class LibcloudMachines:
             self._made.pop(native_id, None)
         return [_machine(node) for node in nodes.values()]
 
-    def create(self, offer: str, name: MachineName) -> Machine:
+    def create(self, offer: str, name: MachineName, bootstrap: Bootstrap | None = None) -> Machine:
         chosen = self._offers[offer]
         with self._drivers.call(f"create {name}") as driver:
-            node = driver.create_node(name=str(name), **self._arguments(driver, chosen, name))
+            made = self._arguments(driver, chosen) | self._user_data(name, bootstrap)
+            node = driver.create_node(name=str(name), **made)
             if not getattr(node, "id", None):
                 raise PluginError(f"create {name}: the driver answers with {node!r}, which is no machine")
             self._made[str(node.id)] = node
@@ -86,7 +88,7 @@ class LibcloudMachines:
     def _prefix(self) -> str:
         return f"{self._options.name_prefix}-"
 
-    def _arguments(self, driver: Any, offer: OfferOptions, name: MachineName) -> dict[str, Any]:
+    def _arguments(self, driver: Any, offer: OfferOptions) -> dict[str, Any]:
         """What `create_node` is given besides the name."""
         from libcloud.compute.base import NodeImage
 
@@ -98,9 +100,13 @@ class LibcloudMachines:
             made["location"] = self._named("list_locations", options.location, f"{PLACE}.location")
         if options.tags:
             made[options.tags_argument] = dict(options.tags)
-        if options.user_data is not None:
-            made[options.user_data_argument] = options.user_data.text(name.node, f"{PLACE}.user_data")
         return made
+
+    def _user_data(self, name: MachineName, bootstrap: Bootstrap | None) -> dict[str, Any]:
+        options = self._options
+        if options.user_data is None:
+            return {}
+        return {options.user_data_argument: options.user_data.text(name.node, f"{PLACE}.user_data", bootstrap)}
 
     def _offer(self, offer: OfferOptions) -> Offer:
         cpu_count, memory_bytes, price = offer.cpu_count, offer.memory_bytes, offer.price_per_hour

@@ -12,6 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from hal_core import (
+    Bootstrap,
     CloudProvider,
     Drivers,
     Fleet,
@@ -72,11 +73,11 @@ class Ec2Machines:
                 for item in items(root, "reservationSet/item/instancesSet/item")
             ]
 
-    def create(self, offer: str, name: MachineName) -> Machine:
+    def create(self, offer: str, name: MachineName, bootstrap: Bootstrap | None = None) -> Machine:
         """In the first zone that has one."""
         chosen = self._offers[offer]
         user_data = self._options.user_data
-        text = user_data.text(name.node, f"{PLACE}.user_data") if user_data else None
+        text = user_data.text(name.node, f"{PLACE}.user_data", bootstrap) if user_data else None
         lacks: dict[str, str] = {}
         for zone in self._zones(chosen):
             try:
