@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         DatasetRemoved as DatasetRemoved,
         Event as Event,
         EvictionOrdered as EvictionOrdered,
+        IdleFound as IdleFound,
         InputsStaged as InputsStaged,
         JobCancelRequested as JobCancelRequested,
         JobEnded as JobEnded,
@@ -172,6 +173,7 @@ if TYPE_CHECKING:
         Replica as Replica,
         Report as Report,
         StoreExecutor as StoreExecutor,
+        TellUse as TellUse,
     )
     from hal_core.rules.cpu_profile import CpuProfile as CpuProfile
     from hal_core.rules.nearness import Nearness as Nearness
@@ -194,6 +196,7 @@ if TYPE_CHECKING:
         Inventory as Inventory,
         Made as Made,
         TerminalOffer as TerminalOffer,
+        Use as Use,
     )
     from hal_core.wire.terminals import Terminals as Terminals
     from hal_core.wire.tls import parse_address as parse_address
@@ -215,7 +218,7 @@ _NAMES_BY_MODULE = {
     "models.effect": "CancelOrder KeepOrder LaunchOrder",
     "models.event": (
         "AccessChanged ClusterDefined CopiesChanged DatasetAdded DatasetPinned DatasetRemoved Event "
-        "EvictionOrdered InputsStaged JobCancelRequested JobEnded JobHeld JobPlaced JobReleased JobRequeued "
+        "EvictionOrdered IdleFound InputsStaged JobCancelRequested JobEnded JobHeld JobPlaced JobReleased JobRequeued "
         "JobSubmitted NodeDrained NodeJoined NodeResumed NodeSuspected NodeWentDown ObserverDisabled "
         "OrphanFound PartEnded PartStarted Planned PriorityChanged ReservationAdded ReservationRemoved "
         "RunTimesPredicted VariantChosen"
@@ -241,7 +244,7 @@ _NAMES_BY_MODULE = {
     "options": "structure_options",
     "planes": (
         "CloudProvider DataSource Engine EventLog Executor Foreteller Instance LocalityProvider Observer Offer Options "
-        "Predictor ReadingObserver Replica Report"
+        "Predictor ReadingObserver Replica Report TellUse"
     ),
     "models.quota": "Quota within",
     "rules.victims": "give_back least_loss",
@@ -257,7 +260,7 @@ _NAMES_BY_MODULE = {
     "wire.agents": "AgentLink Introduction",
     "wire.door": "Door Guest",
     "wire.frames": "LinkLost",
-    "wire.messages": "Delivery Inventory Made TerminalOffer",
+    "wire.messages": "Delivery Inventory Made TerminalOffer Use",
     "wire.terminals": "Terminals",
     "wire.tls": "parse_address",
 }

@@ -44,13 +44,14 @@ from hal_core.kernel.reading import READERS_NAME, JournalLog, read_walled
 from hal_core.kernel.snapshot_files import newest_sequence
 from hal_core.kernel.stalls import StallMeter
 from hal_core.kernel.start_forecasts import StartForecasts
+from hal_core.kernel.use_watch import IdleRule, UseWatch
 from hal_core.models.job import JobId, Owner
 from hal_core.models.message import Answer, Message
 from hal_core.models.node import NodeName
 from hal_core.models.prediction import Arrival
 from hal_core.models.role import Role
 from hal_core.parsing.request import JobRequest, ParseContext, ParsedJob, parse_job
-from hal_core.planes import Engine, Executor, LocalityProvider, Observer, ReadingObserver, StandingObserver
+from hal_core.planes import Engine, Executor, LocalityProvider, Observer, ReadingObserver, StandingObserver, TellUse
 from hal_core.plugins import Plugins
 from hal_core.rest.port import ConfigurationView, Context
 from hal_core.rules.core import Core
@@ -155,6 +156,7 @@ class Daemon:
             predicting = self._predicting(core, journal)
             starts = StartForecasts(lambda: kernel.state, time.time)
             memory = MemorySizing(lambda: core.state, journal.history)
+            uses = UseWatch(lambda: kernel.state, self._idle_rule(), time.time)
             own: dict[str, Observer] = {starts.name: starts, memory.name: memory}
             observers = self._observers() | {each.name: each for each in predicting} | own
             executors = self._executors(journal.epoch)
@@ -166,10 +168,12 @@ class Daemon:
             sources = [each for each in parts if isinstance(each, MetricsSource)]
             context = self._context(Port(kernel, journal, self._parse_context), sources)
             foretell = predicting[0].foretell if predicting else None
-            context = attrs.evolve(context, foretell=foretell, likely_start=starts.likely, memory=memory)
+            context = attrs.evolve(context, foretell=foretell, likely_start=starts.likely, memory=memory, uses=uses)
             for executor in executors.values():
                 if isinstance(executor, TerminalSource):
                     executor.terminals = context.terminals
+                if isinstance(executor, UseSource):
+                    executor.tell_use = uses.tell
             front = Front(self.configuration, context)
             await front.open(stack)
             async with trio.open_nursery() as nursery:
@@ -179,6 +183,7 @@ class Daemon:
                 nursery.start_soon(figures.run)
                 nursery.start_soon(starts.run)
                 nursery.start_soon(memory.run)
+                nursery.start_soon(uses.run, kernel.report)
                 for each in predicting:
                     nursery.start_soon(each.run, kernel.report)
                 readers = self.state_directory / READERS_NAME
@@ -208,6 +213,11 @@ class Daemon:
             inbox_max=self.configuration.limits.inbox_max,
         )
         return Kernel(core, shell)
+
+    def _idle_rule(self) -> IdleRule:
+        idle = self.configuration.idle
+        partitions = frozenset(idle.partitions)
+        return IdleRule(warn_s=idle.warn, reclaim_s=idle.reclaim, reclaim_mode=idle.reclaim_mode, partitions=partitions)
 
     def _new_engine(self) -> Engine:
         chosen = self.configuration.engine
@@ -316,6 +326,13 @@ class TerminalSource(Protocol):
     """An executor whose nodes offer terminals of interactive jobs."""
 
     terminals: Terminals | None
+
+
+@runtime_checkable
+class UseSource(Protocol):
+    """An executor whose nodes say what running attempts use."""
+
+    tell_use: TellUse | None
 
 
 class Port:

@@ -23,12 +23,17 @@ from hal_core.models.placement import AttemptKey
 from hal_core.models.plan import Plan, Snapshot
 from hal_core.models.prediction import Arrival, Outcome, Prediction
 from hal_core.models.standing import Standing
+from hal_core.models.use import PartUse
 
 Options = Mapping[str, Any]
 """A plugin's own section of the YAML, already checked against the schema that the plugin registered."""
 
 Report = Callable[[Message], Awaitable[None]]
 """How a plane sends an observation into the kernel's inbox. Waits while the inbox is full."""
+
+TellUse = Callable[[NodeName, float, Sequence[PartUse]], None]
+"""How an executor tells what running attempts of a node used in the last so many seconds. Returns at once. One that can
+has an attribute `tell_use`, which the daemon fills in."""
 
 
 class Engine(Protocol):

@@ -29,6 +29,7 @@ from hal_core.agent.staging import Staging
 from hal_core.agent.store import Store
 from hal_core.agent.terminals import Terminals
 from hal_core.agent.translation import failed, translate
+from hal_core.agent.use import UseMeter, keep_telling
 from hal_core.errors import WireError
 from hal_core.failpoints import reach
 from hal_core.models.effect import LaunchOrder
@@ -73,6 +74,7 @@ class Agent:
         store = Store(options.store, options.store_budget_bytes, reader_of(options.sources))
         self._staging = Staging(store)
         self._outputs = Outputs(options.state_directory)
+        self._meter = UseMeter(self._machine.cgroups)
         self._tasks: trio.Nursery | None = None
         self._session: FrameStream | None = None
         self._session_tasks: trio.Nursery | None = None
@@ -142,6 +144,8 @@ class Agent:
             self._session_tasks = nursery
             nursery.start_soon(_send_heartbeats, frames, welcome.heartbeat_s)
             await self._staging.begin(frames, {*map(str, self._book.known()), *self._spawner.pending})
+            if welcome.use_s:
+                nursery.start_soon(keep_telling, frames, self._meter, self._book, welcome.use_s)
             if self._identity is not None:
                 nursery.start_soon(self._identity.keep_fresh, frames, self._options.node.name)
             await frames.send(*self._outputs.made.values())

@@ -66,6 +66,15 @@ class Book:
             return PartStatus(key, record.start_time_s, *end_of(record.end))
         return PartStatus(key, record.start_time_s)
 
+    def running(self) -> list[tuple[AttemptKey, int]]:
+        """Attempts that have begun and not ended, with the process ids of their supervisors."""
+        found = []
+        for key in self.known():
+            record = records.read_named(self._claims, str(key))
+            if record is not None and record.start_time_s is not None and record.end is None:
+                found.append((key, record.supervisor_pid))
+        return found
+
     def forget(self, key: AttemptKey) -> bool:
         """Remove the record of an attempt that has ended. False if it has not, and is therefore kept.
 

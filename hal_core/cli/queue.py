@@ -137,6 +137,8 @@ def where(job: dict[str, Any]) -> str:
         text = f"({reason_text(job)})" if job["reason"] else ""
         if job["expected_start_time_s"]:
             text += f" from {instant(job['expected_start_time_s'])}"
+    if job.get("idle_since_s"):
+        text += f" (idle since {instant(job['idle_since_s'])})"
     if job["array"] is not None and (ended := ended_count(job)):
         text += f" ({ended} of {job['element_count']} ended)"
     return text.strip()

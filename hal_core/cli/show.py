@@ -107,6 +107,7 @@ def print_job(console: Console, job: dict[str, Any]) -> None:
         ("Nodes", job["nodes"]),
         ("Near", job["near"]),
         ("Span", span_text(job)),
+        ("Uses", use_text(job.get("use"))),
         ("Used", used_text(job["end"] or element.get("end") or {})),
         ("Waits for", dependencies_text(job)),
         ("Command", command_text(job)),
@@ -238,6 +239,16 @@ def used_text(end: dict[str, Any]) -> str:
     if end.get("peak_memory_bytes"):
         parts.append(f"at most {size(end['peak_memory_bytes'])} of memory")
     return ", ".join(parts)
+
+
+def use_text(use: dict[str, Any] | None) -> str:
+    """`1.9 of 4 CPUs (1.7 on average), 2.0 GiB of memory (at most 2.4 GiB), idle since 2026-11-26 09:10:00`."""
+    if use is None:
+        return ""
+    most = f" (at most {size(use['memory_bytes_max'])} on a node)" if use["memory_bytes_max"] else ""
+    idle = f", idle since {instant(use['idle_since_s'])}" if use["idle_since_s"] else ""
+    cpus = f"{use['cpus']:.1f} of {plural(use['cpu_count'], 'CPU')} ({use['cpus_mean']:.1f} on average)"
+    return f"{cpus}, {size(use['memory_bytes'])} of memory{most}{idle}"
 
 
 def dependencies_text(job: dict[str, Any]) -> str:

@@ -49,9 +49,10 @@ def head_lines(status: dict[str, Any], columns: int) -> list[Line]:
     clock = time.strftime("%H:%M:%S", time.localtime(status["time_s"]))
     share = used / whole if whole else 0.0
     bar = "#" * round(BAR_WIDTH * share)
+    busy = "" if status.get("cpus_busy") is None else f", {status['cpus_busy']:.1f} busy"
     return [
         (f"{title}{clock.rjust(max(columns - len(title), len(clock) + 1))}", "bold"),
-        (f"CPUs   [{bar.ljust(BAR_WIDTH, '-')}] {100 * share:.0f} %, {used} of {whole} taken", ""),
+        (f"CPUs   [{bar.ljust(BAR_WIDTH, '-')}] {100 * share:.0f} %, {used} of {whole} taken{busy}", ""),
         (f"Nodes  {nodes}{drained}", "yellow" if drained else ""),
         (f"Jobs   {jobs}" if status["is_accepting"] else f"New jobs are refused: {escaped(status['problem'])}", ""),
         ("", ""),

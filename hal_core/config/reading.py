@@ -11,6 +11,7 @@ import attrs
 
 from hal_core.config.cluster import build_cluster, check_plugins
 from hal_core.config.document import BYTES_MAX, decode, read_document
+from hal_core.config.idle import check_idle
 from hal_core.config.kinds import INVALID, Notes, SectionOf
 from hal_core.config.listening import check_listening
 from hal_core.config.schema import Configuration, ConfigurationFile
@@ -35,6 +36,7 @@ def configuration_of(file: ConfigurationFile, notes: Notes, installed: Installed
     """The configuration that the sections mean together."""
     cluster = build_cluster(file, notes)
     check_listening(file.listen, notes)
+    check_idle(file.idle, [each.name for each in file.partitions], notes)
     check_plugins(attrs.asdict(file, recurse=False), installed, notes)
     if notes.problems:
         raise InvalidInput(_in_order(notes.problems))

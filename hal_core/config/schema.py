@@ -15,6 +15,7 @@ from typing import Any, Final
 import attrs
 
 from hal_core.config.data import DataSection
+from hal_core.config.idle import IdleSection
 from hal_core.config.kinds import ListOf, MapOf, Options, SectionOf, Text, choice, setting
 from hal_core.config.topology import MONEY, PLACE, TopologySection
 from hal_core.errors import InvalidInput, Problem, did_you_mean
@@ -334,6 +335,7 @@ class ConfigurationFile:
     licences: Mapping[str, int] = setting(
         MapOf(parse_identifier, count(0, 2**31 - 1)), "countable things that belong to no node: {matlab: 10}", {}
     )
+    idle: IdleSection = setting(SectionOf(IdleSection), "jobs that do nothing with what they hold", IdleSection())
     executors: Mapping[str, Mapping[str, Any]] = setting(_plugins("executors"), "what runs jobs", {"metal": {}})
     localities: Mapping[str, Mapping[str, Any]] = setting(_plugins("localities"), "where data is", {"files": {}})
     observers: Mapping[str, Mapping[str, Any]] = setting(
@@ -376,6 +378,7 @@ class Configuration:
     listen: ListenSection = ListenSection()
     state_directory: str = "/var/lib/hal"
     limits: LimitsSection = LimitsSection()
+    idle: IdleSection = IdleSection()
     data: DataSection = DataSection()
     hooks: Mapping[str, tuple[str, str]] = attrs.field(factory=dict)
     """Partition -> prolog and epilog, either may be empty. Partitions with neither are left out."""

@@ -318,6 +318,17 @@ class EvictionOrdered:
     by: str
 
 
+@attrs.frozen
+class IdleFound:
+    """An attempt runs, and has used next to nothing of its CPUs for as long as the site wants to be told of."""
+
+    time_s: float
+    key: AttemptKey
+    since_s: float
+    cpu_count: int
+    """Held by it."""
+
+
 Event = (
     ClusterDefined
     | JobSubmitted
@@ -349,6 +360,7 @@ Event = (
     | DatasetRemoved
     | CopiesChanged
     | EvictionOrdered
+    | IdleFound
 )
 
 EVENT_CLASSES: Final[dict[str, type[Any]]] = {cls.__name__: cls for cls in Event.__args__}

@@ -246,6 +246,14 @@ class OutputsMade:
 
 
 @attrs.frozen
+class AllocationIdle:
+    """An attempt that runs has done next to nothing for a while."""
+
+    key: AttemptKey
+    since_s: float
+
+
+@attrs.frozen
 class Tick:
     """A timer fired: something may have become due (begin times, retention)."""
 
@@ -277,6 +285,7 @@ Message = (
     | EvictCopies
     | CopiesReported
     | OutputsMade
+    | AllocationIdle
     | Tick
 )
 

@@ -60,6 +60,7 @@ async def show_status(call: Call) -> Answer:
             drained_count=cluster.drained_count,
             cpu_count=cluster.cpu_count,
             cpus_free=cluster.cpus_free,
+            cpus_busy=None if context.uses is None else context.uses.cpus(),
             jobs=queue_counts(state),
             caller=CallerView(caller.user, caller.uid, caller.role.value),
         )

@@ -200,6 +200,8 @@ class StatusAnswer:
     drained_count: int
     cpu_count: int
     cpus_free: int
+    cpus_busy: float | None
+    """In all jobs together, as nodes measure it; None: none does."""
     jobs: dict[str, int]
     caller: CallerView
 

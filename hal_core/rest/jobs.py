@@ -79,12 +79,18 @@ async def list_jobs(call: Call) -> Answer:
     while position is not None and len(jobs) < query["limit"]:
         waiting = Waiting(state, call.context.now_s())
         part: QueuePart = queue_part(state, filters, position, query["limit"] - len(jobs), waiting)
-        jobs += part.jobs
+        jobs += [_with_use(call, job) for job in part.jobs]
         position = part.next
         if position is not None:
             await trio.lowlevel.checkpoint()  # a long search gives way to others
             state = call.context.kernel.state
     return json_answer(JobsPage(jobs, write_cursor(position), queue_counts(state), state.sequence))
+
+
+def _with_use(call: Call, job: JobView) -> JobView:
+    """The line, with since when the job is idle, if it runs and is."""
+    use = call.context.use_of(job.job_id) if job.state is JobState.RUNNING else None
+    return job if use is None or use.idle_since_s is None else attrs.evolve(job, idle_since_s=use.idle_since_s)
 
 
 async def show_job(call: Call) -> Answer:
@@ -99,7 +105,11 @@ async def show_job(call: Call) -> Answer:
         record = find_job(call)
     state = call.context.kernel.state
     waiting = Waiting(state, call.context.now_s())
-    return json_answer(job_detail(record, waiting, call.caller.may(Verb.SEE_PRIVATE, record.owner), state.sequence))
+    detail = job_detail(record, waiting, call.caller.may(Verb.SEE_PRIVATE, record.owner), state.sequence)
+    use = call.context.use_of(record.job_id) if record.active else None
+    if use is not None:
+        detail = attrs.evolve(detail, use=use, idle_since_s=use.idle_since_s)
+    return json_answer(detail)
 
 
 def _has_ended(record: JobRecord) -> bool:

@@ -19,6 +19,7 @@ from hal_core.models.message import Message
 from hal_core.models.plugin import PluginListing
 from hal_core.models.prediction import Arrival, Foretold
 from hal_core.models.role import Role
+from hal_core.models.use import JobUse
 from hal_core.parsing.request import JobRequest, ParsedJob
 from hal_core.rest.attendances import Attendances
 from hal_core.rest.rates import Rates
@@ -40,6 +41,18 @@ class MemorySizing(Protocol):
 
     def unused(self, owner: Owner, spec: JobSpec) -> UsedMemory | None:
         """What such jobs used, if this one asks for so much more that its owner should know."""
+        ...
+
+
+class Uses(Protocol):
+    """Knows what running jobs use."""
+
+    def job(self, job_id: JobId) -> JobUse | None:
+        """None: nothing was measured."""
+        ...
+
+    def cpus(self) -> float | None:
+        """CPUs that are busy in all jobs together; None: nothing was measured."""
         ...
 
 
@@ -136,6 +149,13 @@ class Context:
     """Of the job that the excerpt asks about, at that time. None: nobody can say."""
     memory: MemorySizing | None = None
     """None: nobody remembers; jobs get what they ask for."""
+    uses: Uses | None = None
+    """None: nobody measures."""
+
+    def use_of(self, job_id: JobId) -> JobUse | None:
+        """What the running elements of a job use, if that was measured."""
+        return None if self.uses is None else self.uses.job(job_id)
+
     terminals: Terminals = attrs.field(factory=Terminals)
     """Of interactive jobs."""
     attendances: Attendances = attrs.field(factory=Attendances)

@@ -15,6 +15,7 @@ from hal_core.models.event import Event, JobSubmitted
 from hal_core.models.history import HISTORY_LIMIT_MAX, HistoryFilters
 from hal_core.models.job import JobId
 from hal_core.models.receipt import Receipt
+from hal_core.models.use import JobUse
 from hal_core.rest.answers import Answer, json_answer
 from hal_core.rest.bodies import ReceiptsAnswer
 from hal_core.rest.call import Call, Route
@@ -46,7 +47,14 @@ async def show_receipt(call: Call) -> Answer:
             now_s=call.context.now_s(),
         )
     )
-    return json_answer(receipt)
+    use = call.context.use_of(job_id) if record is not None and record.active else None
+    return json_answer(receipt if use is None else with_use(receipt, use))
+
+
+def with_use(receipt: Receipt, use: JobUse) -> Receipt:
+    """What still runs is not in the journal yet: what was measured of it so far is added to what is."""
+    peak_memory_bytes = max(receipt.peak_memory_bytes or 0, use.memory_bytes_max)
+    return attrs.evolve(receipt, cpu_s=(receipt.cpu_s or 0.0) + use.cpu_s, peak_memory_bytes=peak_memory_bytes)
 
 
 def read_receipt(journal: JournalReader, job_id: JobId, is_over: bool, is_met: bool, now_s: float) -> Receipt:

@@ -12,6 +12,7 @@ from hal_core.models.event import AccessChanged, Event, InputsStaged, ObserverDi
 from hal_core.models.message import (
     AddDataset,
     AddReservation,
+    AllocationIdle,
     Answer,
     Cancel,
     CopiesReported,
@@ -99,6 +100,8 @@ def decide(state: State, message: Message, now_s: float) -> tuple[list[Event], A
             return catalogue.copies_reported(state, message, now_s), None
         case OutputsMade():
             return outputs.outputs_made(state, message, now_s), None
+        case AllocationIdle():
+            return reports.allocation_idle(state, message, now_s), None
         case Tick():
             return [*reports.nodes_overdue(state, now_s), *catalogue.expired(state, now_s)], None
         case _:

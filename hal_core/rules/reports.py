@@ -14,6 +14,7 @@ import attrs
 from hal_core.errors import NotFound, did_you_mean
 from hal_core.models.event import (
     Event,
+    IdleFound,
     JobEnded,
     JobRequeued,
     NodeDrained,
@@ -25,7 +26,15 @@ from hal_core.models.event import (
     PartStarted,
 )
 from hal_core.models.job import End, EndKind
-from hal_core.models.message import NodeLost, NodeReported, NodeSilent, PartsChanged, PartStatus, StagingFailed
+from hal_core.models.message import (
+    AllocationIdle,
+    NodeLost,
+    NodeReported,
+    NodeSilent,
+    PartsChanged,
+    PartStatus,
+    StagingFailed,
+)
 from hal_core.models.node import Node, NodeName, NodeStatus
 from hal_core.models.placement import AttemptKey
 from hal_core.models.plural import plural
@@ -51,6 +60,12 @@ class _PartEnd:
     end_time_s: float
     is_at_large: bool = False
     """Something of the attempt may still run on a node out of contact, where no lease ends it."""
+
+
+def allocation_idle(state: State, message: AllocationIdle, now_s: float) -> list[Event]:
+    """Worth a word only while exactly that attempt holds its CPUs."""
+    activity = state.activity(message.key)
+    return [] if activity is None else [IdleFound(now_s, message.key, message.since_s, activity.cpu_count)]
 
 
 def parts_changed(state: State, message: PartsChanged, now_s: float) -> list[Event]:

@@ -18,6 +18,7 @@ from hal_core.models.event import (
     DatasetRemoved,
     Event,
     EvictionOrdered,
+    IdleFound,
     InputsStaged,
     JobCancelRequested,
     JobEnded,
@@ -180,7 +181,7 @@ class State:
                     self.table.set_orphan(self.table.number_of[event.node], event.key, event.is_ended)
             case DatasetAdded() | DatasetPinned() | DatasetRemoved() | CopiesChanged():
                 self.catalogue.apply(event)
-            case AccessChanged() | EvictionOrdered():
+            case AccessChanged() | EvictionOrdered() | IdleFound():
                 pass
             case _:
                 assert_never(event)

@@ -15,6 +15,7 @@ from hal_core.models.job import FINAL, Dependency, End, JobId, JobSpec, JobState
 from hal_core.models.placement import Share
 from hal_core.models.prediction import Prediction
 from hal_core.models.ranges import format_ranges
+from hal_core.models.use import JobUse
 from hal_core.rules.variant_outlook import choice_text, variant_text
 from hal_core.rules.waiting import Reason, Waiting
 
@@ -63,6 +64,8 @@ class JobView:
     reason: Reason | None
     expected_start_time_s: float | None
     end: End | None
+    idle_since_s: float | None = None
+    """Since when it runs and does next to nothing, by what its nodes measure; None: it works, or nobody measures."""
 
 
 @attrs.frozen
@@ -145,6 +148,8 @@ class JobDetail(JobView):
     """Of the run time of (each element of) the job, for planning."""
     element: ElementView | None
     sequence: int
+    use: JobUse | None = None
+    """What its running elements use; None if that is not measured, or was not yet."""
 
 
 def counts_of(record: JobRecord) -> dict[str, int]:

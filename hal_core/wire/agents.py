@@ -31,8 +31,11 @@ RATE_PER_S, BURST_COUNT = 2_000.0, 10_000.0
 """What one agent may say: beyond it, it is read more slowly, so that it is the one who waits."""
 PARTS_PER_UNIT = 16
 """Of a report, so many parts count as one message."""
-TIME_S_MAX, COUNT_MAX, DETAIL_CHARACTERS_MAX = 1e11, 2**53, 4096
+TIME_S_MAX, COUNT_MAX, DETAIL_CHARACTERS_MAX, CPUS_MAX = 1e11, 2**53, 4096, 1e6
 """What can be true."""
+
+
+Said = messages.Delivery | messages.Inventory | messages.Made | messages.Use
 
 
 @attrs.frozen
@@ -54,13 +57,16 @@ class AgentLink:
         heartbeat_s: float = 5.0,
         lease_s: float = 0.0,
         renew: Callable[[bytes], bytes] | None = None,
+        *,
+        use_s: float = 0.0,
     ) -> None:
         self._frames = FrameStream(stream, messages.FROM_AGENT)
         self._heartbeat_s = heartbeat_s
         self._lease_s = lease_s
         self._renew = renew
+        self._use_s = use_s
         self._early: list[object] = []
-        self._data: list[messages.Delivery | messages.Inventory | messages.Made] = []
+        self._said: list[Said] = []
         self._allowance = BURST_COUNT
         self._allowance_time_s = trio.current_time()
 
@@ -98,14 +104,15 @@ class AgentLink:
         return self._frames
 
     async def welcome(self, epoch: int) -> None:
-        await self._frames.send(messages.Welcome(messages.PROTOCOL_VERSION, epoch, self._heartbeat_s, self._lease_s))
+        version, lease_s = messages.PROTOCOL_VERSION, self._lease_s
+        await self._frames.send(messages.Welcome(version, epoch, self._heartbeat_s, lease_s, self._use_s))
 
     async def refuse(self, text: str) -> None:
         await self._frames.send(messages.Refusal(text))
 
-    def take_data(self) -> list[messages.Delivery | messages.Inventory | messages.Made]:
-        """What the node's store had to say until the last `receive`, in order."""
-        taken, self._data = self._data, []
+    def take_said(self) -> list[Said]:
+        """What the node's store and its meter had to say until the last `receive`, in order."""
+        taken, self._said = self._said, []
         return taken
 
     async def receive(self) -> list[PartStatus]:
@@ -128,11 +135,13 @@ class AgentLink:
                 case messages.Heartbeat():
                     heartbeat = message  # The latest is answered for all.
                 case messages.Delivery():
-                    self._data.append(checked_delivery(message))
+                    self._said.append(checked_delivery(message))
                 case messages.Made():
-                    self._data.append(attrs.evolve(message, fault=message.fault[:DETAIL_CHARACTERS_MAX]))
+                    self._said.append(attrs.evolve(message, fault=message.fault[:DETAIL_CHARACTERS_MAX]))
                 case messages.Inventory():
-                    self._data.append(checked_inventory(message))
+                    self._said.append(checked_inventory(message))
+                case messages.Use():
+                    self._said.append(checked_use(message))
                 case messages.Renew(request=request) if self._renew is not None:
                     await self._frames.send(messages.Certificate(self._renew(request)))
                 case _:
@@ -195,6 +204,16 @@ def checked_delivery(said: messages.Delivery) -> messages.Delivery:
 def checked_inventory(said: messages.Inventory) -> messages.Inventory:
     if len(said.datasets) > DATASET_COUNT_MAX:
         raise WireError(f"an inventory of {len(said.datasets)} datasets")
+    return said
+
+
+def checked_use(said: messages.Use) -> messages.Use:
+    """As far as it can be true."""
+    if not 0.0 < said.period_s <= TIME_S_MAX:
+        raise WireError(f"usage over {said.period_s!r} seconds")
+    for part in said.parts:
+        if not (0.0 <= part.cpus <= CPUS_MAX and 0 <= part.memory_bytes <= COUNT_MAX):
+            raise WireError(f"impossible usage of {part.key}")
     return said
 
 

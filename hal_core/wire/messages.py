@@ -18,6 +18,7 @@ from hal_core.models.job import JobSpec, Owner
 from hal_core.models.message import PartStatus
 from hal_core.models.node import Node, NodeName
 from hal_core.models.placement import AttemptKey, Share
+from hal_core.models.use import PartUse
 from hal_core.wire.frames import fits
 
 T = TypeVar("T")
@@ -50,6 +51,8 @@ class Welcome:
     heartbeat_s: float
     lease_s: float = 0.0
     """So long after the daemon last heard of it the node ends what may be queued again; 0: never."""
+    use_s: float = 0.0
+    """How often the node is to say what running attempts use; 0: never."""
 
 
 @attrs.frozen
@@ -148,6 +151,14 @@ class Report:
 
 
 @attrs.frozen
+class Use:
+    """What running attempts used in the last `period_s` seconds. Said only if the Welcome asks for it."""
+
+    period_s: float
+    parts: tuple[PartUse, ...]
+
+
+@attrs.frozen
 class Heartbeat:
     """Said by the agent when it has said nothing else for a while, and answered by the same.
 
@@ -204,7 +215,7 @@ Order = Launch | Cancel | Forget | Bring | Keep
 ORDERS: Final = (Launch, Cancel, Forget, Bring, Keep)
 """What carries an epoch."""
 FROM_STRANGER: Final = (Enrol,)
-FROM_AGENT: Final = (Hello, Report, Heartbeat, Renew, TerminalOffer, TerminalBytes, Delivery, Inventory, Made)
+FROM_AGENT: Final = (Hello, Report, Heartbeat, Renew, TerminalOffer, TerminalBytes, Delivery, Inventory, Made, Use)
 FROM_DAEMON: Final = (Welcome, Refusal, Launch, Cancel, Forget, Heartbeat, Certificate, TerminalBytes, Bring, Keep)
 
 

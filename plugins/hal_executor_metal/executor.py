@@ -14,7 +14,7 @@ import socket
 import stat
 import struct
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,9 +43,11 @@ from hal_core import (
     OutputsMade,
     PartsChanged,
     Report,
+    TellUse,
     TerminalOffer,
     Terminals,
     Unavailable,
+    Use,
     UserError,
     WireError,
     parse_address,
@@ -71,7 +73,8 @@ def _is_address(_: object, field: attrs.Attribute[str], value: str) -> None:
 class MetalOptions:
     """`socket` is where agents on this machine connect, `listen` (host:port) where all others do, if it is given.
 
-    `heartbeat_s`: three of them missed means that contact is lost. The daemon fills in `authority` (the directory of
+    `heartbeat_s`: three of them missed means that contact is lost. `use_s`: so often nodes say what running attempts
+    use of their CPUs and memory; 0: never. The daemon fills in `authority` (the directory of
     the certificate authority), `lease_s` (how long a node without contact may keep jobs that can be requeued) and
     `epoch` (the number of this run of the daemon, which every order carries: nodes refuse those of an older one).
     """
@@ -80,6 +83,7 @@ class MetalOptions:
     listen: str = attrs.field(default="", validator=_is_address)
     authority: str = ""
     heartbeat_s: float = attrs.field(default=5.0, validator=attrs.validators.gt(0.0))
+    use_s: float = attrs.field(default=15.0, validator=attrs.validators.ge(0.0))
     lease_s: float = attrs.field(default=0.0, validator=attrs.validators.ge(0.0))
     epoch: int = attrs.field(default=0, validator=attrs.validators.ge(0))
 
@@ -98,6 +102,8 @@ class MetalExecutor:
         self._door = _door(options, self.alarms) if options.listen else None
         self.terminals: Terminals | None = None
         """Where to offer the terminals of interactive jobs; the daemon fills it in."""
+        self.tell_use: TellUse | None = None
+        """Where to tell what running attempts use; the daemon fills it in."""
         self.port = 0
         """The TCP port in use, once `run` has started."""
 
@@ -139,8 +145,7 @@ class MetalExecutor:
 
     async def _admit(self, door: Door, report: Report, tcp: trio.SocketStream) -> None:
         async def serve(guest: Guest) -> None:
-            link = AgentLink(guest.stream, self._options.heartbeat_s, self._options.lease_s, guest.renew)
-            await self._attend(link, report, guest.node)
+            await self._attend(self._link(guest.stream, guest.renew), report, guest.node)
 
         await door.admit(tcp, serve, report)
 
@@ -177,7 +182,11 @@ class MetalExecutor:
                 self.alarms.count("uid")
                 log.warning("refused an agent of uid %d: only root or uid %d may be one", uid, os.geteuid())
                 return
-            await self._attend(AgentLink(stream, self._options.heartbeat_s, self._options.lease_s), report, None)
+            await self._attend(self._link(stream), report, None)
+
+    def _link(self, stream: trio.abc.Stream, renew: Callable[[bytes], bytes] | None = None) -> AgentLink:
+        options = self._options
+        return AgentLink(stream, options.heartbeat_s, options.lease_s, renew, use_s=options.use_s)
 
     async def _attend(self, link: AgentLink, report: Report, bound: str | None) -> None:
         """One connection, whose agent may be only the node `bound`, if that is given."""
@@ -237,7 +246,7 @@ class MetalExecutor:
             log.info("node %s is here with %d records", name, len(hello.parts))
             while True:
                 parts = await link.receive()
-                for said in link.take_data():  # outputs before the end of what left them
+                for said in link.take_said():  # outputs before the end of what left them
                     match said:
                         case Inventory(datasets=datasets):
                             await report(CopiesReported(name, datasets))
@@ -245,6 +254,8 @@ class MetalExecutor:
                             self._deliveries.arrive(name, said)
                         case Made(key=key, datasets=made):
                             await report(OutputsMade(name, key, made))
+                        case Use(period_s=period_s, parts=used) if self.tell_use is not None:
+                            self.tell_use(name, period_s, used)
                 if parts:
                     await report(PartsChanged(name, tuple(parts)))
         finally:

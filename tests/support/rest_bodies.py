@@ -161,6 +161,7 @@ STATUS: dict[str, Any] = {
     "drained_count": 0,
     "cpu_count": 16,
     "cpus_free": 12,
+    "cpus_busy": None,
     "jobs": {"PENDING": 5, "RUNNING": 12},
     "caller": {"user": "ada", "uid": 1000, "role": "user"},
 }

@@ -24,6 +24,7 @@ from hal_core.models.event import (
     DatasetRemoved,
     Event,
     EvictionOrdered,
+    IdleFound,
     InputsStaged,
     JobCancelRequested,
     JobEnded,
@@ -206,6 +207,7 @@ EXAMPLES: tuple[Event, ...] = (
     DatasetRemoved(TIME_S, DATASET.id, "ada"),
     CopiesChanged(TIME_S, NODE, (DATASET.id,), ("genome@2",)),
     EvictionOrdered(TIME_S, DATASET.id, (NODE,), "ada"),
+    IdleFound(TIME_S, KEY, TIME_S - 1800.0, 8),
 )
 
 

@@ -76,6 +76,8 @@ function about(job, receipt) {
     ["Asked for", `${job?.node_count > 1 ? `${job.node_count} nodes, ` : ""}${receipt.cpu_count} CPUs` +
       `${job?.gpu_count ? `, ${job.gpu_count} GPUs` : ""}${receipt.memory_bytes_per_node ? `, ${bytes(receipt.memory_bytes_per_node)}` : ""}`],
     ["Time limit", duration(receipt.walltime_s) || "none"], ["Nodes", job?.nodes], ["Array", job?.array],
+    ["Uses now", job?.use ? `${job.use.cpus.toFixed(1)} of ${job.use.cpu_count} CPUs (${job.use.cpus_mean.toFixed(1)} on average), ` +
+      `${bytes(job.use.memory_bytes)} of memory` : ""], ["Idle since", instant(job?.idle_since_s)],
     ["Start at the latest", instant(job?.expected_start_time_s)], ["Command", job?.command?.join(" ")],
     ["Directory", job?.working_directory], ["Output", job?.output_path],
     ["Ended", job?.end ? `${job.end.kind}${job.end.exit_code === null ? "" : `, exit code ${job.end.exit_code}`}` : ""],
