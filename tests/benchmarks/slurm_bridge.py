@@ -20,7 +20,8 @@ from pathlib import Path
 import trio
 
 from hal_plugin_slurm.executor import SlurmExecutor
-from hal_plugin_slurm.options import SlurmOptions, open_way
+from hal_plugin_slurm.options import SlurmOptions
+from hal_plugin_slurm.way_options import open_way
 from tests.benchmarks.common import Figures, parser_of, progress, run
 from tests.support.meter import Meter
 from tests.support.slurm import SlurmCluster

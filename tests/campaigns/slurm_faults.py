@@ -20,8 +20,9 @@ import trio
 
 from hal_core import EndKind, LaunchOrder
 from hal_plugin_slurm.executor import SlurmExecutor
-from hal_plugin_slurm.options import SlurmOptions, open_way
+from hal_plugin_slurm.options import SlurmOptions
 from hal_plugin_slurm.way import SlurmJob, SlurmNode, SlurmUnanswered, Submission, Target, Way
+from hal_plugin_slurm.way_options import open_way
 from tests.campaigns.common import Campaign, Figures, progress
 from tests.support.slurm import SlurmCluster
 from tests.support.slurm_bench import N1, SlurmBench

@@ -36,6 +36,12 @@ class FakeSlurm:
     trouble: float = 0.0
     has_accounting: bool = True
     wait_s: float = 3.0
+    latency_s: float = 1.0
+    """A request takes as long as this at most."""
+    lost: list[Exception] = attrs.Factory(list)
+    """What the next submissions raise after they were carried out."""
+    refused: list[Exception] = attrs.Factory(list)
+    """And before."""
     behaviour: Behaviour = lambda submission, index: (5.0, "COMPLETED", 0)
     run_count: Counter[str] = attrs.Factory(Counter)
     question_times_s: list[float] = attrs.Factory(list)
@@ -48,14 +54,18 @@ class FakeSlurm:
 
     async def submit(self, submission: Submission) -> int:
         await self._maybe_fail()
+        if self.refused:
+            raise self.refused.pop(0)
         job_id, begin_s = self._next_id, trio.current_time() + self.wait_s
         indices = list(members(parse_ranges(submission.indices))) if submission.indices else [None]
         for index in indices:
             runtime_s, state, code = self.behaviour(submission, index or 0)
-            job = SlurmJob(job_id, submission.name, "PENDING", index)
+            job = SlurmJob(job_id, submission.name, "PENDING", index, user=submission.user)
             self._records.append(_Record(job, begin_s, begin_s + runtime_s, state, code))
             self.run_count[f"{submission.name.rpartition('@')[2]}/{index}"] += 1
         self._next_id += len(indices)
+        if self.lost:
+            raise self.lost.pop(0)
         await self._maybe_lose()
         return job_id
 
@@ -97,7 +107,7 @@ class FakeSlurm:
 
     async def _maybe_fail(self) -> None:
         """Nothing was asked: out of reach; or it takes a while."""
-        await trio.sleep(self._random.random())
+        await trio.sleep(self._random.random() * self.latency_s)
         if self._random.random() < self.trouble / 2:
             raise SlurmSilent("connect failure")
 

@@ -1,14 +1,14 @@
-"""The Slurm bridge: HAL's jobs run as jobs of a Slurm cluster. Loaded only when the configuration names it."""
+"""The Slurm bridge: HAL's jobs run as jobs of a Slurm cluster, or inside of allocations that HAL obtains from it."""
 
-from hal_core import Executor, Options, PluginInfo, Register, hookimpl
+from hal_core import CloudProvider, Executor, Options, PluginInfo, Register, hookimpl
 
 __version__ = "0.1.0"
 
 __hal_plugin__ = PluginInfo(
     sdk=1,
-    summary="runs jobs through a Slurm cluster, by slurmrestd or by Slurm's commands",
+    summary="a Slurm cluster: jobs run as its jobs, or in pilots; by slurmrestd or by Slurm's commands",
     not_yet=(
-        "pilot mode: HAL's own agents inside of allocations of Slurm",
+        "the daemon does not ask for pilots by itself yet; `hal cloud` shows and ends what there is",
         "plan around the jobs of others: HAL sees Slurm's nodes, and Slurm queues what does not fit",
         "choose among several clusters by predicted finish (--where any), shadow mode",
         "interactive jobs, shares of a GPU, and hints on topology on Slurm's nodes",
@@ -24,3 +24,13 @@ def hal_register_executors(register: Register) -> None:
         return SlurmExecutor.from_options(options)
 
     register("slurm", slurm, "forwarded jobs: each becomes a job or array of Slurm, and is followed in one question")
+
+
+@hookimpl
+def hal_register_clouds(register: Register) -> None:
+    def slurm(options: Options) -> CloudProvider:
+        from hal_plugin_slurm.pilots import make_pilots
+
+        return make_pilots(options)
+
+    register("slurm", slurm, "pilots: allocations of Slurm in which HAL's own agents run jobs and sessions")

@@ -45,7 +45,18 @@ NOT_KNOWN = (
 )
 """In what a command says when its request, or the answer to it, was lost."""
 NO_ACCOUNTING = "accounting storage is disabled"
-JOB_FIELDS = ("JobID", "ArrayJobID", "ArrayTaskID", "State", "exit_code", "StartTime", "EndTime", "Reason", "NodeList")
+JOB_FIELDS = (
+    "JobID",
+    "ArrayJobID",
+    "ArrayTaskID",
+    "State",
+    "exit_code",
+    "StartTime",
+    "EndTime",
+    "Reason",
+    "NodeList",
+    "UserName",
+)
 PAST_FIELDS = ("JobIDRaw", "JobID", "State", "ExitCode", "Start", "End", "NodeList")
 NODE_FIELDS = ("NodeList", "StateLong", "CPUs", "Memory", "Gres")
 
@@ -159,7 +170,7 @@ def _rows(name: str, output: str, columns: int) -> Iterable[list[str]]:
 
 
 def _job(row: list[str]) -> SlurmJob:
-    job_id, array_id, index, state, status, start, end, reason, nodes, name = row
+    job_id, array_id, index, state, status, start, end, reason, nodes, user, name = row
     try:
         code, signal = wait_status(int(status))
         is_rest = index not in ("", "N/A") and not index.isdecimal()
@@ -176,6 +187,7 @@ def _job(row: list[str]) -> SlurmJob:
             end_time_s=_instant(end),
             nodes=nodes,
             reason=reason,
+            user=user,
         )
     except ValueError:
         raise SlurmUnanswered(f"squeue answered {'|'.join(row)[:200]!r}") from None

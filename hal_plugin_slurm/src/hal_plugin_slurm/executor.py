@@ -32,11 +32,12 @@ from hal_core import (
 )
 from hal_plugin_slurm.book import Book, Change, Patience
 from hal_plugin_slurm.ledger import Ledger
-from hal_plugin_slurm.options import SlurmOptions, open_way
+from hal_plugin_slurm.options import SlurmOptions
 from hal_plugin_slurm.pace import Pace
 from hal_plugin_slurm.rest import Rest
 from hal_plugin_slurm.ticket import Ticket
 from hal_plugin_slurm.way import SlurmJob, SlurmNode, SlurmRefused, SlurmSilent, SlurmUnanswered, Way
+from hal_plugin_slurm.way_options import open_way
 
 SUBMITTED_AT_ONCE: Final = 8
 RETRY_S_MAX: Final = 30.0

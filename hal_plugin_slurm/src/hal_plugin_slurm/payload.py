@@ -85,6 +85,7 @@ def job_of(entry: Any) -> SlurmJob:
         end_time_s=number(entry.get("end_time")) or None,
         nodes=entry.get("nodes") or "",
         reason=entry.get("state_reason") or "",
+        user=entry.get("user_name") or "",
     )
 
 

@@ -93,6 +93,8 @@ class SlurmJob:
     end_time_s: float | None = None
     nodes: str = ""
     reason: str = ""
+    user: str = ""
+    """Whose it is, as slurmctld says; accounting is not asked."""
 
 
 @attrs.frozen

@@ -1,0 +1,16 @@
+#!/bin/sh
+# A pilot: HAL's agent inside of an allocation of Slurm. HAL fills in the node and the join token. Change the next four
+# lines: they are of the machine that Slurm starts this on. It needs HAL, the cluster's configuration and a way to the
+# daemon, and nothing needs a way to it.
+hal=/shared/hal/bin/hal
+configuration=/shared/hal/cluster.yaml
+server=login1.example.org:7444
+directory=/tmp
+
+state=$(mktemp -d "$directory/hal-pilot-XXXXXX") && chmod 0711 "$state" || exit 1
+trap 'rm -rf "$state"' EXIT
+trap : TERM # Slurm tells all processes at once: the agent takes its leave, and then its state goes
+"$hal" agent enroll --server "$server" --node {node} --state "$state" <<'END' || exit 1
+{join_token}
+END
+"$hal" agent "$configuration" --node {node} --state "$state"
