@@ -2,8 +2,8 @@
 
 Submitting: `sbatch` in a loop against the bridge, to jobs that wait. Following: a question for each job against the
 bridge's one question for all, in RPCs that slurmctld counted (sdiag) and in its CPU time beyond that of idling. Ends:
-jobs of every kind, and how many of them the bridge tells otherwise than `sacct -P`. Pilot mode does not exist yet; its
-figures are null.
+jobs of every kind, and how many of them the bridge tells otherwise than `sacct -P`. Pilots: see
+slurm_pilots.py; they are measured on a Slurm of their own, which is tuned for throughput.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from hal_plugin_slurm.executor import SlurmExecutor
 from hal_plugin_slurm.options import SlurmOptions
 from hal_plugin_slurm.way_options import open_way
 from tests.benchmarks.common import Figures, parser_of, progress, run
+from tests.benchmarks.slurm_pilots import measure_pilots
 from tests.support.meter import Meter
 from tests.support.slurm import SlurmCluster
 from tests.support.slurm_bench import N1, SlurmBench, every_kind
@@ -36,7 +37,8 @@ TICK_S = 0.01
 
 def measure(given: argparse.Namespace) -> Figures:
     with SlurmCluster(node_count=4, cpus=8, gpus=2, has_accounting=True, has_rest=True) as slurm:
-        return trio.run(_measure, slurm, given)
+        figures = trio.run(_measure, slurm, given)
+    return figures | measure_pilots(given)
 
 
 async def _measure(slurm: SlurmCluster, given: argparse.Namespace) -> Figures:
@@ -46,7 +48,7 @@ async def _measure(slurm: SlurmCluster, given: argparse.Namespace) -> Figures:
     figures |= await _following(slurm, given)
     async with bridge(slurm, given.way) as bench:
         figures |= await _ends(bench, given.jobs)
-    return figures | {"pilot_rate_ratio": None, "pilot_speedup": None}
+    return figures
 
 
 @asynccontextmanager
@@ -167,6 +169,9 @@ def main() -> None:
     parser.add_argument("--followed", type=int, default=100, help="jobs to follow each way (default: 100)")
     parser.add_argument("--follow-s", type=float, default=30.0, help="for so long (default: 30)")
     parser.add_argument("--jobs", type=int, default=300, help="jobs of every kind to compare (default: 300)")
+    parser.add_argument("--rounds", type=int, default=5, help="of a session in pilots and on bare metal (default: 5)")
+    parser.add_argument("--tasks", type=int, default=100_000, help="in each of them (default: 100000)")
+    parser.add_argument("--short-jobs", type=int, default=5000, help="in Slurm and in pilots (default: 5000)")
     run(__doc__, measure, parser)
 
 
