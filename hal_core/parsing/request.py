@@ -181,8 +181,8 @@ class _Reading:
             return  # What stands behind an unknown option may have been the program, or the option's value.
         if sum(given) != 1:
             raise InvalidInput([Problem("", "give exactly one of a script, a command (after --) and --wrap")])
-        if request.command and not request.command[0]:
-            raise InvalidInput([Problem("command", "the program is empty; name a program")])
+        if request.command:
+            check_program_name(request.command[0])
         if request.arguments and not request.script:
             raise InvalidInput([Problem("arguments", "only a script takes arguments; write them behind the command")])
         if self.wishes.wrap is not None:
@@ -352,3 +352,12 @@ class _Reading:
             is_level_required=near.is_required,
         )
         return spec.with_amounts(variants[0])
+
+
+def check_program_name(name: str) -> None:
+    """The first word of a command. A file may have spaces in its name, a program that is looked for in PATH has none."""
+    if not name:
+        raise InvalidInput([Problem("command", "the program is empty; name a program")])
+    if "/" not in name and len(name.split()) > 1:
+        text = f"{shown(name)} is one word, and no program has that name; leave out the quotes, or put it behind --wrap"
+        raise InvalidInput([Problem("command", text)])

@@ -292,6 +292,10 @@ def test_exactly_one_program():
     assert "exactly one" in problems_of(command=("x",), **script())[0]
     assert "exactly one" in problems_of("wrap=x")[0]
     assert "the program is empty" in problems_of(command=("",))[0]
+    assert problems_of(command=("echo 'hi'",)) == [
+        'command: "echo \'hi\'" is one word, and no program has that name; leave out the quotes, or put it behind --wrap'
+    ]
+    assert spec_of(command=("./a b", "c")).command == ("./a b", "c")
     assert "only a script takes arguments" in problems_of(arguments=("1",))[0]
     assert spec_of(arguments=("1", ""), **script()).arguments == ("1", "")
     assert spec_of("wrap=a | b", command=()).script == "#!/bin/sh\n# Made by --wrap.\na | b\n"
