@@ -21,6 +21,7 @@ _OPTIONS_MAX = 1000
 _DIRECTIVE = re.compile(r"#(HAL|SBATCH)(?=\s|$)(.*)")
 _NEARLY = re.compile(r"\s+#(HAL|SBATCH)\s|#(HAL|SBATCH)-|#(?i:HAL|SBATCH|PBS)\s+-")
 _LATER = re.compile(r"^#(HAL|SBATCH)[ \t]+-", re.MULTILINE)
+_STEP = re.compile(r"^[ \t]*(?:exec[ \t]+)?srun[ \t]", re.MULTILINE)
 
 
 NAME_CHARACTERS_MAX = 64
@@ -69,7 +70,8 @@ def read_script(script: str, name: str) -> ScriptLines:
             raise InvalidInput([Problem(place, f"a script can have at most {_OPTIONS_MAX} options")])
     if problems:
         raise InvalidInput(problems)
-    return ScriptLines(tuple(options), (*warnings[:_WARNINGS_MAX], *_later_lines(script, start, name)))
+    warnings = warnings[:_WARNINGS_MAX] + _later_lines(script, start, name) + _steps(script, start, name)
+    return ScriptLines(tuple(options), tuple(warnings))
 
 
 def check_script(script: str, name: str) -> None:
@@ -200,6 +202,16 @@ def _later_lines(script: str, start: int, name: str) -> list[Problem]:
         if len(warnings) == _WARNINGS_MAX:
             break
     return warnings
+
+
+def _steps(script: str, start: int, name: str) -> list[Problem]:
+    """A warning for the first `srun`: where HAL runs the job itself, Slurm knows nothing of it."""
+    match = _STEP.search(script, start)
+    if match is None:
+        return []
+    line = script.count("\n", 0, match.end()) + 1
+    text = "srun works in Slurm alone; where HAL runs the job, --spread=task starts the script once for each task"
+    return [Problem(f"{name}:{line}", text)]
 
 
 def _has_surrogates(text: str) -> bool:

@@ -55,6 +55,18 @@ def test_lines_after_the_first_command_are_ignored_and_said_so():
     assert len(warnings_of("hostname", *["#HAL -n 2"] * 500)) == 20
 
 
+@pytest.mark.parametrize("line", ["srun ./model", "  srun -n 4 ./model", "exec srun ./model"])
+def test_a_step_of_slurm_is_told(line: str) -> None:
+    assert warnings_of("#HAL -n 4", "cd work", line, line) == [
+        "job.sh:4: srun works in Slurm alone; where HAL runs the job, --spread=task starts the script once for each task"
+    ]
+
+
+@pytest.mark.parametrize("line", ["# srun ./model", "echo srun ./model", "srunner x", "srun=1", "mpirun ./model"])
+def test_what_only_looks_like_a_step_is_not(line: str) -> None:
+    assert warnings_of("#HAL -n 4", line) == []
+
+
 @pytest.mark.parametrize("line", ["  #SBATCH -n 2", "#SBATCH--time=10", "#sbatch --time=10", "#Hal -n 2", "#PBS -l x"])
 def test_lines_that_look_like_options_are_not_ignored_silently(line):
     assert options_of(line) == []
