@@ -19,6 +19,7 @@ OPTION_HELP = (
     ("-d, --dependency KIND:JOB,...", "wait for other jobs: afterok:12, afterany:12:13, afterok:12?afterok:13, singleton"),  # noqa: E501
     ("    --elastic[=WEIGHT]", "use what others leave, give way within --kill-grace, and wait again; weight (default: 1)"),  # noqa: E501
     ("-e, --error PATTERN", "standard error (default: joins the output)"),
+    ("-x, --exclude NODES", "on none of these nodes: n1,n[3-5]"),
     ("    --exclusive", "no other job on the nodes"),
     ("    --export NAME,...", "ALL (default), NONE, names, or NAME=value"),
     ("-G, --gpus [TYPE:]COUNT", "GPUs of the whole job, spread evenly; or a share of one: 0.5"),
@@ -36,6 +37,7 @@ OPTION_HELP = (
     ("    --mem-per-gpu SIZE", "memory for each GPU"),
     ("    --nice[=NUMBER]", "be later by this much (default: 100)"),
     ("    --no-requeue", "end with the node if one is lost (the default)"),
+    ("-w, --nodelist NODES", "on all of these nodes and no others: n1,n[3-5]"),
     ("-N, --nodes COUNT", "number of nodes; of 2-8 or 1,2,4,8 HAL takes the one with which the job is expected to end first"),  # noqa: E501
     ("-n, --ntasks COUNT", "number of tasks; alone, HAL chooses the number of nodes"),
     ("    --ntasks-per-node COUNT", "tasks on each node, at most"),

@@ -16,6 +16,7 @@ VALUE_NAMES = frozenset(
         "cpus-per-task",
         "dependency",
         "error",
+        "exclude",
         "export",
         "gpus",
         "gpus-per-node",
@@ -33,6 +34,7 @@ VALUE_NAMES = frozenset(
         "mem-per-cpu",
         "mem-per-gpu",
         "name",
+        "nodelist",
         "nodes",
         "ntasks",
         "ntasks-per-node",
@@ -73,4 +75,6 @@ SHORT_NAMES = {
     "p": "partition",
     "q": "qos",
     "t": "time",
+    "w": "nodelist",
+    "x": "exclude",
 }

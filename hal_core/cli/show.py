@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from hal_core.cli.arguments import Parser, checked, one_index, selector
 from hal_core.cli.console import PAGE_MAX, Console
 from hal_core.cli.formats import duration, instant, pairs, size
+from hal_core.cli.reserve import nodes_text
 from hal_core.cli.waiting import FINAL, condition
 from hal_core.client.http import query
 from hal_core.client.transport import Answer, Rejected
@@ -106,6 +107,8 @@ def print_job(console: Console, job: dict[str, Any]) -> None:
         ("Chosen", job["choice"]),
         ("Nodes", job["nodes"]),
         ("Near", job["near"]),
+        ("Only on", nodes_text(job["only_nodes"])),
+        ("Never on", nodes_text(job["excluded_nodes"])),
         ("Span", span_text(job)),
         ("Uses", use_text(job.get("use"))),
         ("Used", used_text(job["end"] or element.get("end") or {})),

@@ -7,7 +7,7 @@ from typing import Final, NewType
 
 import attrs
 
-from hal_core.models.node import PartitionName
+from hal_core.models.node import Node, NodeName, PartitionName
 from hal_core.models.ranges import Ranges
 from hal_core.models.variant import VARIED, Variant
 
@@ -115,6 +115,14 @@ class Shape:
     alternatives: tuple[tuple[str, ...], ...] = ()
     licences: tuple[tuple[str, int], ...] = ()
     """These two as well; licences are for the whole element, not for each node."""
+    only_nodes: tuple[NodeName, ...] = ()
+    excluded_nodes: tuple[NodeName, ...] = ()
+    """These two, too."""
+
+    def takes(self, node: Node) -> bool:
+        """Whether that node may serve, by its features and its name."""
+        is_named = not self.only_nodes or node.name in self.only_nodes
+        return is_named and node.name not in self.excluded_nodes and self.suits(node.features)
 
     def suits(self, features: tuple[str, ...]) -> bool:
         """Whether a node with these features may serve."""
@@ -244,6 +252,10 @@ class JobSpec:
     enough: it must bear a restart."""
     first_memory_bytes: int = 0
     """On each node, what its first attempt is given, if less: as it was expected to need at its submission."""
+    only_nodes: tuple[NodeName, ...] = ()
+    """It runs on all of these and no others; empty: on whichever."""
+    excluded_nodes: tuple[NodeName, ...] = ()
+    """It runs on none of these."""
 
     def in_variant(self, number: int) -> JobSpec:
         """The same job with the amounts of one of its variants."""
@@ -277,4 +289,6 @@ class JobSpec:
             gpu_milli=self.gpu_milli,
             alternatives=self.alternatives,
             licences=self.licences,
+            only_nodes=self.only_nodes,
+            excluded_nodes=self.excluded_nodes,
         )

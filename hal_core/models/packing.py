@@ -18,7 +18,7 @@ from hal_core.models.fragmentation import Fragmentation
 from hal_core.models.gpu_parts import GpuParts
 from hal_core.models.job import Shape
 from hal_core.models.masks import mask_of as mask_of, members_of as members_of
-from hal_core.models.node import Node, PartitionName
+from hal_core.models.node import Node, NodeName, PartitionName
 from hal_core.models.placing import Wish, holds
 from hal_core.models.row_fields import AMOUNT_MAX as AMOUNT_MAX, FIELD_BITS as FIELD_BITS, FIELD_MASK as FIELD_MASK
 from hal_core.models.topology import Topology
@@ -141,6 +141,7 @@ class Packing:
             if number == len(self.classes):
                 self.classes.append(node)
             self.class_of.append(number)
+        self._number_of = {node.name: number for number, node in enumerate(nodes)}
         self.nodes_without_gpus = mask_of(number for number, node in enumerate(nodes) if not node.gpus)
 
     def twin(self) -> Packing:
@@ -194,7 +195,7 @@ class Packing:
                 continue
             if fits and need >= 0:
                 need_of[number] = need
-        ask = Ask(shape, self.partition_nodes.get(shape.partition, 0), need_of, frozenset(mixed))
+        ask = Ask(shape, self._allowed(shape), need_of, frozenset(mixed))
         ask.licences = self.licences(shape.licences)
         if ask.licences < 0:
             ask.nodes = 0
@@ -203,6 +204,16 @@ class Packing:
         if self.domains is not None:
             self._place(ask, self.domains)
         return ask
+
+    def _allowed(self, shape: Shape) -> int:
+        """The nodes of its partition, without those that its names rule out."""
+        allowed = self.partition_nodes.get(shape.partition, 0)
+        if shape.only_nodes:
+            allowed &= self._named(shape.only_nodes)
+        return allowed & ~self._named(shape.excluded_nodes)
+
+    def _named(self, names: tuple[NodeName, ...]) -> int:
+        return mask_of([self._number_of[name] for name in names if name in self._number_of])
 
     def licences(self, counts: Iterable[tuple[str, int]] | None = None) -> int:
         """So many of each, packed; -1 if the cluster has no such licence. None: all that there are."""

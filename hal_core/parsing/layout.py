@@ -6,6 +6,7 @@ does not grow with the cluster.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
@@ -41,10 +42,20 @@ def group_nodes(nodes: Iterable[Node]) -> tuple[NodeClass, ...]:
     """Nodes by class, the largest first."""
     counts: dict[tuple[object, ...], list[Node]] = {}
     for node in nodes:
-        key = (node.cpu_count, node.memory_bytes, node.gpus, node.generic, frozenset(node.features))
-        counts.setdefault(key, []).append(node)
+        counts.setdefault(_class_key(node), []).append(node)
     classes = [NodeClass(members[0], len(members)) for members in counts.values()]
     return tuple(sorted(classes, key=lambda each: (each.node.cpu_count, each.node.memory_bytes), reverse=True))
+
+
+def without(classes: Sequence[NodeClass], nodes: Iterable[Node]) -> tuple[NodeClass, ...]:
+    """What is left of the classes when these nodes, which are in them, are taken out."""
+    gone = Counter(map(_class_key, nodes))
+    left = ((each.node, each.count - gone[_class_key(each.node)]) for each in classes)
+    return tuple(NodeClass(node, count) for node, count in left if count > 0)
+
+
+def _class_key(node: Node) -> tuple[object, ...]:
+    return (node.cpu_count, node.memory_bytes, node.gpus, node.generic, frozenset(node.features))
 
 
 def can_hold(node: Node, shape: Shape) -> bool:

@@ -51,6 +51,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("exclusive", "", "optional", "", "is_exclusive", "no other job on the nodes"),
     Option("constraint", "C", "value", "FEATURES", "features alternatives",
            "only nodes with these features: ib&ssd, (ib|opa)&ssd"),
+    Option("nodelist", "w", "value", "NODES", "only_nodes", "on all of these nodes and no others: n1,n[3-5]"),
+    Option("exclude", "x", "value", "NODES", "excluded_nodes", "on none of these nodes: n1,n[3-5]"),
     Option("topology", "", "value", "LEVEL[:NAME][=required]", "level domain is_level_required",
            "nodes within one domain of this level: rack, region:eu; waits for it only while that is worth it"),
     Option("comm", "", "value", "none|light|heavy|SHARE", "communication",

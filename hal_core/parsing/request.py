@@ -17,13 +17,14 @@ import attrs
 
 from hal_core.errors import InvalidInput, Problem, did_you_mean
 from hal_core.models.job import JobSpec, Spread
-from hal_core.models.node import Cluster, Partition, PartitionName
+from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
 from hal_core.models.variant import Variant
 from hal_core.parsing.amounts import Amounts, resolve_amounts
 from hal_core.parsing.durations import format_time_limit
 from hal_core.parsing.environment import check_strings, job_environment
 from hal_core.parsing.instants import parse_instant
 from hal_core.parsing.layout import NodeClass, group_nodes
+from hal_core.parsing.named_nodes import classes_left, with_named_nodes
 from hal_core.parsing.names import parse_absolute_path, parse_line, parse_name
 from hal_core.parsing.nearness import COMMUNICATION_DEFAULT, Nearness, check_level
 from hal_core.parsing.options import BY_NAME, OPTIONS
@@ -43,6 +44,7 @@ _RIVALS: Final = (
 """Options that exclude each other: on one level both are refused, and the command line's displaces the script's."""
 _AMOUNT_FIELDS = frozenset(
     {"partition", "node_count", "task_count", "cpus_per_task", "memory_bytes_per_node", "gpus_per_node"}
+    | {"only_nodes", "excluded_nodes"}
     | {"gpu_milli", "gpu_type", "generic_per_node", "features", "alternatives", "is_exclusive", "variants"}
 )
 _AMOUNT_OPTIONS: Final = frozenset(each.name for each in OPTIONS if _AMOUNT_FIELDS.intersection(each.fields.split()))
@@ -77,6 +79,7 @@ class ParseContext:
     """Names of the levels of the topology, the widest first."""
     output_default: str = "hal-%j.out"
     array_output_default: str = "hal-%A_%a.out"
+    nodes: Mapping[NodeName, Node] = attrs.field(factory=dict)
 
     @classmethod
     def of_cluster(cls, cluster: Cluster, now_s: float = 0.0, zone: tzinfo = UTC) -> ParseContext:
@@ -84,7 +87,7 @@ class ParseContext:
         partitions = {partition.name: partition for partition in cluster.partitions}
         classes = {name: group_nodes(nodes[node] for node in each.nodes) for name, each in partitions.items()}
         levels = tuple(level.name for level in cluster.topology.levels) if cluster.topology else ()
-        return cls(partitions, classes, now_s, zone, levels)
+        return cls(partitions, classes, now_s, zone, levels, nodes=nodes)
 
 
 @attrs.frozen
@@ -281,7 +284,10 @@ class _Reading:
         if wishes.mem == 0 and not wishes.exclusive:
             text = "no memory is kept for the job and no limit is set; in Slurm it means all of the node: --exclusive"
             self.warnings.append(Problem(self.place("mem"), text))
-        return resolve_amounts(wishes, partition, self.context.classes[partition.name], self.place)
+        nodes = self.context.nodes
+        wishes = with_named_nodes(wishes, partition, nodes, self.place)
+        classes = classes_left(wishes, partition, nodes, self.context.classes[partition.name])
+        return resolve_amounts(wishes, partition, classes, self.place)
 
     def check_auto_memory(self, variants: Sequence[Variant]) -> None:
         place = self.place("auto-memory")
@@ -297,9 +303,8 @@ class _Reading:
         wishes, context = self.wishes, self.context
         name = self.name()
         begin_time_s = self.attempt(self.place("begin"), self.begin_time_s)
-        is_misread = "partition" in self.misread
-        partition: Partition | None = None if is_misread else self.attempt("--partition", self.partition)
-        if partition is None:
+        partition: Partition | None
+        if "partition" in self.misread or (partition := self.attempt("--partition", self.partition)) is None:
             return None
         walltime_s: float | None = self.attempt("--time", lambda: self.walltime_s(partition, wishes))
         variants: list[Variant] | None = None
@@ -309,7 +314,7 @@ class _Reading:
         if variants is None or near is None or self.problems:
             return None
         dependencies, needs_all = wishes.dependency or ((), True)
-        spec = JobSpec(
+        return JobSpec(
             name=name,
             partition=partition.name,
             script=self.script(),
@@ -319,6 +324,8 @@ class _Reading:
             generic_per_node=wishes.gres.amounts if wishes.gres else (),
             features=wishes.constraint.features,
             alternatives=wishes.constraint.alternatives,
+            only_nodes=wishes.nodelist,
+            excluded_nodes=wishes.exclude,
             is_exclusive=wishes.exclusive,
             working_directory=self.working_directory(),
             environment=self.environment,
@@ -350,14 +357,13 @@ class _Reading:
             level=near.level,
             domain=near.domain,
             is_level_required=near.is_required,
-        )
-        return spec.with_amounts(variants[0])
+        ).with_amounts(variants[0])
 
 
 def check_program_name(name: str) -> None:
-    """The first word of a command. A file may have spaces in its name, a program that is looked for in PATH has none."""
+    """The first word of a command. A file may have spaces in its name, a program that PATH finds has none."""
     if not name:
         raise InvalidInput([Problem("command", "the program is empty; name a program")])
     if "/" not in name and len(name.split()) > 1:
-        text = f"{shown(name)} is one word, and no program has that name; leave out the quotes, or put it behind --wrap"
+        text = f"{shown(name)} is one word, and no program has that name; leave out the quotes, or use --wrap"
         raise InvalidInput([Problem("command", text)])

@@ -210,7 +210,7 @@ def _steps(script: str, start: int, name: str) -> list[Problem]:
     if match is None:
         return []
     line = script.count("\n", 0, match.end()) + 1
-    text = "srun works in Slurm alone; where HAL runs the job, --spread=task starts the script once for each task"
+    text = "srun works in Slurm alone; where HAL runs the job, --spread=task runs the script once for each task"
     return [Problem(f"{name}:{line}", text)]
 
 

@@ -31,7 +31,7 @@ _GROUPS: Final[tuple[tuple[str, str], ...]] = (
     (_BINDING, "cpu-bind mem-bind gpu-bind accel-bind tres-bind gres-flags"),
     ("HAL leaves the frequency to the node; remove it", "cpu-freq gpu-freq power"),
     (_GENERIC, "bb bbf tmp network resv-ports"),
-    (_NODES, "nodelist w exclude x nodefile F contiguous switches prefer cluster-constraint use-min-nodes spread-job"),
+    (_NODES, "nodefile F contiguous switches prefer cluster-constraint use-min-nodes spread-job"),
     (_NODES, "segment relative r"),
     (_STEP, "exact overlap whole het-group multi-prog mpi jobid external-launcher no-allocate interactive treewidth"),
     (_STEP, "bcast compress send-libs slurmd-debug stepmgr threads wait-all-nodes kill-on-bad-exit K"),

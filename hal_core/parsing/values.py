@@ -13,12 +13,14 @@ import attrs
 from hal_core.errors import did_you_mean
 from hal_core.models.dataset import REFERENCE
 from hal_core.models.job import ArraySpec, Dependency, Spread
+from hal_core.models.node import NodeName
 from hal_core.parsing.arrays import parse_array
 from hal_core.parsing.constraints import ANY, Constraint, parse_constraint
 from hal_core.parsing.datasets import parse_output, parse_reference
 from hal_core.parsing.dependencies import parse_dependencies
 from hal_core.parsing.durations import parse_interval, parse_kill_grace, parse_time_limit
 from hal_core.parsing.export import EXPORT_ALL, Export, parse_export
+from hal_core.parsing.hosts import parse_hosts
 from hal_core.parsing.memory import parse_memory
 from hal_core.parsing.names import parse_absolute_path, parse_identifier, parse_line, parse_name, parse_path
 from hal_core.parsing.nearness import Nearness, parse_communication, parse_nearness
@@ -61,6 +63,8 @@ class Wishes:
     gres: Generic | None = None
     exclusive: bool = False
     constraint: Constraint = ANY
+    nodelist: tuple[NodeName, ...] = ()
+    exclude: tuple[NodeName, ...] = ()
     topology: Nearness | None = None
     comm: float | None = None
     chdir: str | None = None
@@ -110,6 +114,10 @@ def parse_value(option: Option, text: str) -> object:
     if option.takes == "value" and not text:
         raise wrong(f"needs a value: {option.help}")
     return PARSERS[option.name](text)
+
+
+def _node_names(text: str) -> tuple[NodeName, ...]:
+    return tuple(map(NodeName, parse_hosts(text)))
 
 
 def _positive(text: str) -> int:
@@ -175,6 +183,8 @@ PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "gres": parse_generic,
     "exclusive": _exclusive,
     "constraint": parse_constraint,
+    "nodelist": _node_names,
+    "exclude": _node_names,
     "topology": parse_nearness,
     "comm": parse_communication,
     "chdir": parse_absolute_path,

@@ -19,7 +19,7 @@ import attrs
 from hal_core.models.explanation import Constraint, Explanation, Suggestion
 from hal_core.models.job import JobSpec, Shape
 from hal_core.models.node import Node, PartitionName
-from hal_core.models.plural import plural
+from hal_core.models.plural import listed, plural
 from hal_core.rules.excerpt import Asked, Excerpt, as_it_would_be, excerpt
 from hal_core.rules.forecast import STEPS_MAX, Bound, Engine, forecast
 from hal_core.rules.variant_outlook import Variation, choice_text, outlooks, variations
@@ -103,6 +103,12 @@ def _fitting(state: State, shape: Shape, numbers: Sequence[int]) -> Iterator[tup
         yield name, f"{count} free {name}", sum(table.free_generic[n].get(name, 0) >= count for n in up)
     if shape.is_exclusive:
         yield "exclusive", "nothing else", sum(not table.allocation_count[n] for n in up)
+    if shape.only_nodes:
+        asked = f"a place among {listed(shape.only_nodes)}"
+        yield "nodelist", asked, sum(table.nodes[n].name in shape.only_nodes for n in up)
+    if shape.excluded_nodes:
+        asked = f"a place outside of {listed(shape.excluded_nodes)}"
+        yield "exclude", asked, sum(table.nodes[n].name not in shape.excluded_nodes for n in up)
     for feature in shape.features:
         yield "feature", f"the feature {feature}", sum(feature in table.nodes[n].features for n in up)
     if shape.alternatives:
@@ -195,6 +201,10 @@ def _changes(state: State, record: JobRecord, now_s: float) -> Iterator[tuple[st
     if spec.features or spec.alternatives:
         text = "nodes whatever their features"
         yield "without --constraint", text, attrs.evolve(spec, features=(), alternatives=())
+    if spec.only_nodes:
+        yield "without --nodelist", "whichever nodes", attrs.evolve(spec, only_nodes=())
+    if spec.excluded_nodes:
+        yield "without --exclude", "whichever nodes", attrs.evolve(spec, excluded_nodes=())
     for name, partition in state.partitions.items():
         limit_s = partition.walltime_s_max
         too_long = limit_s is not None and (spec.walltime_s is None or spec.walltime_s > limit_s)

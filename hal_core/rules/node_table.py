@@ -205,7 +205,7 @@ class NodeTable:
     def room_count(self, number: int, shape: Shape) -> int:
         """How many elements of the shape (one node's part of each) could be allocated on the node right now."""
         node = self.nodes[number]
-        if not self.is_available[number] or not shape.suits(node.features):
+        if not self.is_available[number] or not shape.takes(node):
             return 0
         if shape.is_exclusive and self.allocation_count[number]:
             return 0

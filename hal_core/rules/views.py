@@ -119,6 +119,8 @@ class JobDetail(JobView):
     gpu_type: str
     generic_per_node: dict[str, int]
     features: tuple[str, ...]
+    only_nodes: tuple[str, ...]
+    excluded_nodes: tuple[str, ...]
     alternatives: tuple[tuple[str, ...], ...]
     licences: dict[str, int]
     is_exclusive: bool
@@ -200,6 +202,8 @@ def job_detail(record: JobRecord, waiting: Waiting, does_show_private: bool, seq
         gpu_type=spec.gpu_type,
         generic_per_node=dict(spec.generic_per_node),
         features=spec.features,
+        only_nodes=spec.only_nodes,
+        excluded_nodes=spec.excluded_nodes,
         alternatives=spec.alternatives,
         licences=dict(spec.licences),
         is_exclusive=spec.is_exclusive,

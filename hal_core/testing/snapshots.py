@@ -69,7 +69,7 @@ class FakeColumns:
             and (not shape.gpu_milli or self._fits_share(number, shape))
             and shape.gpus <= (gpus.get(shape.gpu_type, 0) if shape.gpu_type else sum(gpus.values()))
             and all(amount <= generic.get(name, 0) for name, amount in shape.generic)
-            and shape.suits(self.nodes[number].features)
+            and shape.takes(self.nodes[number])
             and (self.allocation_count[number] == 0 or not shape.is_exclusive)
         )
 

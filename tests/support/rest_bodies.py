@@ -85,6 +85,8 @@ DETAILS: dict[str, Any] = {
     "array_throttle": None,
     "has_auto_memory": False,
     "first_memory_bytes": 0,
+    "only_nodes": [],
+    "excluded_nodes": [],
     "has_outgrown": False,
     "prediction": None,
     "element": ELEMENT,

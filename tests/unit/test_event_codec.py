@@ -140,6 +140,8 @@ SPEC = JobSpec(
     variant=1,
     has_auto_memory=True,
     first_memory_bytes=1 << 30,
+    only_nodes=(NodeName("n1"),),
+    excluded_nodes=(NodeName("n2"),),
 )
 TOPOLOGY = Topology(
     (Level("block", Link(1e-6, 9e11, 0.5), LevelKind.BLOCK, (), 4), Level("rack", Link(2e-6, 25e9), dimensions=(4, 2))),

@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 
 from hal_core.models.explanation import Explanation
 from hal_core.models.job import JobId, JobSpec
-from hal_core.models.message import DefineCluster, NodeReported, Submission, Submit
+from hal_core.models.message import DefineCluster, NodeLost, NodeReported, Submission, Submit
 from hal_core.models.node import Cluster, Partition, PartitionName
 from hal_core.rules.core import Core
 from hal_core.rules.excerpt import QUEUE_MAX, as_it_would_be, excerpt, excerpt_of, record_of
@@ -77,6 +77,30 @@ def test_another_partition_is_suggested_where_it_would_start() -> None:
     )
     options = {suggestion.option: suggestion for suggestion in ask(core, 2).suggestions}
     assert options["--partition=other"].start_time_s == NOW_S
+
+
+def test_a_node_that_was_chosen_by_name_is_the_reason_if_it_is_not_there() -> None:
+    cluster = make_cluster(3)
+    first = cluster.nodes[0].name
+    core = core_with(
+        cluster,
+        make_spec(cpus_per_task=4, walltime_s=3600.0),
+        make_spec(only_nodes=(first,), walltime_s=60.0),
+        make_spec(excluded_nodes=tuple(node.name for node in cluster.nodes[1:]), walltime_s=60.0),
+    )
+    assert not core.state.jobs[JobId(1)].pending_count
+    for job_id, option in ((2, "without --nodelist"), (3, "without --exclude")):
+        found = ask(core, job_id)
+        assert found.start_time_s is not None
+        assert found.start_time_s >= NOW_S + 3600.0
+        starts = {suggestion.option: suggestion.start_time_s for suggestion in found.suggestions}
+        assert starts[option] == NOW_S, "on another node"
+    core.receive(NodeLost(first, "no answer"), NOW_S)
+    for job_id, resource in ((2, "nodelist"), (3, "exclude")):
+        constraint = ask(core, job_id).constraint
+        assert constraint is not None
+        assert (constraint.resource, constraint.fitting) == (resource, 0)
+        assert first in constraint.text or cluster.nodes[1].name in constraint.text
 
 
 def test_a_job_behind_one_without_a_limit_has_no_start_time_and_is_told_why() -> None:

@@ -85,7 +85,7 @@ def test_every_field_is_filled():
         "dependency=afterok:1?afterok:2", "hold", "requeue", "begin=now+1hour", "nice", "spread=task", "kill-grace=1m",
         "inputs=a,s3://b/c", "outputs=x=y,z@2=out/",
         "account=physics", "comment=for the paper", "topology=rack:r3=required", "comm=light",
-        "reservation=course", "qos=short", "licenses=matlab:2", "checkpoint-every=30m",
+        "nodelist=g[1,0]", "exclude=n0", "reservation=course", "qos=short", "licenses=matlab:2", "checkpoint-every=30m",
         environment=("A=1", "B=1"), working_directory="/home/ada", client_id="x",
     )  # fmt: skip
     assert attrs.asdict(spec, recurse=False) == {
@@ -142,6 +142,8 @@ def test_every_field_is_filled():
         "has_auto_memory": False,
         "first_memory_bytes": 0,
         "licences": (("matlab", 2),),
+        "only_nodes": ("g1", "g0"),
+        "excluded_nodes": ("n0",),
     }
 
 
@@ -293,7 +295,7 @@ def test_exactly_one_program():
     assert "exactly one" in problems_of("wrap=x")[0]
     assert "the program is empty" in problems_of(command=("",))[0]
     assert problems_of(command=("echo 'hi'",)) == [
-        'command: "echo \'hi\'" is one word, and no program has that name; leave out the quotes, or put it behind --wrap'
+        "command: \"echo 'hi'\" is one word, and no program has that name; leave out the quotes, or use --wrap"
     ]
     assert spec_of(command=("./a b", "c")).command == ("./a b", "c")
     assert "only a script takes arguments" in problems_of(arguments=("1",))[0]

@@ -58,7 +58,7 @@ def test_lines_after_the_first_command_are_ignored_and_said_so():
 @pytest.mark.parametrize("line", ["srun ./model", "  srun -n 4 ./model", "exec srun ./model"])
 def test_a_step_of_slurm_is_told(line: str) -> None:
     assert warnings_of("#HAL -n 4", "cd work", line, line) == [
-        "job.sh:4: srun works in Slurm alone; where HAL runs the job, --spread=task starts the script once for each task"
+        "job.sh:4: srun works in Slurm alone; where HAL runs the job, --spread=task runs the script once for each task"
     ]
 
 

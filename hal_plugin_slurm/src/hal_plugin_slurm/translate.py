@@ -177,6 +177,8 @@ def _check(spec: JobSpec) -> None:
         raise CannotForward("a job with a terminal cannot be forwarded to Slurm: it needs a node with HAL's own agent")
     if spec.gpu_milli:
         raise CannotForward("a share of a GPU cannot be forwarded to Slurm: ask for whole ones")
+    if spec.only_nodes or spec.excluded_nodes:
+        raise CannotForward("nodes chosen by name cannot be forwarded to Slurm, which places the job: use --constraint")
     if any(len(each) > 1 for each in spec.alternatives):
         text = "Slurm takes alternatives of single features: `ib&(a|b)`, but not `(a&b)|c`"
         raise CannotForward(f"this constraint cannot be forwarded to Slurm: {text}")
