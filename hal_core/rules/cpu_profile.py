@@ -16,7 +16,7 @@ from hal_core.models.plan import RunningJob
 from hal_core.models.pool import Pool
 from hal_core.rules.expected_ends import expected_ends
 from hal_core.rules.permit import Permit
-from hal_core.rules.steps import Hold, split, with_holds
+from hal_core.rules.steps import Hold, split, steps_between, with_holds
 
 COMPACT_MIN = 64
 """Steps between which nothing changes any more are taken out when there are twice as many as after the last time."""
@@ -162,8 +162,11 @@ class CpuProfile:
             if barren_s + key[1] > begin_s:
                 self._barren[key] = begin_s - key[1]
 
+    def steps_between(self, begin_s: float, end_s: float) -> list[float]:
+        return steps_between(self._times, begin_s, end_s)
+
     def take_if_possible(self, holds: Sequence[Hold]) -> list[bool]:
-        if self._take_all(holds):
+        if len(holds) > 1 and self._take_all(holds):
             return [True] * len(holds)
         answers = []
         for hold in holds:

@@ -20,7 +20,7 @@ from hal_core.rules.cpu_profile import CpuProfile
 from hal_core.rules.expected_ends import expected_ends
 from hal_core.rules.permit import Permit
 from hal_core.rules.pool_profile import PoolProfile
-from hal_core.rules.steps import Hold as Hold
+from hal_core.rules.steps import Hold as Hold, steps_between
 from hal_core.rules.timeline import EDGES_MAX
 
 
@@ -39,6 +39,10 @@ class Profile(Protocol):
 
     def improve(self, hold: Hold, permit: Permit | None = None) -> tuple[float, tuple[int, ...]] | None:
         """Exchange what is held for the earliest that fits. None, and nothing is changed, if that is not earlier."""
+        ...
+
+    def steps_between(self, begin_s: float, end_s: float) -> Sequence[float]:
+        """Moments after the first, up to the second, from which on more or less is free."""
         ...
 
     def take_if_possible(self, holds: Sequence[Hold]) -> list[bool]:
@@ -113,6 +117,9 @@ class NodesProfile:
         start_s, numbers = found if found is not None and is_earlier else (hold.start_s, hold.node_numbers)
         self.take(start_s, hold.duration_s, hold.ask, numbers)
         return found if is_earlier else None
+
+    def steps_between(self, begin_s: float, end_s: float) -> list[float]:
+        return steps_between(self._times, begin_s, end_s)
 
     def take_if_possible(self, holds: Sequence[Hold]) -> list[bool]:
         answers = []

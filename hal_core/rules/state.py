@@ -261,11 +261,12 @@ class State:
     def _cancel_requested(self, event: JobCancelRequested) -> None:
         for index in members(event.elements):
             self.jobs[event.job_id].active[index].ask_to_end(event)
-        self.has_released = self.has_released or event.preempted_for is not None
+        is_seen = event.preempted_for is not None and not self.jobs[event.job_id].spec.elastic_weight
+        self.has_released = self.has_released or is_seen
 
     def _release(self, activity: Activity) -> None:
         record = activity.record
-        self.has_released = True
+        self.has_released = self.has_released or not record.spec.elastic_weight
         del record.active[activity.index]
         del self.allocations[record.job_id, activity.index]
         self.ledger.release(activity, self.time_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -26,6 +26,11 @@ def split(times: list[float], values: list[int], time_s: float) -> int:
         times.insert(at, time_s)
         values.insert(at, values[at - 1])
     return at
+
+
+def steps_between(times: list[float], begin_s: float, end_s: float) -> list[float]:
+    """The times after the first, up to the second."""
+    return times[bisect_right(times, begin_s) : bisect_right(times, end_s)]
 
 
 def with_holds(times: list[float], values: list[int], holds: Iterable[Hold]) -> tuple[list[float], list[int]]:

@@ -3,6 +3,8 @@
 A job is promised the earliest time at which it fits without disturbing any promise made before. When room came free,
 each job in the order of the queue gives its promise back and takes the earliest one, which is never later.
 Guarantee: no job starts later than it was ever promised, if no job runs longer than expected and no node is lost.
+A promise for whose moment somebody is late is kept for the moment when he has gone, if that is soon: what follows it
+stays where it was, and nobody loses his place by a launch that took a moment or a kill at the limit.
 A job beyond the promises (depth, or the budget of a pass) starts only where it fits at once beside all of them.
 Mu'alem and Feitelson, IEEE TPDS 12(6), 2001; several promises: Talby and Feitelson, IPPS 1999.
 """
@@ -11,7 +13,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from hal_core import (
     Ask,
@@ -32,6 +35,10 @@ from hal_core import (
     within,
 )
 from hal_engine_backfill.promises import Memo, Waiting
+
+LATE_S: Final = 2.0
+"""So much later a promise may be kept than it was given for, before another is sought. Who should have ended already is
+expected to be gone within a second."""
 
 
 class Conservative:
@@ -60,11 +67,10 @@ class _Pass:
     def __init__(self, snapshot: Snapshot, promise_max: int, budget_steps: int) -> None:
         self._snapshot = snapshot
         self._now_s = snapshot.now_s
-        room = snapshot.room()
-        self._packing = room.packing
+        self._packing = snapshot.room().packing
         self._quota = snapshot.quota
-        self._profile: Profile = profile_of(room, snapshot.running(), self._now_s, snapshot.holds)
-        self._permits = Permits(snapshot.holds, room.packing, self._now_s)
+        self._profile = self._room_alone()
+        self._permits = Permits(snapshot.holds, self._packing, self._now_s)
         self._promised = snapshot.promises
         self._promise_max = promise_max
         self._budget_steps = budget_steps
@@ -100,6 +106,11 @@ class _Pass:
             else:
                 self._place(job, self._packing.ask(job.shape), job.element_count)
 
+    def _room_alone(self) -> Profile:
+        """Without any promise."""
+        snapshot = self._snapshot
+        return profile_of(snapshot.room(), snapshot.running(), self._now_s, snapshot.holds)
+
     def _take_promises(self, jobs: list[PendingJob]) -> dict[JobId, tuple[Hold, Reserve]]:
         """Put into the profile what was promised and still holds."""
         promised, ask_of, now_s = self._promised, self._packing.ask, self._now_s
@@ -113,9 +124,44 @@ class _Pass:
                 run_s = job.expected_s + self._stage_s(job)
                 kept.append(reserve)
                 holds.append(Hold(reserve.start_time_s, run_s, ask_of(job.shape), reserve.node_numbers))
-        taken = self._profile.take_if_possible(holds)
-        rows = zip(kept, holds, taken, strict=True)
-        return {reserve.job_id: (hold, reserve) for reserve, hold, is_taken in rows if is_taken}
+        taken = holds if all(self._profile.take_if_possible(holds)) else self._take_what_can_be(holds)
+        rows = zip(kept, taken, strict=True)
+        return {
+            reserve.job_id: (hold, Reserve(reserve.job_id, hold.start_s, reserve.node_numbers))
+            for reserve, hold in rows
+            if hold is not None
+        }
+
+    def _take_what_can_be(self, holds: list[Hold]) -> Sequence[Hold | None]:
+        """Not all fit any more. Who starts a moment late ends a moment late: so the last moment of each hold is taken
+        when all others are there, and gives way to them. In the order of the queue."""
+        self._profile = self._room_alone()
+        briefs = [hold._replace(duration_s=hold.duration_s - _slack_s(hold)) for hold in holds]
+        fitting = self._profile.take_if_possible(briefs)
+        rows = zip(holds, briefs, fitting, strict=True)
+        begun = [(hold, brief if fits else self._take_late(brief)) for hold, brief, fits in rows]
+        taken = [brief and self._lengthen(brief, _slack_s(hold)) for hold, brief in begun]
+        if any(each not in (None, hold) for each, hold in zip(taken, holds, strict=True)):
+            self._waiting = None  # A next pass could not know how long a job runs by how long it is held.
+        return taken
+
+    def _lengthen(self, brief: Hold, more_s: float) -> Hold:
+        """With its last moment, as far as there is room for that."""
+        begin_s = brief.start_s + brief.duration_s
+        ends_s = [*self._profile.steps_between(begin_s, begin_s + more_s), begin_s + more_s]
+        for end_s in reversed(ends_s):
+            if begin_s < end_s and self._profile.take_if_possible([_between(brief, begin_s, end_s)]) == [True]:
+                return _between(brief, brief.start_s, end_s)
+        return brief
+
+    def _take_late(self, hold: Hold) -> Hold | None:
+        """What is left of a hold when those who are late have gone: it ends when it would have ended."""
+        profile, end_s = self._profile, hold.start_s + hold.duration_s
+        for start_s in profile.steps_between(hold.start_s, min(hold.start_s + LATE_S, end_s - LATE_S)):
+            late = _between(hold, start_s, end_s)
+            if profile.step_count < self._budget_steps and profile.take_if_possible([late]) == [True]:
+                return late
+        return None
 
     def _is_permitted(self, job: PendingJob, reserve: Reserve) -> bool:
         """A reservation that came after the promise goes before it."""
@@ -144,12 +190,20 @@ class _Pass:
             if found is not None:
                 self.is_settled = False
                 reserve = Reserve(job.job_id, *found)
+                self._take_rest(job, hold, found)
         if reserve.start_time_s > self._now_s:
             self._promise(job, hold.ask, reserve)
             return
         self._start(Start(job.job_id, reserve.node_numbers))
         if job.element_count > 1:
             self._place(job, hold.ask, job.element_count - 1)
+
+    def _take_rest(self, job: PendingJob, hold: Hold, found: tuple[float, tuple[int, ...]]) -> None:
+        """Of a promise that was late, what its hold lacked at its end: else others would be promised it for a pass."""
+        run_s = job.expected_s + self._stage_s(job)
+        begin_s, end_s = found[0] + hold.duration_s, min(found[0] + run_s, hold.start_s + hold.duration_s)
+        if end_s > begin_s:
+            self._profile.take_if_possible([Hold(begin_s, end_s - begin_s, hold.ask, found[1])])
 
     def _place(self, job: PendingJob, ask: Ask, left: int) -> None:
         """Start what can start; promise the first element that cannot, if promises are left."""
@@ -233,3 +287,12 @@ class _Pass:
                 self.reserves.append(reserve)
             else:
                 self._start(Start(job_id, reserve.node_numbers))
+
+
+def _slack_s(hold: Hold) -> float:
+    """The last moment of a hold."""
+    return min(LATE_S, hold.duration_s / 2) if hold.duration_s < math.inf else 0.0
+
+
+def _between(hold: Hold, begin_s: float, end_s: float) -> Hold:
+    return hold._replace(start_s=begin_s, duration_s=end_s - begin_s)

@@ -147,3 +147,24 @@ def test_an_array_begins_beside_elastic_jobs_element_by_element():
     assert +counts_at(events, 60.0) == {2: 12}
     assert counts_at(events, 300.0)[2] == 0
     assert counts_at(events, 300.0)[1] == 24
+
+
+def test_beside_a_session_no_batch_job_begins_a_second_later():
+    """A moment more can change who fits where, for better and worse; but a plan must not be so brittle that it does as
+    a rule: each start is as it was without the session, at most by the workers' moments later."""
+    case = case_of(23, job_count=100, engine="conservative")
+    delays = delays_s(run(case), run(case, [session_job(case.cpu_count)]))
+    assert 0.0 < max(delays) < 1.0
+    assert min(delays) > -1.0
+
+
+def test_engines_are_not_told_that_something_came_free_when_elastic_jobs_leave():
+    """They never saw them: promises that are looked at again for nothing can change who fits where."""
+    case = with_jobs([batch_job(50.0, cpus=3), batch_job(400.0)])
+    state, seen = State(), []
+    for event in run(case, [session_job(case.cpu_count)]).events:
+        before = state.has_released
+        state.apply(event)
+        if state.has_released and not before:
+            seen.append((type(event), event.job_id))
+    assert seen == [(JobEnded, 2)]
