@@ -62,7 +62,7 @@ def run_words(console: Console, words: list[str]) -> int:
 def token(console: Console, arguments: Namespace) -> int:
     import time
 
-    from hal_core.config.schema import INTERVAL
+    from hal_core.config.scalars import INTERVAL
     from hal_core.wire.authority import Authority
 
     life_s = INTERVAL.parse(arguments.life)

@@ -65,7 +65,7 @@ def expanded(words: list[str]) -> list[str]:
     """Names of nodes, with the ranges that the configuration knows too: `n[001-128]`. Raises UsageError."""
     if not any("[" in word or "," in word for word in words):
         return words
-    from hal_core.config.schema import HOSTS
+    from hal_core.config.scalars import HOSTS
     from hal_core.errors import InvalidInput
 
     try:

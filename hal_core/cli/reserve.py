@@ -101,7 +101,7 @@ def whom(reservation: dict[str, Any]) -> str:
 
 
 def nodes_text(names: list[str]) -> str:
-    from hal_core.config.schema import HOSTS
+    from hal_core.config.scalars import HOSTS
 
     return HOSTS.show(names)
 

@@ -7,59 +7,19 @@ Its figures are a person's to give; no price list comes with HAL. Reading is pur
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import attrs
 
 from hal_core.config.document import read_document
 from hal_core.config.kinds import INVALID, ListOf, Notes, SectionOf, Text, choice, setting
-from hal_core.config.schema import CPUS_MAX, INTERVAL, count
+from hal_core.config.pools import PoolTerms
+from hal_core.config.scalars import COUNT_MAX, INTERVAL, RATE, SHARE, SLACK, SPEED, count, or_word
+from hal_core.config.schema import CPUS_MAX
 from hal_core.config.topology import MONEY
 from hal_core.errors import InvalidInput
-from hal_core.models.cloud_pool import CloudPool, Market, PoolOffer, SpendLimit, WaitGoal
-from hal_core.parsing.durations import format_interval, parse_interval
+from hal_core.models.cloud_pool import CloudPool, Market, PoolOffer
 from hal_core.parsing.names import parse_identifier
-from hal_core.parsing.text import shown, wrong
-
-COUNT_MAX = 1_000_000
-
-
-def _number(low: float, high: float, what: str) -> Text:
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            raise wrong(f"{shown(text)} is not {what}") from None
-        if not low <= value <= high:
-            raise wrong(f"{shown(text)} is not {what}; write a number from {low:g} to {high:g}")
-        return value
-
-    return Text(what, parse, lambda value: f"{value:g}", {"type": "number"})
-
-
-def _or_word(word: str, value: Any) -> Text:
-    """A duration, or the word for the value that no duration has."""
-
-    def parse(text: str) -> Any:
-        return value if text == word else parse_interval(text)
-
-    def show(given: Any) -> str:
-        return word if given == value else format_interval(given)
-
-    return Text(f"duration or {word}", parse, show, {"type": ["string", "integer"]})
-
-
-SHARE = _number(0.0, 1.0, "a share")
-RATE = _number(0.0, 1000.0, "a rate")
-SPEED = _number(0.01, 100.0, "a speed")
-SLACK = _number(0.0, 1000.0, "a factor")
-
-
-def _parse_limit(text: str) -> float:
-    return math.inf if text == "none" else float(MONEY.parse(text))
-
-
-BUDGET = Text("money or none", _parse_limit, lambda money: "none" if money == math.inf else f"{money:g}", MONEY.json)
+from hal_core.parsing.text import shown
 
 
 @attrs.frozen
@@ -80,27 +40,6 @@ class OfferSection:
 
 
 @attrs.frozen
-class PoolSection:
-    """What may be rented, and what for."""
-
-    count_max: int = setting(count(0, COUNT_MAX), "so many instances at most", 1000)
-    count_min: int = setting(count(0, COUNT_MAX), "so many stay although they are idle", 0)
-    idle: float | None = setting(
-        _or_word("boot", None), "how long an instance may be idle; boot: a quarter of its boot", None
-    )
-    budget: float = setting(BUDGET, "no more than this is spent and committed in a period", math.inf)
-    period: float = setting(_or_word("ever", math.inf), "of the budget; ever: there is one", math.inf)
-    goal_share: float = setting(SHARE, "so many of the jobs are to start in time", 0.9)
-    goal_within: float | None = setting(
-        _or_word("boot", None), "in time: within so long; boot: of the quickest offer", None
-    )
-    value_per_hour: float = setting(MONEY, "what it is worth that one job starts an hour earlier", 0.0)
-    wait_max: float = setting(
-        _or_word("ever", math.inf), "who would wait longer is served, whatever it costs", math.inf
-    )
-
-
-@attrs.frozen
 class DeadlineSection:
     """Simulated: some jobs have a deadline."""
 
@@ -114,16 +53,15 @@ class CloudFile:
     """The whole file."""
 
     offers: tuple[OfferSection, ...] = setting(ListOf(SectionOf(OfferSection)), "in the order of preference")
-    pool: PoolSection = setting(SectionOf(PoolSection), "the pool", PoolSection())
+    pool: PoolTerms = setting(SectionOf(PoolTerms), "the pool", PoolTerms())
     on_premises: float = setting(SHARE, "the share of the trace's processors that the site has itself", 1.0)
-    checkpoint: float = setting(_or_word("never", math.inf), "how often jobs save their work", math.inf)
+    checkpoint: float = setting(or_word("never", math.inf), "how often jobs save their work", math.inf)
     deadlines: DeadlineSection = setting(SectionOf(DeadlineSection), "which jobs have one", DeadlineSection())
     api_faults: float = setting(SHARE, "so many calls fail, before or after they were carried out", 0.0)
     seed: int = setting(count(0, 2**31), "of everything that happens by chance", 1)
 
     def cloud_pool(self) -> CloudPool:
         """As the pool's rule sees it."""
-        pool = self.pool
         offers = tuple(
             PoolOffer(
                 each.name,
@@ -136,17 +74,7 @@ class CloudFile:
             )
             for each in self.offers
         )
-        return CloudPool(
-            "cloud",
-            offers,
-            pool.count_max,
-            pool.count_min,
-            pool.idle,
-            None if pool.budget == math.inf else SpendLimit(pool.budget, pool.period),
-            WaitGoal(pool.goal_share, pool.goal_within),
-            pool.value_per_hour,
-            pool.wait_max,
-        )
+        return self.pool.cloud_pool("cloud", offers)
 
 
 def parse_cloud_file(text: str, place: str) -> CloudFile:

@@ -9,6 +9,7 @@ import attrs
 
 from hal_core.config.data import datasets_of
 from hal_core.config.kinds import Notes
+from hal_core.config.pools import pools_of
 from hal_core.config.schema import GPUS_MAX, PLANES, ConfigurationFile, PartitionSection
 from hal_core.config.sharing import limits_of, sharing_of
 from hal_core.config.topology import build_topology, check_locations, spread_locations
@@ -46,6 +47,12 @@ def build_cluster(file: ConfigurationFile, notes: Notes) -> Cluster:
     datasets = datasets_of(file.data.datasets, notes)
     given = {"reservations": reservations, "datasets": datasets} | sharing_of(file, notes)
     given["stage_bytes_per_s"] = float(file.data.bandwidth)
+    given["pools"] = pools_of(file.pools, nodes, partitions, notes)
+    for index, pool in enumerate(file.pools):
+        if pool.cloud not in file.clouds:
+            hint = did_you_mean(pool.cloud, file.clouds)
+            known = f"; there are: {', '.join(file.clouds) or 'none'}{hint}"
+            notes.at(f"pools[{index}].cloud", f"no cloud {shown(pool.cloud)} under `clouds`{known}")
     return Cluster(*names_of, file.node_timeout, topology, **given)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -17,6 +16,8 @@ import attrs
 from hal_core.config.data import DataSection
 from hal_core.config.idle import IdleSection
 from hal_core.config.kinds import ListOf, MapOf, Options, SectionOf, Text, choice, setting
+from hal_core.config.pools import CloudPoolSection
+from hal_core.config.scalars import HOSTS, INTERVAL, NAME, count, interval
 from hal_core.config.topology import MONEY, PLACE, TopologySection
 from hal_core.errors import InvalidInput, Problem, did_you_mean
 from hal_core.models.node import Cluster
@@ -26,11 +27,9 @@ from hal_core.parsing.addresses import parse_address, parse_network_host
 from hal_core.parsing.durations import (
     format_interval,
     format_time_limit,
-    parse_interval,
     parse_kill_grace,
     parse_time_limit,
 )
-from hal_core.parsing.hosts import format_hosts, parse_hosts
 from hal_core.parsing.instants import format_instant, parse_date
 from hal_core.parsing.memory import format_memory, parse_memory
 from hal_core.parsing.names import parse_absolute_path, parse_identifier, parse_line
@@ -64,12 +63,6 @@ def _parse_gpus(text: str) -> Gpus:
     return Gpus(1, parse_identifier(text))
 
 
-def count(low: int, high: int) -> Text:
-    """A whole number within bounds."""
-    json = {"type": "integer", "minimum": low, "maximum": high}
-    return Text("whole number", lambda text: parse_count(text, low, high), str, json)
-
-
 def _parse_some_memory(text: str) -> int:
     memory_bytes = parse_memory(text)
     if memory_bytes < 2**20:
@@ -77,13 +70,7 @@ def _parse_some_memory(text: str) -> int:
     return memory_bytes
 
 
-def interval(least_s: int = 0) -> Text:
-    return Text("duration", partial(parse_interval, least_s=least_s), format_interval, _TEXT_OR_NUMBER)
-
-
-NAME = Text("name", parse_identifier)
 FLAG = Text("true or false", _parse_flag, lambda flag: str(flag).lower(), {"type": "boolean"})
-HOSTS = Text("host range", parse_hosts, format_hosts)
 NODE_MEMORY = Text("memory", _parse_some_memory, format_memory, _TEXT_OR_NUMBER)
 MEMORY = Text("memory", parse_memory, format_memory, _TEXT_OR_NUMBER)
 WALLTIME = Text("time limit", parse_time_limit, format_time_limit, _TEXT_OR_NUMBER)
@@ -94,7 +81,6 @@ INSTANT_OR_NEVER = Text(
     lambda text: None if text == "never" else parse_date(text),
     lambda instant_s: "never" if instant_s is None else format_instant(instant_s),
 )
-INTERVAL = interval()
 PATH = Text("absolute path", parse_absolute_path)
 MODE = Text("file mode", _parse_mode, lambda mode: f'"{mode:04o}"', _TEXT_OR_NUMBER)
 GPUS = Text("GPUs", _parse_gpus, lambda gpus: f"{gpus.type}:{gpus.count}", _TEXT_OR_NUMBER)
@@ -343,6 +329,9 @@ class ConfigurationFile:
     )
     predictors: Mapping[str, Mapping[str, Any]] = setting(_plugins("predictors"), "who predicts run times", {})
     clouds: Mapping[str, Mapping[str, Any]] = setting(_plugins("clouds"), "who supplies nodes for money", {})
+    pools: tuple[CloudPoolSection, ...] = setting(
+        ListOf(SectionOf(CloudPoolSection)), "nodes that are rented when they are needed", ()
+    )
     users: Mapping[str, Role] = setting(
         MapOf(parse_identifier, choice(Role)), "roles of users; root and the daemon's user are administrators", {}
     )

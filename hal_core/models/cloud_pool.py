@@ -1,4 +1,4 @@
-"""Cloud pools: nodes that cost money and take minutes to appear. What a site allows, what there is, what to do.
+"""Cloud pools: nodes that cost money and take minutes to appear. What a site allows; pool_decision.py has the rest.
 
 Times are seconds since the epoch, money is in the cluster's currency. Nothing here talks to a provider.
 """
@@ -6,12 +6,9 @@ Times are seconds since the epoch, money is in the cluster's currency. Nothing h
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from enum import Enum
 
 import attrs
-
-from hal_core.models.job import JobId
 
 HOUR_S = 3600.0
 
@@ -37,6 +34,8 @@ class PoolOffer:
     """How often one such node is taken back, as observed; of spot only."""
     speed: float = 1.0
     """A job that runs for an hour on the site's own nodes takes 1 / speed hours here."""
+    nodes: tuple[str, ...] = ()
+    """Of the cluster: what its instances are, one each, once they are there."""
 
     @property
     def boot_s_max(self) -> float:
@@ -93,6 +92,12 @@ class CloudPool:
     """Who would wait longer than this is served whatever it costs, within the budget."""
     is_stopped: bool = False
     """The kill switch: nothing is provisioned, and what is idle is released."""
+    cloud: str = ""
+    """Who supplies its instances, by the name in the configuration."""
+    accounts: tuple[str, ...] = ()
+    """Whose jobs it is for, and whose money its budget is. None named: everybody's."""
+    first_lease_s: float = 0.0
+    """An instance may not be told of a longer lease for so long after its boot: it is paid for until then at least."""
 
     @property
     def within_s(self) -> float:
@@ -106,116 +111,3 @@ class CloudPool:
 
     def idle_s_of(self, offer: PoolOffer) -> float:
         return IDLE_SHARE * offer.boot_s if self.idle_s is None else self.idle_s
-
-
-class InstanceState(Enum):
-    """Of an instance, as the journal knows it."""
-
-    BOOTING = "booting"
-    """Requested, perhaps without an answer, and not ready."""
-    READY = "ready"
-    RELEASING = "releasing"
-    """Asked to end; it costs money until the provider has said that it is gone."""
-
-
-@attrs.frozen
-class PoolInstance:
-    """An instance of a pool. Its name is its token with a number: known before the provider knows of it."""
-
-    name: str
-    token: str
-    offer: str
-    state: InstanceState
-    price_per_hour: float
-    requested_s: float
-    until_s: float
-    """The end of its lease: what is committed for it. By then it has ended, if need be by itself."""
-    ready_s: float
-    """When it became ready, or is expected to."""
-    idle_since_s: float | None = None
-    """None: work runs on it, or waits for it."""
-
-    def cost(self, from_s: float, until_s: float) -> float:
-        """What it costs within this stretch of time, if it is there for all of it."""
-        return self.price_per_hour * max(0.0, until_s - max(from_s, self.requested_s)) / HOUR_S
-
-
-@attrs.frozen
-class Want:
-    """A job that waits, as a pool sees it."""
-
-    job_id: JobId
-    instances: Mapping[str, float]
-    """How many instances of each offer it needs; a part of one if it leaves room beside it. Others do not serve it."""
-    expected_start_s: float
-    """Without any more nodes; infinity: never."""
-    expected_s: float
-    """How long it is expected to run, and `limit_s` at most."""
-    limit_s: float
-    submit_s: float
-    deadline_s: float = math.inf
-    """It is to have ended by then."""
-    checkpoint_s: float = math.inf
-    """An interruption loses no more work than this."""
-    is_late: bool = False
-    """It was counted as one that misses the goal."""
-
-
-@attrs.frozen
-class Provision:
-    """Rent instances. The token makes it idempotent: asked again after a crash, there are no more of them."""
-
-    token: str
-    offer: str
-    count: int
-    until_s: float
-    reason: str
-
-
-@attrs.frozen
-class Extend:
-    """Go on paying for an instance. It must be told, for at the end of its lease it ends by itself."""
-
-    instance: str
-    until_s: float
-    reason: str
-
-
-@attrs.frozen
-class Drain:
-    """Nothing more is started there: the instance is released when it is idle, or at the end of its lease."""
-
-    instance: str
-    reason: str
-
-
-@attrs.frozen
-class Relinquish:
-    """Release an instance. It is repeated until the provider says that it is gone."""
-
-    instance: str
-    reason: str
-
-
-@attrs.frozen
-class Admit:
-    """The job may start on instances of this offer, beside the nodes that it may have anyway."""
-
-    job_id: JobId
-    offer: str
-    reason: str
-    cost: float
-    """What it is expected to cost."""
-
-
-@attrs.frozen
-class Decline:
-    """Nothing is rented for the job now, and why."""
-
-    job_id: JobId
-    reason: str
-    is_late: bool = False
-    """It will miss the goal, and is counted as one that does."""
-
-
-PoolAction = Provision | Extend | Drain | Relinquish | Admit | Decline

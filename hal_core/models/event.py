@@ -17,6 +17,7 @@ from hal_core.models.dataset import Dataset, DatasetId
 from hal_core.models.job import End, JobId, JobSpec, Owner
 from hal_core.models.node import Cluster, Node, NodeName, Reservation
 from hal_core.models.placement import AttemptKey, Grant, Share
+from hal_core.models.pool_event import PoolEvent
 from hal_core.models.prediction import Prediction
 from hal_core.models.ranges import Ranges
 from hal_core.models.variant import Variant
@@ -329,7 +330,7 @@ class IdleFound:
     """Held by it."""
 
 
-Event = (
+SiteEvent = (
     ClusterDefined
     | JobSubmitted
     | JobHeld
@@ -362,6 +363,9 @@ Event = (
     | EvictionOrdered
     | IdleFound
 )
+"""All but those of cloud pools."""
+
+Event = SiteEvent | PoolEvent
 
 EVENT_CLASSES: Final[dict[str, type[Any]]] = {cls.__name__: cls for cls in Event.__args__}
 EVENT_VERSIONS: Final[dict[str, int]] = dict.fromkeys(EVENT_CLASSES, 1)

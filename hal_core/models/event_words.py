@@ -116,6 +116,7 @@ JOB_TEXTS: Final[Mapping[str, Callable[[Values], str]]] = {
     "JobEnded": _ended,
     "JobRequeued": _requeued,
     "IdleFound": lambda values: f"does next to nothing with its {plural(values['cpu_count'], 'CPU')}",
+    "JobAdmitted": lambda values: f"may start on {values['offer']} of pool {values['pool']}: {values['reason']}",
     "OrphanFound": lambda values: f"is on node {values['node']}, where it should not be (any more)",
 }
 OTHER_TEXTS: Final[Mapping[str, Callable[[Values], str]]] = {
@@ -153,4 +154,39 @@ OTHER_TEXTS: Final[Mapping[str, Callable[[Values], str]]] = {
     "AccessChanged": lambda values: _with_detail(
         f"{str(values['change']).replace('_', ' ')}: {values['subject']}, by {values['by']}", values
     ),
+    "InstancesRequested": lambda values: _with_detail(
+        f"pool {values['pool']} asks for {values['count']} of {values['offer']}", values, "reason"
+    ),
+    "InstancesStarted": lambda values: (
+        f"pool {values['pool']} has {', '.join(each['node'] for each in values['started']) or 'none'} "
+        f"of request {values['token']}"
+    ),
+    "InstancesRefused": lambda values: _with_detail(
+        f"pool {values['pool']} was refused request {values['token']}", values
+    ),
+    "OfferClosed": lambda values: _with_detail(
+        f"pool {values['pool']} leaves offer {values['offer']} alone for a while", values
+    ),
+    "InstanceJoined": lambda values: f"instance {values['instance']} of pool {values['pool']} is ready",
+    "LeaseExtended": lambda values: _with_detail(
+        f"instance {values['instance']} of pool {values['pool']} is paid for until later", values, "reason"
+    ),
+    "InstanceDrained": lambda values: _with_detail(
+        f"instance {values['instance']} of pool {values['pool']} gets no more work", values, "reason"
+    ),
+    "InstanceReleased": lambda values: _with_detail(
+        f"instance {values['instance']} of pool {values['pool']} is given back", values, "reason"
+    ),
+    "InstanceGone": lambda values: _with_detail(
+        f"instance {values['instance']} of pool {values['pool']} is gone", values
+    ),
+    "JobsDeclined": lambda values: (
+        f"pool {values['pool']} leaves {plural(len(values['late']) + len(values['withdrawn']), 'job')} to wait; "
+        f"a start in time is worth {values['worth_price']:.2f}"
+    ),
+    "PoolStopped": lambda values: (
+        f"pool {values['pool']} is stopped by {values['by']}"
+        f"{', and all its instances are given back' if values['does_release'] else ''}"
+    ),
+    "PoolResumed": lambda values: f"pool {values['pool']} is resumed by {values['by']}",
 }

@@ -254,6 +254,66 @@ class AllocationIdle:
 
 
 @attrs.frozen
+class DecidePool:
+    """Look at what waits, and at what there is. Answer: when to ask again if nothing happens, in seconds since the
+    epoch; None: never."""
+
+    pool: str
+
+
+@attrs.frozen
+class MadeInstance:
+    """An instance that a provider has made: its id there, and which node it is."""
+
+    native_id: str
+    node: str
+
+
+@attrs.frozen
+class InstancesMade:
+    """The provider's answer to a request: these, and no others."""
+
+    pool: str
+    token: str
+    made: tuple[MadeInstance, ...]
+
+
+@attrs.frozen
+class ProvisionFailed:
+    """The provider's other answer. Not `is_certain`: it may have made some all the same."""
+
+    pool: str
+    token: str
+    detail: str
+    is_certain: bool
+    retry_after_s: float = 0.0
+
+
+@attrs.frozen
+class InstancesEnded:
+    """The provider has ended these as it was told, or, if not `was_asked`, does not list them any more."""
+
+    pool: str
+    instances: tuple[str, ...]
+    was_asked: bool
+
+
+@attrs.frozen
+class StopPool:
+    """Rent nothing more. With `does_release`, give back all that there is, and with it what runs there."""
+
+    pool: str
+    does_release: bool
+    by: str
+
+
+@attrs.frozen
+class ResumePool:
+    pool: str
+    by: str
+
+
+@attrs.frozen
 class Tick:
     """A timer fired: something may have become due (begin times, retention)."""
 
@@ -286,8 +346,14 @@ Message = (
     | CopiesReported
     | OutputsMade
     | AllocationIdle
+    | DecidePool
+    | InstancesMade
+    | ProvisionFailed
+    | InstancesEnded
+    | StopPool
+    | ResumePool
     | Tick
 )
 
-Answer = tuple[JobId, ...] | int | None
-"""What the sender is told: the job ids (Submit), how many elements (Cancel, Requeue), or nothing."""
+Answer = tuple[JobId, ...] | int | float | None
+"""What the sender is told: the job ids (Submit), how many elements (Cancel, Requeue), when (DecidePool), or nothing."""

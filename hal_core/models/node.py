@@ -11,6 +11,7 @@ from typing import NewType
 
 import attrs
 
+from hal_core.models.cloud_pool import CloudPool
 from hal_core.models.dataset import Dataset
 from hal_core.models.policy import DEFAULT_PRIORITIES, Account, Limits, PreemptMode, Priorities, Qos
 from hal_core.models.topology import Topology
@@ -123,6 +124,8 @@ class Cluster:
     datasets: tuple[Dataset, ...] = ()
     stage_bytes_per_s: float = float(100 << 20)
     """How fast data is expected to come to a node from elsewhere, for planning."""
+    pools: tuple[CloudPool, ...] = ()
+    """Which of the nodes are rented when they are needed."""
 
     @property
     def has_preemption(self) -> bool:

@@ -23,6 +23,25 @@ class InstancesRequested:
 
 
 @attrs.frozen
+class StartedInstance:
+    """One that the provider has made: which node it is, and its id there."""
+
+    instance: str
+    node: str
+    native_id: str
+
+
+@attrs.frozen
+class InstancesStarted:
+    """The provider's answer: it has made these of what was requested. The others do not exist, and never will."""
+
+    time_s: float
+    pool: str
+    token: str
+    started: tuple[StartedInstance, ...]
+
+
+@attrs.frozen
 class InstancesRefused:
     """The provider has none, or would not say so in time: nothing of this token exists, or ever will."""
 
@@ -32,6 +51,17 @@ class InstancesRefused:
     detail: str
     retry_s: float
     """The offer is not asked for before then."""
+
+
+@attrs.frozen
+class OfferClosed:
+    """The provider failed, and what it did is not known: the request stands, and nothing more is asked of the offer."""
+
+    time_s: float
+    pool: str
+    offer: str
+    detail: str
+    retry_s: float
 
 
 @attrs.frozen
@@ -92,15 +122,52 @@ class JobAdmitted:
     offer: str
     cost: float
     reason: str
+    is_gang: bool = False
+    """It has all its nodes in the pool, or none."""
+
+
+@attrs.frozen
+class JobsDeclined:
+    """What was learned of the jobs that are not served: these will miss the goal, those may not start in the pool any
+    more, and a start in time is worth so much from now on (rules/pool_worth.py)."""
+
+    time_s: float
+    pool: str
+    late: tuple[JobId, ...]
+    withdrawn: tuple[JobId, ...]
+    worth_price: float
+    worth_highest: float
+
+
+@attrs.frozen
+class PoolStopped:
+    """Nothing more is rented, and what is idle is released; with `does_release`, what works too."""
+
+    time_s: float
+    pool: str
+    by: str
+    does_release: bool
+
+
+@attrs.frozen
+class PoolResumed:
+    time_s: float
+    pool: str
+    by: str
 
 
 PoolEvent = (
     InstancesRequested
+    | InstancesStarted
     | InstancesRefused
+    | OfferClosed
     | InstanceJoined
     | LeaseExtended
     | InstanceDrained
     | InstanceReleased
     | InstanceGone
     | JobAdmitted
+    | JobsDeclined
+    | PoolStopped
+    | PoolResumed
 )

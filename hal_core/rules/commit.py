@@ -144,7 +144,8 @@ def _permitted(state: State, record: JobRecord, now_s: float) -> int:
     reservation = state.reservations.by_name.get(spec.reservation)
     if spec.reservation and (reservation is None or not reservation.admits(record.owner.user, spec.account)):
         return 0
-    return holds.nodes(spec.reservation, math.inf if spec.walltime_s is None else spec.walltime_s, now_s)
+    limit_s = math.inf if spec.walltime_s is None else spec.walltime_s
+    return holds.nodes(spec.reservation, limit_s, now_s, record.job_id)
 
 
 def _placements(state: State, start: Start, now_s: float) -> Iterator[JobPlaced]:

@@ -16,10 +16,13 @@ from hal_core.models.message import (
     Answer,
     Cancel,
     CopiesReported,
+    DecidePool,
     DefineCluster,
     DrainNode,
     EvictCopies,
     Hold,
+    InstancesEnded,
+    InstancesMade,
     Message,
     NodeLost,
     NodeReported,
@@ -30,18 +33,31 @@ from hal_core.models.message import (
     PartsChanged,
     PinDataset,
     PredictionsMade,
+    ProvisionFailed,
     Release,
     RemoveDataset,
     RemoveReservation,
     Requeue,
     ResumeNode,
+    ResumePool,
     SetPriority,
     StagingDone,
     StagingFailed,
+    StopPool,
     Submit,
     Tick,
 )
-from hal_core.rules import admission, catalogue, control, outputs, predictions, reports, reservations
+from hal_core.rules import (
+    admission,
+    catalogue,
+    control,
+    outputs,
+    pool_answers,
+    pool_control,
+    predictions,
+    reports,
+    reservations,
+)
 
 if TYPE_CHECKING:
     from hal_core.rules.state import State
@@ -102,6 +118,16 @@ def decide(state: State, message: Message, now_s: float) -> tuple[list[Event], A
             return outputs.outputs_made(state, message, now_s), None
         case AllocationIdle():
             return reports.allocation_idle(state, message, now_s), None
+        case DecidePool():
+            return pool_control.decide(state, message, now_s)
+        case InstancesMade():
+            return pool_answers.instances_made(state, message, now_s), None
+        case ProvisionFailed():
+            return pool_answers.provision_failed(state, message, now_s), None
+        case InstancesEnded():
+            return pool_answers.instances_ended(state, message, now_s), None
+        case StopPool() | ResumePool():
+            return pool_control.stop_or_resume(state, message, now_s), None
         case Tick():
             return [*reports.nodes_overdue(state, now_s), *catalogue.expired(state, now_s)], None
         case _:

@@ -1,4 +1,4 @@
-"""Whether a job's dependencies are satisfied: a pure question to the state.
+"""Whether a job's dependencies are satisfied: a pure question to the state, and what its fold makes of the answer.
 
 WAITING may still become MET or NEVER; MET and NEVER are final. A job whose dependency can never be satisfied is ended
 (CANCELLED, dependency_never_satisfied), because every acknowledged job ends.
@@ -35,6 +35,22 @@ def answer(state: State, record: JobRecord) -> Answer:
     if Answer.MET in answers:
         return Answer.MET
     return Answer.WAITING if Answer.WAITING in answers else Answer.NEVER
+
+
+def look(state: State, record: JobRecord) -> None:
+    """Fold what became of its parents into the record. What was satisfied once stays so."""
+    if not record.is_met:
+        found = answer(state, record)
+        record.is_met = found is Answer.MET
+        if found is Answer.NEVER:
+            state.doomed.add(record.job_id)
+    if record.blocked:
+        free, waiting, never = corresponding(state, record)
+        record.ready.update(free)
+        record.blocked = RangeSet((*waiting, *never))
+        if never:
+            state.doomed.add(record.job_id)
+    state.queue.update(record)
 
 
 def _answer_one(state: State, record: JobRecord, dependency: Dependency) -> Answer:

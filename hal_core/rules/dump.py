@@ -15,9 +15,11 @@ from hal_core.models.job import End, JobId, JobSpec, JobState, Owner
 from hal_core.models.node import Cluster, Node, NodeName, NodeStatus, Reservation
 from hal_core.models.placement import AttemptKey, Grant, Share
 from hal_core.models.plan import promised
+from hal_core.models.pool_event import JobAdmitted
 from hal_core.models.prediction import Prediction
 from hal_core.models.ranges import Ranges, RangeSet, runs_of
 from hal_core.rules.job_record import Activity, ElementEnd, JobRecord
+from hal_core.rules.pool_book import PoolContent
 from hal_core.rules.state import State
 from hal_core.rules.usage import Payer
 
@@ -126,6 +128,8 @@ class DumpedState:
     """Those that people added."""
     copies: tuple[tuple[DatasetId, tuple[NodeName, ...]], ...] = ()
     """Which nodes have them in their stores."""
+    pools: tuple[PoolContent, ...] = ()
+    admitted: tuple[JobAdmitted, ...] = ()
 
 
 def dump_state(state: State) -> bytes:
@@ -168,6 +172,8 @@ def dump_state(state: State) -> bytes:
         reservations=state.reservations.made,
         datasets=state.catalogue.made,
         copies=tuple((each, tuple(sorted(nodes))) for each, nodes in sorted(state.catalogue.copies.items())),
+        pools=state.pools.content(),
+        admitted=tuple(state.pools.admitted.values()),
         usage=state.ledger.rows(),
         demand=_dump_demand(state.demand),
     )
@@ -255,6 +261,8 @@ def load_state(content: bytes) -> State:
     state.promises = promised(dumped.reserves, dumped.promised_nodes)
     state.reservations.restore(dumped.reservations)
     state.catalogue.restore(dumped.datasets, dumped.copies)
+    state.pools.restore(dumped.pools, dumped.admitted)
+    state.reservations.rent(state.pools.rented)
     state.disabled_observers = dict(dumped.disabled_observers)
     state.ended_counts = dict(dumped.ended_counts)
     return state

@@ -243,7 +243,7 @@ class Future:
         if self._standings is not None and ForeseenQuota(self._claims, self._standings).left(row.job_id) < count:
             return False
         ask = self._room.packing.ask(row.shape)
-        permitted = self.holds.nodes(row.reservation, row.walltime_s, self.now_s)
+        permitted = self.holds.nodes(row.reservation, row.walltime_s, self.now_s, row.job_id)
         return all(permitted >> number & 1 and self._room.count(number, ask) >= count for number in numbers)
 
     def _have_left(self, job_id: JobId, left: ArrayLeft) -> None:

@@ -66,6 +66,8 @@ class NodeTable:
         """(reason, by whom) while drained."""
         self.orphans: list[set[AttemptKey]] = []
         """Attempts that run there and should not: they may use what the columns say is free, until they have ended."""
+        self.closed: set[int] = set()
+        """Nodes of cloud pools that no instance stands behind, or that are to be given back: no work for them."""
         self.is_available: list[bool] = []
         self.free_cpus: list[int] = []
         self.free_memory_bytes: list[int] = []
@@ -197,8 +199,12 @@ class NodeTable:
         (self.orphans[number].discard if is_ended else self.orphans[number].add)(key)
         self._look_whether_available(number)
 
+    def set_closed(self, number: int, is_closed: bool) -> None:
+        (self.closed.add if is_closed else self.closed.discard)(number)
+        self._look_whether_available(number)
+
     def _look_whether_available(self, number: int) -> None:
-        is_up = self.status[number] is NodeStatus.UP
+        is_up = self.status[number] is NodeStatus.UP and number not in self.closed
         self.touched.add(number)
         self.is_available[number] = is_up and self.drain[number] is None and not self.orphans[number]
 

@@ -9,6 +9,7 @@ from collections.abc import Hashable
 
 import attrs
 
+from hal_core.models.job import JobId
 from hal_core.models.node import PartitionName
 from hal_core.models.packing import Ask, Packing
 from hal_core.models.plan import PendingJob
@@ -22,10 +23,12 @@ class Permit:
     holds: Holds
     reservation: str
     limit_s: float
+    job_id: JobId | None = None
+    """None: as if no pool had admitted it."""
 
     def nodes(self, start_s: float) -> int:
         """The nodes, as bits, on which the job may start then."""
-        return self.holds.nodes(self.reservation, self.limit_s, start_s)
+        return self.holds.nodes(self.reservation, self.limit_s, start_s, self.job_id)
 
     def next_s(self, after_s: float) -> float:
         """When that may next be more; infinity: never."""
@@ -43,14 +46,14 @@ class Permits:
 
     def of(self, job: PendingJob) -> Permit | None:
         """None: there are no reservations."""
-        return Permit(self._holds, job.reservation, job.walltime_s) if self._holds else None
+        return Permit(self._holds, job.reservation, job.walltime_s, job.job_id) if self._holds else None
 
     def ask(self, job: PendingJob) -> Ask:
         """The job's shape in packed form, on the nodes where it may start now."""
         ask = self._packing.ask(job.shape)
         if not self._holds:
             return ask
-        nodes = self._holds.nodes(job.reservation, job.walltime_s, self._now_s)
+        nodes = self._holds.nodes(job.reservation, job.walltime_s, self._now_s, job.job_id)
         if ask.nodes & ~nodes == 0:
             return ask
         key = (id(job.shape), nodes)
@@ -68,4 +71,6 @@ class Permits:
 
     def kind(self, job: PendingJob) -> Hashable:
         """Jobs of equal kind have the same answer, whatever is asked of room and reservations in this pass."""
-        return (id(job.shape), job.walltime_s, job.reservation) if self._holds else id(job.shape)
+        if not self._holds:
+            return id(job.shape)
+        return id(job.shape), job.walltime_s, job.reservation, self._holds.admission(job.job_id)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from hal_core.models.cloud_pool import HOUR_S, PoolInstance, SpendLimit
+from hal_core.models.cloud_pool import HOUR_S, SpendLimit
+from hal_core.models.pool_decision import PoolInstance
 
 
 class Purse:

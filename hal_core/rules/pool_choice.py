@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import attrs
 
-from hal_core.models.cloud_pool import HOUR_S, CloudPool, Market, PoolOffer, Want
+from hal_core.models.cloud_pool import HOUR_S, CloudPool, Market, PoolOffer
+from hal_core.models.pool_decision import Want
 from hal_core.rules.pool_supply import Place, Supply, count_of
 from hal_core.rules.pool_worth import Worth
 

@@ -12,7 +12,8 @@ from typing import assert_never
 
 import attrs
 
-from hal_core.models.cloud_pool import InstanceState, PoolInstance, PoolOffer, SpendLimit
+from hal_core.models.cloud_pool import PoolOffer, SpendLimit
+from hal_core.models.pool_decision import InstanceState, PoolInstance
 from hal_core.models.pool_event import (
     InstanceDrained,
     InstanceGone,
@@ -20,23 +21,57 @@ from hal_core.models.pool_event import (
     InstanceReleased,
     InstancesRefused,
     InstancesRequested,
+    InstancesStarted,
     JobAdmitted,
+    JobsDeclined,
     LeaseExtended,
+    OfferClosed,
     PoolEvent,
+    PoolResumed,
+    PoolStopped,
+    StartedInstance,
 )
 
 BACK_OFF_S = 60.0
 BACK_OFF_S_MAX = 3600.0
 
 
+@attrs.frozen
+class Request:
+    """Instances that a provider was, or will be, asked for, and has not answered."""
+
+    token: str
+    offer: str
+    count: int
+    until_s: float
+
+
+@attrs.frozen
+class LedgerContent:
+    """All that a ledger holds, for a dump of the state."""
+
+    instances: tuple[PoolInstance, ...] = ()
+    drained: tuple[str, ...] = ()
+    closed: tuple[tuple[str, float, str], ...] = ()
+    """(offer, until when it is closed, why)."""
+    failures: tuple[tuple[str, int], ...] = ()
+    requests: tuple[Request, ...] = ()
+    serial: int = 0
+    period_begin_s: float = -math.inf
+    spent_by_gone: float = 0.0
+
+
 class PoolLedger:
     """The instances of one pool, its spend, and the offers that are closed for a while."""
 
     def __init__(self, budget: SpendLimit | None = None) -> None:
-        self._budget = budget or SpendLimit(math.inf)
+        self.set_budget(budget)
         self.instances: dict[str, PoolInstance] = {}
         self.drained: set[str] = set()
         self.closed_until_s: dict[str, float] = {}
+        self.closed_why: dict[str, str] = {}
+        self.requests: dict[str, Request] = {}
+        """By token: asked again, after a crash too, until there is an answer."""
         self.serial = 0
         self._failures: dict[str, int] = {}
         """By offer, in a row."""
@@ -51,11 +86,15 @@ class PoolLedger:
                 offer = PoolOffer(name, price, boot_s, event.count)
                 for each in requested(event.token, offer, event.count, event.time_s, event.until_s):
                     self.instances[each.name] = each
-            case InstancesRefused(token=token, retry_s=retry_s):
-                for each in [each for each in self.instances.values() if each.token == token]:
-                    self.closed_until_s[each.offer] = retry_s
-                    self._failures[each.offer] = self._failures.get(each.offer, 0) + (each.name == f"{token}-1")
-                    del self.instances[each.name]
+                self.requests[event.token] = Request(event.token, name, event.count, event.until_s)
+            case InstancesStarted(token=token, started=started):
+                self.requests.pop(token, None)
+                self._started(token, {each.instance: each for each in started})
+            case InstancesRefused(token=token):
+                self.requests.pop(token, None)
+                self._refused(event)
+            case OfferClosed(offer=name):
+                self._close(event)
             case InstanceJoined(instance=name, time_s=time_s):
                 self._change(name, state=InstanceState.READY, ready_s=time_s)
                 self._failures.pop(self.instances[name].offer, None)
@@ -67,13 +106,58 @@ class PoolLedger:
                 self._change(name, state=InstanceState.RELEASING)
             case InstanceGone(instance=name, time_s=time_s):
                 gone = self.instances.pop(name)
+                self.requests.pop(gone.token, None)
                 self.drained.discard(name)
                 self._begin_period(time_s)
                 self._spent_by_gone += gone.cost(self._period_begin_s, time_s)
-            case JobAdmitted():
+            case JobAdmitted() | JobsDeclined() | PoolStopped() | PoolResumed():
                 pass
             case _:
                 assert_never(event)
+
+    def _started(self, token: str, started: dict[str, StartedInstance]) -> None:
+        for name in [each.name for each in self.instances.values() if each.token == token]:
+            if name in started:
+                self._change(name, node=started[name].node, native_id=started[name].native_id)
+            else:
+                del self.instances[name]
+
+    def _refused(self, event: InstancesRefused) -> None:
+        refused = [each for each in self.instances.values() if each.token == event.token]
+        for each in refused:
+            del self.instances[each.name]
+        if refused:
+            self._close(OfferClosed(event.time_s, event.pool, refused[0].offer, event.detail, event.retry_s))
+
+    def _close(self, event: OfferClosed) -> None:
+        self.closed_until_s[event.offer], self.closed_why[event.offer] = event.retry_s, event.detail
+        self._failures[event.offer] = self._failures.get(event.offer, 0) + 1
+
+    def set_budget(self, budget: SpendLimit | None) -> None:
+        """From now on. What was spent in the period stays spent."""
+        self._budget = budget or SpendLimit(math.inf)
+
+    def content(self) -> LedgerContent:
+        return LedgerContent(
+            tuple(self.instances.values()),
+            tuple(sorted(self.drained)),
+            tuple((name, until_s, self.closed_why.get(name, "")) for name, until_s in self.closed_until_s.items()),
+            tuple(self._failures.items()),
+            tuple(self.requests.values()),
+            self.serial,
+            self._period_begin_s,
+            self._spent_by_gone,
+        )
+
+    def restore(self, content: LedgerContent) -> None:
+        self.instances = {each.name: each for each in content.instances}
+        self.drained = set(content.drained)
+        self.closed_until_s = {name: until_s for name, until_s, _ in content.closed}
+        self.closed_why = {name: why for name, _, why in content.closed}
+        self._failures = dict(content.failures)
+        self.requests = {each.token: each for each in content.requests}
+        self.serial = content.serial
+        self._period_begin_s, self._spent_by_gone = content.period_begin_s, content.spent_by_gone
 
     def note_idle(self, name: str, since_s: float | None) -> None:
         """Since when no job is on the instance; None: some are. It follows from the events of jobs, so it is none."""
@@ -81,10 +165,13 @@ class PoolLedger:
 
     def spent(self, now_s: float) -> float:
         """In the period of that moment, until then."""
-        self._begin_period(now_s)
-        return self._spent_by_gone + math.fsum(
-            each.cost(self._period_begin_s, now_s) for each in self.instances.values()
-        )
+        begin_s = max(self._budget.period_of(now_s)[0], self._period_begin_s)
+        by_gone = self._spent_by_gone if begin_s == self._period_begin_s else 0.0
+        return by_gone + math.fsum(each.cost(begin_s, now_s) for each in self.instances.values())
+
+    def committed(self, now_s: float) -> float:
+        """From then on, until the ends of all leases."""
+        return math.fsum(each.cost(now_s, each.until_s) for each in self.instances.values())
 
     def back_off_s(self, offer: str) -> float:
         """How long to leave the offer alone after one more failure: twice as long each time in a row."""
@@ -103,5 +190,5 @@ def requested(token: str, offer: PoolOffer, count: int, now_s: float, until_s: f
     """The instances that a provision asks for, as they are known from then on."""
     for number in range(1, count + 1):
         name = f"{token}-{number}"
-        times = {"requested_s": now_s, "until_s": until_s, "ready_s": now_s + offer.boot_s}
-        yield PoolInstance(name, token, offer.name, InstanceState.BOOTING, offer.price_per_hour, **times)
+        times_s = (now_s, until_s, now_s + offer.boot_s)
+        yield PoolInstance(name, token, offer.name, InstanceState.BOOTING, offer.price_per_hour, *times_s)

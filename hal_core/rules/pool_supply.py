@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
-from hal_core.models.cloud_pool import InstanceState, PoolInstance
+from hal_core.models.pool_decision import InstanceState, PoolInstance
 
 WHOLE = 1.0
 EPSILON = 1e-9

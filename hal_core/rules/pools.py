@@ -17,21 +17,19 @@ from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 
-from hal_core.models.cloud_pool import (
-    HOUR_S,
+from hal_core.models.cloud_pool import HOUR_S, CloudPool, PoolOffer
+from hal_core.models.job import JobId
+from hal_core.models.pool_decision import (
     Admit,
-    CloudPool,
     Decline,
     Extend,
     InstanceState,
     PoolAction,
     PoolInstance,
-    PoolOffer,
     Provision,
     Relinquish,
     Want,
 )
-from hal_core.models.job import JobId
 from hal_core.rules.pool_budget import Purse
 from hal_core.rules.pool_choice import LEASE_SPARE_S, Option, judge, options_of
 from hal_core.rules.pool_ledger import requested
@@ -96,6 +94,8 @@ class _Decision:
         self._supply = Supply(view.instances, view.free, view.now_s)
         self._purse = Purse(pool.budget, view.spent, view.instances, view.now_s)
         self._serial = view.serial
+        self._chosen: dict[JobId, str] = {}
+        """Which offer serves a job, of which another element may have a want of its own."""
         self._needed: set[str] = set()
         """Instances that a job waits for, or that were given a longer lease."""
         self.actions: list[PoolAction] = []
@@ -118,7 +118,8 @@ class _Decision:
         for want in self._view.wants[:WANTS_MAX]:
             if want.job_id in self._view.admitted:
                 continue
-            verdict = judge(self._pool, want, self._options(want), self.worth, self._now_s)
+            options = self._options(want)
+            verdict = judge(self._pool, want, options, self.worth, self._now_s)
             self.wake_s = min(self.wake_s, verdict.wake_s)
             option, reason = verdict.option, verdict.reason
             refusal = "" if option is None else self._serve(want, option, reason)
@@ -126,8 +127,9 @@ class _Decision:
                 is_late = verdict.is_late or (bool(refusal) and self._is_late(want))
                 self.actions.append(Decline(want.job_id, f"{reason}; {refusal}" if refusal else reason, is_late))
                 if is_late:
-                    self.worth = self.worth.late(self._pool.goal.share, 0.0 if refusal else _cost(self._options(want)))
+                    self.worth = self.worth.late(self._pool.goal.share, 0.0 if refusal else _cost(options))
                 continue
+            self._chosen[want.job_id] = option.offer.name
             self.actions.append(Admit(want.job_id, option.offer.name, reason, option.cost))
             if not want.is_late:
                 self.worth = self.worth.on_time(self._pool.goal.share, option.cost)
@@ -139,7 +141,9 @@ class _Decision:
         return not want.is_late and want.expected_start_s > want.submit_s + self._pool.within_s
 
     def _options(self, want: Want) -> list[Option]:
-        return [option for option in options_of(self._pool, want, self._supply, self._now_s) if self._is_open(option)]
+        chosen = self._chosen.get(want.job_id)
+        options = options_of(self._pool, want, self._supply, self._now_s)
+        return [option for option in options if chosen in (None, option.offer.name) and self._is_open(option)]
 
     def _is_open(self, option: Option) -> bool:
         """Whether so many more instances may be asked for; what is there already may be used in any case."""
@@ -160,6 +164,8 @@ class _Decision:
     def _serve(self, want: Want, option: Option, reason: str) -> str:
         """Take the places, rent what is missing, pay for all until the job has ended for certain. Or say why not."""
         until_s = option.lease_until_s(self._now_s)
+        if option.missing:
+            until_s = max(until_s, self._now_s + option.offer.boot_s_max + self._pool.first_lease_s)
         longer = [place for place in option.places if place.until_s < until_s and place.name in self._instances]
         price = option.offer.price_per_hour
         amount = sum(self._purse.cost(each.price_per_hour, until_s - each.until_s) for each in longer)

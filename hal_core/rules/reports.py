@@ -6,7 +6,7 @@ attempt; a report about anything else leads to OrphanFound, upon which the node 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from typing import TYPE_CHECKING
 
 import attrs
@@ -38,6 +38,7 @@ from hal_core.models.message import (
 from hal_core.models.node import Node, NodeName, NodeStatus
 from hal_core.models.placement import AttemptKey
 from hal_core.models.plural import plural
+from hal_core.rules import pool_nodes
 
 if TYPE_CHECKING:
     from hal_core.rules.job_record import Activity
@@ -172,6 +173,7 @@ def node_reported(state: State, message: NodeReported, now_s: float) -> list[Eve
         names = list(state.table.number_of)
         hint = did_you_mean(message.node.name, names)
         raise NotFound(f"the configuration has no node named {message.node.name!r}{hint}")
+    pool_nodes.insist_on_instance(state, message.node.name)
     declared = state.table.nodes[number]
     did_reboot = state.table.boot_id[number] not in ("", message.boot_id)
     events: list[Event] = []
@@ -193,6 +195,7 @@ def node_reported(state: State, message: NodeReported, now_s: float) -> list[Eve
     if missing and state.table.drain[number] is None:
         events.append(NodeDrained(now_s, declared.name, missing, "hal"))
     events.append(NodeJoined(now_s, declared, message.boot_id, message.missing))
+    events += pool_nodes.joined(state, declared.name, now_s)
     return events + ([] if missing else _drained(state, declared.name, message.parts, now_s))
 
 
@@ -246,8 +249,18 @@ def nodes_overdue(state: State, now_s: float) -> list[Event]:
 
 
 def _give_up(state: State, nodes: list[NodeName], detail: str, now_s: float) -> list[Event]:
-    """All at once, so that a gang which loses several nodes ends with the last of them."""
-    events: list[Event] = [NodeWentDown(now_s, node, detail) for node in nodes]
+    went_down: list[Event] = [NodeWentDown(now_s, node, detail) for node in nodes]
+    return went_down + ends_on(state, nodes, detail, now_s)
+
+
+def ends_on(
+    state: State, nodes: Sequence[NodeName], detail: str, now_s: float, is_certain: bool = False
+) -> list[Event]:
+    """The ends of all that these nodes have. All at once, so that a gang which loses several ends with the last.
+
+    `is_certain`: nothing runs there any more.
+    """
+    events: list[Event] = []
     gone_of: dict[AttemptKey, set[NodeName]] = {}
     over: set[AttemptKey] = set()
     for node in nodes:
@@ -256,7 +269,7 @@ def _give_up(state: State, nodes: list[NodeName], detail: str, now_s: float) -> 
             key, gone = activity.key, gone_of.setdefault(activity.key, set())
             if key in over or not _is_hit(activity, node, gone):
                 continue
-            is_at_large = not activity.record.spec.can_requeue
+            is_at_large = not (is_certain or activity.record.spec.can_requeue)
             part = _PartEnd(node, end, activity.start_time_s, now_s, is_at_large)
             event = _end_part(activity, part, now_s, gone)
             events.append(event)

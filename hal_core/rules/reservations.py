@@ -12,6 +12,7 @@ from hal_core.models.event import Event, ReservationAdded, ReservationRemoved
 from hal_core.models.job import JobSpec, Owner
 from hal_core.models.message import AddReservation, RemoveReservation
 from hal_core.models.node import NodeName, Partition, Reservation
+from hal_core.models.rented import NOTHING_RENTED, Rented
 from hal_core.models.reservation import NO_HOLDS, Holds, first_conflict
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Reservations:
         self.by_name: dict[str, Reservation] = {}
         self.holds: Holds = NO_HOLDS
         self._number_of: Mapping[NodeName, int] = {}
+        self._rented = NOTHING_RENTED
 
     @property
     def made(self) -> tuple[Reservation, ...]:
@@ -57,8 +59,15 @@ class Reservations:
                 del self.by_name[each.name]
         self._look()
 
+    def rent(self, rented: Rented) -> None:
+        """These nodes are rented from now on, and no others."""
+        if rented is not self._rented:
+            self._rented = rented
+            self._look()
+
     def _look(self) -> None:
-        self.holds = Holds(self.by_name.values(), self._number_of) if self.by_name else NO_HOLDS
+        has_any = self.by_name or self._rented
+        self.holds = Holds(self.by_name.values(), self._number_of, self._rented) if has_any else NO_HOLDS
 
     def problems(self, spec: JobSpec, owner: Owner, now_s: float) -> list[Problem]:
         """Why such a job cannot use the reservation that it names."""

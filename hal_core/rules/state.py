@@ -41,6 +41,7 @@ from hal_core.models.event import (
     ReservationAdded,
     ReservationRemoved,
     RunTimesPredicted,
+    SiteEvent,
     VariantChosen,
 )
 from hal_core.models.job import JobId, JobState
@@ -48,6 +49,7 @@ from hal_core.models.node import Cluster, Partition, PartitionName
 from hal_core.models.packing import Packing
 from hal_core.models.placement import AttemptKey, Grant
 from hal_core.models.plan import Reserve, promised
+from hal_core.models.pool_event import PoolEvent
 from hal_core.models.ranges import RangeSet, count_of, members
 from hal_core.rules import dependencies
 from hal_core.rules.begin_times import BeginTimes
@@ -60,6 +62,7 @@ from hal_core.rules.live_room import LiveRoom
 from hal_core.rules.node_table import NodeTable, split_share
 from hal_core.rules.owned_jobs import OwnedJobs
 from hal_core.rules.pending_queue import PendingQueue
+from hal_core.rules.pool_book import PoolBook
 from hal_core.rules.reservations import Reservations
 from hal_core.rules.shared_parts import SharedParts
 from hal_core.rules.snapshot import StateSnapshot
@@ -112,6 +115,7 @@ class State:
         self.begins = BeginTimes()
         self._shared_parts = SharedParts()
         self.reservations = Reservations()
+        self.pools = PoolBook()
         self.catalogue = Catalogue()
         self.ledger = Ledger()
         self.limits = LimitBook()
@@ -140,8 +144,17 @@ class State:
     # -- the fold ----------------------------------------------------------------------------------------------------
 
     def apply(self, event: Event) -> None:
-        """Fold one event into the state. Total: a forgotten kind of event is a type error."""
+        """Fold one event into the state."""
         self.time_s = event.time_s
+        if isinstance(event, PoolEvent):
+            self.pools.apply(event)
+        else:
+            self._apply(event)
+        self.reservations.rent(self.pools.rented)
+        self.sequence += 1
+
+    def _apply(self, event: SiteEvent) -> None:
+        """Total: a forgotten kind of event is a type error."""
         match event:
             case JobSubmitted():
                 self._submitted(event)
@@ -185,7 +198,6 @@ class State:
                 pass
             case _:
                 assert_never(event)
-        self.sequence += 1
 
     # -- jobs --------------------------------------------------------------------------------------------------------
 
@@ -198,7 +210,7 @@ class State:
         if event.client_id:
             remember(self.client_ids, record, self.jobs)
         if spec.dependencies:
-            self._look_at_dependencies(record)
+            dependencies.look(self, record)
         self.queue.update(record)
 
     def link(self, record: JobRecord) -> None:
@@ -225,6 +237,7 @@ class State:
             self.hold_allocation(Activity(record, index, event.attempt, shares, event.time_s))
         record.ready.difference_update(event.elements)
         self.pending_count += self.limits.count_pending(record, -count)
+        self.pools.placed(record, event.time_s)
         self.queue.update(record)
 
     def hold_allocation(self, activity: Activity, is_restored: bool = False) -> None:
@@ -239,6 +252,7 @@ class State:
         for share in activity.shares:
             self.table.allocate(share, is_restored)
             self.on_node.setdefault(share.node, {})[record.job_id, index] = activity
+            self.pools.note_work(share.node, self.time_s)
 
     def _known(self, key: AttemptKey) -> Activity:
         activity = self.activity(key)
@@ -274,6 +288,7 @@ class State:
         for share in activity.shares:
             self.table.release(share)
             del self.on_node[share.node][record.job_id, activity.index]
+            self.pools.note_work(share.node, self.time_s)
 
     def _ended(self, event: JobEnded) -> None:
         record = self.jobs[event.job_id]
@@ -288,6 +303,7 @@ class State:
             record.keep_end(0, event, None)
         self.pending_count += self.limits.count_pending(record, record.pending_count - waiting_before)
         self.ended_counts[state] = self.ended_counts.get(state, 0) + count_of(event.elements)
+        self.pools.left(record)
         if record.is_finished:
             self._finish(record, event.time_s)
         self.queue.update(record)
@@ -308,7 +324,7 @@ class State:
         self.owned.remove(record)
         singleton = self.owned.next_singleton(record)
         if singleton is not None:
-            self._look_at_dependencies(self.jobs[singleton])
+            dependencies.look(self, self.jobs[singleton])
 
     def _requeued(self, event: JobRequeued) -> None:
         job_id, index, attempt = event.key
@@ -323,7 +339,7 @@ class State:
                 self.ended_counts[state] -= 1
         record.queue_again(index, attempt, event.end)
         self.pending_count += self.limits.count_pending(record, 1)
-        self._look_at_dependencies(record)
+        dependencies.look(self, record)
 
     def _revive(self, record: JobRecord) -> None:
         """A finished job is queued again."""
@@ -341,22 +357,7 @@ class State:
 
     def _look_at_children(self, job_id: JobId) -> None:
         for child_id in sorted(self.children.get(job_id, set()) & self.jobs.keys()):
-            self._look_at_dependencies(self.jobs[child_id])
-
-    def _look_at_dependencies(self, record: JobRecord) -> None:
-        """What was satisfied once stays so, whatever becomes of the parents."""
-        if not record.is_met:
-            answer = dependencies.answer(self, record)
-            record.is_met = answer is dependencies.Answer.MET
-            if answer is dependencies.Answer.NEVER:
-                self.doomed.add(record.job_id)
-        if record.blocked:
-            free, waiting, never = dependencies.corresponding(self, record)
-            record.ready.update(free)
-            record.blocked = RangeSet((*waiting, *never))
-            if never:
-                self.doomed.add(record.job_id)
-        self.queue.update(record)
+            dependencies.look(self, self.jobs[child_id])
 
     # -- nodes -------------------------------------------------------------------------------------------------------
 
@@ -379,6 +380,7 @@ class State:
         others = (cluster.topology, cluster.licences, self.demand)
         self.packing = Packing(self.table.nodes, numbers, *others)
         self.reservations.define(cluster.reservations, number_of)
+        self.pools.define(cluster.pools, self.table)
         self.catalogue.define(cluster.datasets)
         self.queue.define(cluster)
         self.limits.define(cluster)

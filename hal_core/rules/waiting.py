@@ -162,9 +162,10 @@ class Waiting:
         found = self._held_up.get(key)
         if found is None:
             shape, table = record.shape, self._state.table
-            permitted = self._state.reservations.holds.nodes("", limit_s, self._now_s)
+            holds = self._state.reservations.holds
+            permitted, rented = holds.nodes("", limit_s, self._now_s), holds.rented.nodes
             numbers = self._state.partition_numbers.get(shape.partition, ())
-            fitting = [number for number in numbers if table.room_count(number, shape)]
+            fitting = [number for number in numbers if not rented >> number & 1 and table.room_count(number, shape)]
             allowed = sum(permitted >> number & 1 for number in fitting)
             found = self._held_up[key] = allowed < shape.node_count <= len(fitting)
         return found

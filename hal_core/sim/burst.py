@@ -13,9 +13,10 @@ from heapq import heappop, heappush
 
 import attrs
 
-from hal_core.models.cloud_pool import Admit, Decline, InstanceState, PoolOffer, Relinquish, Want
+from hal_core.models.cloud_pool import PoolOffer
 from hal_core.models.job import JobId
 from hal_core.models.plan import PendingJob, Start
+from hal_core.models.pool_decision import Admit, Decline, InstanceState, Relinquish, Want
 from hal_core.models.pool_event import InstancesRefused
 from hal_core.planes import Engine
 from hal_core.rules.pool_choice import LEASE_SPARE_S

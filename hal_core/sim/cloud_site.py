@@ -11,15 +11,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from hal_core.models.cloud_pool import (
-    CloudPool,
-    Drain,
-    Extend,
-    InstanceState,
-    PoolAction,
-    Provision,
-    Relinquish,
-)
+from hal_core.models.cloud_pool import CloudPool
+from hal_core.models.pool_decision import Drain, Extend, InstanceState, PoolAction, Provision, Relinquish
 from hal_core.models.pool_event import (
     InstanceDrained,
     InstanceGone,

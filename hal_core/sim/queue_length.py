@@ -6,15 +6,8 @@ from __future__ import annotations
 
 import math
 
-from hal_core.models.cloud_pool import (
-    Admit,
-    CloudPool,
-    InstanceState,
-    Market,
-    PoolAction,
-    Provision,
-    Relinquish,
-)
+from hal_core.models.cloud_pool import CloudPool, Market
+from hal_core.models.pool_decision import Admit, InstanceState, PoolAction, Provision, Relinquish
 from hal_core.rules.pools import PoolDecision, PoolView
 
 IDLE_S = 600.0

@@ -7,22 +7,18 @@ import math
 import attrs
 from hypothesis import given, settings, strategies as st
 
-from hal_core.models.cloud_pool import (
+from hal_core.models.cloud_pool import CloudPool, Market, PoolOffer, SpendLimit, WaitGoal
+from hal_core.models.job import JobId
+from hal_core.models.pool_decision import (
     Admit,
-    CloudPool,
     Decline,
     Extend,
     InstanceState,
-    Market,
     PoolInstance,
-    PoolOffer,
     Provision,
     Relinquish,
-    SpendLimit,
-    WaitGoal,
     Want,
 )
-from hal_core.models.job import JobId
 from hal_core.rules.pool_budget import Purse
 from hal_core.rules.pool_ledger import requested
 from hal_core.rules.pool_worth import Worth

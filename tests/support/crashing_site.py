@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from hal_core.models.cloud_pool import CloudPool, PoolAction
+from hal_core.models.cloud_pool import CloudPool
+from hal_core.models.pool_decision import PoolAction
 from hal_core.sim.cloud import CallAnswer, SimulatedCloud, SimulatedOffer
 from hal_core.sim.cloud_site import CloudSite
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from hal_core.models.job import JobState
-from hal_core.models.node import NodeStatus
+from hal_core.models.node import Node, NodeStatus
+from hal_core.models.pool_decision import InstanceState
 from hal_core.models.ranges import RangeSet, members, parse_ranges
 from hal_core.models.room import Room
 from hal_core.rules.job_record import JobRecord
@@ -40,6 +41,20 @@ def _columns(state: State) -> list[object]:
         *(table.free_cpus, table.free_memory_bytes, table.free_gpus, positive, table.allocation_count),
         *(table.free_cpu_mask, table.free_gpu_mask, table.gpu_shares, table.is_available, table.suspects, table.status),
     ]
+
+
+def _is_open(state: State, node: Node) -> bool:
+    """A node of a pool is, if an instance that is ready and is to be kept stands behind it."""
+    books = state.pools.pools.values()
+    behind = [
+        each.state is InstanceState.READY and each.name not in book.ledger.drained
+        for book in books
+        for each in book.ledger.instances.values()
+        if each.node == node.name
+    ]
+    is_rented = any(node.name in offer.nodes for book in books for offer in book.pool.offers)
+    assert len(behind) <= 1, f"{node.name} is two instances"
+    return behind == [True] if is_rented or behind else True
 
 
 def _check_nodes(state: State) -> None:
@@ -90,7 +105,7 @@ def _check_nodes(state: State) -> None:
             expected = declared.get(name, 0) - generic[node.name, name]
             assert table.free_generic[number].get(name, 0) == expected, f"{node.name}: {name}"
         is_up = table.status[number] is NodeStatus.UP
-        is_available = is_up and table.drain[number] is None and not table.orphans[number]
+        is_available = is_up and table.drain[number] is None and not table.orphans[number] and _is_open(state, node)
         assert table.is_available[number] == is_available
         assert (number in table.suspects) == (table.status[number] is NodeStatus.SUSPECT)
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 
 from hal_core.models.access import AccessChange
+from hal_core.models.cloud_pool import CloudPool, Market, PoolOffer, SpendLimit, WaitGoal
 from hal_core.models.dataset import DataFile, Dataset
 from hal_core.models.event import (
     EVENT_CLASSES,
@@ -66,6 +67,22 @@ from hal_core.models.job import (
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName, Reservation
 from hal_core.models.placement import AttemptKey, Grant, Share
 from hal_core.models.policy import Account, PreemptMode, Priorities, Qos, QueueOrder
+from hal_core.models.pool_event import (
+    InstanceDrained,
+    InstanceGone,
+    InstanceJoined,
+    InstanceReleased,
+    InstancesRefused,
+    InstancesRequested,
+    InstancesStarted,
+    JobAdmitted,
+    JobsDeclined,
+    LeaseExtended,
+    OfferClosed,
+    PoolResumed,
+    PoolStopped,
+    StartedInstance,
+)
 from hal_core.models.prediction import Prediction
 from hal_core.models.topology import Level, LevelKind, Link, Topology
 from hal_core.models.variant import Variant
@@ -163,6 +180,16 @@ DATASET = Dataset(
     86_400.0,
     "of a mouse",
 )
+OFFER = PoolOffer("small", 0.5, 90.0, 3, Market.SPOT, 0.02, 1.5, (NODE,))
+POOL = CloudPool(
+    "burst",
+    (OFFER,),
+    *(9, 1, 30.0, SpendLimit(100.0, 86_400.0), WaitGoal(0.8, 60.0), 2.5, 3600.0),
+    is_stopped=True,
+    cloud="libcloud",
+    accounts=("physics",),
+    first_lease_s=1800.0,
+)
 CLUSTER = Cluster(
     "c",
     (MACHINE,),
@@ -177,6 +204,7 @@ CLUSTER = Cluster(
     priorities=Priorities(QueueOrder.WEIGHTED, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 9.5),
     datasets=(DATASET,),
     stage_bytes_per_s=5e8,
+    pools=(POOL,),
 )
 EXAMPLES: tuple[Event, ...] = (
     ClusterDefined(TIME_S, CLUSTER),
@@ -210,6 +238,19 @@ EXAMPLES: tuple[Event, ...] = (
     CopiesChanged(TIME_S, NODE, (DATASET.id,), ("genome@2",)),
     EvictionOrdered(TIME_S, DATASET.id, (NODE,), "ada"),
     IdleFound(TIME_S, KEY, TIME_S - 1800.0, 8),
+    InstancesRequested(TIME_S, "burst", "burst-1", "small", 2, 0.5, 90.0, TIME_S + 600.0, "job 7"),
+    InstancesStarted(TIME_S, "burst", "burst-1", (StartedInstance("burst-1-1", "n1", "i-07"),)),
+    InstancesRefused(TIME_S, "burst", "burst-1", "no capacity", TIME_S + 60.0),
+    OfferClosed(TIME_S, "burst", "small", "no answer", TIME_S + 60.0),
+    InstanceJoined(TIME_S, "burst", "burst-1-1"),
+    LeaseExtended(TIME_S, "burst", "burst-1-1", TIME_S + 900.0, "job 8"),
+    InstanceDrained(TIME_S, "burst", "burst-1-1", "taken back"),
+    InstanceReleased(TIME_S, "burst", "burst-1-1", "idle"),
+    InstanceGone(TIME_S, "burst", "burst-1-1", "it was released"),
+    JobAdmitted(TIME_S, "burst", JOB, "small", 1.25, "worth it", True),
+    JobsDeclined(TIME_S, "burst", (JOB,), (JobId(8),), 0.5, 2.5),
+    PoolStopped(TIME_S, "burst", "root", True),
+    PoolResumed(TIME_S, "burst", "root"),
 )
 
 
@@ -226,7 +267,8 @@ def test_there_is_an_example_of_every_class():
 
 def test_examples_leave_no_field_at_its_default():
     """A field that the corpus does not show could change its form unseen."""
-    for thing in (*EXAMPLES, SPEC, END, MACHINE, PARTITION, CLUSTER, RESERVATION, DATASET, EXAMPLES[6].shares[0]):
+    values = (SPEC, END, MACHINE, PARTITION, CLUSTER, RESERVATION, DATASET, POOL, OFFER, EXAMPLES[6].shares[0])
+    for thing in (*EXAMPLES, *values):
         for field in attrs.fields(type(thing)):
             assert getattr(thing, field.name) != field.default, f"{type(thing).__name__}.{field.name}"
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hal_core.models.cloud_pool import InstanceState, SpendLimit
+from hal_core.models.cloud_pool import SpendLimit
+from hal_core.models.pool_decision import InstanceState
 from hal_core.models.pool_event import (
     InstanceGone,
     InstanceJoined,

@@ -6,22 +6,9 @@ import math
 
 import attrs
 
-from hal_core.models.cloud_pool import (
-    HOUR_S,
-    Admit,
-    CloudPool,
-    Decline,
-    InstanceState,
-    Market,
-    PoolInstance,
-    PoolOffer,
-    Provision,
-    Relinquish,
-    SpendLimit,
-    WaitGoal,
-    Want,
-)
+from hal_core.models.cloud_pool import HOUR_S, CloudPool, Market, PoolOffer, SpendLimit, WaitGoal
 from hal_core.models.job import JobId
+from hal_core.models.pool_decision import Admit, Decline, InstanceState, PoolInstance, Provision, Relinquish, Want
 from hal_core.rules.pools import PoolView, decide_pool
 
 NOW_S = 50_000.0

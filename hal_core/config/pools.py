@@ -1,0 +1,170 @@
+"""Cloud pools in the configuration: what may be rented, what for, and which of the nodes that is."""
+# ruff: noqa: RUF009 - `setting` is attrs.field with metadata
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from hal_core.config.kinds import ListOf, Notes, SectionOf, choice, setting
+from hal_core.config.scalars import (
+    BUDGET,
+    COUNT_MAX,
+    COUNT_OR_ALL,
+    HOSTS,
+    INTERVAL,
+    NAME,
+    RATE,
+    SHARE,
+    SPEED,
+    count,
+    or_word,
+)
+from hal_core.config.topology import MONEY
+from hal_core.errors import did_you_mean
+from hal_core.models.cloud_pool import CloudPool, Market, PoolOffer, SpendLimit, WaitGoal
+from hal_core.models.node import Node, Partition
+from hal_core.parsing.hosts import format_hosts
+from hal_core.parsing.text import shown
+
+
+@attrs.frozen
+class PoolTerms:
+    """What may be rented, and what for."""
+
+    count_max: int = setting(count(0, COUNT_MAX), "so many instances at most", 1000)
+    count_min: int = setting(count(0, COUNT_MAX), "so many stay although they are idle", 0)
+    idle: float | None = setting(
+        or_word("boot", None), "how long an instance may be idle; boot: a quarter of its boot", None
+    )
+    budget: float = setting(BUDGET, "no more than this is spent and committed in a period", math.inf)
+    period: float = setting(or_word("ever", math.inf), "of the budget; ever: there is one", math.inf)
+    goal_share: float = setting(SHARE, "so many of the jobs are to start in time", 0.9)
+    goal_within: float | None = setting(
+        or_word("boot", None), "in time: within so long; boot: of the quickest offer", None
+    )
+    value_per_hour: float = setting(MONEY, "what it is worth that one job starts an hour earlier", 0.0)
+    wait_max: float = setting(or_word("ever", math.inf), "who would wait longer is served, whatever it costs", math.inf)
+
+    def cloud_pool(self, name: str, offers: tuple[PoolOffer, ...]) -> CloudPool:
+        """As the pool's rule sees it."""
+        return CloudPool(
+            name,
+            offers,
+            self.count_max,
+            self.count_min,
+            self.idle,
+            None if self.budget == math.inf else SpendLimit(self.budget, self.period),
+            WaitGoal(self.goal_share, self.goal_within),
+            self.value_per_hour,
+            self.wait_max,
+        )
+
+
+@attrs.frozen
+class PoolOfferSection:
+    """A kind of node of a cloud, in one zone and one market, and which nodes its instances are."""
+
+    name: str = setting(NAME, "of the offer, as the cloud has it", example="small")
+    nodes: tuple[tuple[str, ...], ...] = setting(
+        ListOf(HOSTS),
+        "the nodes that its instances become, all alike, as the cloud names them",
+        example="lab-small-[0-19]",
+    )
+    price_per_hour: float = setting(
+        MONEY,
+        "of one instance, from its request to its release; one that is offered for more is not rented",
+        example="0.10",
+    )
+    boot: float = setting(INTERVAL, "from the request until work can start", 120.0)
+    market: Market = setting(choice(Market), "on-demand, or spot, which is taken back at times", Market.ON_DEMAND)
+    speed: float = setting(SPEED, "a job that takes an hour on the site's nodes takes 1 / speed hours", 1.0)
+    count_max: int | None = setting(COUNT_OR_ALL, "so many instances at most; all: as many as there are nodes", None)
+    interruptions_per_hour: float = setting(RATE, "of spot: how often one instance is taken back", 0.0)
+
+
+@attrs.frozen(kw_only=True)
+class CloudPoolSection(PoolTerms):
+    """Nodes that are rented when they are needed, and given back."""
+
+    name: str = setting(NAME, "of the pool", example="burst")
+    cloud: str = setting(NAME, "which of the clouds supplies them", example="libcloud")
+    offers: tuple[PoolOfferSection, ...] = setting(
+        ListOf(SectionOf(PoolOfferSection)), "what is rented, in the order of preference"
+    )
+    accounts: tuple[str, ...] = setting(
+        ListOf(NAME), "whose jobs it is for, and whose money its budget is; none named: everybody's", ()
+    )
+    first_lease: float = setting(
+        INTERVAL, "how long an instance that has booted stays although it never hears of the daemon", 1800.0
+    )
+
+
+def pools_of(
+    sections: Sequence[CloudPoolSection], nodes: Mapping[str, Node], partitions: Sequence[Partition], notes: Notes
+) -> tuple[CloudPool, ...]:
+    """In the order of the file. What is wrong is noted."""
+    taken: dict[str, str] = {}
+    for index, section in enumerate(sections):
+        path = f"pools[{index}]"
+        if section.name in [each.name for each in sections[:index]]:
+            notes.at(f"{path}.name", f"pool {section.name!r} is named twice")
+        names = [offer.name for offer in section.offers]
+        if not section.offers:
+            notes.at(f"{path}.offers", "there are no offers; name at least one")
+        for at, offer in enumerate(section.offers):
+            below = f"{path}.offers[{at}]"
+            if offer.name in names[:at]:
+                notes.at(f"{below}.name", f"there is an offer {shown(offer.name)} already in this pool")
+            _check_nodes(offer, f"{below}.nodes", (nodes, partitions, taken), notes)
+    return tuple(_pool(section) for section in sections)
+
+
+def _check_nodes(
+    offer: PoolOfferSection,
+    path: str,
+    known: tuple[Mapping[str, Node], Sequence[Partition], dict[str, str]],
+    notes: Notes,
+) -> None:
+    """They are there, alike, of no other offer, and in each partition all of them or none: which comes first is the
+    cloud's choice."""
+    nodes, partitions, taken = known
+    names = [name for part in offer.nodes for name in part]
+    unknown = [name for name in names if name not in nodes]
+    if unknown:
+        hint = did_you_mean(unknown[0], list(nodes)[:1000])
+        notes.at(path, f"no such node: {shown(format_hosts(unknown))}{hint}; describe them under `nodes`")
+        return
+    for name in names:
+        if name in taken:
+            notes.at(path, f"node {name} is of offer {taken[name]!r} already")
+            return
+        taken[name] = offer.name
+    alike = {attrs.evolve(nodes[name], name=nodes[names[0]].name, location=(), address="") for name in names}
+    if len(alike) > 1:
+        notes.at(path, "its nodes differ; describe them as one group under `nodes`")
+    for partition in partitions:
+        inside = set(partition.nodes) & set(names)
+        if inside and len(inside) < len(set(names)):
+            missing = sorted(set(names) - inside)[0]
+            notes.at(
+                path, f"partition {partition.name!r} has some of them, but not {missing}; name all of them or none"
+            )
+
+
+def _pool(section: CloudPoolSection) -> CloudPool:
+    return attrs.evolve(
+        section.cloud_pool(section.name, tuple(_offer(each) for each in section.offers)),
+        cloud=section.cloud,
+        accounts=section.accounts,
+        first_lease_s=section.first_lease,
+    )
+
+
+def _offer(section: PoolOfferSection) -> PoolOffer:
+    names = tuple(name for part in section.nodes for name in part)
+    count_max = len(names) if section.count_max is None else min(section.count_max, len(names))
+    terms = (section.price_per_hour, section.boot, count_max, section.market, section.interruptions_per_hour)
+    return PoolOffer(section.name, *terms, section.speed, names)

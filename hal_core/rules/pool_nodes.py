@@ -1,0 +1,53 @@
+"""Nodes of pools that report: whether there may be any, and the instances that are ready by it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from hal_core.errors import Refused
+from hal_core.models.event import Event, NodeResumed
+from hal_core.models.node import NodeName, NodeStatus
+from hal_core.models.pool_decision import InstanceState
+from hal_core.models.pool_event import InstanceJoined
+
+if TYPE_CHECKING:
+    from hal_core.rules.state import State
+
+CLOUD = "cloud"
+"""Who drains a node that its provider will take back."""
+
+
+def insist_on_instance(state: State, node: NodeName) -> None:
+    """A node of a pool is there only if an instance is. Raises Refused."""
+    if node not in state.pools.offer_of or node in state.pools.instance_of:
+        return
+    pool, offer = state.pools.offer_of[node]
+    if not any(each.offer == offer for each in state.pools.pools[pool].ledger.requests.values()):
+        raise Refused(f"node {node} belongs to pool {pool}, and no instance of it was asked for")
+
+
+def joined(state: State, node: NodeName, now_s: float) -> list[Event]:
+    """The node has reported: if its instance was booting, it is ready."""
+    if node not in state.pools.instance_of:
+        return []
+    pool, name = state.pools.instance_of[node]
+    each = state.pools.pools[pool].ledger.instances[name]
+    return list(join(state, pool, name, node, now_s)) if each.state is InstanceState.BOOTING else []
+
+
+def join(state: State, pool: str, name: str, node: NodeName, now_s: float) -> Iterator[Event]:
+    """The instance can be given work."""
+    drain = state.table.drain[state.table.number_of[node]]
+    if drain is not None and drain[1] == CLOUD:
+        yield NodeResumed(now_s, node, "hal")  # that was said of the instance before it
+    yield InstanceJoined(now_s, pool, name)
+
+
+def is_up(state: State, node: str) -> bool:
+    return status_of(state, node) is NodeStatus.UP
+
+
+def status_of(state: State, node: str) -> NodeStatus:
+    number = state.table.number_of.get(NodeName(node))
+    return NodeStatus.UNKNOWN if number is None else state.table.status[number]

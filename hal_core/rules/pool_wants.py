@@ -1,0 +1,133 @@
+"""What a pool's rule is shown of the state: which jobs wait and could run there, and what is free on its instances.
+
+Each element of a job array is a want of its own, as long as there is room in what a decision looks at. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from hal_core.models.job import Shape
+from hal_core.models.masks import mask_of
+from hal_core.models.node import Node, NodeName
+from hal_core.models.plan import PendingJob
+from hal_core.models.pool_decision import InstanceState, Want
+from hal_core.rules.pool_starts import starts_in_turn
+from hal_core.rules.pool_supply import WHOLE
+from hal_core.rules.pools import WANTS_MAX, PoolView
+
+if TYPE_CHECKING:
+    from hal_core.models.cloud_pool import PoolOffer
+    from hal_core.rules.node_table import NodeTable
+    from hal_core.rules.pool_book import KeptPool
+    from hal_core.rules.state import State
+
+SCAN_MAX = 2_000
+"""So many jobs of the queue are looked at for those that a pool could serve."""
+
+
+def view_of(state: State, kept: KeptPool, now_s: float) -> PoolView:
+    """All that a decision about this pool sees."""
+    ledger, name = kept.ledger, kept.pool.name
+    return PoolView(
+        now_s,
+        tuple(ledger.instances.values()),
+        free_shares(state, kept),
+        wants_of(state, kept, now_s),
+        {job_id: event.offer for job_id, event in state.pools.admitted.items() if event.pool == name},
+        ledger.spent(now_s),
+        dict(ledger.closed_until_s),
+        kept.worth,
+        ledger.serial,
+    )
+
+
+def free_shares(state: State, kept: KeptPool) -> dict[str, float]:
+    """Of the instances that can be given work: which share of each no job has."""
+    table, free = state.table, {}
+    for each in kept.ledger.instances.values():
+        number = table.number_of.get(NodeName(each.node))
+        if each.state is InstanceState.READY and number is not None and table.is_available[number]:
+            free[each.name] = free_share(table, number)
+    return free
+
+
+def free_share(table: NodeTable, number: int) -> float:
+    """Of what it has least of."""
+    node = table.nodes[number]
+    if not table.allocation_count[number]:
+        return WHOLE
+    shares = [table.free_cpus[number] / node.cpu_count, table.free_memory_bytes[number] / node.memory_bytes]
+    shares += [table.free_gpus[number].get(kind, 0) / node.gpus.count(kind) for kind in set(node.gpus)]
+    shares += [table.free_generic[number].get(name, 0) / count for name, count in node.generic]
+    return max(0.0, min(shares))
+
+
+def wants_of(state: State, kept: KeptPool, now_s: float) -> list[Want]:
+    """In the order of the queue. Jobs that another pool has admitted are that pool's."""
+    snapshot = state.snapshot(now_s)
+    rows: list[PendingJob] = []
+    needs: list[dict[str, float]] = []
+    for row in islice(snapshot.pending(), SCAN_MAX):
+        need = _needs(state, kept, row)
+        if need:
+            count = min(row.element_count, WANTS_MAX - len(rows))
+            rows += [row] * count
+            needs += [need] * count
+        if len(rows) >= WANTS_MAX:
+            break
+    starts_s = starts_in_turn(snapshot, rows)
+    return [_want(state, kept, row, need, at_s) for row, need, at_s in zip(rows, needs, starts_s, strict=True)]
+
+
+def _want(state: State, kept: KeptPool, row: PendingJob, need: dict[str, float], start_s: float) -> Want:
+    checkpoint_s = state.jobs[row.job_id].spec.checkpoint_s
+    times_s = (start_s, row.expected_s, row.walltime_s, row.submit_time_s)
+    saves_s = math.inf if checkpoint_s is None else checkpoint_s
+    return Want(row.job_id, need, *times_s, checkpoint_s=saves_s, is_late=row.job_id in kept.late)
+
+
+def _needs(state: State, kept: KeptPool, row: PendingJob) -> dict[str, float]:
+    """How many instances of each offer one element needs."""
+    record = state.jobs[row.job_id]
+    admitted, pool = state.pools.admitted.get(row.job_id), kept.pool
+    is_elsewhere = admitted is not None and admitted.pool != pool.name
+    if is_elsewhere or record.spec.reservation or record.spec.elastic_weight:
+        return {}
+    if pool.accounts and record.spec.account not in pool.accounts:
+        return {}
+    found = ((offer.name, _need(state, offer, row.shape)) for offer in pool.offers)
+    return {name: need for name, need in found if need is not None}
+
+
+def _need(state: State, offer: PoolOffer, shape: Shape) -> float | None:
+    """None: it would not run there at all."""
+    numbers = [state.table.number_of[NodeName(node)] for node in offer.nodes]
+    if len(numbers) < shape.node_count or not numbers:
+        return None
+    ask = state.packing.ask(shape)
+    nodes = mask_of(numbers)
+    if nodes & ~state.packing.partition_nodes.get(shape.partition, 0) or not ask.holds(nodes & ask.nodes):
+        return None
+    share = max(_shares(state.table.nodes[numbers[0]], shape), default=0.0)
+    if share > WHOLE:
+        return None
+    return float(shape.node_count) if shape.node_count > 1 or shape.is_exclusive else share
+
+
+def _shares(node: Node, shape: Shape) -> Iterator[float]:
+    """Which share of the node's it takes, of everything that it asks for."""
+    if not shape.suits(node.features):
+        yield math.inf
+    yield shape.cpus / node.cpu_count
+    yield shape.memory_bytes / node.memory_bytes
+    gpus = node.gpus.count(shape.gpu_type) if shape.gpu_type else len(node.gpus)
+    asked = shape.gpus + shape.gpu_milli / 1000
+    if asked:
+        yield asked / gpus if gpus else math.inf
+    has = dict(node.generic)
+    for name, count in shape.generic:
+        yield count / has[name] if has.get(name) else math.inf
