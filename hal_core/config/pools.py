@@ -97,9 +97,6 @@ class CloudPoolSection(PoolTerms):
     accounts: tuple[str, ...] = setting(
         ListOf(NAME), "whose jobs it is for, and whose money its budget is; none named: everybody's", ()
     )
-    first_lease: float = setting(
-        INTERVAL, "how long an instance that has booted stays although it never hears of the daemon", 1800.0
-    )
 
 
 def pools_of(
@@ -159,7 +156,6 @@ def _pool(section: CloudPoolSection) -> CloudPool:
         section.cloud_pool(section.name, tuple(_offer(each) for each in section.offers)),
         cloud=section.cloud,
         accounts=section.accounts,
-        first_lease_s=section.first_lease,
     )
 
 

@@ -40,7 +40,12 @@ class PoolOffer:
     @property
     def boot_s_max(self) -> float:
         """Who is not there by then never will be."""
-        return BOOT_FACTOR_MAX * self.boot_s + BOOT_S_SPARE
+        return boot_s_max(self.boot_s)
+
+
+def boot_s_max(boot_s: float) -> float:
+    """The longest boot that is waited for, of an offer that takes so long as a rule."""
+    return BOOT_FACTOR_MAX * boot_s + BOOT_S_SPARE
 
 
 IDLE_SHARE = 0.25
@@ -96,8 +101,6 @@ class CloudPool:
     """Who supplies its instances, by the name in the configuration."""
     accounts: tuple[str, ...] = ()
     """Whose jobs it is for, and whose money its budget is. None named: everybody's."""
-    first_lease_s: float = 0.0
-    """An instance may not be told of a longer lease for so long after its boot: it is paid for until then at least."""
 
     @property
     def within_s(self) -> float:

@@ -37,8 +37,8 @@ class Option:
 
     def lease_until_s(self, now_s: float) -> float:
         """A lease that ends no earlier than the job is sure to."""
-        is_there = not self.missing and all(place.ready_s <= now_s for place in self.places)
-        latest_s = now_s if is_there else now_s + self.offer.boot_s_max
+        latest_s = max((place.latest_s for place in self.places), default=now_s)
+        latest_s = max(latest_s, now_s + self.offer.boot_s_max if self.missing else now_s)
         return latest_s + self.limit_s + LEASE_SPARE_S
 
     def latest_s(self, now_s: float, want: Want) -> float:

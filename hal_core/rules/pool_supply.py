@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
+from hal_core.models.cloud_pool import boot_s_max
 from hal_core.models.pool_decision import InstanceState, PoolInstance
 
 WHOLE = 1.0
@@ -28,6 +29,8 @@ class Place:
     price_per_hour: float
     name: str = ""
     """Empty: it is not there yet."""
+    latest_s: float = -math.inf
+    """Ready by then, or never; of one that is ready, long ago."""
 
 
 class Supply:
@@ -41,7 +44,8 @@ class Supply:
             share = free.get(each.name, 0.0) if is_ready else WHOLE
             if each.state is not InstanceState.RELEASING and share > EPSILON:
                 ready_s = now_s if is_ready else max(each.ready_s, now_s)
-                self.add(Place(each.offer, share, ready_s, each.until_s, each.price_per_hour, each.name))
+                latest_s = -math.inf if is_ready else each.requested_s + boot_s_max(each.ready_s - each.requested_s)
+                self.add(Place(each.offer, share, ready_s, each.until_s, each.price_per_hour, each.name, latest_s))
 
     def add(self, place: Place) -> None:
         self._places.setdefault(place.offer, []).append(place)

@@ -36,6 +36,8 @@ from hal_core.rules.pool_ledger import requested
 from hal_core.rules.pool_supply import Place, Supply
 from hal_core.rules.pool_worth import Worth
 
+LEASE_SLACK_S = LEASE_SPARE_S / 4
+"""A lease is not made longer for less, or it would be with every look at a job that waits for its instance."""
 WANTS_MAX = 500
 """So many waiting jobs are looked at in one decision."""
 
@@ -164,9 +166,7 @@ class _Decision:
     def _serve(self, want: Want, option: Option, reason: str) -> str:
         """Take the places, rent what is missing, pay for all until the job has ended for certain. Or say why not."""
         until_s = option.lease_until_s(self._now_s)
-        if option.missing:
-            until_s = max(until_s, self._now_s + option.offer.boot_s_max + self._pool.first_lease_s)
-        longer = [place for place in option.places if place.until_s < until_s and place.name in self._instances]
+        longer = [place for place in option.places if place.until_s < until_s - LEASE_SLACK_S]
         price = option.offer.price_per_hour
         amount = sum(self._purse.cost(each.price_per_hour, until_s - each.until_s) for each in longer)
         amount += self._purse.cost(price, until_s - self._now_s, option.missing)
@@ -178,6 +178,9 @@ class _Decision:
             self._extend(place, until_s, f"job {want.job_id} may run until then")
         self._supply.take(self._supply.find(option.offer.name, option.need), option.need)
         self._needed.update(place.name for place in option.places)
+        if option.places:
+            spare_s = min(place.until_s for place in option.places) - until_s + LEASE_SLACK_S
+            self.wake_s = min(self.wake_s, self._now_s + max(spare_s, 1.0))
         return ""
 
     # -- instances -----------------------------------------------------------------------------------------------------
@@ -190,8 +193,9 @@ class _Decision:
         for instance in requested(token, offer, count, self._now_s, until_s):
             self._instances[instance.name] = instance
             self._needed.add(instance.name)
-            place = Place(offer.name, 1.0, instance.ready_s, until_s, offer.price_per_hour, instance.name)
-            self._supply.add(place)
+            latest_s = self._now_s + offer.boot_s_max
+            terms = (instance.ready_s, until_s, offer.price_per_hour, instance.name, latest_s)
+            self._supply.add(Place(offer.name, 1.0, *terms))
 
     def _extend(self, place: Place, until_s: float, reason: str) -> None:
         self._purse.pay(place.price_per_hour, until_s - place.until_s)

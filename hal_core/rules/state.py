@@ -114,11 +114,9 @@ class State:
         """Elements that wait."""
         self.begins = BeginTimes()
         self._shared_parts = SharedParts()
-        self.reservations = Reservations()
-        self.pools = PoolBook()
+        self.reservations, self.pools = Reservations(), PoolBook()
         self.catalogue = Catalogue()
-        self.ledger = Ledger()
-        self.limits = LimitBook()
+        self.ledger, self.limits = Ledger(), LimitBook()
 
     # -- questions ---------------------------------------------------------------------------------------------------
 

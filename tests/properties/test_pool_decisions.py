@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import attrs
-from hypothesis import given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from hal_core.models.cloud_pool import CloudPool, Market, PoolOffer, SpendLimit, WaitGoal
 from hal_core.models.job import JobId
@@ -91,7 +91,7 @@ def views(draw: st.DrawFn) -> PoolView:
     return PoolView(NOW_S, there, free, waiting, admitted, draw(st.floats(0.0, 50.0)), closed, worth, 40)
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(pools(), views())
 def test_a_decision_keeps_budget_and_counts(pool, view):
     actions = decide_pool(pool, view).actions
@@ -115,7 +115,7 @@ def test_a_decision_keeps_budget_and_counts(pool, view):
     assert left_after >= min(left_before, -1e-6), "what is committed is within the budget"
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(pools(), views())
 def test_a_decision_contradicts_neither_itself_nor_another_of_the_same(pool, view):
     decision = decide_pool(pool, view)

@@ -188,7 +188,6 @@ POOL = CloudPool(
     is_stopped=True,
     cloud="libcloud",
     accounts=("physics",),
-    first_lease_s=1800.0,
 )
 CLUSTER = Cluster(
     "c",
