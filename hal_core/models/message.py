@@ -318,6 +318,8 @@ class Tick:
     """A timer fired: something may have become due (begin times, retention)."""
 
 
+PoolMessage = DecidePool | InstancesMade | ProvisionFailed | InstancesEnded | StopPool | ResumePool
+
 Message = (
     Submit
     | Cancel
@@ -346,12 +348,7 @@ Message = (
     | CopiesReported
     | OutputsMade
     | AllocationIdle
-    | DecidePool
-    | InstancesMade
-    | ProvisionFailed
-    | InstancesEnded
-    | StopPool
-    | ResumePool
+    | PoolMessage
     | Tick
 )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from hal_core.models.event import AccessChanged, Event, InputsStaged, ObserverDisabled
+from hal_core.models.event import AccessChanged, Event, ObserverDisabled
 from hal_core.models.message import (
     AddDataset,
     AddReservation,
@@ -16,13 +16,10 @@ from hal_core.models.message import (
     Answer,
     Cancel,
     CopiesReported,
-    DecidePool,
     DefineCluster,
     DrainNode,
     EvictCopies,
     Hold,
-    InstancesEnded,
-    InstancesMade,
     Message,
     NodeLost,
     NodeReported,
@@ -32,18 +29,16 @@ from hal_core.models.message import (
     OutputsMade,
     PartsChanged,
     PinDataset,
+    PoolMessage,
     PredictionsMade,
-    ProvisionFailed,
     Release,
     RemoveDataset,
     RemoveReservation,
     Requeue,
     ResumeNode,
-    ResumePool,
     SetPriority,
     StagingDone,
     StagingFailed,
-    StopPool,
     Submit,
     Tick,
 )
@@ -52,7 +47,6 @@ from hal_core.rules import (
     catalogue,
     control,
     outputs,
-    pool_answers,
     pool_control,
     predictions,
     reports,
@@ -65,6 +59,8 @@ if TYPE_CHECKING:
 
 def decide(state: State, message: Message, now_s: float) -> tuple[list[Event], Answer]:
     """The events that the message leads to, in order, and the answer for whoever sent it."""
+    if isinstance(message, PoolMessage):
+        return pool_control.decide(state, message, now_s)
     match message:
         case Submit():
             return admission.submit(state, message, now_s)
@@ -92,10 +88,8 @@ def decide(state: State, message: Message, now_s: float) -> tuple[list[Event], A
             return reports.node_lost(state, message, now_s), None
         case PartsChanged():
             return reports.parts_changed(state, message, now_s), None
-        case StagingDone(key=key, bytes_moved=moved, bytes_saved=saved):
-            activity = state.activity(key)
-            is_wanted = activity is not None and not activity.is_launched and activity.cancel is None
-            return ([InputsStaged(now_s, key, moved, saved)] if is_wanted else []), None
+        case StagingDone():
+            return reports.staging_done(state, message, now_s), None
         case StagingFailed():
             return reports.staging_failed(state, message, now_s), None
         case PredictionsMade():
@@ -118,16 +112,6 @@ def decide(state: State, message: Message, now_s: float) -> tuple[list[Event], A
             return outputs.outputs_made(state, message, now_s), None
         case AllocationIdle():
             return reports.allocation_idle(state, message, now_s), None
-        case DecidePool():
-            return pool_control.decide(state, message, now_s)
-        case InstancesMade():
-            return pool_answers.instances_made(state, message, now_s), None
-        case ProvisionFailed():
-            return pool_answers.provision_failed(state, message, now_s), None
-        case InstancesEnded():
-            return pool_answers.instances_ended(state, message, now_s), None
-        case StopPool() | ResumePool():
-            return pool_control.stop_or_resume(state, message, now_s), None
         case Tick():
             return [*reports.nodes_overdue(state, now_s), *catalogue.expired(state, now_s)], None
         case _:

@@ -9,12 +9,21 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from hal_core.errors import NotFound, did_you_mean
 from hal_core.models.event import Event
 from hal_core.models.job import JobId
-from hal_core.models.message import Answer, DecidePool, ResumePool, StopPool
+from hal_core.models.message import (
+    Answer,
+    DecidePool,
+    InstancesEnded,
+    InstancesMade,
+    PoolMessage,
+    ProvisionFailed,
+    ResumePool,
+    StopPool,
+)
 from hal_core.models.node import NodeName
 from hal_core.models.pool_decision import (
     Admit,
@@ -36,6 +45,7 @@ from hal_core.models.pool_event import (
     PoolResumed,
     PoolStopped,
 )
+from hal_core.rules import pool_answers
 from hal_core.rules.pool_nodes import CLOUD
 from hal_core.rules.pool_wants import view_of
 from hal_core.rules.pools import PoolDecision, PoolView, decide_pool
@@ -45,7 +55,24 @@ if TYPE_CHECKING:
     from hal_core.rules.state import State
 
 
-def decide(state: State, message: DecidePool, now_s: float) -> tuple[list[Event], Answer]:
+def decide(state: State, message: PoolMessage, now_s: float) -> tuple[list[Event], Answer]:
+    """As rules/decide.py, for all messages about pools."""
+    match message:
+        case DecidePool():
+            return _decided(state, message, now_s)
+        case InstancesMade():
+            return pool_answers.instances_made(state, message, now_s), None
+        case ProvisionFailed():
+            return pool_answers.provision_failed(state, message, now_s), None
+        case InstancesEnded():
+            return pool_answers.instances_ended(state, message, now_s), None
+        case StopPool() | ResumePool():
+            return _stop_or_resume(state, message, now_s), None
+        case _:
+            assert_never(message)
+
+
+def _decided(state: State, message: DecidePool, now_s: float) -> tuple[list[Event], Answer]:
     """One decision of the pool's rule."""
     kept = state.pools.pools.get(message.pool)
     if kept is None:
@@ -107,7 +134,7 @@ def _leaving(state: State, kept: KeptPool, now_s: float) -> Iterator[Event]:
             yield InstanceDrained(now_s, kept.pool.name, each.name, drain[0])
 
 
-def stop_or_resume(state: State, message: StopPool | ResumePool, now_s: float) -> list[Event]:
+def _stop_or_resume(state: State, message: StopPool | ResumePool, now_s: float) -> list[Event]:
     """The kill switch. Raises NotFound."""
     kept = state.pools.pools.get(message.pool)
     if kept is None:

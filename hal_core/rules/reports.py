@@ -15,6 +15,7 @@ from hal_core.errors import NotFound, did_you_mean
 from hal_core.models.event import (
     Event,
     IdleFound,
+    InputsStaged,
     JobEnded,
     JobRequeued,
     NodeDrained,
@@ -33,6 +34,7 @@ from hal_core.models.message import (
     NodeSilent,
     PartsChanged,
     PartStatus,
+    StagingDone,
     StagingFailed,
 )
 from hal_core.models.node import Node, NodeName, NodeStatus
@@ -288,6 +290,12 @@ def _is_hit(activity: Activity, node: NodeName, gone: Set[NodeName]) -> bool:
         return True
     is_ending = bool(gone) or activity.has_failed
     return not is_ending and not activity.has_part(node)
+
+
+def staging_done(state: State, message: StagingDone, now_s: float) -> list[Event]:
+    activity = state.activity(message.key)
+    is_wanted = activity is not None and not activity.is_launched and activity.cancel is None
+    return [InputsStaged(now_s, message.key, message.bytes_moved, message.bytes_saved)] if is_wanted else []
 
 
 def staging_failed(state: State, message: StagingFailed, now_s: float) -> list[Event]:
