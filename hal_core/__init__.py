@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from hal_core.fleet.user_data import UserData as UserData
     from hal_core.hookspecs import Register as Register, hookimpl as hookimpl
     from hal_core.models.dataset import (
+        PEER as PEER,
         Brought as Brought,
         DataFile as DataFile,
         Dataset as Dataset,
@@ -191,9 +192,11 @@ if TYPE_CHECKING:
     from hal_core.wire.agents import AgentLink as AgentLink, Introduction as Introduction
     from hal_core.wire.door import Door as Door, Guest as Guest
     from hal_core.wire.frames import LinkLost as LinkLost
+    from hal_core.wire.loans import make_ticket as make_ticket
     from hal_core.wire.messages import (
         Delivery as Delivery,
         Inventory as Inventory,
+        Loan as Loan,
         Made as Made,
         TerminalOffer as TerminalOffer,
         Use as Use,
@@ -214,7 +217,7 @@ _NAMES_BY_MODULE = {
     "fleet.machines": "Machine MachineName Machines check_name_prefix check_offer_name",
     "fleet.user_data": "UserData",
     "hookspecs": "Register hookimpl",
-    "models.dataset": "Brought DataFile Dataset DatasetId address_of",
+    "models.dataset": "Brought DataFile Dataset DatasetId PEER address_of",
     "models.effect": "CancelOrder KeepOrder LaunchOrder",
     "models.event": (
         "AccessChanged ClusterDefined CopiesChanged DatasetAdded DatasetPinned DatasetRemoved Event "
@@ -260,7 +263,8 @@ _NAMES_BY_MODULE = {
     "wire.agents": "AgentLink Introduction",
     "wire.door": "Door Guest",
     "wire.frames": "LinkLost",
-    "wire.messages": "Delivery Inventory Made TerminalOffer Use",
+    "wire.loans": "make_ticket",
+    "wire.messages": "Delivery Inventory Loan Made TerminalOffer Use",
     "wire.terminals": "Terminals",
     "wire.tls": "parse_address",
 }

@@ -56,6 +56,7 @@ from hal_core.plugins import Plugins
 from hal_core.rest.port import ConfigurationView, Context
 from hal_core.rules.core import Core
 from hal_core.rules.receipt_sums import Row
+from hal_core.rules.sources import Sources
 from hal_core.rules.standing import standing_of
 from hal_core.rules.state import State
 from hal_core.rules.trust import fenced
@@ -206,7 +207,7 @@ class Daemon:
 
         shell = Shell(
             journal=journal,
-            effects=Effects(executors, executor_name_of, self._localities()),
+            effects=Effects(executors, executor_name_of, self._localities(), Sources(lambda: core.state).routed),
             observers=Observers(observers),
             now_s=time.time,
             rebuild=partial(recover_state, journal),

@@ -49,6 +49,7 @@ def run_agent(arguments: Namespace, announce: Callable[[str], None]) -> int:
         hook_timeout_s=configuration.hook_timeout,
         store_directory=Path(configuration.data.store) if configuration.data.store else None,
         store_budget_bytes=configuration.data.budget,
+        lending_port=configuration.data.port,
         sources=data_sources(configuration),
     )
     if "/" in (arguments.server or ""):

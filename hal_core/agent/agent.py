@@ -13,14 +13,17 @@ import random
 from collections.abc import Iterable
 from contextlib import suppress
 
+import attrs
 import trio
 
 from hal_core.agent.book import Book
+from hal_core.agent.borrowing import Borrowing
 from hal_core.agent.guarding import keep_guarded
 from hal_core.agent.hierarchies import remove_bases
 from hal_core.agent.identity import Dial, Identity
 from hal_core.agent.lease import Lease, boot_time_s
 from hal_core.agent.leftovers import kill_marked, mark
+from hal_core.agent.lending import Lending
 from hal_core.agent.options import AgentOptions, inspect_machine
 from hal_core.agent.outputs import Outputs
 from hal_core.agent.reading import reader_of
@@ -71,8 +74,11 @@ class Agent:
         self._book = Book(options.state_directory)
         self._spawner = SpawnerLink(options.state_directory, self._machine.cgroups)
         self._lease = Lease(options.state_directory, self._machine.boot_id)
-        store = Store(options.store, options.store_budget_bytes, reader_of(options.sources))
-        self._staging = Staging(store)
+        borrowing = Borrowing(identity.directory) if identity is not None else None
+        reader = reader_of(options.sources, borrowing.reading if borrowing is not None else None)
+        store = Store(options.store, options.store_budget_bytes, reader)
+        self._staging = Staging(store, borrowing)
+        self._lending = Lending(store, identity.directory, options.lending_port) if identity is not None else None
         self._outputs = Outputs(options.state_directory)
         self._meter = UseMeter(self._machine.cgroups)
         self._tasks: trio.Nursery | None = None
@@ -90,6 +96,8 @@ class Agent:
             self._tasks = nursery
             try:
                 await nursery.start(self._spawner.run)
+                if self._lending is not None:
+                    await nursery.start(self._lending.run)
                 nursery.start_soon(self._follow_hints)
                 nursery.start_soon(self._rescan)
                 nursery.start_soon(self._forget_records)
@@ -127,6 +135,8 @@ class Agent:
         hello = messages.Hello(
             messages.PROTOCOL_VERSION, self._options.node, self._machine.boot_id, len(parts), self._machine.missing
         )
+        if self._lending is not None and self._lending.port:
+            hello = attrs.evolve(hello, lending_port=self._lending.port, lending_secret=self._lending.secret)
         said_s = boot_time_s()
         await frames.send(hello, *messages.report_frames(parts))
         with trio.fail_after(WELCOME_TIMEOUT_S):

@@ -30,7 +30,7 @@ class Identity:
     """What is kept in the directory. Raises Refused if its files are open to others."""
 
     def __init__(self, directory: Path, server: str = "") -> None:
-        self._directory = directory
+        self.directory = directory
         self.server = server or read_private(directory / "server").decode()
         tls.agent_context(directory)
 
@@ -41,21 +41,22 @@ class Identity:
         return cls(directory, server) if (directory / "agent.pem").exists() else None
 
     async def dial(self) -> trio.abc.Stream:
-        return await tls.dial(self.server, tls.agent_context(self._directory))
+        return await tls.dial(self.server, tls.agent_context(self.directory))
 
     def is_due(self, now_s: float) -> bool:
         """Whether it is time for another certificate."""
-        from hal_core.wire.certificates import is_due
+        from hal_core.wire.certificates import can_lend, is_due
 
-        return is_due(read_private(self._directory / "agent.pem"), now_s)
+        pem = read_private(self.directory / "agent.pem")
+        return is_due(pem, now_s) or not can_lend(pem)
 
     def request(self, node: str) -> bytes:
         from hal_core.wire.certificates import make_request
 
-        return make_request(read_private(self._directory / "agent.key"), node)
+        return make_request(read_private(self.directory / "agent.key"), node)
 
     def store(self, pem: bytes) -> None:
-        write_private(self._directory / "agent.pem", pem)
+        write_private(self.directory / "agent.pem", pem)
 
     async def keep_fresh(self, frames: FrameStream, node: str) -> None:
         """Until cancelled: ask for another certificate when it is time. The answer comes as a Certificate."""

@@ -16,7 +16,8 @@ from hal_core.errors import Refused
 from hal_core.models.dataset import DataFile, Dataset
 
 Reader = Callable[[Dataset, str, int], AbstractAsyncContextManager[AsyncIterator[bytes]]]
-"""(dataset, address of one of its files, offset) -> the rest of the file in pieces; as planes.DataSource.reading."""
+"""(dataset, address of one of its files, offset) -> the rest of the file in pieces; as planes.DataSource.reading. An
+empty piece says that there will be more."""
 
 STALL_S: Final = 60.0
 """A replica that gives nothing for so long is left."""
@@ -35,9 +36,11 @@ class DiskFull(Refused):
 class Pull:
     """One reading of one replica, onto the end of what there is of the file."""
 
-    def __init__(self, path: Path, file: DataFile) -> None:
+    def __init__(self, path: Path, file: DataFile, note: Callable[[int], None] = lambda _: None) -> None:
         self._path = path
         self._file = file
+        self._note = note
+        """Told of the bytes of each piece, as they come."""
         self.bytes_moved = 0
 
     async def run(self, reader: Reader, dataset: Dataset, address: str) -> None:
@@ -80,11 +83,12 @@ class Pull:
                     source = aiter(pieces)
                     while True:
                         with trio.fail_after(STALL_S):
-                            piece = await anext(source, b"")
-                        if not piece:
+                            piece = await anext(source, None)
+                        if piece is None:
                             break
                         offset += len(piece)
                         self.bytes_moved += len(piece)
+                        self._note(len(piece))
                         if offset > size_bytes:
                             raise WrongBytes(f"it is longer than the {size_bytes} bytes of the catalogue")
                         waiting += piece

@@ -17,7 +17,7 @@ import trio
 
 from hal_core.agent.pull import Reader
 from hal_core.errors import NotFound, Refused
-from hal_core.models.dataset import Dataset
+from hal_core.models.dataset import PEER, Dataset
 
 PIECE_BYTES = 1 << 20
 ERROR_BYTES_MAX = 4096
@@ -31,13 +31,18 @@ class Source(Protocol):
     def reading(self, address: str, offset: int) -> Any: ...
 
 
-def reader_of(sources: Mapping[str, Source]) -> Reader:
-    """Reads paths by itself, and everything else with the first of the sources that recognises it."""
+def reader_of(sources: Mapping[str, Source], peers: Reader | None = None) -> Reader:
+    """Reads paths by itself, other nodes' copies with `peers`, and everything else with the first of the sources that
+    recognises it."""
 
     @asynccontextmanager
     async def read(dataset: Dataset, address: str, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
         if address.startswith("/"):
             async with _reading_path(dataset, address, offset) as pieces:
+                yield pieces
+            return
+        if peers is not None and address.startswith(PEER):
+            async with peers(dataset, address, offset) as pieces:
                 yield pieces
             return
         source = next((each for each in sources.values() if each.recognises(address)), None)

@@ -6,6 +6,7 @@ never goes; of the rest, what was used longest ago goes first. What is here and 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import attrs
@@ -38,6 +39,8 @@ class Shelf:
         self.copies: dict[DatasetId, Copy] = {}
         self.holders: dict[DatasetId, set[str]] = {}
         """Copy -> the attempts that need it. No set is empty."""
+        self.loans: Counter[DatasetId] = Counter()
+        """Copies that other nodes are reading now, and how many."""
 
     @property
     def used_bytes(self) -> int:
@@ -60,7 +63,8 @@ class Shelf:
         return bool(held)
 
     def may_go(self, dataset_id: DatasetId) -> bool:
-        return dataset_id not in self.holders and not self.copies[dataset_id].is_pinned
+        is_needed = dataset_id in self.holders or self.loans[dataset_id]
+        return not is_needed and not self.copies[dataset_id].is_pinned
 
     def admit(self, datasets: Iterable[Dataset], holder: str, now_s: float, disk_bytes: int) -> list[DatasetId]:
         """Take these on, held by the attempt, and say which copies must go before. Raises Refused, and then nothing

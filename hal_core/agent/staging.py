@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import trio
 
+from hal_core.agent.borrowing import Borrowing
 from hal_core.agent.store import Store
 from hal_core.errors import UserError, WireError
 from hal_core.models.dataset import REFERENCE, Brought, DatasetId, references
@@ -22,8 +23,9 @@ log = logging.getLogger(__name__)
 class Staging:
     """One agent's. Orders come by the connection to a daemon, and their answers go by it too."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, borrowing: Borrowing | None = None) -> None:
         self._store = store
+        self._borrowing = borrowing
         self._running: dict[AttemptKey, trio.CancelScope] = {}
         self._told: tuple[DatasetId, ...] = ()
         """What this session's daemon knows of the inventory."""
@@ -38,6 +40,8 @@ class Staging:
     async def bring(self, order: messages.Bring, frames: FrameStream) -> None:
         """Carry the order out and answer; also if it is stopped. Of an order that is repeated the last one answers."""
         self.stop(order.key)
+        if self._borrowing is not None:
+            self._borrowing.learn(order.loans)
         answer = messages.Delivery(order.key, Brought(), "it is not wanted any more")
         with trio.CancelScope() as scope:
             self._running[order.key] = scope

@@ -15,7 +15,9 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 from weakref import WeakValueDictionary
@@ -27,12 +29,14 @@ import trio
 from hal_core.agent.pull import STALL_S, DiskFull, Pull, Reader, WrongBytes
 from hal_core.agent.shelf import Copy, NoRoom, Shelf
 from hal_core.errors import Refused, UserError
-from hal_core.models.dataset import Brought, DataFile, Dataset, DatasetId, address_of
+from hal_core.models.dataset import Brought, DataFile, Dataset, DatasetId, address_in
 
 ROUNDS: Final = 3
-"""Every replica is asked so often, as long as asking again may help."""
+"""Every replica is asked again so often without anything coming of it, as long as asking again may help."""
 PAUSE_S: Final = 1.0
-"""Before the second round; twice as long before the third."""
+"""Before the second such round; twice as long before the third."""
+MOVED_MAX: Final = 4
+"""So many times the size of a file: after that it does not help that something comes."""
 ROOM_PATIENCE_S: Final = 600.0
 """So long it is waited for others to need their data no more."""
 COPIES: Final = "copies"
@@ -51,6 +55,10 @@ class Store:
         self._locks: WeakValueDictionary[str, trio.Lock] = WeakValueDictionary()
         """By digest and by id of a dataset, as long as anybody waits for it."""
         self._released = trio.Event()
+        self.change = trio.Event()
+        """Set, and made anew, when a file has come or room was made for some."""
+        self.bytes_come = 0
+        """Since this agent began."""
         directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         for name in ROOMS:
             (directory / name).mkdir(mode=0o755 if name == COPIES else 0o700, exist_ok=True)
@@ -87,8 +95,15 @@ class Store:
         """The attempt is over."""
         if self.shelf.release(holder):
             (self.directory / "holds" / holder).unlink(missing_ok=True)
-            self._released.set()
-            self._released = trio.Event()
+            self._note_release()
+
+    def _note_release(self) -> None:
+        self._released.set()
+        self._released = trio.Event()
+
+    def _note_change(self) -> None:
+        self.change.set()
+        self.change = trio.Event()
 
     def pin(self, dataset_id: DatasetId, is_pinned: bool) -> None:
         """Nothing if there is no such copy."""
@@ -104,6 +119,29 @@ class Store:
         del self.shelf.copies[dataset_id]
         self._remove([dataset_id])
         return True
+
+    # -- lending -------------------------------------------------------------------------------------------------------
+
+    def lendable(self, dataset_id: DatasetId, digest: str) -> Path | None:
+        """The file of that dataset, if it is here and whole. Raises Refused if the dataset has no such file."""
+        copy = self.shelf.copies.get(dataset_id)
+        if copy is None:
+            return None
+        if digest not in copy.sizes:
+            raise Refused(f"{dataset_id} has no file with digest {digest[:64]!r}")
+        path = self._object(digest)
+        return path if path.exists() else None
+
+    @contextmanager
+    def lent(self, dataset_id: DatasetId) -> Iterator[None]:
+        """The copy stays meanwhile."""
+        self.shelf.loans[dataset_id] += 1
+        try:
+            yield
+        finally:
+            self.shelf.loans[dataset_id] -= 1
+            self.shelf.loans += Counter()  # forgets those that are at 0
+            self._note_release()
 
     # -- bringing ------------------------------------------------------------------------------------------------------
 
@@ -142,6 +180,7 @@ class Store:
         self._write_hold(holder, [each.id for each in datasets])
         for each in datasets:
             self._write_manifest(each.id, self.shelf.copies[each.id], each.files)
+        self._note_change()
 
     async def _bring(self, dataset: Dataset) -> int:
         """The bytes that came."""
@@ -169,15 +208,18 @@ class Store:
         replicas = list(dataset.replicas)
         problems: dict[str, str] = {}
         moved = 0
-        for number in range(ROUNDS):
-            if number:
-                await trio.sleep(PAUSE_S * number)
+        fruitless = 0
+        while replicas and fruitless < ROUNDS:
+            if problems:
+                await trio.sleep(PAUSE_S * max(1, fruitless))
+            before = moved
             for replica in tuple(replicas):
-                address = address_of(replica, file.path)
-                pull = Pull(self._partial(file), file)
+                address = address_in(replica, file)
+                pull = Pull(self._partial(file), file, self._count)
                 try:
                     await pull.run(self._reader, dataset, address)
                     await trio.to_thread.run_sync(self._keep, file)
+                    self._note_change()
                 except DiskFull:
                     raise
                 except (UserError, WrongBytes) as error:
@@ -188,10 +230,13 @@ class Store:
                 else:
                     return moved + pull.bytes_moved
                 moved += pull.bytes_moved
-            if not replicas:
-                break
+            has_come = before < moved <= MOVED_MAX * file.size_bytes
+            fruitless = 0 if has_come else fruitless + 1
         told = "; ".join(f"{address}: {text}" for address, text in problems.items())
         raise Refused(f"input {dataset.id}: {file.path} could not be brought: {told}")
+
+    def _count(self, byte_count: int) -> None:
+        self.bytes_come += byte_count
 
     # -- on disk -------------------------------------------------------------------------------------------------------
 

@@ -62,6 +62,11 @@ class DataSection:
         "where a node keeps copies of datasets, for all users to read; empty: in the agent's own directory",
         "",
     )
+    port: int = setting(
+        Text("port", lambda text: parse_count(text, 0, 65_535), str, {"type": "integer", "minimum": 0}),
+        "where agents give other nodes what they keep; 0: each at any port that is free",
+        0,
+    )
     bandwidth: int = setting(BANDWIDTH, "how fast a node is expected to get data, bytes in a second", 100 << 20)
     budget: int = setting(
         Text("memory", parse_memory, format_memory, {"type": ["string", "integer"]}),

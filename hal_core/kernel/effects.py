@@ -12,13 +12,14 @@ from __future__ import annotations
 import logging
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import attrs
 import trio
 
 from hal_core.errors import HalError, Refused, Unavailable
 from hal_core.failpoints import reach
-from hal_core.models.dataset import Brought
+from hal_core.models.dataset import Brought, Dataset
 from hal_core.models.effect import (
     BringAhead,
     CancelOrder,
@@ -37,6 +38,14 @@ from hal_core.models.placement import AttemptKey
 from hal_core.planes import Executor, LocalityProvider, Report, StoreExecutor
 
 logger = logging.getLogger("hal.effects")
+
+
+Routed = Callable[[NodeName, Sequence[Dataset]], AbstractContextManager[Sequence[Dataset]]]
+"""While datasets are brought to a node: the same with the replicas that the node is to read, in that order."""
+
+
+def as_they_are(_: NodeName, datasets: Sequence[Dataset]) -> AbstractContextManager[Sequence[Dataset]]:
+    return nullcontext(datasets)
 
 
 @attrs.define
@@ -65,10 +74,12 @@ class Effects:
         executors: Mapping[str, Executor],
         executor_name_of: Callable[[NodeName], str],
         localities: Mapping[str, LocalityProvider],
+        routed: Routed = as_they_are,
     ) -> None:
         self._executors = executors
         self._executor_name_of = executor_name_of
         self._localities = localities
+        self._routed = routed
         self._lanes: dict[NodeName, _Lane] = {}
         self._epoch = 0
         self._report: Report | None = None
@@ -178,7 +189,8 @@ class Effects:
 
         async def bring(node: NodeName, scope: trio.CancelScope) -> None:
             try:
-                brought.append(await self._store_of(node).bring(node, effect.key, effect.datasets))
+                with self._routed(node, effect.datasets) as datasets:
+                    brought.append(await self._store_of(node).bring(node, effect.key, datasets))
             except HalError as error:  # not through the nursery, which would wrap it
                 failures.append(error)
                 scope.cancel()
@@ -193,7 +205,8 @@ class Effects:
 
     async def _bring_ahead(self, effect: BringAhead) -> None:
         try:
-            brought = await self._store_of(effect.node).bring(effect.node, effect.key, effect.datasets)
+            with self._routed(effect.node, effect.datasets) as datasets:
+                brought = await self._store_of(effect.node).bring(effect.node, effect.key, datasets)
             logger.info(
                 "%d bytes were brought ahead to %s for job %d", brought.bytes_moved, effect.node, effect.key.job_id
             )

@@ -11,6 +11,8 @@ import attrs
 
 DatasetId = NewType("DatasetId", str)
 """`name@version`."""
+PEER: Final = "hal-node://"
+"""How a replica begins that is the copy in the store of a node; the node's name follows."""
 REFERENCE: Final = "dataset:"
 """How an input of a job that stands in the catalogue begins: `dataset:genome`, `dataset:genome@3`."""
 
@@ -88,6 +90,11 @@ class MadeDataset:
     version: str
     place: str
     files: tuple[DataFile, ...]
+
+
+def address_in(replica: str, file: DataFile) -> str:
+    """Where a replica has the file; stores know files by their digests."""
+    return f"{replica}/{file.sha256}" if replica.startswith(PEER) else address_of(replica, file.path)
 
 
 def address_of(replica: str, path: str) -> str:

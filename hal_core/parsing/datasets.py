@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from hal_core.models.dataset import REFERENCE
+from hal_core.models.dataset import PEER, REFERENCE
 from hal_core.parsing.names import parse_path
 from hal_core.parsing.text import shown, wrong
 
@@ -68,7 +68,7 @@ def parse_digest(text: str) -> str:
 def parse_replica(text: str) -> str:
     """A directory that all nodes see, or a URL that a locality provider reads."""
     parse_path(text)
-    if not text.startswith("/") and not _URL.fullmatch(text):
+    if text.startswith(PEER) or (not text.startswith("/") and not _URL.fullmatch(text)):
         raise wrong(
             f"{shown(text)} is neither an absolute path nor a URL; give the directory that holds the files, "
             "such as /data/genome or https://host/genome"

@@ -46,6 +46,9 @@ class Introduction:
     boot_id: str
     missing: tuple[str, ...]
     parts: tuple[PartStatus, ...]
+    lending_address: str = ""
+    """host:port where other nodes can read what its store has; empty: nowhere."""
+    lending_secret: bytes = attrs.field(default=b"", repr=False)
 
 
 class AgentLink:
@@ -96,7 +99,10 @@ class AgentLink:
                             raise WireError("much talk and no introduction")
         if hello is None or len(parts) < hello.part_count:
             raise WireError(f"the agent did not introduce itself within {HELLO_TIMEOUT_S:g} s")
-        return Introduction(hello.node, hello.boot_id, hello.missing, tuple(parts))
+        node, port = hello.node, hello.lending_port
+        host = node.address or node.name
+        address = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}") if port else ""
+        return Introduction(node, hello.boot_id, hello.missing, tuple(parts), address, hello.lending_secret)
 
     @property
     def frames(self) -> FrameStream:
@@ -169,9 +175,11 @@ class AgentLink:
     async def forget(self, epoch: int, keys: Sequence[AttemptKey]) -> None:
         await self._frames.send(*messages.forget_frames(epoch, keys))
 
-    async def bring(self, epoch: int, key: AttemptKey, datasets: Sequence[Dataset]) -> None:
+    async def bring(
+        self, epoch: int, key: AttemptKey, datasets: Sequence[Dataset], loans: Sequence[messages.Loan] = ()
+    ) -> None:
         """Raises WireError if the agent is gone, Refused if the datasets have too many files for one order."""
-        order = messages.Bring(epoch, key, tuple(datasets))
+        order = messages.Bring(epoch, key, tuple(datasets), tuple(loans))
         if not fits(order):
             raise Refused("the inputs have too many files; make fewer and larger ones of them, or fewer inputs")
         await self._frames.send(order)
@@ -190,6 +198,8 @@ class AgentLink:
             raise WireError(f"protocol version {message.protocol}; this daemon speaks {messages.PROTOCOL_VERSION}")
         if not 0 <= message.part_count <= PART_COUNT_MAX:
             raise WireError(f"a Hello that announces {message.part_count} parts")
+        if not 0 <= message.lending_port < 65_536:
+            raise WireError(f"a Hello with port {message.lending_port}")
         return message
 
 

@@ -1,7 +1,8 @@
 """Keys and certificates as bytes: made with the `cryptography` package, never by hand. Knows nothing of files.
 
 One authority for each cluster. A certificate is either the daemon's (DNS name `hal-daemon`, for servers) or a node's
-(URI `hal-node:NAME`, for clients), so that neither can pass for the other.
+(URI `hal-node:NAME`, for clients, and for servers of other nodes): whoever dials compares the name, so that neither can
+pass for the other.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from hal_core.wire.tls import DAEMON_NAME, NODE_SCHEME
 AUTHORITY_LIFE_S: Final = 3650 * 86_400.0
 DAEMON_LIFE_S: Final = 365 * 86_400.0
 NODE_LIFE_S: Final = 90 * 86_400.0
+NODE_USAGES: Final = (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH)
+DAEMON_USAGES: Final = (ExtendedKeyUsageOID.SERVER_AUTH,)
 SKEW_S: Final = 2 * 86_400.0
 """A node whose clock is wrong by a day must not be locked out: certificates are valid from some time before."""
 
@@ -50,18 +53,18 @@ class Signer:
         if not is_signed or not isinstance(public, ec.EllipticCurvePublicKey):
             raise Refused("the certificate request is not signed with its own key")
         name = x509.UniformResourceIdentifier(NODE_SCHEME + node)
-        return self._sign(public, (node, name), ExtendedKeyUsageOID.CLIENT_AUTH, (now_s, NODE_LIFE_S))
+        return self._sign(public, (node, name), NODE_USAGES, (now_s, NODE_LIFE_S))
 
     def sign_daemon(self, key_pem: bytes, now_s: float) -> Issued:
         public = _load_key(key_pem).public_key()
         names = (DAEMON_NAME, x509.DNSName(DAEMON_NAME))
-        return self._sign(public, names, ExtendedKeyUsageOID.SERVER_AUTH, (now_s, DAEMON_LIFE_S))
+        return self._sign(public, names, DAEMON_USAGES, (now_s, DAEMON_LIFE_S))
 
     def _sign(
         self,
         public: ec.EllipticCurvePublicKey,
         names: tuple[str, x509.GeneralName],
-        usage: x509.ObjectIdentifier,
+        usages: tuple[x509.ObjectIdentifier, ...],
         life_s: tuple[float, float],
     ) -> Issued:
         now_s, length_s = life_s
@@ -77,7 +80,7 @@ class Signer:
             .not_valid_after(expiry)
             .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=True)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=True)
             .add_extension(_key_usage(signs_certificates=False), critical=True)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
             .sign(self.key, hashes.SHA256())
@@ -140,6 +143,12 @@ def is_due(certificate_pem: bytes, now_s: float) -> bool:
     """Whether two thirds of its life are over: time for another one."""
     start_s, end_s = life_of(certificate_pem)
     return now_s > start_s + (end_s - start_s) * 2 / 3
+
+
+def can_lend(certificate_pem: bytes) -> bool:
+    """Whether a node can show it to other nodes that dial it. Those of older versions are for dialling only."""
+    extensions = x509.load_pem_x509_certificate(certificate_pem).extensions
+    return ExtendedKeyUsageOID.SERVER_AUTH in extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
 
 
 def _load_key(key_pem: bytes) -> ec.EllipticCurvePrivateKey:

@@ -40,6 +40,10 @@ class Hello:
     boot_id: str
     part_count: int
     missing: tuple[str, ...] = ()
+    lending_port: int = 0
+    """Where other nodes can read what this node's store has; 0: nowhere."""
+    lending_secret: bytes = attrs.field(default=b"", repr=False)
+    """With which the daemon makes their tickets (wire/loans.py)."""
 
 
 @attrs.frozen
@@ -102,12 +106,26 @@ class Forget:
 
 
 @attrs.frozen
+class Loan:
+    """Another node may be asked for a dataset, at that address (host:port), with that ticket (wire/loans.py)."""
+
+    dataset: DatasetId
+    node: NodeName
+    address: str
+    ticket: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen
 class Bring:
-    """Bring these datasets into the node's store for an attempt. Answer: Delivery."""
+    """Bring these datasets into the node's store for an attempt, from their replicas in this order. Answer: Delivery.
+
+    `loans` are for the replicas that are other nodes' copies.
+    """
 
     epoch: int
     key: AttemptKey
     datasets: tuple[Dataset, ...]
+    loans: tuple[Loan, ...] = ()
 
 
 @attrs.frozen

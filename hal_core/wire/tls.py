@@ -55,10 +55,24 @@ def agent_context(directory: Path) -> ssl.SSLContext:
     return _context(ssl.PROTOCOL_TLS_CLIENT, directory / "authority.pem", directory / "agent")
 
 
+def borrower_context(directory: Path) -> ssl.SSLContext:
+    """For an agent that reads from another one, whose name `dial_node` compares: it stands in no DNS."""
+    context = agent_context(directory)
+    context.check_hostname = False
+    return context
+
+
+def lender_context(directory: Path) -> ssl.SSLContext:
+    """For an agent that others read from: they must show a certificate."""
+    context = _context(ssl.PROTOCOL_TLS_SERVER, directory / "authority.pem", directory / "agent")
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.num_tickets = 0
+    return context
+
+
 def enrolment_context(authority_pem: str) -> ssl.SSLContext:
     """For a new node: it trusts the authority of its token and has nothing to show yet."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context = _bare_context(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cadata=authority_pem)
     return context
 
@@ -67,10 +81,16 @@ def _context(protocol: int, authority: Path, own: Path) -> ssl.SSLContext:
     key, certificate = own.with_suffix(".key"), own.with_suffix(".pem")
     check_private(key)
     check_private(authority)
-    context = ssl.SSLContext(protocol)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context = _bare_context(protocol)
     context.load_verify_locations(cafile=str(authority))
     context.load_cert_chain(str(certificate), str(key))
+    return context
+
+
+def _bare_context(protocol: int) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.hostname_checks_common_name = False  # A node may be called what it likes: only the daemon has a DNS name.
     return context
 
 
@@ -82,6 +102,19 @@ async def dial(address: str, context: ssl.SSLContext) -> trio.SSLStream[trio.Soc
     stream = trio.SSLStream(tcp, context, server_hostname=DAEMON_NAME)
     with trio.fail_after(TURN_TIMEOUT_S):
         await _shake_hands(stream)
+    return stream
+
+
+async def dial_node(address: str, context: ssl.SSLContext, node: str) -> trio.SSLStream[trio.SocketStream]:
+    """A connection to the agent of that node, and of no other. Raises OSError or WireError."""
+    stream = await dial(address, context)
+    try:
+        peer = peer_of(stream)
+        if peer is None or peer.node != node:
+            raise WireError(f"{address} is not node {node}")
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
     return stream
 
 

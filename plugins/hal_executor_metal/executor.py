@@ -23,6 +23,7 @@ import attrs
 import trio
 
 from hal_core import (
+    PEER,
     AgentLink,
     AttemptKey,
     Brought,
@@ -35,6 +36,7 @@ from hal_core import (
     KeepOrder,
     LaunchOrder,
     LinkLost,
+    Loan,
     Made,
     NodeName,
     NodeReported,
@@ -50,6 +52,7 @@ from hal_core import (
     Use,
     UserError,
     WireError,
+    make_ticket,
     parse_address,
     structure_options,
 )
@@ -94,6 +97,8 @@ class MetalExecutor:
     def __init__(self, options: MetalOptions) -> None:
         self._options = options
         self._links: dict[NodeName, AgentLink] = {}
+        self._lenders: dict[NodeName, Introduction] = {}
+        """Connected nodes whose stores others can read."""
         self._leaving: set[NodeName] = set()
         """Nodes that went out of contact, which is not on disk yet. Until it is, they are not taken again."""
         self._epoch = options.epoch
@@ -167,8 +172,25 @@ class MetalExecutor:
         if (link := self._links.get(node)) is None:
             raise Unavailable(f"node {node} is out of contact")
         with self._deliveries.expected(node, key) as delivery:
-            await _to_agent(link, link.bring(self._epoch, key, datasets))
+            await _to_agent(link, link.bring(self._epoch, key, *self._lent(node, datasets)))
             return await delivery.wait()
+
+    def _lent(self, node: NodeName, datasets: Sequence[Dataset]) -> tuple[list[Dataset], list[Loan]]:
+        """The datasets with what can be read of other nodes' copies, and the tickets for that."""
+        loans: list[Loan] = []
+        readable = []
+        for dataset in datasets:
+            replicas = []
+            for replica in dataset.replicas:
+                if replica.startswith(PEER):
+                    lender = self._lenders.get(NodeName(replica.removeprefix(PEER)))
+                    if lender is None or self._lenders.get(node) is None:
+                        continue
+                    ticket = make_ticket(lender.lending_secret, node, dataset.id)
+                    loans.append(Loan(dataset.id, lender.node.name, lender.lending_address, ticket))
+                replicas.append(replica)
+            readable.append(attrs.evolve(dataset, replicas=tuple(replicas)))
+        return readable, loans
 
     async def keep(self, node: NodeName, order: KeepOrder) -> None:
         if (link := self._links.get(node)) is not None:
@@ -235,6 +257,8 @@ class MetalExecutor:
     async def _converse(self, link: AgentLink, hello: Introduction, report: Report) -> None:
         name = hello.node.name
         self._links[name] = link
+        if hello.lending_address:
+            self._lenders[name] = hello
         try:
             await link.welcome(self._epoch)
             try:
@@ -261,6 +285,7 @@ class MetalExecutor:
         finally:
             self._deliveries.lose(name)
             del self._links[name]
+            self._lenders.pop(name, None)
             self._leaving.add(name)
             try:
                 await report(NodeSilent(name))

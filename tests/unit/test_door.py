@@ -151,7 +151,7 @@ async def test_a_forged_certificate_opens_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_node_cannot_pass_for_the_daemon(tmp_path: Path) -> None:
-    """The certificate of a node is for clients: an agent that meets it at a server's end goes away."""
+    """Whatever the node is called: an agent that meets its certificate at the daemon's end goes away."""
     async with site_of(tmp_path) as site:
         identity = await site.enrol("hal-daemon")
         own = tmp_path / "hal-daemon" / "tls"
