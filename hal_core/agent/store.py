@@ -12,6 +12,7 @@ bytes come from is not known here: a `Reader` gives them (reading.py).
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import time
@@ -41,6 +42,8 @@ ROOM_PATIENCE_S: Final = 600.0
 """So long it is waited for others to need their data no more."""
 COPIES: Final = "copies"
 ROOMS: Final = ("objects", "partial", COPIES, "manifests", "holds")
+
+log = logging.getLogger(__name__)
 
 
 class Store:
@@ -224,10 +227,13 @@ class Store:
                     raise
                 except (UserError, WrongBytes) as error:
                     problems[address] = str(error)
+                    log.info("not from %s: %s", address, error)
                     replicas.remove(replica)
                 except (OSError, trio.TooSlowError) as error:
                     problems[address] = str(error) or f"it gave nothing for {STALL_S:g} s"
+                    log.info("not from %s now: %s", address, problems[address])
                 else:
+                    log.info("%d bytes came from %s", pull.bytes_moved, address)
                     return moved + pull.bytes_moved
                 moved += pull.bytes_moved
             has_come = before < moved <= MOVED_MAX * file.size_bytes

@@ -6,6 +6,7 @@ What ran, where and when is judged by it and not by what HAL says.
 
 from __future__ import annotations
 
+import random
 import shutil
 import signal
 import tempfile
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import hosts
+from tests.support.data_hosts import DataHosts
 from tests.support.hal_hosts import HalHosts
 from tests.support.needs import need
 from tests.support.person import Person
@@ -60,9 +62,9 @@ class Ledger:
 
 
 @pytest.fixture(scope="module")
-def patient_cluster() -> Iterator[HalHosts]:
+def patient_cluster() -> Iterator[DataHosts]:
     need(hosts.missing())
-    with HalHosts(node_count=2, cpus=2) as running:
+    with DataHosts(node_count=2, cpus=2) as running:
         yield running
 
 
@@ -75,8 +77,9 @@ def impatient_cluster() -> Iterator[HalHosts]:
 
 
 @pytest.fixture
-def hal(patient_cluster: HalHosts) -> HalHosts:
-    return patient_cluster.begin_anew()
+def hal(patient_cluster: DataHosts) -> DataHosts:
+    patient_cluster.begin_anew()
+    return patient_cluster
 
 
 @pytest.fixture
@@ -112,6 +115,21 @@ def test_a_terminal_is_on_the_other_host(hal: HalHosts) -> None:
         person.see("\r\n1\r\n40 100\r\n")
         person.die()
         hal.tree.until("it is released", lambda: hal.active_count() == 0, 30)
+
+
+def test_each_byte_comes_from_afar_once(hal: DataHosts) -> None:
+    """Both hosts want it at the same time: one gets it, and the other one gets it from that one."""
+    content = random.Random(7).randbytes(3 << 20)
+    hal.add("genome", content)
+    both = ("nodes", "2"), ("ntasks", "2"), ("output", f"{hal.work}/found.%N")
+    job_id = hal.submit_reader("genome", 0, *both)
+    hal.wait_until_done()
+    assert state_of(hal, job_id) == "COMPLETED", hal.get(f"/v1/jobs/{job_id}")
+    for node in hal.nodes:
+        assert (hal.work / f"found.{node}").read_text().startswith(hal.digests["genome"]), node
+    hal.tree.until("the origin has noted it", lambda: sum(hal.given().values()) >= len(content), 60)
+    assert sum(hal.given().values()) == len(content), hal.given()
+    assert hal.get(f"/v1/jobs/{job_id}/receipt")["bytes_moved"] == 2 * len(content)
 
 
 def test_a_job_goes_on_while_its_link_is_cut(hal: HalHosts) -> None:

@@ -30,7 +30,7 @@ class HalHosts(HalServices):
     hosts: Hosts = attrs.field(init=False)
 
     def __enter__(self) -> HalHosts:
-        self.hosts = Hosts(self.node_count + 1)
+        self.hosts = Hosts(self.host_count)
         self.hosts.__enter__()
         try:
             return super().__enter__()
@@ -43,6 +43,10 @@ class HalHosts(HalServices):
             super().__exit__(*given)  # type: ignore[arg-type]
         finally:
             self.hosts.__exit__(None, None, None)
+
+    @property
+    def host_count(self) -> int:
+        return self.node_count + 1
 
     def start_processes(self) -> None:
         self.configuration.write_text(self._configuration_text())

@@ -59,6 +59,11 @@ class Hosts:
         """Take its link down: nobody is told, packets are lost."""
         self._in(0, "link", "set", f"to{number}", "down")
 
+    def limit(self, number: int, bits_per_s: int) -> None:
+        """What leaves that host does so at this rate."""
+        words = [*("dev", "lan", "root", "tbf", "rate", f"{bits_per_s}bit"), "burst", "128kb", "latency", "200ms"]
+        _run(["tc", "-n", self._space(number), "qdisc", "replace", *words])
+
     def restore(self, number: int) -> None:
         self._in(0, "link", "set", f"to{number}", "up")
 
@@ -90,6 +95,10 @@ def missing() -> str:
 
 
 def _ip(*words: str) -> None:
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    _run(["ip", *words])
+
+
+def _run(words: Sequence[str]) -> None:
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise RuntimeError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+        raise RuntimeError(f"{' '.join(words)}: {done.stderr.strip()}")
