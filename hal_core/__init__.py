@@ -100,6 +100,7 @@ if TYPE_CHECKING:
     from hal_core.models.message import (
         CopiesReported as CopiesReported,
         Message as Message,
+        NodeLeaving as NodeLeaving,
         NodeLost as NodeLost,
         NodeReported as NodeReported,
         NodeSilent as NodeSilent,
@@ -116,6 +117,7 @@ if TYPE_CHECKING:
         PartitionName as PartitionName,
         Reservation as Reservation,
     )
+    from hal_core.models.notice import Notice as Notice
     from hal_core.models.packing import Ask as Ask, Packing as Packing
     from hal_core.models.patterns import (
         default_output_pattern as default_output_pattern,
@@ -165,7 +167,9 @@ if TYPE_CHECKING:
         Executor as Executor,
         Foreteller as Foreteller,
         Instance as Instance,
+        LeaseExecutor as LeaseExecutor,
         LocalityProvider as LocalityProvider,
+        NoticeSource as NoticeSource,
         Observer as Observer,
         Offer as Offer,
         Options as Options,
@@ -196,6 +200,7 @@ if TYPE_CHECKING:
     from hal_core.wire.messages import (
         Delivery as Delivery,
         Inventory as Inventory,
+        Leaving as Leaving,
         Loan as Loan,
         Made as Made,
         TerminalOffer as TerminalOffer,
@@ -229,8 +234,11 @@ _NAMES_BY_MODULE = {
     "models.event_words": "end_text event_text",
     "models.event_values": "event_view job_of",
     "models.job": "ArraySpec Dependency DependencyKind End EndKind JobId JobSpec JobState Owner Shape Spread",
-    "models.message": "CopiesReported Message NodeLost NodeReported NodeSilent OutputsMade PartStatus PartsChanged",
+    "models.message": (
+        "CopiesReported Message NodeLeaving NodeLost NodeReported NodeSilent OutputsMade PartStatus PartsChanged"
+    ),
     "models.node": "Cluster Node NodeName NodeStatus Partition PartitionName Reservation",
+    "models.notice": "Notice",
     "models.placement": "AttemptKey Share",
     "models.plan": "NodeColumns PendingJob Plan Preempt Reserve RunningJob Snapshot Start Victim",
     "models.plugin": "PluginInfo SDK_VERSION",
@@ -246,8 +254,8 @@ _NAMES_BY_MODULE = {
     "models.trace": "Trace run_span_id span_id_of trace_of",
     "options": "structure_options",
     "planes": (
-        "CloudProvider DataSource Engine EventLog Executor Foreteller Instance LocalityProvider Observer Offer Options "
-        "Predictor ReadingObserver Replica Report TellUse"
+        "CloudProvider DataSource Engine EventLog Executor Foreteller Instance LeaseExecutor LocalityProvider "
+        "NoticeSource Observer Offer Options Predictor ReadingObserver Replica Report TellUse"
     ),
     "models.quota": "Quota within",
     "rules.victims": "give_back least_loss",
@@ -264,7 +272,7 @@ _NAMES_BY_MODULE = {
     "wire.door": "Door Guest",
     "wire.frames": "LinkLost",
     "wire.loans": "make_ticket",
-    "wire.messages": "Delivery Inventory Loan Made TerminalOffer Use",
+    "wire.messages": "Delivery Inventory Leaving Loan Made TerminalOffer Use",
     "wire.terminals": "Terminals",
     "wire.tls": "parse_address",
 }

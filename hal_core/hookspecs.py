@@ -55,6 +55,11 @@ def hal_register_clouds(register: Register) -> None:
 
 
 @hookspec
+def hal_register_notices(register: Register) -> None:
+    """Who tells a rented machine, on that machine, that its cloud takes it back: factory(options) -> NoticeSource."""
+
+
+@hookspec
 def hal_register_trials(register: Register) -> None:
     """What `hal plugin test` needs to try out a registered name: factory({"directory": ...}) -> its trial, a mapping.
 

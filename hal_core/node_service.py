@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import socket
 from argparse import Namespace
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,7 @@ import trio
 
 from hal_core.agent.__main__ import serve
 from hal_core.agent.identity import Identity, enrol
+from hal_core.agent.instance import InstanceOptions
 from hal_core.agent.launcher.hooks import why_unsafe
 from hal_core.agent.options import AgentOptions
 from hal_core.agent.reading import Source
@@ -25,7 +27,7 @@ from hal_core.config.reading import read_configuration
 from hal_core.config.schema import Configuration
 from hal_core.errors import HalError, InvalidInput, NotFound, Problem, Unavailable, did_you_mean
 from hal_core.models.node import NodeName
-from hal_core.planes import DataSource
+from hal_core.planes import DataSource, NoticeSource
 from hal_core.wire.tls import parse_address
 
 AGENT_SOCKET_NAME = "agents.sock"
@@ -51,6 +53,7 @@ def run_agent(arguments: Namespace, announce: Callable[[str], None]) -> int:
         store_budget_bytes=configuration.data.budget,
         lending_port=configuration.data.port,
         sources=data_sources(configuration),
+        instance=rented(arguments),
     )
     if "/" in (arguments.server or ""):
         options = attrs.evolve(options, daemon_socket=Path(arguments.server))
@@ -76,6 +79,33 @@ def data_sources(configuration: Configuration) -> dict[str, Source]:
     plugins = Plugins.load()
     made = {name: plugins.locality(name, options) for name, options in configuration.localities.items()}
     return {name: each for name, each in made.items() if isinstance(each, DataSource)}
+
+
+def rented(arguments: Namespace) -> InstanceOptions | None:
+    """Of a machine that is somebody else's."""
+    if arguments.lease is None:
+        if arguments.notices:
+            raise InvalidInput([Problem("--notices", "is for rented machines: give --lease as well")])
+        return None
+    from hal_core.config.scalars import INTERVAL
+
+    try:
+        lease_s = INTERVAL.parse(arguments.lease)
+    except InvalidInput as error:
+        raise InvalidInput([Problem("--lease", each.text) for each in error.problems]) from None
+    words = tuple(shlex.split(arguments.end_command))
+    if not words:
+        raise InvalidInput([Problem("--end-command", "expected a program, with its arguments")])
+    return InstanceOptions(lease_s, words, notice_source(arguments.notices))
+
+
+def notice_source(given: str | None) -> NoticeSource | None:
+    if not given:
+        return None
+    from hal_core.plugins import Plugins
+
+    name, _, endpoint = given.partition("=")
+    return Plugins.load().notices(name, {"endpoint": endpoint} if endpoint else {})
 
 
 def checked_hooks(configuration: Configuration, node: NodeName) -> dict[str, tuple[str, str]]:

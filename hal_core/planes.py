@@ -19,6 +19,7 @@ from hal_core.models.event import Event
 from hal_core.models.job import JobId
 from hal_core.models.message import Message
 from hal_core.models.node import Node, NodeName
+from hal_core.models.notice import Notice
 from hal_core.models.placement import AttemptKey
 from hal_core.models.plan import Plan, Snapshot
 from hal_core.models.prediction import Arrival, Outcome, Prediction
@@ -102,6 +103,27 @@ class StoreExecutor(Protocol):
 
     async def keep(self, node: NodeName, order: KeepOrder) -> None:
         """Pin, unpin or drop copies. Lost if the node is out of contact."""
+        ...
+
+
+@runtime_checkable
+class LeaseExecutor(Protocol):
+    """An executor whose nodes may be on rented machines, which end by themselves when nobody pays for them any more."""
+
+    def extend(self, node: NodeName, left_s: float) -> None:
+        """The node's machine is paid for so many seconds from now; infinity: nothing is known of it any more.
+
+        Kept, and told to the node again and again, until the next word. The latest counts, also if it is a shorter one.
+        """
+        ...
+
+
+@runtime_checkable
+class NoticeSource(Protocol):
+    """Asked on a rented machine whether its cloud takes it back."""
+
+    async def look(self) -> Notice | None:
+        """What is said now. Raises HalError or OSError if nobody answers; it is asked again soon."""
         ...
 
 

@@ -29,6 +29,7 @@ from hal_core.planes import (
     Engine,
     Executor,
     LocalityProvider,
+    NoticeSource,
     Observer,
     Options,
     Predictor,
@@ -45,6 +46,8 @@ PLANES: Final[Mapping[str, tuple[str, type]]] = {
     "cloud": ("hal_register_clouds", CloudProvider),
 }
 """Plane -> (the hook that registers its factories, the Protocol that a factory's result must have)."""
+REGISTERED: Final[Mapping[str, tuple[str, type]]] = {**PLANES, "notices": ("hal_register_notices", NoticeSource)}
+"""And what is registered in the same way, but made on rented machines and not by a configuration."""
 
 Factory = Callable[[Options], Any]
 
@@ -127,6 +130,9 @@ class Plugins:
     def cloud(self, name: str, options: Options | None = None) -> CloudProvider:
         return cast("CloudProvider", self._make("cloud", name, options))
 
+    def notices(self, name: str, options: Options | None = None) -> NoticeSource:
+        return cast("NoticeSource", self._make("notices", name, options))
+
     def trial(self, name: str, directory: str) -> Mapping[str, Any]:
         """What its plugin says that `name` is to be tried out with; nothing if it says nothing."""
         for trial in (trial for candidate in self._candidates for trial in candidate.trials if trial.name == name):
@@ -136,7 +142,7 @@ class Plugins:
 
     def names(self, plane: str) -> tuple[str, ...]:
         """The names by which the YAML can select something on this plane, sorted."""
-        assert plane in PLANES, plane
+        assert plane in REGISTERED, plane
         return tuple(sorted(name for (of, name), owners in self._registry.items() if of == plane and len(owners) == 1))
 
     def installed(self) -> dict[str, tuple[str, ...]]:
@@ -156,7 +162,7 @@ class Plugins:
         except BaseException as error:  # the wall: whatever a plugin raises, the host goes on
             text = f"plugin {registration.plugin!r} failed to make {plane} {name!r}: {_describe(error)}"
             raise PluginError(text) from error
-        missing = [method for method in _methods(PLANES[plane][1]) if not callable(getattr(made, method, None))]
+        missing = [method for method in _methods(REGISTERED[plane][1]) if not callable(getattr(made, method, None))]
         if missing:
             text = f"{plane} {name!r} of plugin {registration.plugin!r} is a {type(made).__name__} without {missing}"
             raise PluginError(text)
@@ -219,7 +225,7 @@ def _load(entry_point: EntryPoint, trace: TextIO | None) -> tuple[PluginInfo, li
     if trace is not None:
         _trace_calls(manager, entry_point.name, trace)
     registrations: list[_Registration] = []
-    for plane, (hook, _) in PLANES.items():
+    for plane, (hook, _) in REGISTERED.items():
         getattr(manager.hook, hook)(register=_register_for(plane, entry_point.name, registrations, trace))
     trials: list[_Registration] = []
     manager.hook.hal_register_trials(register=_register_for("trial", entry_point.name, trials, trace))

@@ -10,6 +10,7 @@ import fcntl
 import logging
 import os
 import random
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -21,6 +22,7 @@ from hal_core.agent.borrowing import Borrowing
 from hal_core.agent.guarding import keep_guarded
 from hal_core.agent.hierarchies import remove_bases
 from hal_core.agent.identity import Dial, Identity
+from hal_core.agent.instance import Instance
 from hal_core.agent.lease import Lease, boot_time_s
 from hal_core.agent.leftovers import kill_marked, mark
 from hal_core.agent.lending import Lending
@@ -81,6 +83,8 @@ class Agent:
         self._lending = Lending(store, identity.directory, options.lending_port) if identity is not None else None
         self._outputs = Outputs(options.state_directory)
         self._meter = UseMeter(self._machine.cgroups)
+        given = options.instance
+        self._instance = Instance(options.state_directory, given) if given else None
         self._tasks: trio.Nursery | None = None
         self._session: FrameStream | None = None
         self._session_tasks: trio.Nursery | None = None
@@ -103,6 +107,9 @@ class Agent:
                 nursery.start_soon(self._forget_records)
                 nursery.start_soon(Terminals(self._options.state_directory, self._options.node.name, self._dial).run)
                 nursery.start_soon(keep_guarded, self._options.state_directory, self._lease)
+                if self._instance is not None:
+                    nursery.start_soon(self._instance.run, self._tell_to_end)
+                    nursery.start_soon(self._instance.watch, self._tell_of_leaving)
                 task_status.started()
                 await self._stay_connected()
             finally:
@@ -149,6 +156,7 @@ class Agent:
             raise WireError(f"the daemon's epoch is {welcome.epoch}; this node has served {self._book.epoch} already")
         log.info("connected to the daemon, epoch %d", welcome.epoch)
         self._lease.begin(welcome.lease_s, said_s)
+        self._extend(welcome.paid_s, said_s)
         self._session = frames
         async with trio.open_nursery() as nursery:
             self._session_tasks = nursery
@@ -159,6 +167,7 @@ class Agent:
             if self._identity is not None:
                 nursery.start_soon(self._identity.keep_fresh, frames, self._options.node.name)
             await frames.send(*self._outputs.made.values())
+            await self._tell_of_leaving()
             # Changes since the scan for the Hello, whose hints came before there was a session.
             await self._report(self._book.known())
             try:
@@ -215,11 +224,23 @@ class Agent:
                 self._session_tasks.start_soon(self._staging.bring, message, self._session)
             case messages.Keep() if self._session is not None:
                 await self._staging.keep(message, self._session)
-            case messages.Heartbeat(sent_s=sent_s) if sent_s:
+            case messages.Heartbeat(sent_s=sent_s, paid_s=paid_s) if sent_s:
                 self._lease.extend(sent_s)
+                self._extend(paid_s, sent_s)
             case messages.Certificate(pem=pem) if self._identity is not None:
                 self._identity.store(pem)
                 log.info("this node has a new certificate")
+
+    def _extend(self, paid_s: float | None, heard_s: float) -> None:
+        if self._instance is not None and paid_s is not None:
+            self._instance.extend(paid_s, heard_s)
+
+    async def _tell_of_leaving(self) -> None:
+        """The daemon, that this machine is taken back, if it is. Said in each session."""
+        notice = None if self._instance is None else self._instance.notice
+        if notice is not None and self._session is not None:
+            with suppress(WireError):
+                await self._session.send(messages.Leaving(notice.detail, notice.left_s(time.time())))
 
     def _leased(self, orders: Iterable[LaunchOrder]) -> list[LaunchOrder]:
         """The orders that may be carried out: under the lease what may be queued again, as long as there is one.
@@ -330,11 +351,14 @@ class Agent:
         return bool(self._spawner.pending) or any(status is not None and status.end is None for status in statuses)
 
     async def _end_everything(self) -> None:
+        await self._tell_to_end(0.0)
+        await self._stop_spawner()
+
+    async def _tell_to_end(self, grace_s: float) -> None:
         for key in self._book.known():
             status = self._book.status(key)
             if status is not None and status.end is None:
-                await self._spawner.cancel(str(key), 0.0)
-        await self._stop_spawner()
+                await self._spawner.cancel(str(key), grace_s)
 
     async def _stop_spawner(self) -> None:
         await self._spawner.stop()

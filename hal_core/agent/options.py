@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 
 from hal_core.agent import hierarchies
+from hal_core.agent.instance import InstanceOptions
 from hal_core.agent.reading import Source
 from hal_core.models.node import Node
 from hal_core.models.plural import plural
@@ -42,6 +43,8 @@ class AgentOptions:
     """Where other nodes can read the store; 0: at any port that is free."""
     sources: Mapping[str, Source] = attrs.field(factory=dict)
     """Providers that read what is not a path, by name."""
+    instance: InstanceOptions | None = None
+    """This machine is a rented one."""
 
     @property
     def store(self) -> Path:

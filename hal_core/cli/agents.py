@@ -25,6 +25,7 @@ SUMMARIES = {
 }
 USAGES = {
     "agent": "hal agent CONFIG [--node NAME] [--server HOST:PORT] [--state DIR]\n"
+    "       hal agent CONFIG --lease DURATION [--notices NAME[=URL]] [--end-command WORDS]    (on a rented machine)\n"
     "       hal agent token CONFIG NODE [--life DURATION]    (on the daemon's machine)\n"
     "       hal agent enroll --server HOST:PORT --node NAME [--token-file FILE] [--state DIR]\n"
     "       hal agent revoke CONFIG NODE                     (on the daemon's machine)"

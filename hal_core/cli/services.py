@@ -39,6 +39,9 @@ def configure(parser: Parser) -> None:
         parser.add_argument("--node", metavar="NAME", help="the node's name (default: this machine's host name)")
         parser.add_argument("--server", metavar="ADDRESS", help="the daemon: path of its agent socket, or host:port")
         parser.add_argument("--state", metavar="DIR", help="where records of running jobs are kept")
+        parser.add_argument("--lease", metavar="DURATION", help="this machine is rented, and ends by itself after it")
+        parser.add_argument("--notices", metavar="NAME[=URL]", help="who says that a rented machine is taken back")
+        parser.add_argument("--end-command", metavar="WORDS", default="shutdown -h now", help="ends a rented machine")
     else:
         parser.add_argument("--keep", action="store_true", help="leave the cluster running at the end, until Ctrl-C")
 

@@ -56,8 +56,7 @@ if ! command -v hal > /dev/null; then
     python3 -m venv /opt/hal && /opt/hal/bin/pip install --quiet '{wheel}'
 fi
 
-mkdir -p /etc/hal
-cat > /etc/hal/node.yaml << 'YAML'
+cat > "$state/node.yaml" << 'YAML'
 {configuration}
 YAML
 
@@ -68,7 +67,7 @@ TOKEN
 }
 until [ -e "$state/tls/agent.pem" ] || enroll; do sleep 5; done
 
-set -- "$(command -v hal)" agent /etc/hal/node.yaml --node "$node" --state "$state" --lease "${left}s" {notices}
+set -- "$(command -v hal)" agent "$state/node.yaml" --node "$node" --state "$state" --lease "${left}s" {notices}
 if [ -d /run/systemd/system ]; then
     systemd-run --unit=hal-agent --property=Delegate=yes --property=KillMode=process \
         --property=Restart=always --property=RestartSec=5 -- "$@"

@@ -121,6 +121,15 @@ class NodeLost:
 
 
 @attrs.frozen
+class NodeLeaving:
+    """The cloud that a node is rented from takes it back in `left_s` seconds; None: it is likely to do so."""
+
+    node: NodeName
+    reason: str
+    left_s: float | None
+
+
+@attrs.frozen
 class DrainNode:
     node: NodeName
     reason: str
@@ -331,6 +340,7 @@ Message = (
     | NodeReported
     | NodeSilent
     | NodeLost
+    | NodeLeaving
     | DrainNode
     | ResumeNode
     | AddReservation

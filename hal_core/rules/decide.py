@@ -21,6 +21,7 @@ from hal_core.models.message import (
     EvictCopies,
     Hold,
     Message,
+    NodeLeaving,
     NodeLost,
     NodeReported,
     NodeSilent,
@@ -46,6 +47,7 @@ from hal_core.rules import (
     admission,
     catalogue,
     control,
+    leaving,
     outputs,
     pool_control,
     predictions,
@@ -74,10 +76,8 @@ def decide(state: State, message: Message, now_s: float) -> tuple[list[Event], A
             return control.set_priority(state, message, now_s), None
         case DrainNode() | ResumeNode():
             return control.drain_or_resume(state, message, now_s), None
-        case AddReservation():
-            return reservations.add(state, message, now_s), None
-        case RemoveReservation():
-            return reservations.remove(state, message, now_s), None
+        case AddReservation() | RemoveReservation():
+            return reservations.add_or_remove(state, message, now_s), None
         case DefineCluster():
             return admission.define_cluster(state, message, now_s), None
         case NodeReported():
@@ -86,6 +86,8 @@ def decide(state: State, message: Message, now_s: float) -> tuple[list[Event], A
             return reports.node_silent(state, message, now_s), None
         case NodeLost():
             return reports.node_lost(state, message, now_s), None
+        case NodeLeaving():
+            return leaving.node_leaving(state, message, now_s), None
         case PartsChanged():
             return reports.parts_changed(state, message, now_s), None
         case StagingDone():

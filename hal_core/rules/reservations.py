@@ -87,6 +87,10 @@ class Reservations:
         return []
 
 
+def add_or_remove(state: State, message: AddReservation | RemoveReservation, now_s: float) -> list[Event]:
+    return add(state, message, now_s) if isinstance(message, AddReservation) else remove(state, message, now_s)
+
+
 def add(state: State, message: AddReservation, now_s: float) -> list[Event]:
     """Keep nodes from then on. What runs there now must be over by then, as far as limits say, unless it is ignored."""
     wanted = message.reservation

@@ -35,7 +35,7 @@ TIME_S_MAX, COUNT_MAX, DETAIL_CHARACTERS_MAX, CPUS_MAX = 1e11, 2**53, 4096, 1e6
 """What can be true."""
 
 
-Said = messages.Delivery | messages.Inventory | messages.Made | messages.Use
+Said = messages.Delivery | messages.Inventory | messages.Made | messages.Use | messages.Leaving
 
 
 @attrs.frozen
@@ -70,6 +70,8 @@ class AgentLink:
         self._use_s = use_s
         self._early: list[object] = []
         self._said: list[Said] = []
+        self.paid_until_s: float | None = None
+        """On trio's clock: until when the node's machine is paid for, if it is a rented one. Told with each answer."""
         self._allowance = BURST_COUNT
         self._allowance_time_s = trio.current_time()
 
@@ -110,14 +112,14 @@ class AgentLink:
         return self._frames
 
     async def welcome(self, epoch: int) -> None:
-        version, lease_s = messages.PROTOCOL_VERSION, self._lease_s
-        await self._frames.send(messages.Welcome(version, epoch, self._heartbeat_s, lease_s, self._use_s))
+        version, lease_s, paid_s = messages.PROTOCOL_VERSION, self._lease_s, self._paid_s()
+        await self._frames.send(messages.Welcome(version, epoch, self._heartbeat_s, lease_s, self._use_s, paid_s))
 
     async def refuse(self, text: str) -> None:
         await self._frames.send(messages.Refusal(text))
 
     def take_said(self) -> list[Said]:
-        """What the node's store and its meter had to say until the last `receive`, in order."""
+        """What the node had to say besides reports until the last `receive`, in order."""
         taken, self._said = self._said, []
         return taken
 
@@ -148,14 +150,19 @@ class AgentLink:
                     self._said.append(checked_inventory(message))
                 case messages.Use():
                     self._said.append(checked_use(message))
+                case messages.Leaving():
+                    self._said.append(checked_leaving(message))
                 case messages.Renew(request=request) if self._renew is not None:
                     await self._frames.send(messages.Certificate(self._renew(request)))
                 case _:
                     raise WireError(f"unexpected {type(message).__name__}")
         if heartbeat is not None:
-            await self._frames.send(heartbeat)
+            await self._frames.send(attrs.evolve(heartbeat, paid_s=self._paid_s()))
         await self._spend(len(received) + len(parts) / PARTS_PER_UNIT)
         return parts
+
+    def _paid_s(self) -> float | None:
+        return None if self.paid_until_s is None else self.paid_until_s - trio.current_time()
 
     async def _spend(self, count: float) -> None:
         """Wait if more was said than may be."""
@@ -209,6 +216,13 @@ def checked_delivery(said: messages.Delivery) -> messages.Delivery:
     if not (0 <= brought.bytes_moved <= COUNT_MAX and 0 <= brought.bytes_saved <= COUNT_MAX):
         raise WireError(f"impossible amounts were brought for {said.key}")
     return attrs.evolve(said, fault=said.fault[:DETAIL_CHARACTERS_MAX])
+
+
+def checked_leaving(said: messages.Leaving) -> messages.Leaving:
+    left_s = said.left_s
+    if left_s is not None and not 0.0 <= left_s <= TIME_S_MAX:
+        raise WireError(f"a node that leaves in {left_s} s")
+    return attrs.evolve(said, reason=said.reason[:DETAIL_CHARACTERS_MAX])
 
 
 def checked_inventory(said: messages.Inventory) -> messages.Inventory:

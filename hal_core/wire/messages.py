@@ -57,6 +57,8 @@ class Welcome:
     """So long after the daemon last heard of it the node ends what may be queued again; 0: never."""
     use_s: float = 0.0
     """How often the node is to say what running attempts use; 0: never."""
+    paid_s: float | None = None
+    """As in Heartbeat."""
 
 
 @attrs.frozen
@@ -184,6 +186,16 @@ class Heartbeat:
     """
 
     sent_s: float = 0.0
+    paid_s: float | None = None
+    """In the answer: for so long from now the node's machine is paid for, if it is a rented one."""
+
+
+@attrs.frozen
+class Leaving:
+    """The agent's machine is taken back by its cloud in `left_s` seconds; None: it is likely to be."""
+
+    reason: str
+    left_s: float | None
 
 
 @attrs.frozen
@@ -233,7 +245,9 @@ Order = Launch | Cancel | Forget | Bring | Keep
 ORDERS: Final = (Launch, Cancel, Forget, Bring, Keep)
 """What carries an epoch."""
 FROM_STRANGER: Final = (Enrol,)
-FROM_AGENT: Final = (Hello, Report, Heartbeat, Renew, TerminalOffer, TerminalBytes, Delivery, Inventory, Made, Use)
+FROM_AGENT: Final = (
+    Hello, Report, Heartbeat, Renew, TerminalOffer, TerminalBytes, Delivery, Inventory, Made, Use, Leaving
+)  # fmt: skip
 FROM_DAEMON: Final = (Welcome, Refusal, Launch, Cancel, Forget, Heartbeat, Certificate, TerminalBytes, Bring, Keep)
 
 

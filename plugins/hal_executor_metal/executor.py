@@ -9,6 +9,7 @@ node that its certificate names. All below `_converse` is the same.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import stat
@@ -35,9 +36,11 @@ from hal_core import (
     Inventory,
     KeepOrder,
     LaunchOrder,
+    Leaving,
     LinkLost,
     Loan,
     Made,
+    NodeLeaving,
     NodeName,
     NodeReported,
     NodeSilent,
@@ -103,6 +106,8 @@ class MetalExecutor:
         """Nodes that went out of contact, which is not on disk yet. Until it is, they are not taken again."""
         self._epoch = options.epoch
         self._deliveries = Deliveries()
+        self._paid_until_s: dict[NodeName, float] = {}
+        """On trio's clock: of nodes on rented machines."""
         self.alarms = Alarms(time.monotonic)
         self._door = _door(options, self.alarms) if options.listen else None
         self.terminals: Terminals | None = None
@@ -196,6 +201,15 @@ class MetalExecutor:
         if (link := self._links.get(node)) is not None:
             await _to_agent(link, link.keep(self._epoch, order))
 
+    def extend(self, node: NodeName, left_s: float) -> None:
+        """As planes.LeaseExecutor."""
+        if left_s == math.inf:
+            self._paid_until_s.pop(node, None)
+        else:
+            self._paid_until_s[node] = trio.current_time() + left_s
+        if (link := self._links.get(node)) is not None:
+            link.paid_until_s = self._paid_until_s.get(node)
+
     async def _serve(self, stream: trio.SocketStream, report: Report) -> None:
         """One connection to the socket: only root and the daemon's own user may be an agent."""
         async with stream:
@@ -260,6 +274,7 @@ class MetalExecutor:
         if hello.lending_address:
             self._lenders[name] = hello
         try:
+            link.paid_until_s = self._paid_until_s.get(name)
             await link.welcome(self._epoch)
             try:
                 await report(NodeReported(hello.node, hello.boot_id, hello.parts, hello.missing))
@@ -276,6 +291,8 @@ class MetalExecutor:
                             await report(CopiesReported(name, datasets))
                         case Delivery():
                             self._deliveries.arrive(name, said)
+                        case Leaving(reason=reason, left_s=left_s):
+                            await report(NodeLeaving(name, reason, left_s))
                         case Made(key=key, datasets=made):
                             await report(OutputsMade(name, key, made))
                         case Use(period_s=period_s, parts=used) if self.tell_use is not None:

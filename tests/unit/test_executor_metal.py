@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import trio
 
-from hal_core.errors import NotFound
-from hal_core.models.message import Message, NodeReported, NodeSilent
+from hal_core.errors import NotFound, WireError
+from hal_core.models.message import Message, NodeLeaving, NodeReported, NodeSilent
 from hal_core.models.node import Node, NodeName
+from hal_core.planes import LeaseExecutor
 from hal_core.wire import messages
 from hal_core.wire.frames import FrameStream
 from hal_executor_metal.executor import MetalExecutor
@@ -77,3 +79,48 @@ async def test_a_second_agent_of_the_same_name_is_refused_and_the_first_is_kept(
             assert isinstance(refusal, messages.Refusal)
             assert "another agent is connected" in refusal.text
             assert not any(isinstance(message, NodeSilent) for message in kernel.heard)
+
+
+async def test_a_node_that_is_rented_is_told_how_long_it_is_paid_for(tmp_path: Path) -> None:
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            kernel, metal = Kernel(), MetalExecutor.from_options({"socket": str(tmp_path / "agents.sock")})
+            await nursery.start(metal.run, kernel.report)
+            assert isinstance(metal, LeaseExecutor)
+            metal.extend(KNOWN, 1000.0)
+            async with agent(tmp_path / "agents.sock", KNOWN) as frames:
+                welcome = await until(frames, messages.Welcome)
+                assert isinstance(welcome, messages.Welcome)
+                assert 900.0 < (welcome.paid_s or 0.0) <= 1000.0, "what is left of it"
+                metal.extend(KNOWN, 500.0)
+                assert 400.0 < ((await heartbeat(frames)).paid_s or 0.0) <= 500.0
+                metal.extend(KNOWN, math.inf)
+                assert (await heartbeat(frames)).paid_s is None
+            nursery.cancel_scope.cancel()
+
+
+async def heartbeat(frames: FrameStream) -> messages.Heartbeat:
+    await frames.send(messages.Heartbeat(1.0))
+    answer = await until(frames, messages.Heartbeat)
+    assert isinstance(answer, messages.Heartbeat)
+    return answer
+
+
+async def test_that_a_node_leaves_reaches_the_kernel(tmp_path: Path) -> None:
+    with trio.fail_after(60):
+        async with executor(tmp_path) as (kernel, socket), agent(socket, KNOWN) as frames:
+            await until(frames, messages.Welcome)
+            await frames.send(messages.Leaving("taken back", 120.0), messages.Leaving("likely", None))
+            await heartbeat(frames)
+        heard = [each for each in kernel.heard if isinstance(each, NodeLeaving)]
+        assert heard == [NodeLeaving(KNOWN, "taken back", 120.0), NodeLeaving(KNOWN, "likely", None)]
+
+
+async def test_a_node_that_leaves_before_now_breaks_the_protocol(tmp_path: Path) -> None:
+    with trio.fail_after(60):
+        async with executor(tmp_path) as (kernel, socket), agent(socket, KNOWN) as frames:
+            await until(frames, messages.Welcome)
+            await frames.send(messages.Leaving("x", -1.0))
+            with suppress(WireError):
+                assert await frames.receive() == []
+        assert not any(isinstance(each, NodeLeaving) for each in kernel.heard)

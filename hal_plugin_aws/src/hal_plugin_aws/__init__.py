@@ -37,3 +37,14 @@ def _make_cloud(options: Options) -> object:
     from hal_plugin_aws.ec2 import make_cloud
 
     return make_cloud(options)
+
+
+@hookimpl
+def hal_register_notices(register: Register) -> None:
+    register("aws", _make_notices, "what EC2's metadata service says of interruptions and rebalancing")
+
+
+def _make_notices(options: Options) -> object:
+    from hal_plugin_aws.notices import AwsNotices
+
+    return AwsNotices.from_options(options)
