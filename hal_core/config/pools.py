@@ -83,6 +83,11 @@ class PoolOfferSection:
     speed: float = setting(SPEED, "a job that takes an hour on the site's nodes takes 1 / speed hours", 1.0)
     count_max: int | None = setting(COUNT_OR_ALL, "so many instances at most; all: as many as there are nodes", None)
     interruptions_per_hour: float = setting(RATE, "of spot: how often one instance is taken back", 0.0)
+    life: float = setting(
+        or_word("ever", math.inf),
+        "an instance ends so long after it is ready, as an allocation of a cluster does",
+        math.inf,
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -163,4 +168,4 @@ def _offer(section: PoolOfferSection) -> PoolOffer:
     names = tuple(name for part in section.nodes for name in part)
     count_max = len(names) if section.count_max is None else min(section.count_max, len(names))
     terms = (section.price_per_hour, section.boot, count_max, section.market, section.interruptions_per_hour)
-    return PoolOffer(section.name, *terms, section.speed, names)
+    return PoolOffer(section.name, *terms, section.speed, names, section.life)

@@ -36,6 +36,8 @@ class PoolOffer:
     """A job that runs for an hour on the site's own nodes takes 1 / speed hours here."""
     nodes: tuple[str, ...] = ()
     """Of the cluster: what its instances are, one each, once they are there."""
+    life_s: float = math.inf
+    """So long after it became ready an instance ends, and no lease lasts longer: an allocation of a cluster does so."""
 
     @property
     def boot_s_max(self) -> float:

@@ -45,6 +45,13 @@ class PoolInstance:
     """Which node of the cluster it is; empty: the provider has not said so yet."""
     native_id: str = ""
     """Its id at the provider; empty likewise."""
+    life_s: float = math.inf
+    """It ends so long after it became ready, whatever is paid for it."""
+
+    @property
+    def until_s_max(self) -> float:
+        """No lease of it can end later. Before it is ready nobody knows."""
+        return math.inf if self.state is InstanceState.BOOTING else self.ready_s + self.life_s
 
     def cost(self, from_s: float, until_s: float) -> float:
         """What it costs within this stretch of time, if it is there for all of it."""

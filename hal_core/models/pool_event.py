@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import attrs
 
 from hal_core.models.job import JobId
@@ -20,6 +22,8 @@ class InstancesRequested:
     boot_s: float
     until_s: float
     reason: str
+    life_s: float = math.inf
+    """So long after it became ready an instance ends."""
 
 
 @attrs.frozen

@@ -69,7 +69,10 @@ def options_of(pool: CloudPool, want: Want, supply: Supply, now_s: float) -> Ite
         need = want.instances.get(offer.name)
         if need is None or want.limit_s == math.inf:
             continue
-        places = supply.find(offer.name, need)
+        limit_s = want.limit_s / offer.speed
+        if limit_s + LEASE_SPARE_S > offer.life_s:
+            continue
+        places = supply.find(offer.name, need, now_s + limit_s + LEASE_SPARE_S)
         missing = count_of(need) - len(places)
         start_s = max((place.ready_s for place in places), default=now_s)
         if missing:
@@ -77,7 +80,7 @@ def options_of(pool: CloudPool, want: Want, supply: Supply, now_s: float) -> Ite
         run_s = _expected_run_s(offer, want, need)
         paid_s = need * run_s + missing * offer.boot_s
         cost = offer.price_per_hour * paid_s / HOUR_S
-        yield Option(offer, need, places, missing, start_s, run_s, want.limit_s / offer.speed, cost)
+        yield Option(offer, need, places, missing, start_s, run_s, limit_s, cost)
 
 
 def _expected_run_s(offer: PoolOffer, want: Want, need: float) -> float:

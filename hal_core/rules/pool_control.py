@@ -97,7 +97,7 @@ def _actions(state: State, kept: KeptPool, actions: Sequence[PoolAction], now_s:
                 offer = kept.pool.offer(offer_name)
                 assert offer is not None, f"{name} has no offer {offer_name}"
                 terms = (count, offer.price_per_hour, offer.boot_s, until_s, reason)
-                yield InstancesRequested(now_s, name, token, offer_name, *terms)
+                yield InstancesRequested(now_s, name, token, offer_name, *terms, offer.life_s)
             case Extend(instance, until_s, reason):
                 yield LeaseExtended(now_s, name, instance, until_s, reason)
             case Drain(instance, reason):

@@ -83,7 +83,7 @@ class PoolLedger:
         match event:
             case InstancesRequested(offer=name, price_per_hour=price, boot_s=boot_s):
                 self.serial += 1
-                offer = PoolOffer(name, price, boot_s, event.count)
+                offer = PoolOffer(name, price, boot_s, event.count, life_s=event.life_s)
                 for each in requested(event.token, offer, event.count, event.time_s, event.until_s):
                     self.instances[each.name] = each
                 self.requests[event.token] = Request(event.token, name, event.count, event.until_s)
@@ -96,7 +96,9 @@ class PoolLedger:
             case OfferClosed(offer=name):
                 self._close(event)
             case InstanceJoined(instance=name, time_s=time_s):
-                self._change(name, state=InstanceState.READY, ready_s=time_s)
+                joined = self.instances[name]
+                until_s = min(joined.until_s, time_s + joined.life_s)
+                self._change(name, state=InstanceState.READY, ready_s=time_s, until_s=until_s)
                 self._failures.pop(self.instances[name].offer, None)
             case LeaseExtended(instance=name, until_s=until_s):
                 self._change(name, until_s=until_s)
@@ -191,4 +193,5 @@ def requested(token: str, offer: PoolOffer, count: int, now_s: float, until_s: f
     for number in range(1, count + 1):
         name = f"{token}-{number}"
         times_s = (now_s, until_s, now_s + offer.boot_s)
-        yield PoolInstance(name, token, offer.name, InstanceState.BOOTING, offer.price_per_hour, *times_s)
+        terms = (offer.name, InstanceState.BOOTING, offer.price_per_hour, *times_s)
+        yield PoolInstance(name, token, *terms, life_s=offer.life_s)

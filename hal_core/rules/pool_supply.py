@@ -31,6 +31,8 @@ class Place:
     """Empty: it is not there yet."""
     latest_s: float = -math.inf
     """Ready by then, or never; of one that is ready, long ago."""
+    until_s_max: float = math.inf
+    """Nobody can pay for it beyond."""
 
 
 class Supply:
@@ -45,15 +47,16 @@ class Supply:
             if each.state is not InstanceState.RELEASING and share > EPSILON:
                 ready_s = now_s if is_ready else max(each.ready_s, now_s)
                 latest_s = -math.inf if is_ready else each.requested_s + boot_s_max(each.ready_s - each.requested_s)
-                self.add(Place(each.offer, share, ready_s, each.until_s, each.price_per_hour, each.name, latest_s))
+                terms = (each.until_s, each.price_per_hour, each.name, latest_s, each.until_s_max)
+                self.add(Place(each.offer, share, ready_s, *terms))
 
     def add(self, place: Place) -> None:
         self._places.setdefault(place.offer, []).append(place)
 
-    def find(self, offer: str, need: float) -> list[Place]:
-        """The places for so many instances: the fullest that is not too full, or the earliest empty ones. Fewer than
-        are needed if there are not enough."""
-        places = self._places.get(offer, ())
+    def find(self, offer: str, need: float, until_s: float = -math.inf) -> list[Place]:
+        """The places for so many instances until then: the fullest that is not too full, or the earliest empty ones.
+        Fewer than are needed if there are not enough."""
+        places = [place for place in self._places.get(offer, ()) if until_s <= place.until_s_max]
         if need < WHOLE - EPSILON:
             fitting = [place for place in places if place.free >= need - EPSILON]
             return [min(fitting, key=lambda place: (place.free, place.ready_s, place.name))] if fitting else []

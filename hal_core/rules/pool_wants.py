@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from hal_core.models.job import Shape
 from hal_core.models.masks import mask_of
 from hal_core.models.node import Node, NodeName
-from hal_core.models.plan import PendingJob
+from hal_core.models.plan import PendingJob, Snapshot
 from hal_core.models.pool_decision import InstanceState, Want
 from hal_core.rules.pool_starts import starts_in_turn
 from hal_core.rules.pool_supply import WHOLE
@@ -32,11 +32,12 @@ SCAN_MAX = 2_000
 def view_of(state: State, kept: KeptPool, now_s: float) -> PoolView:
     """All that a decision about this pool sees."""
     ledger, name = kept.ledger, kept.pool.name
+    snapshot = state.snapshot(now_s)
     return PoolView(
         now_s,
         tuple(ledger.instances.values()),
-        free_shares(state, kept),
-        wants_of(state, kept, now_s),
+        free_shares(state, kept, snapshot),
+        wants_of(state, kept, snapshot),
         {job_id: event.offer for job_id, event in state.pools.admitted.items() if event.pool == name},
         ledger.spent(now_s),
         dict(ledger.closed_until_s),
@@ -45,18 +46,33 @@ def view_of(state: State, kept: KeptPool, now_s: float) -> PoolView:
     )
 
 
-def free_shares(state: State, kept: KeptPool) -> dict[str, float]:
-    """Of the instances that can be given work: which share of each no job has."""
-    table, free = state.table, {}
+def free_shares(state: State, kept: KeptPool, snapshot: Snapshot) -> dict[str, float]:
+    """Of the instances that can be given work: which share of each no job has, or will have for long."""
+    table, open_nodes = state.table, {}
     for each in kept.ledger.instances.values():
-        number = table.number_of.get(NodeName(each.node))
+        number, offer = table.number_of.get(NodeName(each.node)), kept.pool.offer(each.offer)
         if each.state is InstanceState.READY and number is not None and table.is_available[number]:
-            free[each.name] = free_share(table, number)
-    return free
+            open_nodes[number] = (each.name, offer.boot_s if offer is not None else 0.0)
+    busy = dict.fromkeys(open_nodes, 0.0)
+    for row in snapshot.running():
+        for number in row.node_numbers:
+            if number in open_nodes:
+                share = WHOLE if row.shape.is_exclusive else max(_shares(table.nodes[number], row.shape))
+                busy[number] += share * lasting(row.expected_end_s - snapshot.now_s, open_nodes[number][1])
+    return {name: max(free_share(table, number), WHOLE - busy[number]) for number, (name, _) in open_nodes.items()}
+
+
+def lasting(expected_s: float, boot_s: float) -> float:
+    """Which part of the time that a new instance takes to boot something lasts: 1 if it lasts as long.
+
+    What the instances that are there will have worked off before a new one could help needs no new one. So the size of
+    a pool follows the work that is left, and not how many jobs it is cut into.
+    """
+    return min(1.0, max(0.0, expected_s) / boot_s) if boot_s > 0.0 else 1.0
 
 
 def free_share(table: NodeTable, number: int) -> float:
-    """Of what it has least of."""
+    """Of what it has least of, now."""
     node = table.nodes[number]
     if not table.allocation_count[number]:
         return WHOLE
@@ -66,9 +82,8 @@ def free_share(table: NodeTable, number: int) -> float:
     return max(0.0, min(shares))
 
 
-def wants_of(state: State, kept: KeptPool, now_s: float) -> list[Want]:
+def wants_of(state: State, kept: KeptPool, snapshot: Snapshot) -> list[Want]:
     """In the order of the queue. Jobs that another pool has admitted are that pool's."""
-    snapshot = state.snapshot(now_s)
     rows: list[PendingJob] = []
     needs: list[dict[str, float]] = []
     for row in islice(snapshot.pending(), SCAN_MAX):
@@ -99,12 +114,13 @@ def _needs(state: State, kept: KeptPool, row: PendingJob) -> dict[str, float]:
         return {}
     if pool.accounts and record.spec.account not in pool.accounts:
         return {}
-    found = ((offer.name, _need(state, offer, row.shape)) for offer in pool.offers)
+    found = ((offer.name, _need(state, offer, row)) for offer in pool.offers)
     return {name: need for name, need in found if need is not None}
 
 
-def _need(state: State, offer: PoolOffer, shape: Shape) -> float | None:
+def _need(state: State, offer: PoolOffer, row: PendingJob) -> float | None:
     """None: it would not run there at all."""
+    shape = row.shape
     numbers = [state.table.number_of[NodeName(node)] for node in offer.nodes]
     if len(numbers) < shape.node_count or not numbers:
         return None
@@ -115,7 +131,9 @@ def _need(state: State, offer: PoolOffer, shape: Shape) -> float | None:
     share = max(_shares(state.table.nodes[numbers[0]], shape), default=0.0)
     if share > WHOLE:
         return None
-    return float(shape.node_count) if shape.node_count > 1 or shape.is_exclusive else share
+    if shape.node_count > 1:
+        return float(shape.node_count)
+    return (WHOLE if shape.is_exclusive else share) * lasting(row.expected_s / offer.speed, offer.boot_s)
 
 
 def _shares(node: Node, shape: Shape) -> Iterator[float]:

@@ -176,7 +176,8 @@ class _Decision:
             self._provision(option.offer, option.missing, until_s, f"job {want.job_id}: {reason}")
         for place in longer:
             self._extend(place, until_s, f"job {want.job_id} may run until then")
-        self._supply.take(self._supply.find(option.offer.name, option.need), option.need)
+        last_s = self._now_s + option.limit_s + LEASE_SPARE_S
+        self._supply.take(self._supply.find(option.offer.name, option.need, last_s), option.need)
         self._needed.update(place.name for place in option.places)
         if option.places:
             spare_s = min(place.until_s for place in option.places) - until_s + LEASE_SLACK_S
@@ -249,14 +250,17 @@ class _Decision:
         """Instances of the minimum stay, as long as the budget lasts."""
         gone = {each.instance for each in self.actions if isinstance(each, Relinquish)}
         for each in self._view.instances:
-            if each.name in gone or self._instances[each.name].until_s != each.until_s:
+            is_leaving = each.name in gone or each.state is InstanceState.RELEASING
+            if is_leaving or self._instances[each.name].until_s != each.until_s:
                 continue
-            if self._pool.count_min and each.idle_since_s is not None and each.until_s - self._now_s < HOUR_S / 2:
+            until_s = min(each.until_s + HOUR_S, each.until_s_max)
+            is_short = each.until_s - self._now_s < HOUR_S / 2 and until_s - each.until_s > LEASE_SLACK_S
+            if self._pool.count_min and each.idle_since_s is not None and is_short:
                 place = Place(each.offer, 1.0, self._now_s, each.until_s, each.price_per_hour, each.name)
-                if self._purse.cost(each.price_per_hour, HOUR_S) <= self._purse.left and not self._pool.is_stopped:
-                    self._extend(place, each.until_s + HOUR_S, "it is one of the minimum")
-            if self._instances[each.name].state is not InstanceState.RELEASING:
-                self.wake_s = min(self.wake_s, self._instances[each.name].until_s - LEASE_SPARE_S / 2)
+                amount = self._purse.cost(each.price_per_hour, until_s - each.until_s)
+                if amount <= self._purse.left and not self._pool.is_stopped:
+                    self._extend(place, until_s, "it is one of the minimum")
+            self.wake_s = min(self.wake_s, self._instances[each.name].until_s - LEASE_SPARE_S / 2)
 
 
 def _cost(options: Collection[Option]) -> float:

@@ -33,7 +33,8 @@ seconds = st.floats(0.0, 20_000.0).map(round).map(float)
 def offers(draw: st.DrawFn, name: str) -> PoolOffer:
     market = Market.SPOT if name == "spot" else Market.ON_DEMAND
     price, count_max = draw(st.floats(0.01, 10.0)), draw(st.integers(0, 6))
-    return PoolOffer(name, price, draw(seconds), count_max, market, draw(st.floats(0.0, 1.0)))
+    life_s = draw(st.just(math.inf) | st.just(7200.0))
+    return PoolOffer(name, price, draw(seconds), count_max, market, draw(st.floats(0.0, 1.0)), life_s=life_s)
 
 
 @st.composite
@@ -57,7 +58,7 @@ def pools(draw: st.DrawFn) -> CloudPool:
 def instances(draw: st.DrawFn, number: int) -> PoolInstance:
     state = draw(st.sampled_from(InstanceState))
     is_idle = state is InstanceState.READY and draw(st.booleans())
-    return PoolInstance(
+    made = PoolInstance(
         f"burst-{number}-1",
         f"burst-{number}",
         draw(st.sampled_from(NAMES)),
@@ -67,7 +68,9 @@ def instances(draw: st.DrawFn, number: int) -> PoolInstance:
         NOW_S + draw(seconds),
         NOW_S + draw(st.floats(-1000.0, 1000.0)),
         NOW_S - draw(seconds) if is_idle else None,
+        life_s=draw(st.just(math.inf) | st.just(7200.0)),
     )
+    return attrs.evolve(made, until_s=min(made.until_s, made.until_s_max))
 
 
 @st.composite
@@ -108,8 +111,11 @@ def test_a_decision_keeps_budget_and_counts(pool, view):
             assert len(there) <= pool.count_max
             assert not pool.is_stopped
         elif isinstance(action, Extend):
-            assert action.until_s > there[action.instance].until_s
+            assert there[action.instance].until_s < action.until_s <= there[action.instance].until_s_max
             there[action.instance] = attrs.evolve(there[action.instance], until_s=action.until_s)
+        elif isinstance(action, Admit):
+            limit_s = next(want.limit_s for want in view.wants if want.job_id == action.job_id)
+            assert limit_s < pool.offer(action.offer).life_s, "it ends before its instance does"
     left_before = Purse(pool.budget, view.spent, view.instances, NOW_S).left
     left_after = Purse(pool.budget, view.spent, there.values(), NOW_S).left
     assert left_after >= min(left_before, -1e-6), "what is committed is within the budget"

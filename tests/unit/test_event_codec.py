@@ -180,7 +180,7 @@ DATASET = Dataset(
     86_400.0,
     "of a mouse",
 )
-OFFER = PoolOffer("small", 0.5, 90.0, 3, Market.SPOT, 0.02, 1.5, (NODE,))
+OFFER = PoolOffer("small", 0.5, 90.0, 3, Market.SPOT, 0.02, 1.5, (NODE,), 7200.0)
 POOL = CloudPool(
     "burst",
     (OFFER,),
@@ -237,7 +237,7 @@ EXAMPLES: tuple[Event, ...] = (
     CopiesChanged(TIME_S, NODE, (DATASET.id,), ("genome@2",)),
     EvictionOrdered(TIME_S, DATASET.id, (NODE,), "ada"),
     IdleFound(TIME_S, KEY, TIME_S - 1800.0, 8),
-    InstancesRequested(TIME_S, "burst", "burst-1", "small", 2, 0.5, 90.0, TIME_S + 600.0, "job 7"),
+    InstancesRequested(TIME_S, "burst", "burst-1", "small", 2, 0.5, 90.0, TIME_S + 600.0, "job 7", 7200.0),
     InstancesStarted(TIME_S, "burst", "burst-1", (StartedInstance("burst-1-1", "n1", "i-07"),)),
     InstancesRefused(TIME_S, "burst", "burst-1", "no capacity", TIME_S + 60.0),
     OfferClosed(TIME_S, "burst", "small", "no answer", TIME_S + 60.0),
