@@ -25,6 +25,8 @@ TRACE_HELP = (
     "model such as lublin:jobs=10000,procs=256,seed=1"
 )
 
+POLICY_HELP = "an engine, or tuned: HAL chooses among engines; may be repeated (default: hal; see hal plugins)"
+
 
 def configure(parser: Parser) -> None:
     parser.add_argument("traces", nargs="+", metavar="TRACE", help=TRACE_HELP)
@@ -43,9 +45,7 @@ def configure(parser: Parser) -> None:
         help="simulate the files too: not told to the engine, in the nodes' memory, or in HAL's cache (docs: data)",
     )
     parser.add_argument("--with-cloud", metavar="FILE", help="prices and a pool: what would renting nodes have cost?")
-    parser.add_argument(
-        "--policy", metavar="NAME", action="append", help="an engine; may be repeated (default: hal; see hal plugins)"
-    )
+    parser.add_argument("--policy", metavar="NAME", action="append", help=POLICY_HELP)
     parser.add_argument(
         "--estimates",
         metavar="NAME",

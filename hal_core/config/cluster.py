@@ -13,6 +13,7 @@ from hal_core.config.pools import pools_of
 from hal_core.config.schema import GPUS_MAX, PLANES, ConfigurationFile, PartitionSection
 from hal_core.config.sharing import limits_of, sharing_of
 from hal_core.config.topology import build_topology, check_locations, spread_locations
+from hal_core.config.tuning import TuningSection
 from hal_core.errors import did_you_mean
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName, Reservation
 from hal_core.parsing.durations import format_time_limit
@@ -63,6 +64,8 @@ def check_plugins(sections: Mapping[str, Any], installed: Mapping[str, Collectio
     if installed is None:
         return
     chosen = [("engine", "engine.name", sections["engine"].name)] if "engine" in sections else []
+    tuning = sections.get("tuning", TuningSection())
+    chosen += [("engine", f"tuning.engines.{name}", name) for name in tuning.engines]
     for key, plane in PLANES.items():
         chosen += [(plane, f"{key}.{name}", name) for name in sections.get(key, ())]
     for plane, path, name in chosen:

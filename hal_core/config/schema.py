@@ -19,6 +19,7 @@ from hal_core.config.kinds import ListOf, MapOf, Options, SectionOf, Text, choic
 from hal_core.config.pools import CloudPoolSection
 from hal_core.config.scalars import HOSTS, INTERVAL, NAME, count, interval
 from hal_core.config.topology import MONEY, PLACE, TopologySection
+from hal_core.config.tuning import TuningSection
 from hal_core.errors import InvalidInput, Problem, did_you_mean
 from hal_core.models.node import Cluster
 from hal_core.models.policy import DEFAULT_PRIORITIES, LIMIT_NAMES, PreemptMode, QueueOrder
@@ -312,6 +313,9 @@ class ConfigurationFile:
     hook_timeout: float = setting(interval(1), "how long a prolog or epilog may take before it counts as failed", 300.0)
     node_timeout: float = setting(interval(5), "a node without contact for so long is given up, with its jobs", 300.0)
     engine: EngineSection = setting(SectionOf(EngineSection), "the scheduling engine", EngineSection())
+    tuning: TuningSection = setting(
+        SectionOf(TuningSection), "engines that `hal simulate --policy tuned` may change to", TuningSection()
+    )
     priority: PrioritySection = setting(SectionOf(PrioritySection), "which job comes first", PrioritySection())
     accounts: tuple[AccountSection, ...] = setting(
         ListOf(SectionOf(AccountSection)), "who shares the cluster, and by how much; empty: every user alike", ()
@@ -357,6 +361,7 @@ class Configuration:
 
     cluster: Cluster
     engine: EngineSection = EngineSection()
+    tuning: TuningSection = TuningSection()
     executors: Mapping[str, Mapping[str, Any]] = attrs.field(factory=lambda: {"metal": {}})
     localities: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     observers: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)

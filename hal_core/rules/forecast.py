@@ -96,22 +96,20 @@ def forecast(
 class Future:
     """Implements models.plan.Snapshot over an excerpt that goes on by itself."""
 
-    def __init__(self, part: Excerpt, asked: Asked, now_s: float) -> None:
+    def __init__(self, part: Excerpt, asked: Asked | None, now_s: float) -> None:
         self._part = part
-        self._asked_id = asked.row.job_id
+        self._asked_id = None if asked is None else asked.row.job_id
         self._room = part.room.copy()
-        self._running: list[tuple[float, JobId, int, RunningJob]] = [_placed(row) for row in part.running]
+        self._running: list[tuple[float, JobId, int, RunningJob]] = [self._placed(row) for row in part.running]
         heapq.heapify(self._running)
-        at = bisect_left(part.ranks, asked.rank)
-        queue = [*part.queue[:at], asked.row, *part.queue[at:]]
-        self.waiting: dict[JobId, PendingJob] = {row.job_id: row for row in queue}
+        at = len(part.queue) if asked is None else bisect_left(part.ranks, asked.rank)
+        self.waiting: dict[JobId, PendingJob] = {row.job_id: row for row in part.queue[:at]}
         self._begins_s = dict(part.begins_s)
-        if asked.begin_s > now_s:
-            self._begins_s[self._asked_id] = asked.begin_s
         self._arrays: dict[JobId, ArrayLeft] = dict(part.arrays)
-        if asked.array is not None:
-            self._arrays[self._asked_id] = asked.array
-        self._claims = {**part.claims, asked.row.job_id: asked.claim}
+        self._claims = dict(part.claims)
+        if asked is not None:
+            self._admit(asked, now_s)
+        self.waiting.update((row.job_id, row) for row in part.queue[at:])
         self._standings = None if part.standings is None else Standings(part.standings)
         self.quota: Quota | None = None
         self._ended: list[RunningJob] = []
@@ -212,6 +210,23 @@ class Future:
             return "it waits for jobs that have no time limit"
         return "no set of the nodes that are up has what it asks for"
 
+    def _admit(self, asked: Asked, now_s: float) -> None:
+        """To the end of the queue as it is so far."""
+        job_id = asked.row.job_id
+        self.waiting[job_id] = asked.row
+        if asked.begin_s > now_s:
+            self._begins_s[job_id] = asked.begin_s
+        if asked.array is not None:
+            self._arrays[job_id] = asked.array
+        self._claims[job_id] = asked.claim
+
+    def _placed(self, row: RunningJob) -> tuple[float, JobId, int, RunningJob]:
+        """With when it ends, before anything else."""
+        return row.expected_end_s, row.job_id, row.index, row
+
+    def _begins(self, row: PendingJob, count: int) -> None:
+        """So many elements of the job start now."""
+
     def _meter(self) -> None:
         if self._standings is not None:
             self.quota = ForeseenQuota(self._claims, self._standings)
@@ -221,12 +236,13 @@ class Future:
         if row is None or not self._can_start(row, numbers, count):
             return False
         self._room.take(numbers, self._room.packing.ask(row.shape), count)
+        self._begins(row, count)
         for _ in range(count):
             self._index -= 1  # below all that run already
             end_s = self.now_s + row.walltime_s
             soon_s = min(end_s, self.now_s + start.stage_s + row.expected_s)
             begun = RunningJob(row.job_id, self._index, row.shape, numbers, end_s, soon_s)
-            heapq.heappush(self._running, _placed(begun))
+            heapq.heappush(self._running, self._placed(begun))
         if self._standings is not None:
             self._standings.start(self._claims.get(row.job_id, NO_CLAIM), count)
         left = self._arrays.get(row.job_id)
@@ -251,7 +267,3 @@ class Future:
         row = self.waiting.get(job_id)
         if row is not None:
             self.waiting[job_id] = attrs.evolve(row, element_count=left.startable_count)
-
-
-def _placed(row: RunningJob) -> tuple[float, JobId, int, RunningJob]:
-    return row.expected_end_s, row.job_id, row.index, row

@@ -108,7 +108,7 @@ def _turn_s(
 ) -> float:
     """In one sample: how long until the last of them can start."""
     free = scarce.free
-    ends = [(_left_s(each, now_s, random), scarce.of(each.shape) * len(each.node_numbers)) for each in running]
+    ends = [(sampled_left_s(each, now_s, random), scarce.of(each.shape) * len(each.node_numbers)) for each in running]
     heapify(ends)
     time_s = 0.0
     for job in ahead:
@@ -119,11 +119,11 @@ def _turn_s(
             time_s, freed = heappop(ends)
             free += freed
         free -= taken
-        heappush(ends, (time_s + _run_s(job, random), taken))
+        heappush(ends, (time_s + sampled_run_s(job, random), taken))
     return time_s
 
 
-def _run_s(job: PendingJob, random: Random) -> float:
+def sampled_run_s(job: PendingJob, random: Random) -> float:
     """A lognormal time of this median and mean, within the limit; any share of the limit if nothing else is known."""
     if job.expected_s >= job.walltime_s:
         return job.walltime_s * random.random() if job.walltime_s < math.inf else math.inf
@@ -132,7 +132,8 @@ def _run_s(job: PendingJob, random: Random) -> float:
     return min(job.expected_s * math.exp(spread * random.gauss(0.0, 1.0)), job.walltime_s)
 
 
-def _left_s(job: RunningJob, now_s: float, random: Random) -> float:
+def sampled_left_s(job: RunningJob, now_s: float, random: Random) -> float:
+    """How long it may still run, from now: as little is known of that as of when it is expected to end."""
     expected_s, most_s = job.expected_end_s - now_s, job.end_time_s - now_s
     if expected_s >= most_s:
         return max(most_s, 0.0) * random.random() if most_s < math.inf else math.inf

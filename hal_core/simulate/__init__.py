@@ -16,11 +16,13 @@ from typing import Protocol
 import attrs
 
 from hal_core.config.cloud_file import CloudFile
+from hal_core.config.schema import Configuration
 from hal_core.errors import InvalidInput, Problem
 from hal_core.kernel.collector import without_collector
 from hal_core.models.job import JobId
 from hal_core.models.plural import plural
 from hal_core.models.prediction import Prediction
+from hal_core.planes import Engine
 from hal_core.plugins import Plugins
 from hal_core.sim.data import Data, DataFigures, DataMode, data_figures
 from hal_core.sim.expectations import CORRECTIONS, Expectations, Perfect, Predicted
@@ -30,10 +32,12 @@ from hal_core.sim.replay import EventOrder, Foresight, Replay
 from hal_core.sim.scores import Scores, scores_of
 from hal_core.sim.start_watch import StartWatch
 from hal_core.sim.trace import Trace, TraceJob
+from hal_core.sim.tuned import Tuned
 from hal_core.simulate.clouds import CloudFigures, CloudPolicy, CloudRun, engine_name, on_premises, read_cloud_file
 from hal_core.simulate.files import csv_path, write_jobs
 from hal_core.simulate.measuring import Cost, Measured
-from hal_core.simulate.sources import Source
+from hal_core.simulate.sources import Source, configuration_in
+from hal_core.simulate.tuning import TUNED, TuningFigures, tuned_engine
 
 
 class Say(Protocol):
@@ -68,6 +72,7 @@ class Run:
     learn_us: float = 0.0
     data: DataFigures | None = None
     cloud: CloudFigures | None = None
+    tuning: TuningFigures | None = None
 
     def as_dict(self) -> dict[str, str | int | float | None]:
         """As `--json` prints it."""
@@ -85,6 +90,7 @@ class Run:
             "learn_us": self.learn_us,
             **({} if self.data is None else attrs.asdict(self.data)),
             **({} if self.cloud is None else attrs.asdict(self.cloud)),
+            **({} if self.tuning is None else {"tuning": attrs.asdict(self.tuning)}),
         }
 
 
@@ -100,10 +106,9 @@ def simulate(arguments: Namespace, say: Say) -> Outcome:
     """Replay everything that is asked for. Raises errors.UserError and OSError."""
     logging.getLogger("hal").addHandler(logging.NullHandler())  # What plugins log is for a daemon's log.
     plugins = Plugins.load()
-    for policy in arguments.policy:
-        plugins.engine(
-            engine_name(policy) if arguments.with_cloud else policy
-        )  # a wrong name is told before anything is read
+    configuration = None if arguments.cluster is None else configuration_in(arguments.cluster, plugins)
+    for policy in arguments.policy:  # a wrong name is told before anything is read
+        _engine(policy, arguments, plugins, configuration, ())
     _expectations(arguments.estimates, plugins)
     cloud = None if arguments.with_cloud is None else read_cloud_file(arguments.with_cloud)
     sources = [Source.of(name, arguments.timezone, arguments.format) for name in arguments.traces]
@@ -120,7 +125,8 @@ def simulate(arguments: Namespace, say: Say) -> Outcome:
         for replica in range(arguments.replicas):
             jobs = _shaken(trace.jobs, arguments.shake, arguments.seed, replica)
             for policy in arguments.policy:
-                task = _Task(arguments, plugins, source.name, replica, policy, cloud)
+                engine = _engine(policy, arguments, plugins, configuration, jobs)
+                task = _Task(arguments, plugins, source.name, replica, policy, cloud, engine)
                 runs.append(task.run(trace, machine, jobs, say))
     if arguments.report:
         from hal_core.simulate.page import write_page
@@ -129,6 +135,19 @@ def simulate(arguments: Namespace, say: Say) -> Outcome:
         write_page(arguments, runs)
         say.progress("")
     return Outcome(tuple(runs), tuple(bad))
+
+
+def _engine(
+    policy: str,
+    arguments: Namespace,
+    plugins: Plugins,
+    configuration: Configuration | None,
+    jobs: Sequence[TraceJob],
+) -> Engine:
+    """That of the name, fresh. Raises errors.UserError if there is none."""
+    if policy == TUNED:
+        return tuned_engine(configuration, plugins, jobs)
+    return plugins.engine(engine_name(policy) if arguments.with_cloud else policy)
 
 
 def _check_data(arguments: Namespace, trace: Trace) -> None:
@@ -168,6 +187,7 @@ class _Task:
     replica: int
     policy: str
     cloud: CloudFile | None
+    engine: Engine
 
     def run(self, trace: Trace, machine: Machine, jobs: Sequence[TraceJob], say: Say) -> Run:
         arguments = self.arguments
@@ -177,10 +197,9 @@ class _Task:
         data = None if arguments.data is None else Data.of(DataMode(arguments.data), machine.cluster, trace)
         cloud_run: CloudRun | None = None
         if self.cloud is None:
-            replay = Replay(self.plugins.engine(self.policy), machine, jobs, foresight, data)
+            replay = Replay(self.engine, machine, jobs, foresight, data)
         else:
-            engine = self.plugins.engine(engine_name(self.policy))
-            cloud_run = CloudRun(CloudPolicy(self.cloud, self.policy), engine, machine, jobs, foresight)
+            cloud_run = CloudRun(CloudPolicy(self.cloud, self.policy), self.engine, machine, jobs, foresight)
             replay = cloud_run.replay
         started_s = time.perf_counter()
         with without_collector():
@@ -224,4 +243,9 @@ class _Task:
             learn_us=cost.learn_us,
             data=None if data is None else data_figures(jobs, replay.start_s, replay.stage_s, data),
             cloud=None if cloud_run is None else cloud_run.figures(),
+            tuning=self._tuning(),
         )
+
+    def _tuning(self) -> TuningFigures | None:
+        engine = self.engine
+        return TuningFigures(engine.trial_count, len(engine.changes)) if isinstance(engine, Tuned) else None

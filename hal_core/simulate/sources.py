@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import attrs
 
 from hal_core.config.reading import read_configuration
+from hal_core.config.schema import Configuration
 from hal_core.errors import InvalidInput, NotFound, Problem
 from hal_core.kernel.collector import without_collector
 from hal_core.kernel.journal_files import GENESIS_HASH
@@ -117,12 +118,20 @@ def journal_events(directory: Path) -> Iterator[Event]:
 
 def _cluster(name: str, plugins: Plugins) -> Cluster:
     """Of a configuration, or of a list of nodes as it comes with the locality workload."""
+    configuration = configuration_in(name, plugins)
+    if configuration is not None:
+        return configuration.cluster
+    with open(name, "rb") as stream:
+        return read_node_list(stream, Path(name).name)
+
+
+def configuration_in(name: str, plugins: Plugins) -> Configuration | None:
+    """None: the file is a list of nodes. Raises errors.UserError and OSError."""
     with open(name, "rb") as stream:
         first = next((line for _, line in numbered_lines(stream) if line), b"")
-        if not isinstance(first, Problem) and is_node_list(first):
-            stream.seek(0)
-            return read_node_list(stream, Path(name).name)
-    return read_configuration(name, plugins.installed()).cluster
+    if not isinstance(first, Problem) and is_node_list(first):
+        return None
+    return read_configuration(name, plugins.installed())
 
 
 def _is_slurm(stream: BinaryIO) -> bool:
