@@ -72,6 +72,7 @@ if TYPE_CHECKING:
         NodeWentDown as NodeWentDown,
         ObserverDisabled as ObserverDisabled,
         OrphanFound as OrphanFound,
+        OutputRefused as OutputRefused,
         PartEnded as PartEnded,
         PartStarted as PartStarted,
         Planned as Planned,
@@ -228,7 +229,7 @@ _NAMES_BY_MODULE = {
         "AccessChanged ClusterDefined CopiesChanged DatasetAdded DatasetPinned DatasetRemoved Event "
         "EvictionOrdered IdleFound InputsStaged JobCancelRequested JobEnded JobHeld JobPlaced JobReleased JobRequeued "
         "JobSubmitted NodeDrained NodeJoined NodeResumed NodeSuspected NodeWentDown ObserverDisabled "
-        "OrphanFound PartEnded PartStarted Planned PriorityChanged ReservationAdded ReservationRemoved "
+        "OrphanFound OutputRefused PartEnded PartStarted Planned PriorityChanged ReservationAdded ReservationRemoved "
         "RunTimesPredicted VariantChosen"
     ),
     "models.event_words": "end_text event_text",

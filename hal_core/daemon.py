@@ -32,7 +32,7 @@ from hal_core.front import Front
 from hal_core.kernel import receipt_rows
 from hal_core.kernel.cluster_meter import ClusterMeter
 from hal_core.kernel.collector import settle_collector
-from hal_core.kernel.effects import Effects
+from hal_core.kernel.effects import Effects, having_stores
 from hal_core.kernel.journal import SNAPSHOT_EVENT_COUNT, Journal
 from hal_core.kernel.journal_files import Disk
 from hal_core.kernel.journal_recovery import rebuild
@@ -161,6 +161,7 @@ class Daemon:
             own: dict[str, Observer] = {starts.name: starts, memory.name: memory}
             observers = self._observers() | {each.name: each for each in predicting} | own
             executors = self._executors(journal.epoch)
+            self._parse_context = self._parse_context.with_stores(self.configuration.cluster, having_stores(executors))
             kernel = self._kernel(core, journal, observers, executors)
             begin_observers(observers, core.state)
             settle_collector()

@@ -30,7 +30,7 @@ import trio
 from hal_core.agent.pull import STALL_S, DiskFull, Pull, Reader, WrongBytes
 from hal_core.agent.shelf import Copy, NoRoom, Shelf
 from hal_core.errors import Refused, UserError
-from hal_core.models.dataset import Brought, DataFile, Dataset, DatasetId, address_in
+from hal_core.models.dataset import PEER, Brought, DataFile, Dataset, DatasetId, address_in
 
 ROUNDS: Final = 3
 """Every replica is asked again so often without anything coming of it, as long as asking again may help."""
@@ -40,6 +40,7 @@ MOVED_MAX: Final = 4
 """So many times the size of a file: after that it does not help that something comes."""
 ROOM_PATIENCE_S: Final = 600.0
 """So long it is waited for others to need their data no more."""
+ROOM_LOOK_S: Final = 10.0
 COPIES: Final = "copies"
 ROOMS: Final = ("objects", "partial", COPIES, "manifests", "holds")
 
@@ -153,51 +154,53 @@ class Store:
 
         Raises UserError with what went wrong, replica by replica; then the attempt holds nothing.
         """
+        tally = _Tally(found_count=sum(each.id in self.inventory for each in datasets))
         try:
-            await self._make_room(holder, datasets)
-            moved = 0
+            await self._make_room(holder, datasets, tally)
             for dataset in datasets:
-                moved += await self._bring(dataset)
+                await self._bring(dataset, tally)
         except BaseException:
             self.release(holder)
             raise
         sizes = {file.sha256: file.size_bytes for dataset in datasets for file in dataset.files}
-        return Brought(moved, max(0, sum(sizes.values()) - moved))
+        missed_count = len(datasets) - tally.found_count
+        saved = max(0, sum(sizes.values()) - tally.moved)
+        counts = tally.found_count, missed_count, tally.evicted_count
+        return Brought(tally.moved, saved, tally.lent, tally.read_s, *counts)
 
-    async def _make_room(self, holder: str, datasets: Sequence[Dataset]) -> None:
+    async def _make_room(self, holder: str, datasets: Sequence[Dataset], tally: _Tally) -> None:
         """All that an attempt needs at once: two that each wait for what the other has would wait for ever."""
         with trio.move_on_after(ROOM_PATIENCE_S):
             while True:
                 released = self._released
                 try:
-                    self._admit(holder, datasets)
+                    self._admit(holder, datasets, tally)
                 except NoRoom:
-                    await released.wait()
+                    with trio.move_on_after(ROOM_LOOK_S):  # others may have freed the disk
+                        await released.wait()
                 else:
                     return
-        self._admit(holder, datasets)
+        self._admit(holder, datasets, tally)
 
-    def _admit(self, holder: str, datasets: Sequence[Dataset]) -> None:
+    def _admit(self, holder: str, datasets: Sequence[Dataset], tally: _Tally) -> None:
         going = self.shelf.admit(datasets, holder, self._now_s(), shutil.disk_usage(self.directory).free)
         self._remove(going)
+        tally.evicted_count += len(going)
         self._write_hold(holder, [each.id for each in datasets])
         for each in datasets:
             self._write_manifest(each.id, self.shelf.copies[each.id], each.files)
         self._note_change()
 
-    async def _bring(self, dataset: Dataset) -> int:
-        """The bytes that came."""
+    async def _bring(self, dataset: Dataset, tally: _Tally) -> None:
         copy = self.shelf.copies[dataset.id]
-        moved = 0
         for file in dataset.files:
             async with self._lock(file.sha256):
                 if not self._has(file):
-                    moved += await self._fetch(dataset, file)
+                    await self._fetch(dataset, file, tally)
         async with self._lock(dataset.id):
             if not copy.is_whole:
                 await trio.to_thread.run_sync(self._publish, dataset)
                 copy.is_whole = True
-        return moved
 
     def _lock(self, name: str) -> trio.Lock:
         """For what must be done once: who has it does it, the others wait and find it done."""
@@ -206,19 +209,20 @@ class Store:
             lock = self._locks[name] = trio.Lock()
         return lock
 
-    async def _fetch(self, dataset: Dataset, file: DataFile) -> int:
+    async def _fetch(self, dataset: Dataset, file: DataFile, tally: _Tally) -> None:
         """From the first replica that has it. One that is not worth asking again is left out of the next round."""
         replicas = list(dataset.replicas)
         problems: dict[str, str] = {}
-        moved = 0
+        most = tally.moved + MOVED_MAX * file.size_bytes
         fruitless = 0
         while replicas and fruitless < ROUNDS:
             if problems:
                 await trio.sleep(PAUSE_S * max(1, fruitless))
-            before = moved
+            before = tally.moved
             for replica in tuple(replicas):
                 address = address_in(replica, file)
                 pull = Pull(self._partial(file), file, self._count)
+                begin_s = trio.current_time()
                 try:
                     await pull.run(self._reader, dataset, address)
                     await trio.to_thread.run_sync(self._keep, file)
@@ -234,9 +238,10 @@ class Store:
                     log.info("not from %s now: %s", address, problems[address])
                 else:
                     log.info("%d bytes came from %s", pull.bytes_moved, address)
-                    return moved + pull.bytes_moved
-                moved += pull.bytes_moved
-            has_come = before < moved <= MOVED_MAX * file.size_bytes
+                    return
+                finally:
+                    tally.add(pull.bytes_moved, trio.current_time() - begin_s, replica.startswith(PEER))
+            has_come = before < tally.moved <= most
             fruitless = 0 if has_come else fruitless + 1
         told = "; ".join(f"{address}: {text}" for address, text in problems.items())
         raise Refused(f"input {dataset.id}: {file.path} could not be brought: {told}")
@@ -328,6 +333,26 @@ class Store:
             if path.name not in known or path.name.startswith("."):
                 shutil.rmtree(path)
         self._remove(())
+
+
+@attrs.define
+class _Tally:
+    """What was done for one order."""
+
+    found_count: int = 0
+    evicted_count: int = 0
+    moved: int = 0
+    lent: int = 0
+    """Of `moved`, from other nodes."""
+    read_s: float = 0.0
+    """For the others."""
+
+    def add(self, byte_count: int, passed_s: float, is_lent: bool) -> None:
+        self.moved += byte_count
+        if is_lent:
+            self.lent += byte_count
+        elif byte_count:
+            self.read_s += passed_s
 
 
 @attrs.frozen

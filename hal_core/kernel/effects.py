@@ -48,6 +48,11 @@ def as_they_are(_: NodeName, datasets: Sequence[Dataset]) -> AbstractContextMana
     return nullcontext(datasets)
 
 
+def having_stores(executors: Mapping[str, Executor]) -> set[str]:
+    """The names of those whose nodes have stores."""
+    return {name for name, each in executors.items() if isinstance(each, StoreExecutor)}
+
+
 @attrs.define
 class _Round:
     """What waits for one node."""
@@ -167,6 +172,8 @@ class Effects:
                 effect.key,
                 moved + sum(each.bytes_moved for each in brought),
                 sum(each.bytes_saved for each in brought),
+                sum(each.bytes_moved - each.bytes_lent for each in brought),
+                sum(each.read_s for each in brought),
             )
         except Unavailable as error:
             logger.info("staging of %s waits for its nodes: %s", effect.key, error)

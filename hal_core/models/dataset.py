@@ -108,3 +108,12 @@ class Brought:
 
     bytes_moved: int = 0
     bytes_saved: int = 0
+    bytes_lent: int = 0
+    """Of those moved, what came from other nodes' stores."""
+    read_s: float = 0.0
+    """How long the datasets' own replicas were read for the rest."""
+    found_count: int = 0
+    """Datasets that were here, whole."""
+    missed_count: int = 0
+    evicted_count: int = 0
+    """Copies that went to make room."""

@@ -97,6 +97,9 @@ class InputsStaged:
     bytes_moved: int
     bytes_saved: int = 0
     """Of its inputs, what was there already and did not have to be moved."""
+    bytes_read: int = 0
+    read_s: float = 0.0
+    """Of what was moved, what came from the datasets' own replicas, and how long that took, on all nodes together."""
 
 
 @attrs.frozen
@@ -320,6 +323,14 @@ class EvictionOrdered:
 
 
 @attrs.frozen
+class OutputRefused:
+    time_s: float
+    key: AttemptKey
+    dataset: DatasetId
+    detail: str
+
+
+@attrs.frozen
 class IdleFound:
     """An attempt runs, and has used next to nothing of its CPUs for as long as the site wants to be told of."""
 
@@ -361,6 +372,7 @@ SiteEvent = (
     | DatasetRemoved
     | CopiesChanged
     | EvictionOrdered
+    | OutputRefused
     | IdleFound
 )
 """All but those of cloud pools."""

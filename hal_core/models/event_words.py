@@ -115,6 +115,7 @@ JOB_TEXTS: Final[Mapping[str, Callable[[Values], str]]] = {
     "JobCancelRequested": _cancel_requested,
     "JobEnded": _ended,
     "JobRequeued": _requeued,
+    "OutputRefused": lambda values: f"left no dataset {values['dataset']}: {values['detail']}",
     "IdleFound": lambda values: f"does next to nothing with its {plural(values['cpu_count'], 'CPU')}",
     "JobAdmitted": lambda values: f"may start on {values['offer']} of pool {values['pool']}: {values['reason']}",
     "OrphanFound": lambda values: f"is on node {values['node']}, where it should not be (any more)",

@@ -180,6 +180,8 @@ class StagingDone:
     key: AttemptKey
     bytes_moved: int = 0
     bytes_saved: int = 0
+    bytes_read: int = 0
+    read_s: float = 0.0
 
 
 @attrs.frozen

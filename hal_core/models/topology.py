@@ -13,6 +13,8 @@ import attrs
 
 MESSAGE_BYTES: Final = 1 << 20
 """What one exchange carries when levels are compared: large enough for bandwidth, small enough for latency to count."""
+SECONDS_FOR_MONEY: Final = 3600.0
+"""What one unit of money is worth where it is weighed against time: about what an hour of a node is."""
 COMMUNICATION: Final = {"none": 0.0, "light": 0.1, "heavy": 0.4}
 """Class of a job -> the share of its run time that it communicates when its nodes are as close as they can be."""
 
@@ -37,6 +39,14 @@ class Link:
     latency_s: float
     bytes_per_s: float
     money_per_gb: float = 0.0
+
+    def transfer_s(self, size_bytes: float) -> float:
+        """How long so many bytes take from one end to the other."""
+        return self.latency_s + size_bytes / self.bytes_per_s
+
+    def transfer_cost_s(self, size_bytes: float) -> float:
+        """The same, and what they cost in money, as seconds."""
+        return self.transfer_s(size_bytes) + size_bytes / 1e9 * self.money_per_gb * SECONDS_FOR_MONEY
 
     @property
     def exchange_s(self) -> float:

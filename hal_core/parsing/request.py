@@ -7,7 +7,7 @@ outside the arguments: files, users and other jobs are checked where they are kn
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import UTC, tzinfo
 from functools import partial
 from keyword import iskeyword
@@ -80,6 +80,8 @@ class ParseContext:
     output_default: str = "hal-%j.out"
     array_output_default: str = "hal-%A_%a.out"
     nodes: Mapping[NodeName, Node] = attrs.field(factory=dict)
+    storeless: frozenset[PartitionName] = frozenset()
+    """Partitions of nodes that cannot say what a job has left."""
 
     @classmethod
     def of_cluster(cls, cluster: Cluster, now_s: float = 0.0, zone: tzinfo = UTC) -> ParseContext:
@@ -88,6 +90,12 @@ class ParseContext:
         classes = {name: group_nodes(nodes[node] for node in each.nodes) for name, each in partitions.items()}
         levels = tuple(level.name for level in cluster.topology.levels) if cluster.topology else ()
         return cls(partitions, classes, now_s, zone, levels, nodes=nodes)
+
+    def with_stores(self, cluster: Cluster, executors: Set[str]) -> ParseContext:
+        """The same, for a cluster of which the nodes of these executors have stores."""
+        having = {node.name for node in cluster.nodes if node.executor in executors}
+        storeless = frozenset(each.name for each in cluster.partitions if each.nodes and having.isdisjoint(each.nodes))
+        return attrs.evolve(self, storeless=storeless)
 
 
 @attrs.frozen
@@ -227,6 +235,9 @@ class _Reading:
             text = f"there is no default partition; choose one of: {', '.join(known)}"
         if partition is None:
             raise InvalidInput([Problem(self.place("partition"), text)])
+        if self.wishes.outputs and partition.name in self.context.storeless:
+            text = f"on nodes of partition {partition.name} nobody would look for what the job leaves; leave it away"
+            raise InvalidInput([Problem(self.place("outputs"), text)])
         return partition
 
     def walltime_s(self, partition: Partition, wishes: Wishes) -> float | None:

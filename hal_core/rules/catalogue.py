@@ -24,7 +24,8 @@ from hal_core.models.event import (
 from hal_core.models.job import JobSpec, Owner
 from hal_core.models.message import AddDataset, CopiesReported, EvictCopies, PinDataset, RemoveDataset
 from hal_core.models.node import NodeName
-from hal_core.models.staging import Tiers
+from hal_core.rules.pace import Pace
+from hal_core.rules.tier_memory import TierMemory
 
 if TYPE_CHECKING:
     from hal_core.rules.state import State
@@ -42,8 +43,9 @@ class Catalogue:
         """Name -> the version that was added last."""
         self.next_expiry_s = math.inf
         """When the next one is to be taken out."""
-        self.tiers: dict[tuple[str, ...], Tiers] = {}
-        """By inputs: what rules/stage_in.py has found since the last change."""
+        self.tiers = TierMemory()
+        """What rules/stage_in.py has found."""
+        self.pace = Pace()
         self.copies: dict[DatasetId, set[NodeName]] = {}
         """Which nodes have one in their stores, as they say; also of what is not in the catalogue any more."""
 
@@ -61,8 +63,19 @@ class Catalogue:
         for each in (*written.values(), *(each for each in made if each.id not in written)):
             self._put(each)
 
-    def restore(self, made: Iterable[Dataset], copies: Iterable[tuple[DatasetId, tuple[NodeName, ...]]]) -> None:
+    def learn(self, bytes_read: int, read_s: float, configured: float) -> None:
+        """A staging has shown how fast a node reads the datasets' own replicas."""
+        if self.pace.learn(bytes_read, read_s, configured):
+            self.tiers.clear()
+
+    def restore(
+        self,
+        made: Iterable[Dataset],
+        copies: Iterable[tuple[DatasetId, tuple[NodeName, ...]]],
+        pace: tuple[float, float, float],
+    ) -> None:
         """What a dump holds."""
+        self.pace = Pace(*pace)
         for each in made:
             self._put(each)
         self.copies = {dataset_id: set(nodes) for dataset_id, nodes in copies}
@@ -72,20 +85,23 @@ class Catalogue:
 
     def apply(self, event: DatasetAdded | DatasetPinned | DatasetRemoved | CopiesChanged) -> None:
         """Fold one event."""
-        self.tiers.clear()
         match event:
             case DatasetAdded(dataset=dataset):
+                self.tiers.forget((dataset.id, dataset.name))
                 self._put(dataset)
             case DatasetPinned(dataset=dataset_id, is_pinned=is_pinned):
                 self.by_id[dataset_id] = attrs.evolve(self.by_id[dataset_id], is_pinned=is_pinned)
                 self._look_at_expiries(self.by_id[dataset_id])
             case DatasetRemoved(dataset=dataset_id):
                 gone = self.by_id.pop(dataset_id)
+                self.tiers.forget((dataset_id, gone.name))
                 if self._newest[gone.name] == dataset_id:
                     del self._newest[gone.name]
                     self._newest.update((each.name, each.id) for each in self.by_id.values() if each.name == gone.name)
                 self._look_at_expiries(gone)
             case CopiesChanged(node=node, added=added, dropped=dropped):
+                self.tiers.forget((*added, *dropped))
+                self.tiers.forget(each.partition("@")[0] for each in (*added, *dropped))
                 for each in added:
                     self.copies.setdefault(each, set()).add(node)
                 for each in dropped:

@@ -128,6 +128,7 @@ class DumpedState:
     """Those that people added."""
     copies: tuple[tuple[DatasetId, tuple[NodeName, ...]], ...] = ()
     """Which nodes have them in their stores."""
+    pace: tuple[float, float, float] = (0.0, 0.0, 0.0)
     pools: tuple[PoolContent, ...] = ()
     admitted: tuple[JobAdmitted, ...] = ()
 
@@ -172,6 +173,7 @@ def dump_state(state: State) -> bytes:
         reservations=state.reservations.made,
         datasets=state.catalogue.made,
         copies=tuple((each, tuple(sorted(nodes))) for each, nodes in sorted(state.catalogue.copies.items())),
+        pace=state.catalogue.pace.figures,
         pools=state.pools.content(),
         admitted=tuple(state.pools.admitted.values()),
         usage=state.ledger.rows(),
@@ -260,7 +262,7 @@ def load_state(content: bytes) -> State:
     state.grants = dumped.grants
     state.promises = promised(dumped.reserves, dumped.promised_nodes)
     state.reservations.restore(dumped.reservations)
-    state.catalogue.restore(dumped.datasets, dumped.copies)
+    state.catalogue.restore(dumped.datasets, dumped.copies, dumped.pace)
     state.pools.restore(dumped.pools, dumped.admitted)
     state.reservations.rent(state.pools.rented)
     state.disabled_observers = dict(dumped.disabled_observers)

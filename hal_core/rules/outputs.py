@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hal_core.models.dataset import Dataset, MadeDataset, output_of
-from hal_core.models.event import DatasetAdded, Event
+from hal_core.models.event import DatasetAdded, Event, OutputRefused
 from hal_core.models.message import OutputsMade
 from hal_core.models.placement import AttemptKey
 from hal_core.rules.catalogue import clash
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 def outputs_made(state: State, message: OutputsMade, now_s: float) -> list[Event]:
-    """Only outputs that the job named, and nothing that is there already. What clashes with it is left out."""
+    """Only outputs that the job named, and nothing that is there already. What clashes with what is there is not taken
+    in, and its owner is told, once: after the end of the attempt nodes only repeat themselves."""
     record = state.find(message.key.job_id)
     if record is None:
         return []
@@ -25,8 +26,14 @@ def outputs_made(state: State, message: OutputsMade, now_s: float) -> list[Event
     for made in message.datasets:
         if (made.name, made.version) in named:
             dataset = _dataset(record, message.key, made, now_s)
-            if dataset.id not in state.catalogue.by_id and clash(state, dataset) is None:
+            known = state.catalogue.by_id.get(dataset.id)
+            if known is not None and (known.files, known.owner) == (dataset.files, dataset.owner):
+                continue
+            wrong = clash(state, dataset)
+            if wrong is None:
                 events.append(DatasetAdded(now_s, dataset))
+            elif state.activity(message.key) is not None:
+                events.append(OutputRefused(now_s, message.key, dataset.id, str(wrong)))
     return events
 
 

@@ -295,7 +295,8 @@ def _is_hit(activity: Activity, node: NodeName, gone: Set[NodeName]) -> bool:
 def staging_done(state: State, message: StagingDone, now_s: float) -> list[Event]:
     activity = state.activity(message.key)
     is_wanted = activity is not None and not activity.is_launched and activity.cancel is None
-    return [InputsStaged(now_s, message.key, message.bytes_moved, message.bytes_saved)] if is_wanted else []
+    amounts = message.bytes_moved, message.bytes_saved, message.bytes_read, message.read_s
+    return [InputsStaged(now_s, message.key, *amounts)] if is_wanted else []
 
 
 def staging_failed(state: State, message: StagingFailed, now_s: float) -> list[Event]:

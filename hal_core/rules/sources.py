@@ -2,16 +2,15 @@
 
 Other nodes that have a copy, or are getting one, are sources like the dataset's own replicas. They are ordered by what
 the link between the two nodes takes for it, in time and money, as the topology has it; all replicas of its own count as
-being at the rate of the configuration. So the first node of a rack, or of a site, that wants a dataset gets it from
-afar, and all others there take it from that one, or from each other: among those that are equally near, from the one
-that fewer read from. No node is sent to one that waits for itself.
+being at the rate that nodes were seen to have. So the first node of a rack, or of a site, that wants a dataset gets it
+from afar, and all others there take it from that one, or from each other: among those that are equally near, from the
+one that fewer read from. No node is sent to one that waits for itself.
 
 What is on its way is no state: after a restart of the daemon it is ordered again.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,8 +32,6 @@ LENDERS_MAX: Final = 4
 LOOKED_AT_MAX: Final = 200
 UNDECLARED: Final = Link(0.001, float(1 << 30))
 """Between nodes of a cluster without a topology: one network, faster than what it gets its data from."""
-SECONDS_FOR_MONEY: Final = 3600.0
-"""What one unit of money is worth, in seconds: about that of an hour of a node."""
 
 
 @attrs.define
@@ -92,10 +89,10 @@ class Sources:
             return _Coming((), dataset.replicas)
         size_bytes, coming = dataset.size_bytes, self._coming[dataset.id]
         ranked = sorted(
-            (_cost_s(_link(state, number, each), size_bytes), self._load(each, coming), name, each)
+            (_link(state, number, each).transfer_cost_s(size_bytes), self._load(each, coming), name, each)
             for name, each in self._candidates(state, number, dataset.id)
         )
-        own_s = size_bytes / state.cluster.stage_bytes_per_s
+        own_s = size_bytes / state.catalogue.pace.rate(state.cluster.stage_bytes_per_s)
         chosen = ranked[:LENDERS_MAX]
         nearer = [name for cost_s, _, name, _ in chosen if cost_s <= own_s]
         farther = [name for cost_s, _, name, _ in chosen if cost_s > own_s]
@@ -148,11 +145,6 @@ def _leads_to(name: NodeName, node: NodeName, coming: dict[NodeName, _Coming]) -
 def _link(state: State, one: int, other: int) -> Link:
     domains = state.packing.domains
     return UNDECLARED if domains is None else domains.span(1 << one | 1 << other).link
-
-
-def _cost_s(link: Link, size_bytes: int) -> float:
-    money = size_bytes / 1e9 * link.money_per_gb
-    return math.fsum((link.latency_s, size_bytes / link.bytes_per_s, money * SECONDS_FOR_MONEY))
 
 
 def _replica(name: NodeName) -> str:

@@ -34,6 +34,7 @@ from hal_core.models.event import (
     NodeWentDown,
     ObserverDisabled,
     OrphanFound,
+    OutputRefused,
     PartEnded,
     PartStarted,
     Planned,
@@ -112,11 +113,9 @@ class State:
         self.ended_counts: dict[JobState, int] = {}
         self.pending_count = 0
         """Elements that wait."""
-        self.begins = BeginTimes()
-        self._shared_parts = SharedParts()
+        self.begins, self._shared_parts = BeginTimes(), SharedParts()
         self.reservations, self.pools = Reservations(), PoolBook()
-        self.catalogue = Catalogue()
-        self.ledger, self.limits = Ledger(), LimitBook()
+        self.catalogue, self.ledger, self.limits = Catalogue(), Ledger(), LimitBook()
 
     # -- questions ---------------------------------------------------------------------------------------------------
 
@@ -170,6 +169,7 @@ class State:
                 self._cancel_requested(event)
             case InputsStaged(key=key):
                 self._known(key).is_launched = True
+                self.catalogue.learn(event.bytes_read, event.read_s, self.cluster.stage_bytes_per_s)
             case JobHeld() | JobReleased() | PriorityChanged() | VariantChosen():
                 self.queue.change(self.jobs[event.job_id], event)
             case ClusterDefined():
@@ -192,7 +192,7 @@ class State:
                     self.table.set_orphan(self.table.number_of[event.node], event.key, event.is_ended)
             case DatasetAdded() | DatasetPinned() | DatasetRemoved() | CopiesChanged():
                 self.catalogue.apply(event)
-            case AccessChanged() | EvictionOrdered() | IdleFound():
+            case AccessChanged() | EvictionOrdered() | IdleFound() | OutputRefused():
                 pass
             case _:
                 assert_never(event)

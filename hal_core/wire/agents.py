@@ -213,7 +213,9 @@ class AgentLink:
 def checked_delivery(said: messages.Delivery) -> messages.Delivery:
     """As far as it can be true."""
     brought = said.brought
-    if not (0 <= brought.bytes_moved <= COUNT_MAX and 0 <= brought.bytes_saved <= COUNT_MAX):
+    counts = brought.bytes_saved, brought.found_count, brought.missed_count, brought.evicted_count
+    is_possible = 0 <= brought.bytes_lent <= brought.bytes_moved and 0.0 <= brought.read_s <= TIME_S_MAX
+    if not is_possible or not all(0 <= each <= COUNT_MAX for each in (*counts, brought.bytes_moved)):
         raise WireError(f"impossible amounts were brought for {said.key}")
     return attrs.evolve(said, fault=said.fault[:DETAIL_CHARACTERS_MAX])
 

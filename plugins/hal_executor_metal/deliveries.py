@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import trio
 
 from hal_core import AttemptKey, Brought, Delivery, NodeName, Refused, Unavailable
+from hal_executor_metal.store_sums import StoreSums
 
 
 class Expected:
@@ -32,6 +33,7 @@ class Deliveries:
 
     def __init__(self) -> None:
         self._expected: dict[NodeName, dict[AttemptKey, list[Expected]]] = {}
+        self.sums = StoreSums()
 
     @contextmanager
     def expected(self, node: NodeName, key: AttemptKey) -> Iterator[Expected]:
@@ -49,6 +51,8 @@ class Deliveries:
 
     def arrive(self, node: NodeName, said: Delivery) -> None:
         """What nobody waits for any more is no matter."""
+        if not said.fault:
+            self.sums.add(said.brought)
         for delivery in self._expected.get(node, {}).pop(said.key, ()):
             delivery.said = said
             delivery.is_settled.set()

@@ -123,7 +123,7 @@ class MetalExecutor:
 
     def render(self) -> bytes:
         """For /metrics."""
-        return self.alarms.render(len(self._links))
+        return self.alarms.render(len(self._links)) + self._deliveries.sums.render()
 
     async def run(self, report: Report, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen until cancelled. The socket is there, and the port open, when `started` is called."""

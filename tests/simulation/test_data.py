@@ -250,6 +250,7 @@ def test_the_way_to_each_node_is_as_long_as_that_from_its_nearest_holder(holder,
     assert routes.is_wide(holder, target) == (holder // SITES.nodes != target // SITES.nodes)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1 << 32))
 def test_stage_in_takes_as_long_as_the_engine_was_told(seed):
     """Of copies that are there: where the nearest source is still loading itself, it may take longer."""

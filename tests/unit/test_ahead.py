@@ -91,4 +91,8 @@ async def test_on_the_node_nobody_holds_what_was_brought_ahead(tmp_path):
     while len(heard) < 3:
         heard += await said.receive()
     assert heard[0] == messages.Inventory((dataset.id,))
-    assert [each.brought for each in heard[1:]] == [Brought(5, 0), Brought(0, 5)]
+    said_s = heard[1].brought.read_s
+    assert [each.brought for each in heard[1:]] == [
+        Brought(5, 0, read_s=said_s, missed_count=1),
+        Brought(0, 5, found_count=1),
+    ]

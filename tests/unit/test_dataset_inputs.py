@@ -183,8 +183,8 @@ STAGE = Stage(KEY, (), "/", (N0, N1), (GENOME,))
 
 
 async def test_what_came_to_all_nodes_is_added_up():
-    executor = StoringExecutor({N0: Brought(5, 0), N1: Brought(0, 5)})
-    assert await reported(executor, STAGE) == [StagingDone(KEY, 5, 5)]
+    executor = StoringExecutor({N0: Brought(5, 0, 2, 0.5), N1: Brought(3, 5, 0, 1.5)})
+    assert await reported(executor, STAGE) == [StagingDone(KEY, 8, 5, 6, 2.0)]
     assert executor.kept == [(N0, KeepOrder(dropped=(ONE,)))]
 
 

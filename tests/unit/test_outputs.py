@@ -13,6 +13,7 @@ from hal_core.agent.outputs import Outputs
 from hal_core.errors import InvalidInput
 from hal_core.models.dataset import DataFile, Dataset, MadeDataset
 from hal_core.models.effect import LaunchOrder
+from hal_core.models.event import OutputRefused
 from hal_core.models.job import End, EndKind, JobId, JobSpec, Owner
 from hal_core.models.message import AddDataset, OutputsMade, PartStatus
 from hal_core.models.node import NodeName, PartitionName
@@ -111,6 +112,10 @@ def test_a_name_that_cannot_be_is_told_at_submission_and_one_that_was_taken_sinc
     world.tell(AddDataset(theirs))
     world.tell(OutputsMade(N0, key, (MadeDataset("result", "", "/w", (FILE,)),)))
     assert ids(world) == ["result@1"]
+    refused = world.events[-1]
+    assert isinstance(refused, OutputRefused)
+    assert (refused.key, refused.dataset) == (key, f"result@job{key.job_id}")
+    assert "used by bob" in refused.detail
     with pytest.raises(InvalidInput, match="'result' is used by bob"):
         world.submit(outputs=("result=out",))
     mine = attrs.evolve(theirs, name="mine", owner="ada", uid=1000)

@@ -374,3 +374,14 @@ def test_relative_directories_are_refused():
 def test_equal_environments_are_one_object():
     first = spec_of(environment=("A=1",))
     assert spec_of("n=2", environment=("A=1",)).environment is first.environment
+
+
+def test_outputs_are_refused_where_nobody_would_look_for_them():
+    elsewhere = tuple(attrs.evolve(node, executor="elsewhere") for node in LARGE)
+    cluster = attrs.evolve(CLUSTER, nodes=(*SMALL, *elsewhere))
+    context = ParseContext.of_cluster(cluster, NOW_S).with_stores(cluster, {"metal"})
+    for partition in ("main", "all"):
+        assert spec_of("outputs=a=b", f"partition={partition}", context=context).outputs == ("a=b",)
+    (problem,) = problems_of("outputs=a=b", "partition=gpu", context=context)
+    assert problem == "--outputs: on nodes of partition gpu nobody would look for what the job leaves; leave it away"
+    assert spec_of("partition=gpu", context=context).outputs == ()

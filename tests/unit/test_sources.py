@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 import attrs
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from hal_core.models.dataset import PEER, DataFile, Dataset, DatasetId
 from hal_core.models.message import AddDataset, CopiesReported, NodeSilent
@@ -50,6 +50,7 @@ def first_sources(world: World, names: list[NodeName]) -> dict[str, str]:
     return found
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.permutations(NAMES), st.sets(st.sampled_from(NAMES)))
 def test_each_link_is_crossed_once_into_each_site_and_rack(order, holders):
     world = a_world()
@@ -63,6 +64,7 @@ def test_each_link_is_crossed_once_into_each_site_and_rack(order, holders):
             assert len(into) == (0 if holders.intersection(inside) else 1), (domain, found)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.permutations(NAMES), st.sets(st.sampled_from(NAMES)))
 def test_nobody_waits_for_itself(order, holders):
     world = a_world(None)

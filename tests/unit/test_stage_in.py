@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import attrs
-from hypothesis import given, strategies as st
+import pytest
+from hypothesis import given, settings, strategies as st
 
 from hal_core.models.dataset import DataFile, Dataset, DatasetId
 from hal_core.models.message import AddDataset, CopiesReported
 from hal_core.models.node import NodeName
+from hal_core.models.topology import Level, Link, Topology
 from hal_core.rules.excerpt import excerpt
 from hal_core.rules.forecast import forecast
 from hal_core.rules.stage_in import tiers
@@ -20,10 +22,14 @@ SIZES = {"big": 5000, "middle": 300, "none": 0}
 
 def a_world(node_count: int) -> World:
     world = World(attrs.evolve(make_cluster(node_count), stage_bytes_per_s=RATE), Easy()).join()
-    for name, size_bytes in SIZES.items():
-        files = (DataFile("a", size_bytes, name[0] * 64),)
-        world.tell(AddDataset(Dataset(name, "1", files, ("/data",), "ada", 1000, 1000)))
+    for name in SIZES:
+        world.tell(AddDataset(a_dataset(name)))
     return world
+
+
+def a_dataset(name: str) -> Dataset:
+    files = (DataFile("a", SIZES[name], name[0] * 64),)
+    return Dataset(name, "1", files, ("/data",), "ada", 1000, 1000)
 
 
 def reference(name: str) -> str:
@@ -50,6 +56,37 @@ def test_the_tiers_are_what_is_missing_on_each_node(copies, inputs):
         missing_s = sum(SIZES[name] for name in inputs if name not in names) / RATE
         assert next(each.cost_s for each in found if each.nodes >> number & 1) == missing_s
     assert found[-1].nodes == -1
+
+
+SITES = Topology((Level("site", Link(0.5, 1000.0)), Level("rack", Link(0.1, 10_000.0))), Link(2.0, 200.0, 1e3))
+PLACES = [("s", "1"), ("s", "1"), ("s", "2"), ("t", "1"), ("t", "1")]
+DEPTHS = [[next(depth for depth in (2, 1, 0) if one[:depth] == other[:depth]) for other in PLACES] for one in PLACES]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.sets(st.sampled_from(["big", "middle"])), min_size=5, max_size=5),
+    st.lists(st.sampled_from(["big", "middle"]), min_size=1, unique=True),
+)
+def test_the_nearest_copy_or_replica_counts_by_the_topology(copies, inputs):
+    cluster = make_cluster(len(PLACES))
+    nodes = tuple(attrs.evolve(node, location=place) for node, place in zip(cluster.nodes, PLACES, strict=True))
+    world = World(attrs.evolve(cluster, nodes=nodes, topology=SITES, stage_bytes_per_s=RATE), is_checked=False).join()
+    for name in SIZES:
+        world.tell(AddDataset(a_dataset(name)))
+    for _ in range(2):  # what was told before copies moved is told anew
+        found = tiers(world.state, tuple(map(reference, inputs)))
+        for number, names in enumerate(copies):
+            report(world, number, *names)
+    found = tiers(world.state, tuple(map(reference, inputs)))
+    links = (SITES.across, SITES.levels[0].link, SITES.levels[1].link)
+    for number in range(len(PLACES)):
+        wanted_s = 0.0
+        for name in inputs:
+            holders = [other for other, names in enumerate(copies) if name in names]
+            ways_s = [links[DEPTHS[number][other]].transfer_cost_s(SIZES[name]) for other in holders]
+            wanted_s += 0.0 if number in holders else min([SIZES[name] / RATE, *ways_s])
+        assert next(each.cost_s for each in found if each.nodes >> number & 1) == pytest.approx(wanted_s)
 
 
 def test_a_job_goes_where_its_copies_are():
