@@ -6,7 +6,7 @@ has no location at a level stands in a domain without a name there. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from hal_core.models.masks import mask_of, members_of
 from hal_core.models.node import Node
@@ -17,7 +17,9 @@ from hal_core.models.torus import Torus
 class Domain:
     """One domain. `depth` 0 is the whole cluster, which has no level; the narrowest ones have no children."""
 
-    __slots__ = ("children", "depth", "level", "link", "nodes", "path", "torus")
+    __slots__ = (
+        *("children", "depth", "leaves", "level", "line", "link", "near", "nodes", "path", "place", "span", "torus"),
+    )
 
     def __init__(self, path: tuple[str, ...], level: Level | None, link: Link) -> None:
         self.path = path
@@ -27,6 +29,26 @@ class Domain:
         self.nodes = 0
         self.children: tuple[Domain, ...] = ()
         self.torus: Torus | None = None
+        self.leaves = slice(0, 0)
+        """The narrowest domains in it, among all of those."""
+        self.line: tuple[Domain, ...] = (self,)
+        """From the whole cluster down to it."""
+        self.place = 0
+        """Among those of its depth."""
+        self.span = slice(0, 0)
+        """Which bytes of a set of nodes its own can be in."""
+        self.near = 0
+        """Its nodes in these."""
+
+    def settle(self) -> None:
+        """Its nodes are known."""
+        first = max(0, (self.nodes & -self.nodes).bit_length() - 1) // 8
+        self.span = slice(first, (self.nodes.bit_length() + 7) // 8)
+        self.near = self.nodes >> 8 * first
+
+    def count(self, packed: bytes) -> int:
+        """How many of a set of nodes (Domains.packed) are in it: that costs by its own size, not by the cluster's."""
+        return (int.from_bytes(packed[self.span], "little") & self.near).bit_count()
 
     @property
     def name(self) -> str:
@@ -64,7 +86,17 @@ class Domains:
         """Of each node: its place in the order."""
         for place, number in enumerate(order):
             self.position[number] = place
-        self._by_path = {domain.path: domain for domains in self.at_depth for domain in domains}
+        self._is_numbered = order == sorted(order)
+        """That order is the one of their numbers."""
+        self._byte_count = (len(nodes) + 7) // 8
+        self._leaf_spans = [(leaf.span, leaf.near) for leaf in self.at_depth[-1]]
+        self.leaves_at = [[(domain, domain.leaves) for domain in domains] for domains in self.at_depth]
+        """By depth, the domains with their narrowest ones among all of those."""
+        for domains in self.at_depth:
+            for place, domain in enumerate(domains):
+                domain.place = place
+                for child in domain.children:
+                    child.line = (*domain.line, child)
 
     def _build(
         self,
@@ -72,7 +104,7 @@ class Domains:
         names_below: dict[tuple[str, ...], dict[str, None]],
         numbers_of: dict[tuple[str, ...], list[int]],
     ) -> Domain:
-        depth = len(path)
+        depth, first = len(path), len(self.at_depth[-1])
         level = self.topology.levels[depth - 1] if depth else None
         domain = Domain(path, level, level.link if level else self.topology.across)
         self.at_depth[depth].append(domain)
@@ -84,11 +116,22 @@ class Domains:
         )
         for child in domain.children:
             domain.nodes |= child.nodes
+        domain.leaves = slice(first, len(self.at_depth[-1]))
+        domain.settle()
         return domain
+
+    def leaf_sizes(self, nodes: int) -> list[int]:
+        """How many of the nodes are in each of the narrowest domains."""
+        packed, number_of = self.packed(nodes), int.from_bytes
+        return [(number_of(packed[its], "little") & near).bit_count() for its, near in self._leaf_spans]
+
+    def packed(self, nodes: int) -> bytes:
+        """A set of nodes, for `Domain.count`."""
+        return nodes.to_bytes(self._byte_count, "little")
 
     def ordered(self, numbers: Iterable[int]) -> tuple[int, ...]:
         """The nodes in the order of the topology, in which ranks are given to them."""
-        return tuple(sorted(numbers, key=self.position.__getitem__))
+        return tuple(sorted(numbers) if self._is_numbered else sorted(numbers, key=self.position.__getitem__))
 
     def at_level(self, level: str) -> list[Domain]:
         """The domains of that level; none if there is no such level."""
@@ -108,15 +151,11 @@ class Domains:
         if not nodes:
             return self.root
         leaf = self.leaf_of[(nodes & -nodes).bit_length() - 1]
-        return next(domain for domain in self._upwards(leaf) if not nodes & ~domain.nodes)
-
-    def _upwards(self, leaf: Domain) -> Iterator[Domain]:
-        for depth in range(leaf.depth, -1, -1):
-            yield self._by_path[leaf.path[:depth]]
+        return next(domain for domain in reversed(leaf.line) if not nodes & ~domain.nodes)
 
     def around(self, number: int, depth: int) -> Domain:
         """The domain of that depth in which the node is."""
-        return self._by_path[self.leaf_of[number].path[:depth]]
+        return self.leaf_of[number].line[depth]
 
     def leaf_count(self, nodes: int) -> int:
         """In how many of the narrowest domains these nodes are."""

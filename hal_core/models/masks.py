@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
-WORD_BITS = 512
+WORD_BITS = 256
+WORD_BYTES = WORD_BITS // 8
 WORD_MASK = (1 << WORD_BITS) - 1
 FEW = 8
 """For fewer numbers it is not worth while to fill bytes."""
@@ -26,28 +28,24 @@ def mask_of(numbers: Iterable[int]) -> int:
 
 def members_of(mask: int) -> Iterator[int]:
     """The inverse of `mask_of`, ascending."""
-    offset = 0
-    while mask:
-        if mask > WORD_MASK:  # word by word: the whole number would be copied for each bit
-            skip = (mask & -mask).bit_length() - 1 & ~(WORD_BITS - 1)
-            mask >>= skip
-            offset += skip
-        word = mask & WORD_MASK
+    if mask <= WORD_MASK:
+        while mask:
+            low = mask & -mask
+            yield low.bit_length() - 1
+            mask ^= low
+        return
+    # word by word: the whole number would be copied for each bit
+    packed = mask.to_bytes((mask.bit_length() + WORD_BITS - 1) // WORD_BITS * WORD_BYTES, "little")
+    for at in range(0, len(packed), WORD_BYTES):
+        word = int.from_bytes(packed[at : at + WORD_BYTES], "little")
         while word:
             low = word & -word
-            yield offset + low.bit_length() - 1
+            yield 8 * at + low.bit_length() - 1
             word ^= low
-        mask >>= WORD_BITS
-        offset += WORD_BITS
 
 
 def lowest(mask: int, count: int) -> int:
     """The `count` lowest set bits. The mask has at least that many."""
     if mask.bit_count() == count:
         return mask
-    taken = 0
-    for _ in range(count):
-        low = mask & -mask
-        taken |= low
-        mask ^= low
-    return taken
+    return mask_of(list(islice(members_of(mask), count)))

@@ -35,7 +35,18 @@ class Ask:
     """A shape in packed form: what one node's part of it takes, by the class of the node, and which nodes may serve."""
 
     __slots__ = (
-        *("cpus", "domains", "gpu_milli", "has_gpus_near", "home", "ideal_s", "licences", "mixed", "need_of"),
+        *(
+            "cpus",
+            "domains",
+            "gpu_milli",
+            "has_gpus_near",
+            "home",
+            "ideal_s",
+            "lack_of",
+            "licences",
+            "mixed",
+            "need_of",
+        ),
         *("node_count", "nodes", "pool_need", "shape", "strict", "wish"),
     )
 
@@ -46,6 +57,9 @@ class Ask:
         """The nodes of the partition, as bits."""
         self.need_of = need_of
         """By class of node; without those that can never serve."""
+        self.lack_of: list[int] = []
+        """By class of node, what makes a row keep all its guards if it fits: they and then the need are added to it
+        in one. Nothing keeps them where it can never serve."""
         self.cpus = min((need & FIELD_MASK for need in need_of.values()), default=NEVER)
         """The least that it takes anywhere."""
         self.pool_need = need_of.get(0, NEVER) if nodes & 1 and shape.node_count == 1 else NEVER
@@ -77,12 +91,16 @@ class Ask:
         """Whether it may be on just these nodes, as far as the topology is concerned."""
         return self.domains is None or (not nodes & ~self.nodes and self.holds(nodes))
 
-    def holds_near(self, nodes: int, numbers: Iterable[int]) -> bool:
-        """The same, if only the nodes of these numbers were new since it was asked before."""
+    def holds_near(self, nodes: int, new: int) -> bool:
+        """As `holds`, if only these new ones among the nodes were not there when it was asked before."""
         if self.domains is None or not self.wish.depth:
             return nodes.bit_count() >= self.node_count
-        depth, around = self.wish.depth, self.domains.around
-        return any((nodes & around(number, depth).nodes).bit_count() >= self.node_count for number in numbers)
+        while new:
+            domain = self.domains.around((new & -new).bit_length() - 1, self.wish.depth)
+            if (nodes & domain.nodes).bit_count() >= self.node_count:
+                return True
+            new &= ~domain.nodes
+        return False
 
     def within(self, nodes: int) -> Ask:
         """The same of these nodes only."""
@@ -196,6 +214,8 @@ class Packing:
             if fits and need >= 0:
                 need_of[number] = need
         ask = Ask(shape, self._allowed(shape), need_of, frozenset(mixed))
+        never = self.guards - NEVER
+        ask.lack_of = [self.guards - need_of[n] if n in need_of else never for n in range(len(self.classes))]
         ask.licences = self.licences(shape.licences)
         if ask.licences < 0:
             ask.nodes = 0

@@ -9,11 +9,20 @@ Best fit over a hierarchy of counts, as in Slurm's topology plug-ins (SchedMD, t
 
 from __future__ import annotations
 
+import functools
+import itertools
+import operator
+import sys
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 
 from hal_core.models.domains import Domain, Domains, torus_positions
 from hal_core.models.masks import lowest, members_of
 from hal_core.models.topology import LevelKind
+
+_count = itemgetter(0)
+FEW = 16
+"""So few nodes are looked at one by one, and not domain by domain."""
 
 
 class Wish:
@@ -32,7 +41,8 @@ def holds(domains: Domains, nodes: int, wish: Wish) -> bool:
     count = wish.node_count
     if nodes.bit_count() < count:
         return False
-    return not wish.depth or any((nodes & domain.nodes).bit_count() >= count for domain in domains.at_depth[wish.depth])
+    packed = domains.packed(nodes) if wish.depth else b""
+    return not wish.depth or any(domain.count(packed) >= count for domain in domains.at_depth[wish.depth])
 
 
 def first_of(groups: Iterable[int], count: int) -> int:
@@ -50,15 +60,21 @@ def first_of(groups: Iterable[int], count: int) -> int:
 def single(domains: Domains, nodes: int) -> int:
     """Of equally good nodes the one in the most broken domain: with the fewest of them, level after level."""
     domain = domains.root
-    while domain.children:
-        parts = [(part.bit_count(), child) for child in domain.children if (part := nodes & child.nodes)]
-        domain = min(parts, key=_count)[1] if len(parts) > 1 else parts[0][1]
-    found = nodes & domain.nodes
-    return (found & -found).bit_length() - 1
-
-
-def _count(part: tuple[int, Domain]) -> int:
-    return part[0]
+    if nodes.bit_count() > FEW:
+        packed = domains.packed(nodes)
+        while domain.children and nodes.bit_count() > FEW:
+            parts = [(size, child) for child in domain.children if (size := child.count(packed))]
+            domain = min(parts, key=_count)[1]
+            nodes &= domain.nodes
+    numbers = list(members_of(nodes))
+    while domain.children and len(numbers) > 1:
+        depth = domain.depth + 1
+        its_of: dict[Domain, list[int]] = {}
+        for number in numbers:
+            its_of.setdefault(domains.around(number, depth), []).append(number)
+        domain = min(its_of, key=lambda child: (len(its_of[child]), child.place))
+        numbers = its_of[domain]
+    return numbers[0]
 
 
 def gang(domains: Domains, groups: Sequence[int], wish: Wish) -> int:
@@ -66,40 +82,44 @@ def gang(domains: Domains, groups: Sequence[int], wish: Wish) -> int:
 
     `groups` are disjoint sets of nodes that have room, the best first: within a leaf they are taken in this order.
     """
-    free = 0
-    for group in groups:
-        free |= group
+    free = functools.reduce(operator.or_, groups, 0)
     found = _narrowest(domains, free, wish)
-    return _Filling(domains, groups, wish).fill(found, free, wish.node_count) if found else 0
+    return _Filling(domains, groups, free, wish).fill(found, free, wish.node_count) if found else 0
 
 
 def _narrowest(domains: Domains, free: int, wish: Wish) -> Domain | None:
-    """The domain to place a gang in: only children of one that holds it can hold it."""
-    count = wish.node_count
-    holding = [(free.bit_count(), domains.root)] if free.bit_count() >= count else []
-    while holding:
-        narrower = [
-            (size, child)
-            for _, domain in holding
-            for child in domain.children
-            if (size := (free & child.nodes).bit_count()) >= count
-        ]
-        if not narrower:
+    """The domain to place a gang in: of the deepest that hold it the one where it needs the fewest leaves, and of those
+    the fullest."""
+    count, sizes = wish.node_count, domains.leaf_sizes(free)
+    if max(sizes, default=0) >= count:
+        return domains.at_depth[-1][sizes.index(min([size for size in sizes if size >= count]))]
+    before = [0, *itertools.accumulate(sizes)]
+    for depth in range(domains.depth_max - 1, wish.depth - 1, -1):
+        holding = [(before[its.stop] - before[its.start], domain, its) for domain, its in domains.leaves_at[depth]]
+        holding = [part for part in holding if part[0] >= count]
+        if holding:
+            holding.sort(key=_count)
+            return _with_fewest_leaves(holding, sizes, count)
+    return None
+
+
+def _with_fewest_leaves(holding: Sequence[tuple[int, Domain, slice]], sizes: Sequence[int], count: int) -> Domain:
+    """Of domains in the order of their rooms the first that needs the fewest leaves; none needs fewer than fill the
+    largest ones."""
+    best, best_needed, least = holding[0][1], sys.maxsize, -(-count // max(sizes))
+    for _, domain, its in holding:
+        needed = leaves_needed(sizes[its], count)
+        if needed < best_needed:
+            best, best_needed = domain, needed
+        if best_needed == least:
             break
-        holding = narrower
-    if not holding or holding[0][1].depth < wish.depth:
-        return None
-    if not any(domain.children for _, domain in holding):
-        return min(holding, key=_count)[1]
-    return min(holding, key=lambda part: (leaves_needed(part[1], free, count), part[0]))[1]
+    return best
 
 
-def leaves_needed(domain: Domain, free: int, count: int) -> int:
-    """The fewest narrowest domains in it that have so many free nodes together."""
-    if not domain.children:
-        return 1
+def leaves_needed(sizes: Sequence[int], count: int) -> int:
+    """The fewest of the narrowest domains that have so many nodes together."""
     left, needed = count, 0
-    for size in sorted(_leaf_sizes(domain, free & domain.nodes), reverse=True):
+    for size in sorted(sizes, reverse=True):
         needed += 1
         left -= size
         if left <= 0:
@@ -107,27 +127,20 @@ def leaves_needed(domain: Domain, free: int, count: int) -> int:
     return needed
 
 
-def _leaf_sizes(domain: Domain, free: int) -> Iterable[int]:
-    for child in domain.children:
-        part = free & child.nodes
-        if part and child.children:
-            yield from _leaf_sizes(child, part)
-        elif part:
-            yield part.bit_count()
-
-
 class _Filling:
     """Taking nodes of one domain for one gang."""
 
-    def __init__(self, domains: Domains, groups: Sequence[int], wish: Wish) -> None:
+    def __init__(self, domains: Domains, groups: Sequence[int], free: int, wish: Wish) -> None:
         self._domains = domains
         self._groups = groups
+        self._free = domains.packed(free)
+        """All nodes that may be taken."""
         self._wish = wish
 
     def fill(self, domain: Domain, free: int, count: int) -> int:
         """So many of the free nodes of the domain, which has enough."""
         free &= domain.nodes
-        if free.bit_count() == count:
+        if domain.count(self._free) == count:
             return free
         if domain.torus is not None:
             return self._in_torus(domain, free, count) or self._in_leaf(free, count)
@@ -155,7 +168,7 @@ class _Filling:
 
     def _packed(self, domain: Domain, free: int, count: int) -> int:
         """Whole parts, the fullest first; what is left over where it leaves least, in whole segments if it can."""
-        rooms = [(part.bit_count(), child) for child in domain.children if (part := free & child.nodes)]
+        rooms = [(size, child) for child in domain.children if (size := child.count(self._free))]
         rooms.sort(key=_count, reverse=True)
         for is_segmented in (True, False):
             chosen, left = 0, count
@@ -174,7 +187,7 @@ class _Filling:
 
     def _spread(self, domain: Domain, free: int, count: int) -> int:
         """Evenly over all parts: each takes what its share of the rest is, the smallest first."""
-        rooms = [(part.bit_count(), child) for child in domain.children if (part := free & child.nodes)]
+        rooms = [(size, child) for child in domain.children if (size := child.count(self._free))]
         rooms.sort(key=_count)
         chosen, left = 0, count
         for at, (size, child) in enumerate(rooms):

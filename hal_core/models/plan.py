@@ -13,7 +13,9 @@ from typing import Protocol
 import attrs
 
 from hal_core.models.job import JobId, Shape
+from hal_core.models.masks import mask_of
 from hal_core.models.node import Node, NodeName, Partition, PartitionName
+from hal_core.models.node_rows import WIDE
 from hal_core.models.placement import Grant
 from hal_core.models.quota import Quota
 from hal_core.models.ranges import Ranges, members
@@ -57,6 +59,12 @@ class RunningJob:
     end_time_s: float
     expected_end_s: float = attrs.field(default=attrs.Factory(lambda self: self.end_time_s, takes_self=True))
     """When it is expected to end, never later than at its limit. Corrected when the job outlives it."""
+    nodes: int = attrs.field(init=False, eq=False, repr=False)
+    """The node numbers of a wide gang as bits, made once; 0 if they are few."""
+
+    @nodes.default
+    def _nodes(self) -> int:
+        return mask_of(self.node_numbers) if len(self.node_numbers) >= WIDE else 0
 
 
 @attrs.frozen

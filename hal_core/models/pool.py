@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from hal_core.models.node_rows import NodeRows
 from hal_core.models.packing import FIELD_MASK, Ask, Packing
 from hal_core.models.room import Room
 
@@ -17,13 +18,13 @@ class Pool(Room):
 
     __slots__ = ("_row_now",)
 
-    def __init__(self, packing: Packing, base: list[int]) -> None:
-        super().__init__(packing, base)
-        self._row_now = base[0]
+    def __init__(self, packing: Packing, rows: NodeRows) -> None:
+        super().__init__(packing, rows)
+        self._row_now = rows.row(0)
 
     def copy(self, packing: Packing | None = None) -> Room:
         twin = Pool.__new__(Pool)
-        twin._packing, twin._base, twin._row_now = packing or self._packing, self._base, self._row_now
+        twin._packing, twin._rows, twin._row_now = packing or self._packing, self._rows, self._row_now
         return twin
 
     @property
@@ -37,20 +38,23 @@ class Pool(Room):
         guards = self._packing.guards
         return 1 if (self._row_now | guards) - ask.pool_need & guards == guards else 0
 
+    def fits_on(self, numbers: Sequence[int], ask: Ask) -> bool:
+        return bool(self.fitting(ask))
+
     def choose(self, ask: Ask, nodes: int = -1, beside: Room | None = None) -> tuple[int, ...]:
         is_free = nodes & 1 and self.fitting(ask) and (beside is None or beside.fitting(ask))
         return (0,) if is_free else ()
 
-    def take(self, numbers: Iterable[int], ask: Ask, count: int = 1) -> None:
+    def take(self, numbers: Sequence[int], ask: Ask, count: int = 1) -> None:
         for _ in numbers:
             self._row_now -= ask.pool_need * count
 
-    def give(self, numbers: Iterable[int], ask: Ask) -> None:
+    def give(self, numbers: Sequence[int], ask: Ask) -> None:
         for _ in numbers:
             self._row_now += ask.pool_need
 
     def settle(self) -> None:
-        self._base[0] = self._row_now
+        """It is its own beginning."""
 
     def wait_for(self, ask: Ask, running: Iterable[RunningJob], now_s: float) -> float | None:
         ask_of, guards, need = self._packing.ask, self._packing.guards, ask.pool_need

@@ -7,12 +7,15 @@ node costs nothing extra. Pure: no clock, no randomness.
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterable, Iterator
+import operator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from hal_core.models import placing
 from hal_core.models.masks import mask_of, members_of
+from hal_core.models.node_rows import NodeRows
 from hal_core.models.packing import AMOUNT_MAX, FIELD_BITS, FIELD_MASK, Ask, Packing
 
 if TYPE_CHECKING:
@@ -26,18 +29,12 @@ FEW = 16
 class Room:
     """What is free at one moment, on available nodes only. A copy is cheap and independent."""
 
-    __slots__ = ("_base", "_buckets", "_licences", "_moved", "_owned", "_packing")
+    __slots__ = ("_licences", "_packing", "_rows")
 
-    def __init__(self, packing: Packing, base: list[int]) -> None:
+    def __init__(self, packing: Packing, rows: NodeRows) -> None:
         self._packing = packing
-        self._base = base
-        """Row by node number, as it was when the first of all copies was made; -1 where nothing may start."""
-        self._moved: dict[int, int] = {}
-        """Rows that differ from that."""
-        self._buckets: dict[int, dict[int, int]] = {}
-        """Free CPUs -> row -> nodes (as bits). Buckets are shared between copies until one of them writes."""
-        self._owned: set[int] = set()
-        """Buckets that no copy shares."""
+        self._rows = rows
+        """What is free on each node; -1 where nothing may start."""
         self._licences = packing.licences()
         """What is free of them, packed."""
 
@@ -56,15 +53,8 @@ class Room:
         if len(base) == 1 and base[0] >= 0 and not packing.has_gpus and not packing.licence_guards:
             from hal_core.models.pool import Pool  # it is a room itself
 
-            return Pool(packing, base)
-        numbers_of: dict[int, list[int]] = {}
-        for number, row in enumerate(base):
-            if row >= 0:
-                numbers_of.setdefault(row, []).append(number)
-        room = cls(packing, base)
-        for row, numbers in numbers_of.items():
-            room._buckets.setdefault(row & FIELD_MASK, {})[row] = mask_of(numbers)
-        return room
+            return Pool(packing, NodeRows(base))
+        return cls(packing, NodeRows(base))
 
     @property
     def packing(self) -> Packing:
@@ -72,16 +62,14 @@ class Room:
 
     def copy(self, packing: Packing | None = None) -> Room:
         """`packing`: a twin of its own (Packing.twin)."""
-        twin = Room(packing or self._packing, self._base)
-        twin._moved, twin._buckets = self._moved.copy(), self._buckets.copy()
+        twin = Room(packing or self._packing, self._rows.copy())
         twin._licences = self._licences
-        self._owned.clear()
         return twin
 
     @property
     def row_count(self) -> int:
         """How many different rows there are: what a question costs."""
-        return sum(map(len, self._buckets.values()))
+        return len(self._rows)
 
     def row_of(self, number: int) -> int:
         """The row of a node; -1 if it is not available."""
@@ -89,8 +77,8 @@ class Room:
 
     def most_cpus(self, nodes: int = -1) -> int:
         """The free CPUs of the emptiest of the nodes: a quick no for whatever asks for more."""
-        for cpus in sorted(self._buckets, reverse=True):
-            if any(members & nodes for members in self._buckets[cpus].values()):
+        for cpus in sorted(self._rows.buckets, reverse=True):
+            if any(members & nodes for members in self._rows.buckets[cpus].values()):
                 return cpus
         return 0
 
@@ -104,18 +92,16 @@ class Room:
         return self._fitting(ask) if self.has_licences(ask) else 0
 
     def _fitting(self, ask: Ask) -> int:
-        guards, shift, need_of, nodes = self._packing.guards, self._packing.class_shift, ask.need_of, ask.nodes
-        milli = ask.gpu_milli
+        guards, shift, lack_of, milli = self._packing.guards, self._packing.class_shift, ask.lack_of, ask.gpu_milli
+        fits_in = self._packing.parts.fits
         found = 0
-        for cpus, bucket in self._buckets.items():
+        for cpus, bucket in self._rows.buckets.items():
             for row, members in bucket.items() if cpus >= ask.cpus else ():
-                if members & nodes:
-                    need = need_of.get(row >> shift)
-                    if need is not None and (row | guards) - need & guards == guards:
-                        if milli and not self._packing.parts.fits(row, milli, ask.shape.gpu_type):
-                            continue
-                        found |= members
-        return found & nodes
+                if row + lack_of[row >> shift] & guards == guards:
+                    if milli and not fits_in(row, milli, ask.shape.gpu_type):
+                        continue
+                    found |= members
+        return found & ask.nodes
 
     def choose(self, ask: Ask, nodes: int = -1, beside: Room | None = None) -> tuple[int, ...]:
         """The nodes that the ask fills best: least CPUs left over, then lowest number. Empty if there are too few.
@@ -142,41 +128,43 @@ class Room:
     def _place(self, ask: Ask, nodes: int, beside: Room | None) -> tuple[int, ...]:
         """As `choose`, where a topology or GPUs have a say."""
         domains = ask.domains
-        if beside is not None and ask.node_count > 1:  # a gang looks at all groups, so it is quicker to ask once
-            nodes, beside = nodes & beside.fitting(ask), None
         for wanted in (nodes & ask.home, nodes) if ask.home else (nodes,):
             groups = self._by_harm(ask, wanted) if ask.has_gpus_near else self._by_cpus_left(ask, wanted)
-            if beside is not None:
-                groups = beside._also_here(ask, groups)
             if ask.node_count == 1:
-                best = next(groups, 0)
+                best = next(groups if beside is None else beside._also_here(ask, groups), 0)
                 if best:
                     return ((best & -best).bit_length() - 1 if domains is None else placing.single(domains, best),)
-            elif domains is None:
-                found = placing.first_of(groups, ask.node_count)
-                if found:
-                    return tuple(members_of(found))
-            else:
-                found = placing.gang(domains, list(groups), ask.wish)
-                if found:
-                    return domains.ordered(members_of(found))
+                continue
+            found = self._gang(ask, list(groups), beside)
+            if found:
+                return tuple(members_of(found)) if domains is None else domains.ordered(members_of(found))
         return ()
 
+    def _gang(self, ask: Ask, groups: list[int], beside: Room | None) -> int:
+        """The nodes for a gang, of these groups; 0 if they do not hold it."""
+        free = functools.reduce(operator.or_, groups, 0)
+        if beside is not None and free.bit_count() >= ask.node_count:
+            also = beside._fitting_among(free, ask)
+            groups = [group & also for group in groups if group & also]
+            free &= also
+        if free.bit_count() < ask.node_count:
+            return 0
+        if ask.domains is None:
+            return placing.first_of(groups, ask.node_count)
+        return placing.gang(ask.domains, groups, ask.wish)
+
     def _also_here(self, ask: Ask, groups: Iterable[int]) -> Iterator[int]:
-        """What of each group has room here too; node by node where there are few."""
-        fitting: int | None = None
-        few = 0 if ask.gpu_milli else max(self.row_count // 2, FEW)
+        """What of each group has room here too."""
         for group in groups:
-            size = group.bit_count()
-            if size <= few:
-                left = self._fitting_of(members_of(group), ask) & ask.nodes
-            elif size <= FEW:
-                left = mask_of(number for number in members_of(group) if self.count(number, ask))
-            else:
-                fitting = self.fitting(ask) if fitting is None else fitting
-                left = group & fitting
+            left = self._fitting_among(group, ask)
             if left:
                 yield left
+
+    def _fitting_among(self, nodes: int, ask: Ask) -> int:
+        """Those of the nodes where one node's part of the ask fits; looked at one by one if they are few."""
+        if nodes.bit_count() <= max(self.row_count // 2, FEW):
+            return self._fitting_of(list(members_of(nodes)), ask) & ask.nodes
+        return self._fitting(ask) & nodes
 
     def _by_harm(self, ask: Ask, nodes: int) -> Iterator[int]:
         """As `_by_cpus_left`, but before that by how little is lost of the GPUs; those without any come first."""
@@ -188,7 +176,7 @@ class Room:
         guards, shift, milli = packing.guards, packing.class_shift, ask.gpu_milli
         harms = packing.fragmentation.harms(shape)
         found: list[tuple[int, int, int, int]] = []
-        for cpus, bucket in self._buckets.items() if nodes else ():
+        for cpus, bucket in self._rows.buckets.items() if nodes else ():
             for row, members in bucket.items() if cpus >= ask.cpus else ():
                 hit = members & nodes
                 need = ask.need_of.get(row >> shift) if hit else None
@@ -206,16 +194,14 @@ class Room:
 
     def _by_cpus_left(self, ask: Ask, nodes: int) -> Iterator[int]:
         """The nodes where one node's part of the ask fits, in groups, the ones that it fills best first."""
-        guards, shift, need_of = self._packing.guards, self._packing.class_shift, ask.need_of
+        guards, shift, lack_of = self._packing.guards, self._packing.class_shift, ask.lack_of
         nodes &= ask.nodes
-        for cpus in sorted(cpus for cpus in self._buckets if cpus >= ask.cpus):
+        for cpus in sorted([cpus for cpus in self._rows.buckets if cpus >= ask.cpus]):
             found = 0
-            for row, members in self._buckets[cpus].items():
-                hit = members & nodes
-                if hit:
-                    need = need_of.get(row >> shift)
-                    if need is not None and (row | guards) - need & guards == guards:
-                        found |= hit
+            for row, members in self._rows.buckets[cpus].items():
+                if row + lack_of[row >> shift] & guards == guards:
+                    found |= members
+            found &= nodes
             if found:
                 yield found
 
@@ -257,9 +243,7 @@ class Room:
 
     def settle(self) -> None:
         """Make this room the one that later copies start from. What was copied before is void from now on."""
-        for number, row in self._moved.items():
-            self._base[number] = row
-        self._moved.clear()
+        self._rows.settle()
 
     def set_licences(self, free: Iterable[tuple[str, int]] | None) -> None:
         """So many are free; None: all."""
@@ -267,67 +251,69 @@ class Room:
 
     def put(self, number: int, row: int) -> None:
         """The row of a node is this from now on; -1: it is not available any more. Older copies keep what they have."""
-        old = self._row(number)
-        if old == row:
-            return
-        bits = 1 << number
-        if old >= 0:
-            self._leave(old, bits)
-        if row >= 0:
-            bucket = self._own(row & FIELD_MASK)
-            bucket[row] = bucket.get(row, 0) | bits
-        self._moved[number] = row
-        if len(self._moved) > len(self._base) // 4:
-            self._base = [self._row(each) for each in range(len(self._base))]
-            self._moved.clear()
+        self._rows.put(number, row)
 
-    def take(self, numbers: Iterable[int], ask: Ask, count: int = 1) -> None:
+    def take(self, numbers: Sequence[int], ask: Ask, count: int = 1) -> None:
         """Allocate so many elements on each of the nodes, as commit will."""
         self._licences -= ask.licences * count
-        for row, its in self._by_row(numbers).items():
-            self._set(its, row, row - self._need(row, ask, count))
+        for group in self._rows.groups(numbers):
+            self._rows.move(group, group[0] - self._need(group[0], ask, count))
 
-    def give(self, numbers: Iterable[int], ask: Ask) -> None:
+    def give(self, numbers: Sequence[int], ask: Ask) -> None:
         """One element ends. Nodes that are not available stay so."""
-        self._licences += ask.licences
-        for row, its in self._by_row(numbers).items():
-            if row >= 0:
-                self._set(its, row, row + self._need(row, ask, -1))
+        for _ in self._given(numbers, ask):
+            pass
 
-    def _by_row(self, numbers: Iterable[int]) -> dict[int, list[int]]:
-        """The parts of a gang mostly lie on nodes of equal row: they are moved together."""
-        found: dict[int, list[int]] = {}
-        moved, base = self._moved, self._base
-        for number in numbers:
-            row = moved.get(number)
-            if row is None:
-                row = base[number]
-            its = found.get(row)
-            if its is None:
-                found[row] = [number]
-            else:
-                its.append(number)
-        return found
+    def _given(self, numbers: Sequence[int], ask: Ask, nodes: int = 0) -> Iterator[tuple[int, int]]:
+        """The same; yields the new rows, and the nodes that have each."""
+        self._licences += ask.licences
+        for group in self._rows.groups(numbers, nodes):
+            row, bits, _ = group
+            if row >= 0:
+                row += self._need(row, ask, -1)
+                self._rows.move(group, row)
+                yield row, bits
 
     def wait_for(self, ask: Ask, running: Iterable[RunningJob], now_s: float) -> float | None:
         """Let what runs end, in the order given, until the ask fits: then. None: it never will.
 
         What has ended by then is given back to this room.
         """
-        packing, allowed = self._packing, ask.nodes
-        fitting = self._fitting(ask)
-        is_enough = ask.holds(fitting)
+        ask_of, missing = self._packing.ask, ask.nodes & ~self._fitting(ask)
+        is_enough = ask.holds(ask.nodes & ~missing)
         time_s = now_s
         for job in running:
             if is_enough and job.expected_end_s > time_s and self.has_licences(ask):
                 break
             time_s = max(time_s, job.expected_end_s)
-            self.give(job.node_numbers, packing.ask(job.shape))
-            new = self._fitting_of(job.node_numbers, ask) & allowed & ~fitting
+            new = 0
+            for row, bits in self._given(job.node_numbers, ask_of(job.shape), job.nodes):
+                if bits & missing and self._fits(row, ask):
+                    new |= bits & missing
             if new:
-                fitting |= new
-                is_enough = is_enough or ask.holds_near(fitting, list(members_of(new)))
+                missing ^= new
+                is_enough = is_enough or ask.holds_near(ask.nodes & ~missing, new)
         return time_s if is_enough and self.has_licences(ask) else None
+
+    def fits_on(self, numbers: Sequence[int], ask: Ask) -> bool:
+        """Whether one node's part of the ask fits on each of the nodes."""
+        nodes = mask_of(numbers)
+        return self._fitting_of(numbers, ask) & ask.nodes == nodes and self.has_licences(ask)
+
+    def _fitting_of(self, numbers: Sequence[int], ask: Ask) -> int:
+        """Those of the nodes where one node's part of the ask fits."""
+        found = 0
+        for row, bits, _ in self._rows.groups(numbers):
+            if self._fits(row, ask):
+                found |= bits
+        return found
+
+    def _fits(self, row: int, ask: Ask) -> bool:
+        packing = self._packing
+        need = ask.need_of.get(row >> packing.class_shift) if row >= 0 else None
+        if need is None or (row | packing.guards) - need & packing.guards != packing.guards:
+            return False
+        return not ask.gpu_milli or packing.parts.fits(row, ask.gpu_milli, ask.shape.gpu_type)
 
     def _need(self, row: int, ask: Ask, count: int) -> int:
         """What so many elements take of the row, or, if the count is negative, give back to it."""
@@ -349,50 +335,4 @@ class Room:
         return change + (row - after if count > 0 else after - row)
 
     def _row(self, number: int) -> int:
-        row = self._moved.get(number)
-        return self._base[number] if row is None else row
-
-    def _fitting_of(self, numbers: Iterable[int], ask: Ask) -> int:
-        """Those of the nodes where one node's part of the ask fits."""
-        guards, shift, need_of = self._packing.guards, self._packing.class_shift, ask.need_of
-        moved, base = self._moved, self._base
-        does_fit: dict[int, bool] = {}
-        found: list[int] = []
-        for number in numbers:
-            row = moved.get(number)
-            if row is None:
-                row = base[number]
-            fits = does_fit.get(row)
-            if fits is None:
-                need = need_of.get(row >> shift) if row >= 0 else None
-                fits = does_fit[row] = need is not None and (row | guards) - need & guards == guards
-            if fits:
-                found.append(number)
-        return mask_of(found)
-
-    def _set(self, numbers: list[int], old: int, new: int) -> None:
-        """Nodes of one row have another."""
-        bits = mask_of(numbers)
-        self._leave(old, bits)
-        bucket = self._own(new & FIELD_MASK)
-        bucket[new] = bucket.get(new, 0) | bits
-        self._moved.update(dict.fromkeys(numbers, new))
-
-    def _leave(self, row: int, bits: int) -> None:
-        """These nodes have that row no more."""
-        bucket = self._own(row & FIELD_MASK)
-        rest = bucket[row] ^ bits
-        if rest:
-            bucket[row] = rest
-        else:
-            del bucket[row]
-            if not bucket:
-                del self._buckets[row & FIELD_MASK]
-
-    def _own(self, cpus: int) -> dict[int, int]:
-        """The bucket, to write to."""
-        bucket = self._buckets.get(cpus)
-        if bucket is None or cpus not in self._owned:
-            bucket = self._buckets[cpus] = dict(bucket) if bucket else {}
-            self._owned.add(cpus)
-        return bucket
+        return self._rows.row(number)

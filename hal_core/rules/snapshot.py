@@ -50,11 +50,11 @@ class StateSnapshot:
         return self._state.partition_numbers.get(name, ())
 
     def pending(self) -> Iterator[PendingJob]:
-        jobs = self._jobs
+        jobs, now_s, quota = self._jobs, self.now_s, self.quota
         for job_id in self._state.queue:
             record = jobs[job_id]
-            if record.spec.begin_time_s <= self.now_s:
-                row = within(self.quota, record.pending_row())
+            if record.spec.begin_time_s <= now_s:
+                row = record.pending_row() if quota is None else within(quota, record.pending_row())
                 if row is not None:
                     yield row
 

@@ -322,7 +322,7 @@ class Replay:
         ask = self._machine.packing.ask(pending.shape) if pending is not None else None
         if pending is None or ask is None or len(start.node_numbers) != ask.node_count:
             raise PluginError(f"the engine started job {start.job_id}, which does not wait, or not as a whole")
-        if not all(self._room.count(number, ask) for number in start.node_numbers):
+        if not self._room.fits_on(start.node_numbers, ask):
             raise PluginError(f"the engine started job {start.job_id} where there is no room for it")
         self._room.take(start.node_numbers, ask)
         at = int(start.job_id)

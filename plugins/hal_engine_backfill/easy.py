@@ -67,9 +67,7 @@ class Easy:
         queue = itertools.islice(snapshot.pending(), self._scan_max)
         behind = one_pass.start_in_order(queue)
         if behind:
-            if self._is_shortest_first:
-                behind.sort(key=_expected_s)
-            one_pass.backfill(behind, self._depth_max)
+            one_pass.backfill(sorted(behind, key=_expected_s) if self._is_shortest_first else behind, self._depth_max)
         return one_pass.result()
 
 
@@ -123,8 +121,9 @@ class Pass:
         self._patience = Patience(room, self._now_s, self._running)
         self._nearness = Nearness(snapshot, room)
 
-    def start_in_order(self, queue: Iterator[PendingJob]) -> list[PendingJob]:
-        """Until each group has a job that does not fit. Returns the jobs that stand behind those."""
+    def start_in_order(self, queue: Iterator[PendingJob]) -> Iterable[PendingJob]:
+        """Until each group has a job that does not fit. Returns the jobs that stand behind those, if there are any: to
+        be read once, for the queue is only read as far as somebody looks."""
         promise_of, starts, permits = self._promise_of, self.starts, self._permits
         group_count = len(self._packing.group_nodes) + len(self._snapshot.holds)
         behind: list[PendingJob] = []
@@ -172,7 +171,7 @@ class Pass:
                 if len(promise_of) == group_count:
                     most = self._most_cpus()
                     if most:
-                        behind += [job for job in queue if job.shape.cpus <= most]
+                        return itertools.chain(behind, (job for job in queue if job.shape.cpus <= most))
                     break
         return behind
 

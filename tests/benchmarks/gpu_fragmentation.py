@@ -50,13 +50,12 @@ class BestFit(Room):
         idle = [packing.idle_row(packing.class_of.index(each)) for each in range(len(packing.classes))]
         most = [max(row >> shift & FIELD_MASK for row in idle) for shift in shifts]
         found = []
-        for bucket in self._buckets.values():
-            for row, members in bucket.items():
-                hit = members & fitting
-                if hit:
-                    left = sum((row >> shift & FIELD_MASK) / top for shift, top in zip(shifts, most, strict=True))
-                    left += sum(free for _, free in packing.parts.of(row)) / MILLI / most[2]
-                    found.append((left, hit & -hit, hit))
+        for row, members in self._rows:
+            hit = members & fitting
+            if hit:
+                left = sum((row >> shift & FIELD_MASK) / top for shift, top in zip(shifts, most, strict=True))
+                left += sum(free for _, free in packing.parts.of(row)) / MILLI / most[2]
+                found.append((left, hit & -hit, hit))
         for _, _, hit in sorted(found):
             yield hit
 

@@ -8,13 +8,15 @@ from hypothesis import given, settings, strategies as st
 
 from hal_core.models.demand import FADE_EVERY, LOOK_EVERY, WEIGHT_MAX, Demand, GpuRequest
 from hal_core.models.gpu_parts import MILLI
-from hal_core.models.job import Shape
+from hal_core.models.job import JobId, Shape
 from hal_core.models.node import Node, NodeName, PartitionName
 from hal_core.models.packing import Packing
+from hal_core.models.plan import RunningJob
 from hal_core.models.room import Room
 from hal_core.models.row_fields import FIELD_MASK
 from hal_core.rules.node_table import NodeTable
 from hal_core.rules.state import State
+from hal_core.rules.timeline import earliest_start
 from hal_core.testing.snapshots import FakeColumns
 from tests.support.core_world import World, make_cluster, make_spec
 
@@ -217,3 +219,15 @@ def test_a_state_that_is_loaded_expects_the_same() -> None:
     loaded = State.load(world.state.dump())
     assert loaded.demand == world.state.demand
     assert loaded.demand.seen == 5
+
+
+def test_a_share_is_promised_for_when_a_device_is_free_and_not_for_when_cpus_are() -> None:
+    whole, cpus, waits = Shape(ALL, 1, 1, 0, gpus=1), Shape(ALL, 1, 3, 0), share(500, cpus=2)
+    room = room_of(node(cpus=4, gpus=("a100",)))
+    running = []
+    for number, (shape, end_s) in enumerate(((cpus, 100.0), (whole, 1000.0))):
+        room.take((0,), room.packing.ask(shape))
+        running.append(RunningJob(JobId(number), 0, shape, (0,), end_s))
+    promise = earliest_start(room, running, room.packing.ask(waits), 0.0)
+    assert promise is not None
+    assert (promise.time_s, promise.node_numbers) == (1000.0, (0,))
