@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from hal_core.errors import InvalidInput
-from hal_core.models.event import Event, JobEnded, JobPlaced, JobRequeued, JobSubmitted
+from hal_core.models.event import Event, JobEnded, JobPlaced, JobRequeued, JobSubmitted, Planned
 from hal_core.models.job import ArraySpec, JobId, JobSpec, Owner
 from hal_core.models.message import Submission, Submit
 from hal_core.models.node import Cluster, NodeName
@@ -173,6 +173,7 @@ def test_no_limit_is_ever_exceeded_and_all_jobs_end(cluster: Cluster, seed: int,
     facts = Facts(cluster)
     for event in simulation.events:
         facts.see(event)
+        assert not isinstance(event, Planned) or not event.refused_count, "the engine started what a limit forbids"
         if isinstance(event, JobPlaced | JobEnded):
             for kind, name, key, most in facts.limits():
                 what, _, user = key.partition("/")

@@ -122,6 +122,25 @@ def test_of_larger_priority_is_first_and_of_less_than_there_is_room_for_all_run(
     assert (counts[2], counts[1]) == (20, 4)
 
 
+def test_who_is_of_larger_priority_gets_what_others_have_whenever_it_comes():
+    """Of jobs of different priorities the first has all its elements, the next what it leaves, and so on."""
+    seed = SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")
+    random = Random(seed)
+    case = with_jobs([batch_job(2000.0)])
+    for _ in range(2):
+        jobs = []
+        for priority in random.sample(range(10), 3):
+            job = session_job(random.randint(2, 24), submit_time_s=random.uniform(0.0, 500.0))
+            jobs.append(attrs.evolve(job, spec=attrs.evolve(job.spec, priority=priority)))
+        left, wanted = case.cpu_count, {}
+        for job in sorted(jobs, key=lambda job: -job.spec.priority):
+            at = sorted(jobs, key=lambda job: job.submit_time_s).index(job)
+            wanted[1 + at] = min(count_of(job.spec.array.indices), left)
+            left -= wanted[1 + at]
+        assert +counts_at(run(case, jobs).events, 1000.0) == +Counter(wanted), jobs
+
+
 def test_a_job_that_is_cancelled_while_room_is_made_for_it_leaves_no_grant():
     from hal_core.models.message import Cancel, JobSelection
     from hal_core.rules.core import Core
