@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from hal_core.wire.sessions import Figures, TagFigures
+    from hal_core.wire.sessions import Figures, HostFigures, TagFigures
 
 USAGES = {"session": "hal session show|drain|cancel|set ID... [--tag TAG] [--priority N]"}
 ACTIONS = ("show", "drain", "cancel", "set")
@@ -99,6 +99,7 @@ def print_one(console: Console, name: str, figures: Figures | None, is_json: boo
             ("Rate", f"{figures.rate_per_s:.0f}/s"),
             ("Left", left(figures)),
         ]
+        values += [(f"Node {each.name}", host_text(each)) for each in figures.hosts]
         values += [(f"Tag {tag}", tag_text(each)) for tag, each in sorted(figures.tags.items())]
     for line in pairs(values):
         console.line(line)
@@ -107,6 +108,13 @@ def print_one(console: Console, name: str, figures: Figures | None, is_json: boo
 def tag_text(figures: TagFigures) -> str:
     done, failed = figures.done_count, figures.failed_count
     return f"{figures.left_count} left, {done} done, {failed} failed, {figures.dropped_count} dropped"
+
+
+def host_text(figures: HostFigures) -> str:
+    done = f"{figures.worker_count} workers, {figures.done_count} done, {figures.failed_count} failed"
+    if not figures.blocked_why:
+        return done
+    return f"{done}; {'on probation' if figures.is_on_probation else 'blocked'}: {figures.blocked_why}"
 
 
 def left(figures: Figures) -> str:
@@ -120,8 +128,9 @@ def record(name: str, figures: Figures | None) -> dict[str, Any]:
     if figures is None:
         return {"session": name, "is_running": False}
     tags = {tag: fields(each) for tag, each in figures.tags.items()}
-    return {"is_running": True, **fields(figures), "tags": tags}
+    hosts = [fields(each) for each in figures.hosts]
+    return {"is_running": True, **fields(figures), "tags": tags, "hosts": hosts}
 
 
-def fields(struct: Figures | TagFigures) -> dict[str, Any]:
+def fields(struct: Figures | TagFigures | HostFigures) -> dict[str, Any]:
     return {field: getattr(struct, field) for field in struct.__struct_fields__}

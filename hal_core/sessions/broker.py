@@ -18,13 +18,15 @@ import trio
 from hal_core.client.session_shared import common_data
 from hal_core.errors import WireError
 from hal_core.models.ranges import Ranges, RangeSet, count_of
+from hal_core.sessions.glance import figures_of
 from hal_core.sessions.journal import UNSYNCED_BYTES_MAX, SessionJournal
-from hal_core.sessions.ledger import Ledger, Policy
+from hal_core.sessions.ledger import Ledger
 from hal_core.sessions.options import BrokerOptions
 from hal_core.sessions.pace import Rate
 from hal_core.sessions.peer import Peer
 from hal_core.sessions.reception import Reception
 from hal_core.sessions.seat import Seat
+from hal_core.sessions.slices import Policy
 from hal_core.sessions.starter import START
 from hal_core.wire.sessions import (
     Accepted,
@@ -43,7 +45,6 @@ from hal_core.wire.sessions import (
     Results,
     Said,
     Submit,
-    TagFigures,
     Want,
     Welcome,
     encode,
@@ -88,6 +89,7 @@ class Broker:
         self._why_ended = ""
         self._has_begun = False
         self._is_draining = False
+        self._nursery: trio.Nursery
         self._end = trio.Event()
         self._workers_gone = trio.Event()
 
@@ -98,6 +100,7 @@ class Broker:
                 self._recover(self._journal)
                 nursery.start_soon(self._write_journal, self._journal)
                 nursery.start_soon(self._expect_client)
+            self._nursery = nursery
             reception = Reception(self, nursery)
             nursery.start_soon(self._take_workers, reception)
             if client is not None:
@@ -285,7 +288,7 @@ class Broker:
             worker.send(encode(Finish(True)))
             return
         self._known[worker] = set()
-        self._ledger.add_worker(worker)
+        self._ledger.add_worker(worker, worker.host)
         self._pump()
         try:
             while (messages := await worker.receive()) is not None:
@@ -326,14 +329,23 @@ class Broker:
         self._vain_starts += worker.is_local
         if self._vain_starts > VAIN_STARTS_MAX:
             self._give_up(f"{self._vain_starts} workers in a row died before their first result")
-        elif not self._end.is_set() and not worker.is_local:
-            self._pump()
         elif not self._end.is_set():
-            with contextlib.suppress(OSError):  # It is gone, and we shall hear of it.
-                self._starter.send(START)
+            with contextlib.suppress(OSError):  # The starter is gone, and we shall hear of it.
+                if worker.is_local:
+                    self._starter.send(START)
             self._pump()
         elif not self._known:
             self._workers_gone.set()
+
+    def _rest_hosts(self) -> None:
+        """Those that were blocked lately get nothing for a while."""
+        for host in self._ledger.hosts.take_news():
+            self._nursery.start_soon(self._try_again, host.name, host.rest_s)
+
+    async def _try_again(self, name: str, after_s: float) -> None:
+        await trio.sleep(after_s)
+        self._ledger.hosts.put_on_probation(name)
+        self._pump()
 
     def _pump(self) -> None:
         """Hand out what can be handed out, and end when that was all."""
@@ -341,6 +353,7 @@ class Broker:
             return
         if self._journal is not None and self._journal.unsynced_bytes > UNSYNCED_BYTES_MAX:
             return
+        self._rest_hosts()
         for worker, tasks in self._ledger.batches():
             assert isinstance(worker, Peer)
             if tasks.function not in self._known[worker]:
@@ -379,20 +392,8 @@ class Broker:
         self._end.set()
 
     def figures(self) -> Figures:
-        counts, tallies = self._ledger.counts, self._ledger.tallies()
-        return Figures(
-            self._options.session,
-            len(self._known) - len(self._leaving),
-            counts.waiting,
-            counts.running,
-            counts.done,
-            counts.failed,
-            counts.dropped,
-            counts.retried,
-            counts.lost,
-            self._rate.per_s(trio.current_time()),
-            {tag: TagFigures(each.left, each.done, each.failed, each.dropped) for tag, each in tallies.items()},
-        )
+        present = [worker.host for worker in self._known if worker not in self._leaving]
+        return figures_of(self._options.session, self._ledger, present, self._rate.per_s(trio.current_time()))
 
 
 def _nothing() -> None:

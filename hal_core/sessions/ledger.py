@@ -8,90 +8,19 @@ a result, by `drop`, or by being set aside, whatever workers do.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
-
-import attrs
 
 from hal_core.errors import WireError
 from hal_core.models.ranges import Ranges, RangeSet, count_of
+from hal_core.sessions.hosts import Host, Hosts
 from hal_core.sessions.pace import BATCH_BYTES_MAX, Pace
+from hal_core.sessions.slices import Counts, Held, Policy, Slice, Tally
 from hal_core.wire.packed import Packed
 from hal_core.wire.sessions import Results
 
 ALONE_LOSSES_MAX: Final = 5
 """A task whose worker died so often while it had nothing else is set aside: it is the task."""
-
-
-@attrs.frozen
-class Policy:
-    """What a function's tasks may ask for."""
-
-    retries: int = 0
-    priority: int = 0
-    tags: tuple[str, ...] = ()
-
-
-@attrs.define
-class Slice:
-    """Tasks [first, first + len(items)) of one function. `is_suspect`: a worker died that had them."""
-
-    first: int
-    function: int
-    items: Packed
-    is_suspect: bool = False
-
-    @property
-    def stop(self) -> int:
-        return self.first + len(self.items)
-
-    def split(self, count: int) -> Slice:
-        """Take the first `count` tasks off."""
-        head = Slice(self.first, self.function, self.items.part(0, count), self.is_suspect)
-        self.items = self.items.part(count, len(self.items))
-        self.first += count
-        return head
-
-
-@attrs.define(eq=False)
-class Held:
-    """What one worker has: slices in the order in which it does them."""
-
-    slices: deque[Slice] = attrs.Factory(deque)
-    count: int = 0
-    is_stopping: bool = False
-    """It gets nothing more."""
-
-    def has_suspect(self) -> bool:
-        return bool(self.slices) and self.slices[0].is_suspect
-
-
-@attrs.define
-class Counts:
-    """Of tasks, since the session began."""
-
-    accepted: int = 0
-    waiting: int = 0
-    running: int = 0
-    done: int = 0
-    failed: int = 0
-    dropped: int = 0
-    retried: int = 0
-    lost: int = 0
-
-
-@attrs.define
-class Tally:
-    """What became of one function's tasks."""
-
-    taken: int = 0
-    done: int = 0
-    failed: int = 0
-    dropped: int = 0
-
-    @property
-    def left(self) -> int:
-        return self.taken - self.done - self.failed - self.dropped
 
 
 class Ledger:
@@ -101,7 +30,10 @@ class Ledger:
         self.counts = Counts()
         self._policies: dict[int, Policy] = {}
         self._paces: dict[int, Pace] = {}
+        self.hosts = Hosts()
         self._waiting: dict[int, deque[Slice]] = {}
+        self._elsewhere: dict[str, deque[Slice]] = {}
+        """Single tasks that failed, by the host that is not to have them again as long as there is another."""
         self._held: dict[object, Held] = {}
         self._tries: dict[int, int] = {}
         self._losses: dict[int, int] = {}
@@ -119,7 +51,7 @@ class Ledger:
         self._ranks.pop(tag, None)
         self._ranks[tag] = priority
         queues = [self._waiting[each] for each in sorted(self._waiting, reverse=True)]
-        self._waiting, self.counts.waiting = {}, 0
+        self._waiting, self.counts.waiting = {}, sum(map(len, self._elsewhere.values()))
         for queue in queues:
             for tasks in queue:
                 self._put(tasks)
@@ -162,12 +94,13 @@ class Ledger:
         self._tallies[function].taken += len(waiting)
         self.counts.accepted += len(items)
 
-    def add_worker(self, worker: object) -> None:
-        self._held[worker] = Held()
+    def add_worker(self, worker: object, host: str = "") -> None:
+        self._held[worker] = Held(self.hosts.join(host))
 
     def stop_worker(self, worker: object) -> None:
         """It finishes what it has and gets nothing more."""
         self._held[worker].is_stopping = True
+        self._look_at_hosts()
 
     def is_idle(self, worker: object) -> bool:
         return not self._held[worker].count
@@ -202,11 +135,12 @@ class Ledger:
         self.counts.running -= count
         self._paces[done.function].learn(count, results.busy_ns)
         if not results.failed:
+            self.hosts.note_done(held.host, done.function, count)
             self.counts.done += count
             self._tallies[done.function].done += count
             self._forget(done.first, done.stop)
             return [results]
-        return list(self._settle_failures(done, results))
+        return list(self._settle_failures(done, results, held.host))
 
     def release_worker(self, worker: object) -> Ranges:
         """It went when it was asked to, and no task is to blame. What it had waits again, before all else, but for
@@ -220,6 +154,7 @@ class Ledger:
         self.counts.dropped += len(killed)
         self._remove_waiting(killed, set(self._policies))
         self._to_kill.difference_update(killed.ranges())
+        self._look_at_hosts()
         return killed.ranges()
 
     def lose_worker(self, worker: object) -> tuple[Ranges, Ranges]:
@@ -230,6 +165,10 @@ class Ledger:
         held = self._held.pop(worker)
         aside, killed = RangeSet(), RangeSet()
         was_alone = held.count == 1
+        if held.slices:
+            head = held.slices[0]
+            self._note_failed(held.host, head.function, [head.first])
+            self.hosts.note_done(held.host, head.function, 1)
         for each in reversed(held.slices):
             self.counts.running -= len(each.items)
             for task in reversed(range(each.first, each.stop)):
@@ -237,11 +176,11 @@ class Ledger:
                 if task in self._to_kill:
                     killed.add(task)
                     self._to_kill.discard(task)
-                elif was_alone and self._lost_alone(task):
+                elif was_alone and not held.host.blocked_why and self._lost_alone(task):
                     aside.add(task)
                 else:
                     self.counts.lost += 1
-                    self._put(single, is_first=True)
+                    self._put_again(single, held.host)
                     continue
                 self._tallies[each.function].dropped += 1
         for dropped in (aside, killed):
@@ -249,6 +188,7 @@ class Ledger:
             for task in dropped:
                 self._losses.pop(task, None)
                 self._tries.pop(task, None)
+        self._look_at_hosts()
         return aside.ranges(), killed.ranges()
 
     def cancel(self, tasks: Ranges, does_kill: bool, tag: str = "") -> tuple[Ranges, list[object]]:
@@ -268,16 +208,18 @@ class Ledger:
         return dropped.ranges(), workers
 
     def _wants(self, held: Held) -> bool:
-        """A worker with a suspect has nothing else; others have up to half a window when they get more."""
-        if held.is_stopping or held.has_suspect():
-            return False
-        following = self._next()
-        if following.is_suspect:
-            return not held.count
+        """Up to half a window when it gets more, or nothing before a suspect."""
+        following = self._next(held) if held.may_have_more() else None
+        if following is None or following.is_suspect:
+            return following is not None and not held.count
         return held.count <= self._paces[following.function].window // 2
 
-    def _next(self) -> Slice:
-        return self._waiting[max(self._waiting)][0]
+    def _next(self, held: Held) -> Slice | None:
+        """What this worker would get."""
+        for host, tasks in self._elsewhere.items() if self._elsewhere else ():
+            if host != held.host.name:
+                return tasks[0]
+        return self._waiting[max(self._waiting)][0] if self._waiting else None
 
     def _hand_out(self, held: Held) -> Slice:
         """A share of the first slice that waits: less towards the end, so that workers end together.
@@ -285,19 +227,19 @@ class Ledger:
         Guided self-scheduling (Polychronopoulos and Kuck, IEEE TC C-36(12), 1987), with half a share each time and
         at least an eighth of a window, below which a message costs more than the balance that it brings.
         """
-        priority = max(self._waiting)
-        queue = self._waiting[priority]
-        head = queue[0]
+        head = self._next(held)
+        assert head is not None
         window = self._paces[head.function].window
         fair = -(-self.counts.waiting // (2 * len(self._held)))
         count = min(max(min(window - held.count, fair), window // 8, 1), len(head.items))
         count = min(count, head.items.count_within(0, BATCH_BYTES_MAX))
+        if held.host.blocked_why:  # It is on probation.
+            count = 1
         if count < len(head.items):
             taken = head.split(count)
         else:
-            taken = queue.popleft()
-            if not queue:
-                del self._waiting[priority]
+            taken = head
+            self._take_out(head)
         held.slices.append(taken)
         held.count += count
         self.counts.waiting -= count
@@ -315,13 +257,31 @@ class Ledger:
             queue.append(tasks)
         self.counts.waiting += len(tasks.items)
 
-    def _settle_failures(self, done: Slice, results: Results) -> Iterator[Results]:
-        """Split the results where a failed task is tried again."""
+    def _take_out(self, head: Slice) -> None:
+        """It is the first of the first queue, or of one of those that wait for another host."""
+        for host, tasks in self._elsewhere.items() if self._elsewhere else ():
+            if tasks[0] is head:
+                tasks.popleft()
+                if not tasks:
+                    del self._elsewhere[host]
+                return
+        priority = max(self._waiting)
+        queue = self._waiting[priority]
+        queue.popleft()
+        if not queue:
+            del self._waiting[priority]
+
+    def _settle_failures(self, done: Slice, results: Results, host: Host) -> Iterator[Results]:
+        """Split the results where a failed task is tried again: for one that failed on a bad host that is no try."""
         retries = self._policies[done.function].retries
+        self._note_failed(host, done.function, [done.first + place for place in results.failed])
+        is_its_fault = bool(host.blocked_why)
+        self.hosts.note_done(host, done.function, len(done.items))
         again = [
             place
             for place in results.failed
-            if self._tries.get(done.first + place, 0) < retries and done.first + place not in self._to_kill
+            if (self._tries.get(done.first + place, 0) < retries or (retries and is_its_fault))
+            and done.first + place not in self._to_kill
         ]
         start = 0
         for place in (*again, len(done.items)):
@@ -336,9 +296,40 @@ class Ledger:
             start = place + 1
         for place in reversed(again):
             task = done.first + place
-            self._tries[task] = self._tries.get(task, 0) + 1
+            self._tries[task] = self._tries.get(task, 0) + (not is_its_fault)
             self.counts.retried += 1
-            self._put(Slice(task, done.function, done.items.part(place, place + 1)), is_first=True)
+            self._put_again(Slice(task, done.function, done.items.part(place, place + 1)), host)
+        self._look_at_hosts()
+
+    def _note_failed(self, host: Host, function: int, tasks: Iterable[int]) -> None:
+        """Against the host, as far as they had no trouble before."""
+        known = (self._tries, self._losses, self._to_kill)
+        count = sum(all(task not in each for each in known) for task in tasks)
+        self.hosts.note_failed(host, function, count, self._others(host.name))
+
+    def _others(self, host: str) -> set[str]:
+        """Hosts beside that one that get tasks."""
+        usable = {held.host.name for held in self._held.values() if not held.is_stopping and not held.host.blocked_why}
+        return usable - {host}
+
+    def _put_again(self, task: Slice, host: Host) -> None:
+        """Before all else: on another host if there is one."""
+        if not self._others(host.name):
+            self._put(task, is_first=True)
+            return
+        self._elsewhere.setdefault(host.name, deque()).appendleft(task)
+        self.counts.waiting += 1
+
+    def _look_at_hosts(self) -> None:
+        """Workers went, or a host was blocked: what waits for another may find none; and the last is as good as any."""
+        for name in [each for each in self._elsewhere if not self._others(each)]:
+            for task in reversed(self._elsewhere.pop(name)):
+                self.counts.waiting -= 1
+                self._put(task, is_first=True)
+        present = [held.host for held in self._held.values() if not held.is_stopping]
+        if all(host.blocked_why for host in present):
+            for host in present:
+                self.hosts.forgive(host)
 
     def _forget(self, first: int, stop: int) -> None:
         """Nobody asks about settled tasks. The tables hold only the few that had trouble."""
@@ -357,24 +348,29 @@ class Ledger:
     def _remove_waiting(self, wanted: RangeSet, functions: set[int]) -> RangeSet:
         """Take tasks of these functions out of the queues, as far as they are there."""
         removed = RangeSet()
-        for priority, queue in list(self._waiting.items()):
-            kept: deque[Slice] = deque()
-            for each in queue:
-                common = wanted.intersection([(each.first, each.stop)]) if each.function in functions else ()
-                removed.update(common)
-                self._tallies[each.function].dropped += count_of(common)
-                for start, stop in common:
-                    if start > each.first:
-                        kept.append(each.split(start - each.first))
-                    if stop < each.stop:
-                        each.split(stop - each.first)
-                    else:
-                        break
+        for queues in (self._waiting, self._elsewhere):
+            for name, queue in list(queues.items()):
+                kept = self._without(queue, wanted, functions, removed)
+                if kept:
+                    queues[name] = kept  # type: ignore[index]
                 else:
-                    kept.append(each)
-            if kept:
-                self._waiting[priority] = kept
-            else:
-                del self._waiting[priority]
+                    del queues[name]  # type: ignore[arg-type]
         self.counts.waiting -= len(removed)
         return removed
+
+    def _without(self, queue: deque[Slice], wanted: RangeSet, functions: set[int], removed: RangeSet) -> deque[Slice]:
+        kept: deque[Slice] = deque()
+        for each in queue:
+            common = wanted.intersection([(each.first, each.stop)]) if each.function in functions else ()
+            removed.update(common)
+            self._tallies[each.function].dropped += count_of(common)
+            for start, stop in common:
+                if start > each.first:
+                    kept.append(each.split(start - each.first))
+                if stop < each.stop:
+                    each.split(stop - each.first)
+                else:
+                    break
+            else:
+                kept.append(each)
+        return kept

@@ -90,13 +90,14 @@ def work(order: WorkerOrder, parent: int) -> NoReturn:
     leaver = Leaver(asked)
     leaver.start()
     name = "_".join(os.environ.get(each, "0") for each in ("HAL_JOB_ID", "HAL_ARRAY_INDEX", "HAL_ATTEMPT"))
+    host = os.environ.get("HAL_NODE_NAME", "")
     lost_time_s = time.monotonic()
     while time.monotonic() - lost_time_s < PATIENCE_S and not leaver.is_leaving:
         connection = dial(order)
         if connection is not None:
             with connection:
                 worker = Worker(connection)
-                if leaver.may_work(worker) and worker.run(order.secret, name):
+                if leaver.may_work(worker) and worker.run(order.secret, name, host):
                     os._exit(OVER)
             lost_time_s = time.monotonic()
         if not leaver.is_leaving:

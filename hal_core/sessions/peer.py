@@ -35,7 +35,7 @@ class Peer:
         self.on_drained: Callable[[], None] = _nothing
         self.is_local = False
         """It was started here, by the starter."""
-        self.name = ""
+        self.name = self.host = ""
         self.pid = 0
 
     def send(self, data: bytes) -> None:

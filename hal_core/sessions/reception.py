@@ -111,7 +111,7 @@ class Reception:
             raise WireError(f"protocol version {hello.protocol}; this broker speaks {PROTOCOL_VERSION}")
         if hello.role not in roles:
             raise WireError(f"the role {hello.role!r} is not for you")
-        peer.name, peer.pid = hello.name, hello.pid
+        peer.name, peer.pid, peer.host = hello.name, hello.pid, hello.host
         match hello.role:
             case "client":
                 await self._host.serve_client(peer, messages, nursery)

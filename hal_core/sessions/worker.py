@@ -71,11 +71,11 @@ class Worker:
         self.can_leave = False
         """Whether `leave` may be called."""
 
-    def run(self, secret: str = "", name: str = "") -> bool:
+    def run(self, secret: str = "", name: str = "", host: str = "") -> bool:
         """Returns whether the session is over; otherwise the broker is gone, or we were asked to leave."""
         here.fetch, here.entered = self._fetch, self._entered
         with contextlib.suppress(OSError), self._entered:
-            self._connection.sendall(encode(Hello(PROTOCOL_VERSION, "worker", secret, name, os.getpid())))
+            self._connection.sendall(encode(Hello(PROTOCOL_VERSION, "worker", secret, name, os.getpid(), host)))
             threading.Thread(target=self._watch, daemon=True).start()
             while not self._is_leaving and (messages := self._receive()) is not None:
                 for message in messages:

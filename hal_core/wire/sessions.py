@@ -36,6 +36,8 @@ class Hello(_Said, frozen=True):
     name: str = ""
     """Of a worker: where it runs, for people."""
     pid: int = 0
+    host: str = ""
+    """Of a worker: the node that it is on; empty on the broker's own machine."""
 
 
 class Welcome(_Said, frozen=True):
@@ -168,6 +170,19 @@ class TagFigures(msgspec.Struct, frozen=True, array_like=True):
     dropped_count: int = 0
 
 
+class HostFigures(msgspec.Struct, frozen=True, array_like=True):
+    """What a session knows of one node; counts are since it was last as good as new."""
+
+    name: str
+    worker_count: int = 0
+    done_count: int = 0
+    failed_count: int = 0
+    blocked_why: str = ""
+    """Empty while it gets tasks as any other."""
+    is_on_probation: bool = False
+    """Blocked, and given a few tasks to see whether it is well again."""
+
+
 class Figures(_Said, frozen=True):
     """A session at a glance. Counts of tasks; `lost_count` is how often a task ran again after its worker died."""
 
@@ -183,6 +198,7 @@ class Figures(_Said, frozen=True):
     rate_per_s: float
     """Tasks settled lately."""
     tags: dict[str, TagFigures] = {}
+    hosts: tuple[HostFigures, ...] = ()
 
 
 Said = (

@@ -15,6 +15,7 @@ from hal_core.client.session_visit import set_priority
 from hal_core.client.sessions import server_of
 from hal_core.errors import InvalidInput, Refused, SessionError, TaskFailed
 from tests.support import tasks
+from tests.support.cli import hal
 from tests.support.gate import Gate
 from tests.support.hal import HalCluster
 
@@ -171,3 +172,19 @@ def test_which_daemon_is_meant(tmp_path):
     assert server_of(None, {**nobody, "HAL_SERVER": "/x.sock"}) == "/x.sock"
     with pytest.raises(InvalidInput, match="job: its options need a daemon"):
         session(workers=1, server="local", job={"partition": "main"})
+
+
+def test_a_node_on_which_tasks_fail_is_blocked_and_everybody_can_see_why(cluster):
+    with session(workers=4, server=str(cluster.socket)) as opened:
+        cluster.tree.until("all workers are there", lambda: opened.figures().worker_count == 4, WAIT_S_MAX)
+        names = sorted(each.name for each in opened.figures().hosts)
+        bad, good = names
+        assert set(opened.using(retries=3).map(tasks.fail_on, [bad] * 3000)) == {good}
+        figures = opened.figures()
+        blocked = {each.name: each.blocked_why for each in figures.hosts if each.blocked_why}
+        assert list(blocked) == [bad]
+        assert "tasks failed there" in blocked[bad]
+        assert figures.failed_count == 0
+        shown = hal(cluster.socket, "session", "show", opened.id, env={"XDG_STATE_HOME": os.environ["XDG_STATE_HOME"]})
+        assert f"Node {bad}" in shown.out
+        assert "blocked: " in shown.out

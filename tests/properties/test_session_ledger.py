@@ -9,8 +9,9 @@ from hypothesis import given, settings, strategies as st
 
 from hal_core.errors import WireError
 from hal_core.models.ranges import members
-from hal_core.sessions.ledger import ALONE_LOSSES_MAX, Ledger, Policy
+from hal_core.sessions.ledger import ALONE_LOSSES_MAX, Ledger
 from hal_core.sessions.pace import BATCH_BYTES_MAX
+from hal_core.sessions.slices import Policy
 from hal_core.wire.packed import pack
 from hal_core.wire.sessions import Results
 
@@ -63,7 +64,7 @@ class World:
             assert self.ledger.submit(first, 0, pack([item(first + at) for at in range(count)])) == 0
 
     def join(self):
-        self.ledger.add_worker(self.next_worker)
+        self.ledger.add_worker(self.next_worker, "abc"[self.next_worker % 3])
         self.workers[self.next_worker] = []
         self.next_worker += 1
 

@@ -89,3 +89,11 @@ def environment():
 
 def command_line():
     return Path("/proc/self/cmdline").read_bytes().replace(b"\0", b" ").decode()
+
+
+def fail_on(node):
+    """On that node it fails; what it returns is where it was done."""
+    here = os.environ["HAL_NODE_NAME"]
+    if here == node:
+        raise OSError(f"the disk of {node} is broken")
+    return here
