@@ -34,7 +34,8 @@ def run(console: Console, arguments: Namespace) -> int:
     from hal_core.client import session_visit
 
     if arguments.command == "sessions":
-        print_all(console, list(session_visit.visit_all(console.environ)), arguments.json)
+        found = list(session_visit.visit_all(console.environ))
+        print_all(console, [(name, state_of(console, name, each), each) for name, each in found], arguments.json)
         return 0
     if arguments.action not in ACTIONS:
         from hal_core.errors import did_you_mean
@@ -68,17 +69,26 @@ def check_options(arguments: Namespace) -> None:
         raise UsageError("session set needs --priority" if action == "set" else f"session {action} takes no --priority")
 
 
-def print_all(console: Console, found: list[tuple[str, Figures | None]], is_json: bool) -> None:
+def state_of(console: Console, name: str, figures: Figures | None) -> str:
+    """`silent`: there is a broker, but it does not answer."""
+    from hal_core.client.session_visit import has_broker
+
+    if figures is not None:
+        return "runs"
+    return "silent" if has_broker(console.environ, name) else "stopped"
+
+
+def print_all(console: Console, found: list[tuple[str, str, Figures | None]], is_json: bool) -> None:
     if is_json:
-        console.write(json.dumps({"sessions": [record(name, figures) for name, figures in found]}))
+        console.write(json.dumps({"sessions": [record(*each) for each in found]}))
         return
     rows = []
-    for name, figures in found:
+    for name, state, figures in found:
         if figures is None:
-            rows.append((name, "stopped", *["-"] * 7))
+            rows.append((name, state, *["-"] * 7))
         else:
             rows.append(
-                (name, "runs", str(figures.worker_count), str(figures.waiting_count), str(figures.running_count),
+                (name, state, str(figures.worker_count), str(figures.waiting_count), str(figures.running_count),
                  str(figures.done_count), str(figures.failed_count), f"{figures.rate_per_s:.0f}/s", left(figures))
             )  # fmt: skip
     heads = ("SESSION", "STATE", "WORKERS", "WAITING", "RUNNING", "DONE", "FAILED", "RATE", "LEFT")
@@ -86,10 +96,11 @@ def print_all(console: Console, found: list[tuple[str, Figures | None]], is_json
 
 
 def print_one(console: Console, name: str, figures: Figures | None, is_json: bool) -> None:
+    state = state_of(console, name, figures)
     if is_json:
-        console.write(json.dumps(record(name, figures)))
+        console.write(json.dumps(record(name, state, figures)))
         return
-    values = [("Session", name), ("State", "stopped" if figures is None else "runs")]
+    values = [("Session", name), ("State", state)]
     if figures is not None:
         values += [
             ("Workers", str(figures.worker_count)),
@@ -124,12 +135,12 @@ def left(figures: Figures) -> str:
     )
 
 
-def record(name: str, figures: Figures | None) -> dict[str, Any]:
+def record(name: str, state: str, figures: Figures | None) -> dict[str, Any]:
     if figures is None:
-        return {"session": name, "is_running": False}
+        return {"session": name, "state": state, "is_running": False}
     tags = {tag: fields(each) for tag, each in figures.tags.items()}
     hosts = [fields(each) for each in figures.hosts]
-    return {"is_running": True, **fields(figures), "tags": tags, "hosts": hosts}
+    return {"is_running": True, "state": state, **fields(figures), "tags": tags, "hosts": hosts}
 
 
 def fields(struct: Figures | TagFigures | HostFigures) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from hal_core.client.session_chunks import Chunk, Chunks
 from hal_core.client.session_policy import Policy
 from hal_core.client.session_sinks import Sink
 from hal_core.client.session_start import BrokerProcess
+from hal_core.client.session_visit import is_silent
+from hal_core.client.session_watch import Watch
 from hal_core.errors import SessionError, WireError
 from hal_core.models.ranges import Ranges, RangeSet
 from hal_core.wire.packed import Packed
@@ -47,6 +49,8 @@ UNSETTLED_COUNT_MAX: Final = 100_000
 UNSETTLED_BYTES_MAX: Final = 64 << 20
 RETURNS_MAX: Final = 10
 """So often in a row a broker may die before it has said anything."""
+ANSWER_S_MAX: Final = 60.0
+"""For the broker to say how the session is."""
 GONE: Final = "the session's broker ended"
 
 
@@ -61,6 +65,7 @@ class SessionLink:
         self._definitions: list[bytes] = []
         self.function_count = 0
         self._figures: Figures | None = None
+        self._heard_count = 0
         self._is_finishing = False
         self._is_left = False
         self._does_drain = True
@@ -78,8 +83,10 @@ class SessionLink:
             self._chunks.task_count = self._return()
             with contextlib.suppress(OSError):  # The reading thread notices as well, and comes back.
                 self._connection.sendall(encode(Want(())))
+        self._watch = Watch(broker.session, self._heard_while_awaited, lambda: is_silent(broker.directory))
         self._reader = threading.Thread(target=self._read, name="hal-session", daemon=True)
         self._reader.start()
+        self._watch.start()
 
     @property
     def task_count(self) -> int:
@@ -144,7 +151,8 @@ class SessionLink:
         self._figures = None
         self._send(Ask())
         with self._changed:
-            self._changed.wait_for(lambda: self.lost or self._figures)
+            if not self._changed.wait_for(lambda: self.lost or self._figures, ANSWER_S_MAX):
+                raise SessionError(f"the broker has not answered for {ANSWER_S_MAX:g} s; it may be stopped")
         figures: Figures | None = self._figures
         if figures is None:
             assert self.lost is not None
@@ -175,6 +183,10 @@ class SessionLink:
         self._reader.join()
         self._connection.close()
 
+    def _heard_while_awaited(self) -> int | None:
+        """How often something was heard; None if nothing is awaited."""
+        return self._heard_count if self._chunks.unsettled_count or self._is_finishing else None
+
     def _has_room(self, count: int, byte_count: int) -> bool:
         """One submission is always taken, however large."""
         chunks = self._chunks
@@ -203,6 +215,7 @@ class SessionLink:
         try:
             while True:
                 while (messages := receive(self._connection, self._inbox)) is not None:
+                    self._heard_count += 1
                     for message in messages:
                         self._hear(message)
                 if self._is_over():
@@ -296,6 +309,7 @@ class SessionLink:
             self._changed.notify_all()
 
     def _lose(self, error: SessionError) -> None:
+        self._watch.stop()
         with self._changed:
             self.lost = error
             chunks = self._chunks.clear()

@@ -80,6 +80,31 @@ def figures_of(directory: Path) -> Figures | None:
     return next((each for each in answers if isinstance(each, Figures)), None)
 
 
+def is_silent(directory: Path, within_s: float = ANSWER_S_MAX) -> bool:
+    """Whether a broker is there, and does not answer in time."""
+    connection = connect(directory)
+    if connection is None:
+        return False
+    with connection:
+        connection.settimeout(within_s)
+        try:
+            connection.sendall(encode(Hello(PROTOCOL_VERSION, "visitor")) + encode(Ask()))
+            connection.recv(1)
+        except TimeoutError:
+            return True
+        except OSError:
+            return False
+    return False
+
+
+def has_broker(environ: Mapping[str, str], session: str) -> bool:
+    """Whether one takes connections; it may be stopped all the same."""
+    connection = connect(sessions_directory(environ) / session)
+    if connection is not None:
+        connection.close()
+    return connection is not None
+
+
 def _tell(environ: Mapping[str, str], session: str, message: Said) -> str:
     """Something that only a broker can do, and may refuse."""
     directory = find_directory(environ, session)
