@@ -7,10 +7,19 @@ configuration=/shared/hal/cluster.yaml
 server=login1.example.org:7444
 directory=/tmp
 
+[ "${SLURM_RESTART_COUNT:-0}" = 0 ] || exit 1 # a token is good once: HAL orders another pilot
 state=$(mktemp -d "$directory/hal-pilot-XXXXXX") && chmod 0711 "$state" || exit 1
 trap 'rm -rf "$state"' EXIT
 trap : TERM # Slurm tells all processes at once: the agent takes its leave, and then its state goes
-"$hal" agent enroll --server "$server" --node {node} --state "$state" <<'END' || exit 1
+enroll() {
+    "$hal" agent enroll --server "$server" --node {node} --state "$state" <<'END'
 {join_token}
 END
+}
+tries=60 # for the daemon may be away for a moment
+until enroll; do
+    tries=$((tries - 1))
+    [ "$tries" -gt 0 ] || exit 1
+    sleep 5
+done
 "$hal" agent "$configuration" --node {node} --state "$state"
