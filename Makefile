@@ -4,7 +4,7 @@
 # The install is editable, so that what runs and what is tested is this tree; its bytecode is compiled here, because a
 # command that compiles itself at each start (PYTHONDONTWRITEBYTECODE=1) would be several times slower.
 
-.PHONY: run test lint types pytest compile
+.PHONY: run test lint types pytest compile docs
 .DELETE_ON_ERROR:
 
 DISTRIBUTIONS := . ./hal_plugin_slurm ./hal_plugin_aws ./hal_plugin_ml
@@ -35,6 +35,11 @@ TESTS_BESIDE := $(filter-out $(TESTS_ALONE),$(patsubst %/,%,$(sort $(dir $(wildc
 pytest: .venv/installed-for-tests compile
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(TESTS_BESIDE); \
 	beside=$$?; $(BIN)/python -m pytest $(TESTS_ALONE) && exit $$beside
+
+# A link that leads nowhere, or a page that nothing leads to, fails.
+docs: .venv/installed-for-tests
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs/site -d build/doctrees -b html . build/site
+	@echo "open build/site/README.html"
 
 compile: .venv/installed
 	@$(BIN)/python -m compileall -q $(SOURCES)

@@ -44,6 +44,8 @@ class JobSubmitted:
 
 @attrs.frozen
 class JobHeld:
+    """Its owner or an operator keeps a job from starting; what runs of it goes on."""
+
     time_s: float
     job_id: JobId
     by: str
@@ -51,6 +53,8 @@ class JobHeld:
 
 @attrs.frozen
 class JobReleased:
+    """A held job may start again."""
+
     time_s: float
     job_id: JobId
     by: str
@@ -58,6 +62,8 @@ class JobReleased:
 
 @attrs.frozen
 class PriorityChanged:
+    """A job has another priority than it was submitted with, or had since."""
+
     time_s: float
     job_id: JobId
     priority: int
@@ -92,6 +98,8 @@ class JobPlaced:
 
 @attrs.frozen
 class InputsStaged:
+    """The inputs of an attempt are on its nodes; bytes are sums over them."""
+
     time_s: float
     key: AttemptKey
     bytes_moved: int
@@ -140,10 +148,8 @@ class JobCancelRequested:
 
 @attrs.frozen
 class JobEnded:
-    """Elements reached a final state (`end.state`). Several only if they never ran.
-
-    `start_time_s` is None for elements that never started; `end_time_s` is the node's own clock if they did.
-    """
+    """Elements reached a final state (`end.state`); several only if they never ran (`start_time_s` None). Else
+    both times are of the node's own clock."""
 
     time_s: float
     job_id: JobId
@@ -176,12 +182,16 @@ class NodeJoined:
 
 @attrs.frozen
 class NodeSuspected:
+    """Contact to a node was lost a moment ago: it gets nothing new."""
+
     time_s: float
     node: NodeName
 
 
 @attrs.frozen
 class NodeWentDown:
+    """Contact stayed lost, or an operator said so: what ran there is given up."""
+
     time_s: float
     node: NodeName
     detail: str
@@ -189,6 +199,8 @@ class NodeWentDown:
 
 @attrs.frozen
 class NodeDrained:
+    """An operator took a node out: what runs there goes on, and it gets nothing new."""
+
     time_s: float
     node: NodeName
     reason: str
@@ -197,6 +209,8 @@ class NodeDrained:
 
 @attrs.frozen
 class NodeResumed:
+    """A drained node can be given work again."""
+
     time_s: float
     node: NodeName
     by: str
@@ -204,10 +218,8 @@ class NodeResumed:
 
 @attrs.frozen
 class OrphanFound:
-    """A node has an attempt, or may have it since it was given up, that the state does not want there.
-
-    It is ended and forgotten; until then nothing new is started on that node, and the attempt is not queued again.
-    """
+    """A node has an attempt, or may have it since it was given up, that the state does not want there: it is ended and
+    forgotten, and until then nothing new is started on that node, nor the attempt queued again."""
 
     time_s: float
     node: NodeName
@@ -243,6 +255,8 @@ class RunTimesPredicted:
 
 @attrs.frozen
 class ObserverDisabled:
+    """An observer or predictor raised or was late, and is asked no more until the daemon starts again."""
+
     time_s: float
     observer: str
     detail: str
@@ -258,6 +272,8 @@ class ReservationAdded:
 
 @attrs.frozen
 class ReservationRemoved:
+    """An operator gave the nodes of a reservation back."""
+
     time_s: float
     name: str
     by: str

@@ -132,6 +132,8 @@ class Shape:
 
 
 class DependencyKind(Enum):
+    """What must have become of the other job; as in Slurm."""
+
     AFTER = "after"
     AFTEROK = "afterok"
     AFTERNOTOK = "afternotok"

@@ -45,6 +45,7 @@ def pattern_values(spec: JobSpec, key: AttemptKey, node: NodeName, user: str) ->
 
 
 def default_output_pattern(spec: JobSpec) -> str:
+    """Where a job's output goes that says nothing of it, below its working directory."""
     return "hal-%A_%a.out" if spec.array is not None else "hal-%j.out"
 
 
