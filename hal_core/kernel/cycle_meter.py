@@ -26,9 +26,13 @@ class CycleMeter:
     def __init__(self) -> None:
         self.plans = Span()
         self.appends = Span()
+        self.plan_failure_count = 0
+        """Passes in which the engine raised, was too slow, or returned what is no plan."""
 
     def render(self) -> bytes:
         """In the Prometheus text format."""
         plans = self.plans.render("hal_plan_seconds", "Passes of the engine.")
         appends = self.appends.render("hal_journal_append_seconds", "Writes of the journal, each synced.")
-        return (plans + appends).encode("ascii")
+        about = "Passes in which the engine failed."
+        failures = family("hal_plan_failures_total", "counter", about, [("", self.plan_failure_count)])
+        return (plans + appends + failures).encode("ascii")

@@ -22,6 +22,7 @@ from hal_core.failpoints import reach
 from hal_core.kernel.cycle_meter import CycleMeter
 from hal_core.kernel.effects import Effects
 from hal_core.kernel.observers import Observers
+from hal_core.kernel.walls import alarm, passes
 from hal_core.models.effect import Effect
 from hal_core.models.event import Event
 from hal_core.models.message import Answer, DefineCluster, Message, NodeSilent, Tick
@@ -36,6 +37,9 @@ BACKLOG_MAX: Final = 20_000
 """Events handed to the writer and not yet on disk: beyond that the loop waits for the writer."""
 CYCLE_MAX: Final = 1_000
 """Messages decided in one go, so that one cycle does not hold up the rest of the daemon for long."""
+ENGINE_DEADLINE_S: Final = 10.0
+"""A pass that computes for longer is broken off: forty times what a hundred thousand jobs take."""
+ENGINE_PAUSE_S_MIN, ENGINE_PAUSE_S_MAX = 1.0, 60.0
 
 
 class Journal(Protocol):
@@ -111,6 +115,8 @@ class Kernel:
         self._generation = 0
         """Counts rebuilds: what was applied before one and is not on disk never happened."""
         self._next_plan_time_s = 0.0
+        self._engine_pause_s = 0.0
+        """How long the engine was left alone after it failed last; 0: it works."""
         self.meter = CycleMeter()
 
     @property
@@ -255,13 +261,30 @@ class Kernel:
     def _plan(self, now_s: float) -> None:
         """One pass. The loop spends at most half of its time planning: a long pass is followed by a pause as long."""
         started_s = trio.current_time()
-        decided = self._core.plan(now_s)
+        try:
+            with alarm(ENGINE_DEADLINE_S, "a pass"):
+                plan = self._core.propose(now_s)
+        except BaseException as error:
+            if passes(error):
+                raise
+            self._engine_failed(error)
+            return
+        self._engine_pause_s = 0.0
+        decided = self._core.accept(plan, now_s)
         ended_s = trio.current_time()
         self._next_plan_time_s = ended_s + (ended_s - started_s)
         self.meter.plans.add(ended_s - started_s)
         for refused in decided.refused:
             logger.warning("engine %s: start refused: %s: %s", self._core.engine_name, refused.start, refused.reason)
         self._hand_over(decided.events, decided.effects)
+
+    def _engine_failed(self, error: BaseException) -> None:
+        """The wall around the engine: nothing starts by this pass, what runs is looked after, and it is asked again."""
+        self.meter.plan_failure_count += 1
+        self._engine_pause_s = min(max(ENGINE_PAUSE_S_MIN, 2.0 * self._engine_pause_s), ENGINE_PAUSE_S_MAX)
+        self._next_plan_time_s = trio.current_time() + self._engine_pause_s
+        name, pause_s = self._core.engine_name, self._engine_pause_s
+        logger.error("engine %s failed; it is asked again in %g s", name, pause_s, exc_info=error)
 
     def _hand_over(self, events: Sequence[Event], effects: Sequence[Effect]) -> None:
         self._batch.events += events

@@ -6,12 +6,14 @@ Each has a task and a bounded queue of its own, so that neither the kernel nor a
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
 import trio
 
+from hal_core.kernel.walls import passes
 from hal_core.models.event import Event
 from hal_core.models.message import ObserverFailed
 from hal_core.planes import Observer, Report
@@ -53,18 +55,34 @@ class Observers:
         self._channels = {name: trio.open_memory_channel[_Batch](QUEUE_MAX) for name in observers}
         self._queues = {name: send for name, (send, _) in self._channels.items()}
         self._failed: dict[str, str] = {}
+        self._begun_s: dict[str, float] = {}
+        """Since when each that is being called now has been."""
+        self._nursery: trio.Nursery | None = None
+        self._report: Report | None = None
 
     def tell(self, first_sequence: int, events: Sequence[Event]) -> None:
         """Hand a durable batch to every observer that is still on."""
         for name, queue in list(self._queues.items()):
+            if trio.current_time() > self._begun_s.get(name, math.inf) + 2 * self._deadline_s:
+                self._abandon(name)
+                continue
             try:
                 queue.send_nowait((first_sequence, events))
             except trio.WouldBlock:
                 self._failed[name] = f"{QUEUE_MAX} batches behind"
                 self._queues.pop(name).close()
 
+    def _abandon(self, name: str) -> None:
+        """It was cancelled at its deadline and went on: its task cannot be ended, so it is left behind."""
+        logger.error("observer %s does not let itself be cancelled; it is left behind, and told nothing more", name)
+        self._queues.pop(name).close()
+        if self._nursery is not None and self._report is not None:
+            detail = f"took longer than {self._deadline_s:g} s, and did not let itself be cancelled"
+            self._nursery.start_soon(self._report, ObserverFailed(name, detail))
+
     async def run(self, report: Report) -> None:
         async with trio.open_nursery() as nursery:
+            self._nursery, self._report = nursery, report
             for name in self._observers:
                 nursery.start_soon(self._serve, name, report)
             await trio.sleep_forever()
@@ -76,19 +94,28 @@ class Observers:
             detail = await self._record(name, first_sequence, _with_waiting(events, receive))
             if detail:
                 break
+        was_abandoned = name not in self._queues and name not in self._failed
         self._queues.pop(name, None)
         receive.close()
+        if was_abandoned:
+            return  # that was said
         await report(ObserverFailed(name, detail or self._failed.get(name, "its queue was closed")))
 
     async def _record(self, name: str, first_sequence: int, events: Sequence[Event]) -> str:
         """What went wrong, or the empty string. Others get a turn between two pieces."""
         for first, piece in sliced(first_sequence, events):
+            self._begun_s[name] = trio.current_time()
             with trio.move_on_after(self._deadline_s) as scope:
                 try:
                     await self._observers[name].record(first, piece)
-                except Exception as error:  # the wall around a plugin
+                except BaseException as error:  # the wall around a plugin
+                    if passes(error):
+                        raise
                     logger.exception("observer %s failed and is switched off", name)
                     return repr(error)
+                if scope.cancel_called:  # it held up everybody, or did not let itself be cancelled, and came back
+                    return f"took longer than {self._deadline_s:g} s"
+            del self._begun_s[name]
             if scope.cancelled_caught:
                 return f"took longer than {self._deadline_s:g} s"
             await trio.lowlevel.checkpoint()

@@ -54,7 +54,7 @@ def commit(state: State, plan: Plan, engine: str, now_s: float) -> tuple[list[Ev
             events.append(event)
     preempts = _preempt(state, plan, now_s)
     promises = {reserve.job_id: reserve for reserve in plan.reserves}  # one for each job, whatever the engine says
-    reserves = tuple((reserve.job_id, reserve.start_time_s) for reserve in promises.values())
+    reserves = tuple((reserve.job_id, float(reserve.start_time_s)) for reserve in promises.values())
     is_as_before = reserves == state.reserves and promises == state.promises and plan.grants == state.grants
     if events or preempts or refused or chosen or not is_as_before:
         nodes = tuple(runs_of(reserve.node_numbers) for reserve in promises.values())

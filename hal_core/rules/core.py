@@ -22,10 +22,12 @@ from hal_core.rules.ahead import Ahead
 from hal_core.rules.commit import RefusedStart, commit
 from hal_core.rules.decide import decide
 from hal_core.rules.effects import effects_of, forgets_of, outstanding_staging
+from hal_core.rules.plan_check import checked_plan
 from hal_core.rules.state import State
 
 if TYPE_CHECKING:
     from hal_core.models.message import Message
+    from hal_core.models.plan import Plan
     from hal_core.planes import Engine
 
 
@@ -86,11 +88,19 @@ class Core:
 
     def plan(self, now_s: float) -> Decided:
         """One pass of the engine, and what holds of its plan."""
+        return self.accept(self.propose(now_s), now_s)
+
+    def propose(self, now_s: float) -> Plan:
+        """One pass of the engine, which may raise anything: then nothing has changed, and a pass is still needed."""
+        snapshot = self.state.snapshot(now_s)
+        plan = checked_plan(variants.plan(self.engine, self.state, snapshot), self.engine_name)
         self.needs_plan = False
         self._planned_time_s = now_s
-        snapshot = self.state.snapshot(now_s)
-        plan = variants.plan(self.engine, self.state, snapshot)
         self._plan_wake_s = min((each for each in (plan.wake_s, snapshot.wake_s) if each > now_s), default=math.inf)
+        return plan
+
+    def accept(self, plan: Plan, now_s: float) -> Decided:
+        """What holds of a plan that was proposed a moment ago; nothing has happened since."""
         events, refused = commit(self.state, plan, self.engine_name, now_s)
         effects = [effect for event in events for effect in effects_of(self.state, event)]
         effects += self._ahead.orders(self.state, events, now_s)

@@ -1,0 +1,246 @@
+"""Plugins that raise, hang, return garbage or eat cancellation: the kernel goes on, and no job is lost.
+
+Items 95 to 99 and 106 of the list of faults; what is wrong at loading is in test_plugins.py, predictors in
+test_predicting.py, and the conformance kit (tests/conformance) finds such plugins before they are installed.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import pytest
+import trio
+import trio.testing
+from hypothesis import given, strategies as st
+
+from hal_core.errors import PluginError
+from hal_core.kernel.effects import Effects
+from hal_core.kernel.loop import ENGINE_PAUSE_S_MAX, Kernel, Shell
+from hal_core.kernel.observers import Observers
+from hal_core.kernel.walls import alarm, passes
+from hal_core.models.event import Event
+from hal_core.models.job import End, EndKind, JobId, JobState
+from hal_core.models.plan import Choice, Plan, Preempt, Reserve, Snapshot, Start
+from hal_core.planes import Engine, Observer
+from hal_core.rules.core import Core
+from hal_core.rules.plan_check import checked_plan
+from hal_core.testing import FakeEngine, FakeExecutor
+from tests.support.core_world import World
+from tests.support.memory_journal import MemoryJournal
+from tests.unit.test_kernel_loop import CLUSTER, NODES, Rig, submission
+
+WORST = (ValueError("bug"), SystemExit(3), RecursionError(), MemoryError(), AssertionError("mine"), GeneratorExit())
+FAULT_COUNT = 4
+"""So often each fault comes before the plugin behaves."""
+
+
+@attrs.define
+class Faulty:
+    """An engine that does something else instead at first."""
+
+    fault: Callable[[Snapshot], Any]
+    left: int = FAULT_COUNT
+    good: FakeEngine = attrs.Factory(FakeEngine)
+
+    def plan(self, snapshot: Snapshot) -> Plan:
+        if self.left:
+            self.left -= 1
+            made: Plan = self.fault(snapshot)
+            return made
+        return self.good.plan(snapshot)
+
+
+def raising(error: BaseException) -> Callable[[Snapshot], Any]:
+    def fault(_: Snapshot) -> Any:
+        raise error
+
+    return fault
+
+
+def first_job(snapshot: Snapshot) -> JobId:
+    return next((job.job_id for job in snapshot.pending), JobId(1))
+
+
+GARBAGE: dict[str, Callable[[Snapshot], Any]] = {
+    "nothing": lambda _: None,
+    "text": lambda _: "start everything",
+    "a generator": lambda snapshot: (Start(first_job(snapshot), (0,)) for _ in range(3)),
+    "a plan of a generator": lambda snapshot: Plan(starts=(Start(JobId(1), (0,)) for _ in range(3))),  # type: ignore[arg-type]
+    "starts that are text": lambda _: Plan(starts=("job 1",)),  # type: ignore[arg-type]
+    "a node by name": lambda snapshot: Plan(starts=(Start(first_job(snapshot), ("n1",)),)),  # type: ignore[arg-type]
+    "a negative node": lambda snapshot: Plan(starts=(Start(first_job(snapshot), (-1,)),)),
+    "a node that is not": lambda snapshot: Plan(starts=(Start(first_job(snapshot), (10**6,)),)),
+    "the same node twice": lambda snapshot: Plan(starts=(Start(first_job(snapshot), (0, 0)),)),
+    "the same job a thousand times": lambda snapshot: Plan(starts=(Start(first_job(snapshot), (0,)),) * 1000),
+    "no elements": lambda snapshot: Plan(starts=(Start(first_job(snapshot), (0,), -5),)),
+    "a job that is not": lambda _: Plan(starts=(Start(JobId(10**9), (0,)),)),
+    "a job that cannot be one": lambda _: Plan(starts=(Start([], (0,)),)),  # type: ignore[arg-type]
+    "a promise for never": lambda snapshot: Plan(reserves=(Reserve(first_job(snapshot), math.nan, (0,)),)),
+    "no time to be asked again": lambda _: Plan(wake_s=math.nan),
+    "victims that are not": lambda snapshot: Plan(preempts=(Preempt(first_job(snapshot), ((JobId(77), 0),)),)),
+    "a choice among none": lambda snapshot: Plan(choices=(Choice(first_job(snapshot), 99, 1.0, math.inf),)),
+}
+
+
+async def run_with(engine: Engine | None = None, observer: Observer | None = None) -> Rig:
+    """A kernel with this plugin, in which ten jobs run to their ends; with an observer, one more after the other until
+    it is switched off. Each job is submitted by itself, so that the engine is asked at least ten times: a plan of which
+    nothing holds is as good as an empty one, upon which it is asked again when something happens."""
+    journal = MemoryJournal()
+    executor = FakeExecutor(NODES, lambda _: (1.0, End(EndKind.EXITED, exit_code=0)))
+    shell = Shell(
+        journal=journal,
+        effects=Effects({"metal": executor}, lambda _: "metal", {}),
+        observers=Observers({} if observer is None else {"tried": observer}, deadline_s=1.0),
+        now_s=trio.current_time,
+        rebuild=journal.rebuild,
+    )
+    rig = Rig(Kernel(Core(engine or FakeEngine(), "tried"), shell), journal, executor)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(rig.kernel.run, CLUSTER)
+        for job_id in [(await rig.submit(submission(f"job {number}")))[0] for number in range(10)]:
+            assert await rig.ended(job_id) is JobState.COMPLETED
+        while observer is not None and "tried" not in rig.kernel.state.disabled_observers:
+            (job_id,) = await rig.submit()
+            assert await rig.ended(job_id) is JobState.COMPLETED
+        await rig.kernel.settled()
+        nursery.cancel_scope.cancel()
+    assert journal.rebuild().dump() == rig.kernel.state.dump(), "the journal tells of another state"
+    return rig
+
+
+@pytest.mark.parametrize("error", WORST, ids=lambda error: type(error).__name__)
+async def test_an_engine_that_raises_starts_nothing_and_is_asked_again(
+    error: BaseException, autojump_clock: trio.testing.MockClock
+) -> None:
+    rig = await run_with(Faulty(raising(error)))
+    assert rig.kernel.meter.plan_failure_count == FAULT_COUNT
+    assert "hal_plan_failures_total 4\n" in rig.kernel.meter.render().decode()
+
+
+@pytest.mark.parametrize("name", GARBAGE)
+async def test_an_engine_that_returns_garbage_does_no_harm(name: str, autojump_clock: trio.testing.MockClock) -> None:
+    await run_with(Faulty(GARBAGE[name]))
+
+
+def test_the_alarm_breaks_off_what_computes_and_leaves_nothing_behind() -> None:
+    def compute() -> None:
+        with alarm(0.05, "a pass"):
+            while True:
+                pass
+
+    with pytest.raises(trio.TooSlowError, match="a pass took longer than"):
+        compute()
+    assert signal.getitimer(signal.ITIMER_VIRTUAL)[0] == 0.0
+    with alarm(3600.0, "a pass"):
+        pass
+    in_thread: list[bool] = []
+
+    def call() -> None:
+        with alarm(0.01, "no alarm here"):
+            in_thread.append(True)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join(60)
+    assert in_thread == [True]
+
+
+def test_a_pause_between_passes_grows_to_a_bound() -> None:
+    world = World().join("n0")
+    kernel = Kernel(world.core, Shell.__new__(Shell))
+    pauses = []
+
+    async def fail() -> None:
+        for _ in range(12):
+            kernel._engine_failed(ValueError("bug"))
+            pauses.append(kernel._engine_pause_s)
+
+    trio.run(fail)
+    assert pauses[:3] == [1.0, 2.0, 4.0]
+    assert pauses[-1] == ENGINE_PAUSE_S_MAX
+
+
+class Worst:
+    """An observer that raises whatever it is given."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    async def record(self, first_sequence: int, events: Sequence[Event]) -> None:
+        raise self._error
+
+
+class Eater:
+    """An observer that goes on when it is cancelled, for long: by catching it, or by a shield."""
+
+    def __init__(self, is_shielded: bool) -> None:
+        self._is_shielded = is_shielded
+        self.eaten_count = 0
+        self.call_count = 0
+
+    async def record(self, first_sequence: int, events: Sequence[Event]) -> None:
+        self.call_count += 1
+        if self._is_shielded:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(3600.0)
+        while self.eaten_count < 500:
+            try:
+                await trio.sleep(3600.0)
+            except trio.Cancelled:
+                self.eaten_count += 1
+
+
+@pytest.mark.parametrize("error", WORST, ids=lambda error: type(error).__name__)
+async def test_an_observer_may_raise_whatever_it_likes(
+    error: BaseException, autojump_clock: trio.testing.MockClock
+) -> None:
+    rig = await run_with(observer=Worst(error))
+    assert type(error).__name__ in rig.kernel.state.disabled_observers["tried"]
+
+
+@pytest.mark.parametrize("is_shielded", [True, False], ids=["by a shield", "by catching it"])
+async def test_an_observer_that_eats_its_cancellation_is_left_behind(
+    is_shielded: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    eater = Eater(is_shielded)
+    rig = await run_with(observer=eater)
+    assert eater.call_count == 1
+    assert "took longer than 1 s" in rig.kernel.state.disabled_observers["tried"]
+
+
+def test_what_a_wall_lets_through_is_not_the_plugins() -> None:
+    assert passes(KeyboardInterrupt())
+    assert passes(BaseExceptionGroup("both", [ValueError(), KeyboardInterrupt()]))
+    assert not any(map(passes, WORST))
+    assert not passes(ExceptionGroup("two", [ValueError(), OSError()]))
+
+
+anything = st.one_of(st.none(), st.integers(), st.floats(), st.text(), st.lists(st.integers()), st.binary())
+"""Of no use as a part of a plan, or of use by chance."""
+
+
+@given(anything, anything, anything, st.lists(anything).map(tuple))
+def test_whatever_is_in_a_plan_it_is_refused_or_can_be_looked_at(job, number, count, others) -> None:
+    """Never anything but a PluginError, and what passes does no harm to the state."""
+    world = World().join("n0")
+    job_id = world.submit()
+    for plan in (
+        Plan(starts=(Start(job, (number,), count),)),
+        Plan(starts=(Start(job_id, others),)),
+        Plan(reserves=(Reserve(job_id, number, (count,)),)),
+        Plan(preempts=(Preempt(job, ((number, count),)),)),
+        Plan(starts=others, depth=number, wake_s=count),
+        job,
+    ):
+        try:
+            good = checked_plan(plan, "tried")
+        except PluginError:
+            continue
+        world._take(world.core.accept(good, world.now_s))
+    world.check_at_end()
