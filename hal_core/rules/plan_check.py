@@ -33,7 +33,7 @@ def _is_sound(item: Start | Reserve | Preempt | Choice) -> bool:
     if isinstance(item, Preempt):
         return _are_ints(item.job_id) and all(_are_ints(*victim) for victim in item.victims)
     numbers = item.node_numbers
-    if not isinstance(numbers, tuple) or not _are_ints(item.job_id, *numbers) or min(numbers, default=0) < 0:
+    if not isinstance(numbers, tuple) or not _are_ints(item.job_id, *numbers):
         return False
     if isinstance(item, Reserve):
         return _is_time(item.start_time_s)
