@@ -13,7 +13,14 @@ import attrs
 import msgspec
 
 from hal_core.models.access import AccessChange
-from hal_core.models.dataset import Dataset, DatasetId
+from hal_core.models.dataset import DatasetId
+from hal_core.models.dataset_event import (
+    CopiesChanged as CopiesChanged,
+    DatasetAdded as DatasetAdded,
+    DatasetPinned as DatasetPinned,
+    DatasetRemoved as DatasetRemoved,
+    EvictionOrdered as EvictionOrdered,
+)
 from hal_core.models.job import End, JobId, JobSpec, Owner
 from hal_core.models.node import Cluster, Node, NodeName, Reservation
 from hal_core.models.placement import AttemptKey, Grant, Share
@@ -292,54 +299,9 @@ class AccessChanged:
 
 
 @attrs.frozen
-class DatasetAdded:
-    """A version of a dataset is in the catalogue, and will not change."""
-
-    time_s: float
-    dataset: Dataset
-
-
-@attrs.frozen
-class DatasetPinned:
-    """Its copies on nodes stay there from now on, or may go again."""
-
-    time_s: float
-    dataset: DatasetId
-    is_pinned: bool
-    by: str
-
-
-@attrs.frozen
-class DatasetRemoved:
-    """The catalogue does not know it any more. Nothing of its replicas is touched."""
-
-    time_s: float
-    dataset: DatasetId
-    by: str
-
-
-@attrs.frozen
-class CopiesChanged:
-    """A node's store has these datasets now, or has them no more."""
-
-    time_s: float
-    node: NodeName
-    added: tuple[DatasetId, ...]
-    dropped: tuple[DatasetId, ...]
-
-
-@attrs.frozen
-class EvictionOrdered:
-    """These nodes are to drop their copies. What comes of it, they say."""
-
-    time_s: float
-    dataset: DatasetId
-    nodes: tuple[NodeName, ...]
-    by: str
-
-
-@attrs.frozen
 class OutputRefused:
+    """What an attempt left was to be a dataset and could not be taken in; `detail` says why."""
+
     time_s: float
     key: AttemptKey
     dataset: DatasetId
