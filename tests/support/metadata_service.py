@@ -29,12 +29,15 @@ class MetadataService:
 
     def __init__(self, address: str = "127.0.0.1", port: int = 0) -> None:
         self.said: dict[str, Any] = {CREDENTIALS: {"SecretAccessKey": "canary-of-the-role"}}
+        self.said_to: dict[str, dict[str, Any]] = {}
+        """By the address of who asks."""
         self.tokens: set[str] = set()
         self.token_count = 0
         self.refused_count = 0
         self._server = _Server((address, port), _Handler)
         self._server.service = self
-        self.endpoint = f"http://{address}:{self._server.server_address[1]}"
+        self.port: int = self._server.server_address[1]
+        self.endpoint = f"http://{address}:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
     def __enter__(self) -> Self:
@@ -48,11 +51,11 @@ class MetadataService:
         self._server.server_close()
         self._thread.join()
 
-    def interrupt(self, within_s: float) -> str:
-        """The instance is taken back. Returns the time as AWS writes it."""
+    def interrupt(self, within_s: float, address: str = "") -> None:
+        """The instance of that address is taken back; without one, all that ask."""
         at = (datetime.now(UTC) + timedelta(seconds=within_s)).strftime("%Y-%m-%dT%H:%M:%SZ")
-        self.said[INTERRUPTION] = {"action": "terminate", "time": at}
-        return at
+        said = self.said_to.setdefault(address, {}) if address else self.said
+        said[INTERRUPTION] = {"action": "terminate", "time": at}
 
     def recommend(self) -> None:
         """The instance is likely to be taken back."""
@@ -86,11 +89,14 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get(TOKEN_HEADER) not in service.tokens:
             service.refused_count += 1
             self._reply(401, "")
-        elif self.path in service.said:
-            said = service.said[self.path]
+        elif (said := self._said().get(self.path)) is not None:
             self._reply(200, said if isinstance(said, str) else json.dumps(said))
         else:
             self._reply(404, "")
+
+    def _said(self) -> dict[str, Any]:
+        service = self.server.service
+        return {**service.said, **service.said_to.get(self.client_address[0], {})}
 
     def _reply(self, status: int, text: str) -> None:
         self.send_response(status)

@@ -9,7 +9,8 @@ __hal_plugin__ = PluginInfo(
     summary="datasets in S3 and stores like it; nodes from Amazon EC2, on demand and spot",
     not_yet=(
         "the daemon does not ask clouds for nodes by itself yet; `hal cloud` shows and ends what there is",
-        "notices of spot interruptions; fleets and launch templates: one call starts one instance",
+        "fleets and launch templates: one call starts one instance",
+        "notices of scheduled maintenance",
         "one region of EC2 for each cluster",
         "datasets that are whole buckets or prefixes: each object is named",
         "credentials of an instance's role: they come from a file or a command",

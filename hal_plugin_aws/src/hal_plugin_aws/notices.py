@@ -6,6 +6,7 @@ Amazon's user guide of EC2: "Spot Instance interruption notices" and "EC2 instan
 from __future__ import annotations
 
 import json
+import logging
 import ssl
 import time
 from datetime import UTC, datetime
@@ -35,6 +36,7 @@ class AwsNotices:
 
     def __init__(self, options: NoticeOptions) -> None:
         self._endpoint = options.endpoint
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # It has a line for each question.
         self._token = ""
         self._token_until_s = 0.0
 
