@@ -39,7 +39,7 @@ is_over() {
         [ "$(date +%s)" -ge $((${until%.*} + 30)) ]
     fi
 }
-(until is_over; do sleep 10; done; end "its lease is over") &
+(while :; do if is_over; then end "its lease is over"; fi; sleep 10; done) &
 
 # The metadata service shows user data, and the keys of the instance's role: it is for root only, and not for jobs.
 close() {
@@ -67,6 +67,9 @@ TOKEN
 }
 until [ -e "$state/tls/agent.pem" ] || enroll; do sleep 5; done
 
+read -r up _ < /proc/uptime
+left=$((first - ${up%.*}))
+[ "$left" -gt 0 ] || left=0
 set -- "$(command -v hal)" agent "$state/node.yaml" --node "$node" --state "$state" --lease "${left}s" {notices}
 if [ -d /run/systemd/system ]; then
     systemd-run --unit=hal-agent --property=Delegate=yes --property=KillMode=process \

@@ -13,6 +13,9 @@ ip link set lo up
 ip addr add "$address" dev lan
 ip link set lan up
 for script in /var/lib/cloud/scripts/per-boot/* /var/lib/cloud/instance/scripts/*; do
-    if [ -x "$script" ]; then "$script" > "$directory/boot.log" 2>&1 || echo "$script failed" >> "$directory/boot.log"; fi
+    if [ -x "$script" ]; then
+        "$script" > "$directory/boot.log" 2>&1 &
+        wait $! || echo "$script failed" >> "$directory/boot.log"  # Unlike the program itself, a wait can be ended.
+    fi
 done
 while :; do sleep 1000 & wait $!; done
