@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -53,6 +54,7 @@ class Lending:
             log.warning("other nodes cannot read this node's store: port %d: %s", self._wanted_port, error)
             task_status.started()
             return
+        listeners.sort(key=lambda each: each.socket.family != socket.AF_INET)
         self.port = listeners[0].socket.getsockname()[1]
         for each in listeners[1:]:  # with no port given, each address family got one of its own
             if each.socket.getsockname()[1] != self.port:

@@ -80,6 +80,7 @@ localities:
         manifest.write_text(json.dumps(files))
         done = self.run("data", "add", name, "--manifest", str(manifest), "--replica", f"{self.url}{name}")
         assert done.returncode == 0, done.stderr
+        self.begin_anew()  # the daemon may have closed a connection that idled meanwhile
 
     def submit_reader(self, name: str, seconds: float, *options: tuple[str, str]) -> int:
         """A job that says the digest of what it finds, and then computes for a while."""
