@@ -58,7 +58,10 @@ class Staging:
     async def keep(self, order: messages.Keep, frames: FrameStream) -> None:
         for pinned, ids in ((True, order.order.pinned), (False, order.order.unpinned)):
             for each in ids:
-                self._store.pin(each, pinned)
+                try:
+                    self._store.pin(each, pinned)
+                except OSError:  # a disk that is full; told again with the next session, and held to until then
+                    log.exception("that %s is pinned could not be written", each)
         for each in order.order.dropped:
             if not self._store.drop(each):
                 log.info("not dropped, because it is needed here or not here at all: %s", each)

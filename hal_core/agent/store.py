@@ -91,8 +91,12 @@ class Store:
             copy = self.shelf.copies.get(each)
             if copy is None or not copy.is_whole:
                 return f"its input {each} is not on this node any more"
-        self._write_hold(holder, ids)
-        self.shelf.hold(holder, ids)
+        if not all(holder in self.shelf.holders.get(each, ()) for each in ids):  # as a rule they were brought for it
+            try:
+                self._write_hold(holder, ids)
+            except OSError as error:
+                return f"the store of this node cannot note that it needs them: {error}"
+            self.shelf.hold(holder, ids)
         return ""
 
     def release(self, holder: str) -> None:

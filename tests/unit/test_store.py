@@ -240,6 +240,16 @@ async def test_what_was_written_by_half_when_the_machine_stopped_is_nothing(tmp_
     assert again.holders() == {"1.0.1"}
 
 
+async def test_a_disk_that_takes_nothing_ends_no_agent(tmp_path):
+    store = Store(tmp_path, 10**6, read_with(FakeSource(AT)))
+    await store.bring("1.0.1", [GENOME])
+    (tmp_path / "holds" / "1.0.1").unlink()
+    (tmp_path / "holds").rmdir()
+    assert store.hold("1.0.1", [GENOME.id]) == "", "it was noted when they were brought"
+    assert "cannot note" in store.hold("2.0.1", [GENOME.id])
+    assert store.holders() == {"1.0.1"}
+
+
 # -- faults ------------------------------------------------------------------------------------------------------------
 
 FAULTS = ("none", "breaks", "refuses", "corrupted", "short", "long")
