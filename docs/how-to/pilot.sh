@@ -10,7 +10,7 @@ directory=/tmp
 [ "${SLURM_RESTART_COUNT:-0}" = 0 ] || exit 1 # a token is good once: HAL orders another pilot
 state=$(mktemp -d "$directory/hal-pilot-XXXXXX") && chmod 0711 "$state" || exit 1
 trap 'rm -rf "$state"' EXIT
-trap : TERM # Slurm tells all processes at once: the agent takes its leave, and then its state goes
+trap 'exit 1' TERM
 enroll() {
     "$hal" agent enroll --server "$server" --node {node} --state "$state" <<'END'
 {join_token}
@@ -22,4 +22,5 @@ until enroll; do
     [ "$tries" -gt 0 ] || exit 1
     sleep 5
 done
+trap : TERM # Slurm tells all processes at once: the agent takes its leave, and then its state goes
 "$hal" agent "$configuration" --node {node} --state "$state"
