@@ -28,7 +28,7 @@ def run(console: Console, arguments: Namespace) -> int:
 
 
 def print_shares(console: Console, shares: list[dict[str, Any]]) -> None:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             "  " * each["depth"] + (each["user"] or each["account"]),
             str(each["shares"]), percent(each["share"]), percent(each["used"]),
@@ -36,10 +36,18 @@ def print_shares(console: Console, shares: list[dict[str, Any]]) -> None:
         )
         for each in shares
     ]  # fmt: skip
-    heads = ("ACCOUNT OR USER", "SHARES", "SHARE", "USED", "CPU HOURS", "GPU HOURS", "FACTOR")
-    console.table(heads, rows, (False, True, True, True, True, True, True))
+    heads: tuple[str, ...] = ("ACCOUNT OR USER", "SHARES", "SHARE", "USED", "CPU HOURS", "GPU HOURS", "FACTOR")
+    if any(each["elastic_share"] for each in shares):
+        heads += ("ELASTIC", "PART")
+        rows = [(*row, *elastic(each)) for row, each in zip(rows, shares, strict=True)]
+    console.table(heads, rows, (False, *[True] * (len(heads) - 1)))
     if not shares:
         console.note("no accounts are configured, and nobody has used anything yet")
+
+
+def elastic(share: dict[str, Any]) -> tuple[str, str]:
+    """How many elements of elastic jobs somebody has, and what part of all is theirs."""
+    return (str(share["elastic_running"]), percent(share["elastic_share"])) if share["elastic_share"] else ("", "")
 
 
 def print_limits(console: Console, limits: list[dict[str, Any]]) -> None:

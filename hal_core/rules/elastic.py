@@ -5,9 +5,11 @@ is free for it. So what it starts and promises does not depend on them. Then:
 
 1. A start that needs room of elastic jobs waits until they have ended. They are asked at once, and no more than needed.
 2. A promise is kept: elastic jobs leave its nodes as long before its time as the slowest of them may take to end.
-3. What is left is filled with elastic jobs: those of larger priority first, equals in proportion to their weights, an
-   element at a time to the one that has least. Nothing is started where a promise is due soon.
-4. Elastic jobs give way to those of larger priority that find no room, and who has more than its part to who has less.
+3. What is left is filled with elastic jobs: those of larger priority first, then owners in proportion to their shares
+   (as for fair share, among those who have elastic jobs), an owner's jobs in proportion to their weights, an element at
+   a time to who has least. Nothing is started where a promise is due soon. So an owner lends what it does not use.
+4. Elastic jobs give way to those of larger priority that find no room, and who has more than its part to who has less:
+   an owner that comes back has its share after the others' grace. How much one may borrow is a limit of its account.
 
 A start that waits so is a grant, and part of the plan that is journalled: for the engine it runs from then on, so that
 later passes decide nothing else about it, although a hole before a promise would be too narrow a moment later.
@@ -34,13 +36,11 @@ from hal_core.models.quota import Quota
 from hal_core.models.reservation import Holds
 from hal_core.models.room import Room
 from hal_core.models.staging import Tiers
+from hal_core.rules.elastic_jobs import Elastic, Key
 from hal_core.rules.permit import Permits
 
 if TYPE_CHECKING:
     from hal_core.models.packing import Ask
-    from hal_core.rules.state import State
-
-Key = tuple[JobId, int]
 
 GRANTED_INDEX: Final = 1 << 40
 """From here on are the indices of what does not run yet, and of which the engine is told that it does."""
@@ -58,36 +58,6 @@ class Engine(Protocol):
     """planes.Engine, as far as rules may know it."""
 
     def plan(self, snapshot: Snapshot) -> Plan: ...
-
-
-@attrs.frozen
-class Elastic:
-    """What the state knows of elastic jobs beside the snapshot: the weight of each, and how long it may take to end."""
-
-    weights: Mapping[JobId, int]
-    graces_s: Mapping[JobId, float]
-    leaving: Mapping[Key, JobId | None]
-    """Elements that were asked to end already, and for which job."""
-    ranks: Mapping[JobId, int]
-    """As PendingJob.rank."""
-    grants: tuple[Grant, ...] = ()
-    """Of the last plan."""
-
-
-def elastic_of(state: State) -> Elastic:
-    records = [state.jobs[job_id] for job_id in state.owned.elastic]
-    return Elastic(
-        {record.job_id: record.spec.elastic_weight for record in records},
-        {record.job_id: record.spec.kill_grace_s for record in records},
-        {
-            (record.job_id, index): activity.preempted_for
-            for record in records
-            for index, activity in record.active.items()
-            if activity.cancel is not None or not activity.is_launched
-        },
-        {record.job_id: record.rank for record in records},
-        state.grants,
-    )
 
 
 def plan(engine: Engine, snapshot: Snapshot, elastic: Elastic) -> Plan:
@@ -131,6 +101,8 @@ class _Turn:
         """Elastic elements that wait."""
         self._served = Counter(job.job_id for job in running)
         """How many elements each elastic job has, or gets when others have left for it."""
+        self._given = Counter(elastic.owners[job.job_id] for job in running)
+        """The same by owner."""
         self._on_node: dict[int, list[RunningJob]] = {}
         self._closed = 0
         """Nodes where a promise is due soon, as bits."""
@@ -147,7 +119,7 @@ class _Turn:
             self._leave(job)
             successor = elastic.leaving[key]
             if successor is not None and successor in elastic.weights:
-                self._served[successor] += 1
+                self._serve(successor)
 
     def look_up(self, wanted: set[JobId]) -> None:
         """What these jobs ask for."""
@@ -212,7 +184,7 @@ class _Turn:
             self._soon.take(chosen, ask)
             if self._quota is not None:
                 self._quota.take(job.job_id, 1)
-            self._served[job.job_id] += 1
+            self._serve(job.job_id)
             starts.append(Start(job.job_id, chosen))
             if job.element_count == 1:
                 del left[job.job_id], self._left[job.job_id]
@@ -229,19 +201,20 @@ class _Turn:
                 if victim is None:
                     break
                 self._leave(victim)
-                self._served[job.job_id] += 1
+                self._serve(job.job_id)
                 self._soon.take(victim.node_numbers, self._permits.ask(job))
                 self.preempts.append(Preempt(job.job_id, ((victim.job_id, victim.index),)))
 
     def _richest(self, job: PendingJob) -> RunningJob | None:
         """An element that gives way to this job, where it would fit; of equals, of the one that has most."""
-        ask, served, weights = self._permits.ask(job), self._served, self._elastic.weights
-        rank, level = self._elastic.ranks[job.job_id], (served[job.job_id] + 1) / weights[job.job_id]
+        ask, rank = self._permits.ask(job), self._elastic.ranks[job.job_id]
         found = {(each.job_id, each.index): each for jobs in self._on_node.values() for each in jobs}
         for each in sorted(found.values(), key=self._cheapness):
             its_rank = self._elastic.ranks[each.job_id]
-            if its_rank > rank or (its_rank == rank and (served[each.job_id] - 1) / weights[each.job_id] < level):
+            if its_rank > rank:
                 return None  # So are all that follow.
+            if its_rank == rank and not self._has_more(each.job_id, job.job_id):
+                continue
             trial = self._soon.copy()
             trial.give(each.node_numbers, trial.packing.ask(each.shape))
             if trial.choose(ask, mask_of(each.node_numbers) & ~self._closed) == each.node_numbers:
@@ -262,7 +235,7 @@ class _Turn:
 
     def _leave(self, job: RunningJob) -> None:
         """It leaves, or does already."""
-        self._served[job.job_id] -= 1
+        self._serve(job.job_id, -1)
         self._soon.give(job.node_numbers, self._soon.packing.ask(job.shape))
         for number in job.node_numbers:
             if job in self._on_node.get(number, ()):
@@ -272,14 +245,29 @@ class _Turn:
         ask = self._asks[start.job_id]
         return all(room.count(number, ask) >= start.element_count for number in start.node_numbers)
 
-    def _order(self, job: PendingJob) -> tuple[int, float, float, JobId]:
-        level = self._served[job.job_id] / self._elastic.weights[job.job_id]
-        return -self._elastic.ranks[job.job_id], level, job.submit_time_s, job.job_id
+    def _serve(self, job_id: JobId, count: int = 1) -> None:
+        self._served[job_id] += count
+        self._given[self._elastic.owners[job_id]] += count
 
-    def _cheapness(self, job: RunningJob) -> tuple[int, float, int, int]:
-        """Who goes first: of the lowest rank, of the job that has most by its weight, the last element."""
-        elastic, job_id = self._elastic, job.job_id
-        return elastic.ranks[job_id], -self._served[job_id] / elastic.weights[job_id], -job_id, -job.index
+    def _levels(self, job_id: JobId, more: int = 0) -> tuple[float, float]:
+        """What its owner has by its share, and it by its weight; or would have with so many more elements."""
+        elastic, owner = self._elastic, self._elastic.owners[job_id]
+        own = (self._served[job_id] + more) / elastic.weights[job_id]
+        return (self._given[owner] + more) / elastic.shares[owner], own
+
+    def _has_more(self, job_id: JobId, than: JobId) -> bool:
+        """Whether it is no worse off without one element than the other with one: of owners, or within one of jobs."""
+        level = self._elastic.owners[job_id] == self._elastic.owners[than]
+        return self._levels(job_id, -1)[level] >= self._levels(than, 1)[level]
+
+    def _order(self, job: PendingJob) -> tuple[int, float, float, float, JobId]:
+        return -self._elastic.ranks[job.job_id], *self._levels(job.job_id), job.submit_time_s, job.job_id
+
+    def _cheapness(self, job: RunningJob) -> tuple[int, float, float, int, int]:
+        """Who goes first: of the lowest rank, of the owner that has most by its share, of the job that has most by its
+        weight, the last element."""
+        owner_level, level = self._levels(job.job_id)
+        return self._elastic.ranks[job.job_id], -owner_level, -level, -job.job_id, -job.index
 
 
 class _Others:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from hal_core.rules.elastic_jobs import elastic_of, running_counts
 from hal_core.rules.usage import Used
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ class ShareView:
     factor: float
     cpu_s: float
     gpu_s: float
+    elastic_running: int = 0
+    """Elements of elastic jobs that a user has now,"""
+    elastic_share: float = 0.0
+    """and what part of all of them is the user's if everybody wants more; 0 for who has none."""
 
 
 def share_views(state: State, now_s: float) -> list[ShareView]:
@@ -42,6 +47,7 @@ def share_views(state: State, now_s: float) -> list[ShareView]:
         while name in above:
             sums[name, ""] = sums.get((name, ""), Used()).plus(used)
             name = above[name]
+    parts, running = elastic_of(state).shares, running_counts(state)
     return [
         ShareView(
             account=each.account,
@@ -54,6 +60,8 @@ def share_views(state: State, now_s: float) -> list[ShareView]:
             factor=each.factor,
             cpu_s=sums.get(key, Used()).cpu_s,
             gpu_s=sums.get(key, Used()).gpu_s,
+            elastic_running=running.get(key, 0),
+            elastic_share=parts.get(key, 0.0),
         )
         for key, each in state.fair_shares(now_s).standings.items()
     ]

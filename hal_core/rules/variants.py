@@ -22,6 +22,7 @@ import attrs
 from hal_core.models.job import JobId, Shape
 from hal_core.models.plan import Choice, Plan, RunningJob
 from hal_core.rules import elastic
+from hal_core.rules.elastic_jobs import elastic_of
 from hal_core.rules.limits import RunningQuota
 from hal_core.rules.permit import Permits
 from hal_core.rules.snapshot import StateSnapshot
@@ -45,7 +46,7 @@ ROUNDED_S: Final = 1e-6
 
 def plan(engine: Engine, state: State, snapshot: StateSnapshot) -> Plan:
     """The engine's plan, with elastic jobs, and with each job in the variant that it is best off in."""
-    elastic_jobs = elastic.elastic_of(state)
+    elastic_jobs = elastic_of(state)
     first = elastic.plan(engine, snapshot, elastic_jobs)
     if not state.owned.varied or _has_moves(first):
         return first

@@ -10,8 +10,10 @@ import pytest
 
 from hal_core.models.event import JobCancelRequested, JobEnded, JobPlaced, JobRequeued
 from hal_core.models.job import ArraySpec, JobSpec, Owner
+from hal_core.models.policy import Account
 from hal_core.models.ranges import count_of
 from hal_core.plugins import Plugins
+from hal_core.rules.share_view import share_views
 from hal_core.rules.state import State
 from hal_core.sim.decisions import repeat_decisions
 from hal_core.sim.workload import Workload, WorkloadJob
@@ -187,3 +189,38 @@ def test_engines_are_not_told_that_something_came_free_when_elastic_jobs_leave()
         if state.has_released and not before:
             seen.append((type(event), event.job_id))
     assert seen == [(JobEnded, 2)]
+
+
+def of(job, user, account=""):
+    spec = attrs.evolve(job.spec, account=account)
+    return attrs.evolve(job, spec=spec, owner=Owner(user, 2000 + ord(user[0]), 2000))
+
+
+def test_an_owner_lends_what_it_does_not_use_and_has_its_share_back_after_the_grace():
+    """Two sessions of one owner have as much as the one of another: half, when that comes, for it was all lent."""
+    case = with_jobs([batch_job(1000.0)], leave_s=GRACE_S)
+    first, second = of(session_job(24), "a"), of(session_job(24), "a")
+    late = of(session_job(24, submit_time_s=100.0, name="late"), "b")
+    events = run(case, [first, second, late]).events
+    before, after = counts_at(events, 99.0), counts_at(events, 100.0 + GRACE_S + 1.0)
+    assert (before[1], before[2]) == (12, 12)
+    assert (after[1], after[2], after[3]) == (6, 6, 12)
+    state = State()
+    for event in events:
+        if event.time_s <= 103.0:
+            state.apply(event)
+    shown = {each.user: (each.elastic_running, each.elastic_share) for each in share_views(state, 103.0)}
+    assert {user: shown[user] for user in "ab"} == {"a": (12, 0.5), "b": (12, 0.5)}
+
+
+def test_shares_of_accounts_divide_what_is_left_and_their_limits_bound_what_is_borrowed():
+    accounts = (Account("large", shares=3), Account("small", shares=1, limits=(("cpus", 8),)))
+    case = with_jobs([batch_job(1000.0)])
+    case = attrs.evolve(case, cluster=attrs.evolve(case.cluster, accounts=accounts))
+    case = attrs.evolve(case, batch=Workload.of([of(each, "c", "large") for each in case.batch.jobs]))
+    small = of(session_job(24), "a", "small")
+    large = of(session_job(24, submit_time_s=100.0), "b", "large")
+    events = run(case, [small, large]).events
+    assert counts_at(events, 50.0) == {1: 8}, "it may borrow up to its limit, and the rest is idle"
+    counts = counts_at(events, 200.0)
+    assert (counts[1], counts[2]) == (6, 18)
