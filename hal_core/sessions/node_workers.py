@@ -16,25 +16,31 @@ import sys
 import time
 from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 import msgspec
+import trio
 
 import hal_core
 from hal_core.client import AsyncClient, JobRequest
-from hal_core.errors import HalError
+from hal_core.errors import HalError, Unavailable
 from hal_core.models.ranges import RangeSet, format_ranges
 from hal_core.sessions.options import BrokerOptions
 from hal_core.sessions.orders import VARIABLE, WorkerOrder
 from hal_core.wire import certificates
 from hal_core.wire.private_files import read_private, write_private
 
+if TYPE_CHECKING:
+    from hal_core.client import JobView
+
 STATE: Final = "workers"
 KEY: Final = "workers.key"
 CERTIFICATE: Final = "workers.pem"
 HOST_VARIABLE: Final = "HAL_SESSION_HOST"
 """By what name or address nodes reach this machine, if not by its host name."""
+AWAY_S: Final = 2.0
+"""Between two questions to a daemon that does not answer."""
 PROGRAM: Final = "import sys; sys.path.insert(0, sys.argv[1]); from hal_core.sessions.node_worker import main; main()"
 
 
@@ -80,7 +86,7 @@ class NodeWorkers:
         try:
             async with AsyncClient(self._options.server) as client:
                 self._jobs = [(await client.submit(self._request(each)), each.count) for each in self._parts()]
-                view = await client.wait(self._jobs[0][0])
+                view = await wait_for_end(client, self._jobs[0][0])
         except HalError as error:
             return f"no workers: {error}"
         end = view.end
@@ -158,3 +164,18 @@ class NodeWorkers:
         door = Door(port, secrets.token_urlsafe(32), authority_pem.decode())
         write_private(self._directory / STATE, msgspec.json.encode(door))  # Last: it says that all the rest is there.
         return door
+
+
+class Waiter(Protocol):
+    """AsyncClient, as far as it is needed here."""
+
+    async def wait(self, job_id: int) -> JobView: ...
+
+
+async def wait_for_end(client: Waiter, job_id: int) -> JobView:
+    """A daemon that is away, however long, takes no worker with it: it is asked again when it is back."""
+    while True:
+        try:
+            return await client.wait(job_id)
+        except Unavailable:
+            await trio.sleep(AWAY_S)
