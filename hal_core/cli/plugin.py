@@ -53,7 +53,8 @@ def test(console: Console, arguments: Namespace) -> int:
             raise UsageError(f"test takes no --{option}; it is for `hal plugin new`")
     for needed in ("hypothesis", "pytest"):
         if importlib.util.find_spec(needed) is None:
-            raise UsageError(f"the checks need {needed}; install it with: pip install 'hal-core[test]'")
+            way = "pip install 'hal-core[test]'; in a clone of HAL: make .venv/installed-for-tests"
+            raise UsageError(f"the checks need {needed}; install it with: {way}")
     check_plugin = importlib.import_module("hal_core.testing.plugin_check").check_plugin
     checks = check_plugin(arguments.name, lambda name: console.progress(f"trying: {name}"))
     console.progress("")

@@ -26,7 +26,7 @@ export async function open(root, _, context) {
     tiles.replaceChildren(
       tile(number(jobs.RUNNING ?? 0), "running"), tile(number(jobs.PENDING ?? 0), "waiting"),
       tile(`${number(status.nodes.up ?? 0)} of ${number(columns.names.length)}`, "nodes up"),
-      ...(status.cpus_busy === null ? [] : [tile(status.cpus_busy.toFixed(1), "CPUs busy")]),
+      ...(status.cpus_busy == null ? [] : [tile(status.cpus_busy.toFixed(1), "CPUs busy")]),
       tile(`${Math.round(100 * used / (status.cpu_count || 1))} %`, `of ${number(status.cpu_count)} CPUs taken`),
     );
     if (known && same(known, columns)) { columns.names = known.names; columns.domains = known.domains; }
