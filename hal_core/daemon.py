@@ -39,6 +39,7 @@ from hal_core.kernel.journal_recovery import rebuild
 from hal_core.kernel.loop import Kernel, Shell
 from hal_core.kernel.memory_sizing import MemorySizing
 from hal_core.kernel.observers import Observers
+from hal_core.kernel.pool_meter import PoolMeter
 from hal_core.kernel.predicting import WARM_EVENT_COUNT, Predicting
 from hal_core.kernel.reading import READERS_NAME, JournalLog, read_walled
 from hal_core.kernel.snapshot_files import newest_sequence
@@ -53,6 +54,7 @@ from hal_core.models.role import Role
 from hal_core.parsing.request import JobRequest, ParseContext, ParsedJob, parse_job
 from hal_core.planes import Engine, Executor, LocalityProvider, Observer, ReadingObserver, StandingObserver, TellUse
 from hal_core.plugins import Plugins
+from hal_core.rentals import make_renting
 from hal_core.rest.port import ConfigurationView, Context
 from hal_core.rules.core import Core
 from hal_core.rules.receipt_sums import Row
@@ -163,10 +165,13 @@ class Daemon:
             executors = self._executors(journal.epoch)
             self._parse_context = self._parse_context.with_stores(self.configuration.cluster, having_stores(executors))
             kernel = self._kernel(core, journal, observers, executors)
+            authority = self.state_directory / AUTHORITY_NAME
+            renting = make_renting(self.configuration, self._plugins, kernel, executors, authority)
+            pools = PoolMeter(lambda: kernel.state, time.time)
             begin_observers(observers, core.state)
             settle_collector()
             stalls, figures = StallMeter(), ClusterMeter(lambda: kernel.state, lambda: kernel.problem, time.time)
-            parts = (*observers.values(), *executors.values(), stalls, figures, kernel.meter)
+            parts = (*observers.values(), *executors.values(), stalls, figures, pools, kernel.meter)
             sources = [each for each in parts if isinstance(each, MetricsSource)]
             context = self._context(Port(kernel, journal, self._parse_context), sources)
             foretell = predicting[0].foretell if predicting else None
@@ -185,6 +190,7 @@ class Daemon:
                 nursery.start_soon(figures.run)
                 nursery.start_soon(starts.run)
                 nursery.start_soon(memory.run)
+                nursery.start_soon(renting.run)
                 nursery.start_soon(uses.run, kernel.report)
                 for each in predicting:
                     nursery.start_soon(each.run, kernel.report)

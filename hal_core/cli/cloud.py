@@ -1,13 +1,14 @@
 """`hal cloud`: what the clouds of a configuration offer, what they have running, and an end of it. Needs no daemon.
 
 The providers are asked from here, so this also tells whether their options and credentials are right, and ends what
-bears the cluster's name when nothing else does any more.
+bears the cluster's name when nothing else does any more. What the daemon's pools do is in pools.py.
 """
 
 from __future__ import annotations
 
 from argparse import Namespace
 
+from hal_core.cli import pools
 from hal_core.cli.arguments import Parser
 from hal_core.cli.console import Console
 from hal_core.cli.formats import duration, size
@@ -26,22 +27,30 @@ ACTIONS = ("offers", "instances", "release")
 USAGES = {
     "cloud": "hal cloud offers CONFIG [--json]\n"
     "       hal cloud instances CONFIG [--json]\n"
-    "       hal cloud release CONFIG (INSTANCE... | --all)"
+    "       hal cloud release CONFIG (INSTANCE... | --all)\n"
+    "       hal cloud pools [POOL] [--json]\n"
+    "       hal cloud stop POOL [--release]\n"
+    "       hal cloud resume POOL"
 }
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("action", metavar="ACTION", help="offers, instances or release")
-    parser.add_argument("config", metavar="CONFIG", help="the cluster's configuration file")
+    parser.add_argument("action", metavar="ACTION", help="offers, instances, release; pools, stop, resume")
+    parser.add_argument("config", nargs="?", metavar="CONFIG", help="the cluster's configuration file; or a pool")
     parser.add_argument("instances", metavar="INSTANCE", nargs="*", help="what to end: node names or the cloud's ids")
     parser.add_argument("--all", action="store_true", help="release: all that bears this cluster's name")
+    parser.add_argument("--release", action="store_true", help="stop: give back at once what the pool has")
     parser.add_json()
 
 
 def run(console: Console, arguments: Namespace) -> int:
     action, wanted = arguments.action, arguments.instances
+    if action in pools.ACTIONS:
+        return pools.run(console, arguments)
     if action not in ACTIONS:
-        raise UsageError(f"cloud has no action {action!r}; it has {', '.join(ACTIONS)}")
+        raise UsageError(f"cloud has no action {action!r}; it has {', '.join((*ACTIONS, *pools.ACTIONS))}")
+    if arguments.config is None or arguments.release:
+        raise UsageError(f"{action} needs the configuration" if arguments.config is None else "--release is for stop")
     if action == "release" and bool(wanted) == arguments.all:
         raise UsageError("release needs the instances to end, or --all")
     if action == "release" and arguments.json:

@@ -54,7 +54,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "limits": ("shares", "Show the limits on jobs, and how much of each is in force"),
         "shares": ("shares", "Show who shares the cluster, by how much, and what each has used"),
         "page": ("page", "Print the address of the web page, with a token for it"),
-        "cloud": ("cloud", "List what clouds offer and have running; end it (no daemon is needed)"),
+        "cloud": (
+            "cloud",
+            "List what clouds offer and have running; show, stop and resume the pools that rent of them",
+        ),
         "events": ("events", "Print the newest events of the log; --after 0 prints all, -f goes on"),
         "plugins": ("plugins", "List the daemon's plugins and which planes they serve; --here: of this environment"),
         "plugin": ("plugin", "Begin a new plugin; try out one that is installed"),

@@ -75,17 +75,18 @@ class Renting:
     """All pools and their clouds."""
 
     def __init__(
-        self, kernel: RunningKernel, clouds: Mapping[str, CloudProvider], now_s: Callable[[], float], tell: Tell
+        self,
+        kernel: RunningKernel,
+        clouds: Mapping[str, CloudProvider],
+        now_s: Callable[[], float],
+        tell: Tell,
+        revoke: Revoke,
     ) -> None:
         self._kernel = kernel
         self._now_s = now_s
         self._tell = tell
         self._told: dict[str, float] = {}
-        self._clouds = [Rental(name, provider, kernel, now_s) for name, provider in clouds.items()]
-
-    def revoke_with(self, revoke: Revoke) -> None:
-        for each in self._clouds:
-            each.revoke = revoke
+        self._clouds = [Rental(name, provider, kernel, revoke) for name, provider in clouds.items()]
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -97,7 +98,7 @@ class Renting:
 
     async def _decide(self) -> None:
         while True:
-            wake_s = math.inf
+            wake_s, sequence = math.inf, self._kernel.durable_sequence
             for name in list(self._kernel.state.pools.pools):
                 try:
                     answer = await self._kernel.ask(DecidePool(name))
@@ -105,7 +106,6 @@ class Renting:
                     logger.info("pool %s is looked at later: %s", name, error)
                     answer = self._now_s() + error.retry_after_s
                 wake_s = min(wake_s, answer if isinstance(answer, float) else math.inf)
-            sequence = self._kernel.durable_sequence
             await trio.sleep(DECIDE_S)
             with trio.move_on_after(max(0.0, min(wake_s - self._now_s(), LOOK_AGAIN_S))):
                 await self._kernel.wait_beyond(sequence)
@@ -124,19 +124,14 @@ class Renting:
             await self._kernel.wait_beyond(sequence)
 
 
-async def _nothing_to_revoke(node: NodeName) -> None:
-    """Where agents come in by the socket only."""
-
-
 class Rental:
     """What is outstanding at one cloud."""
 
-    def __init__(self, name: str, provider: CloudProvider, kernel: RunningKernel, now_s: Callable[[], float]) -> None:
+    def __init__(self, name: str, provider: CloudProvider, kernel: RunningKernel, revoke: Revoke) -> None:
         self._name = name
         self._provider = provider
         self._kernel = kernel
-        self._now_s = now_s
-        self.revoke: Revoke = _nothing_to_revoke
+        self._revoke = revoke
         self._under_way: set[str] = set()
         self._not_before_s: dict[str, float] = {}
         """By call: after a failure. On trio's clock."""
@@ -274,7 +269,7 @@ class Rental:
         """What it can show is void first, so that it cannot speak for the next machine that is this node."""
         try:
             with trio.fail_after(CALL_S):
-                await self.revoke(NodeName(node))
+                await self._revoke(NodeName(node))
                 await self._provider.release([native_id])
         except (HalError, trio.TooSlowError) as error:
             logger.warning("instance %s is not ended yet: %s", name, _text(error))

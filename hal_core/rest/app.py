@@ -14,6 +14,7 @@ from hal_core.rest import (
     foresight,
     jobs,
     nodes,
+    pools,
     receipts,
     reservations,
     sharing,
@@ -44,7 +45,7 @@ def all_routes(version: str) -> tuple[Route, ...]:
     async def show_openapi(call: Call) -> Answer:
         return document
 
-    rooms = (submit, jobs, receipts, foresight, nodes, reservations, datasets, sharing, about, events, terminals)
+    rooms = (submit, jobs, receipts, foresight, nodes, pools, reservations, datasets, sharing, about, events, terminals)
     described = tuple(route for room in rooms for route in room.ROUTES)
     own = Route(
         method="GET",

@@ -27,6 +27,7 @@ class Verb(Enum):
     SEE_NODES = "see the nodes"
     CONTROL_NODE = "drain or resume nodes"
     RESERVE = "make or remove reservations"
+    CONTROL_POOL = "stop or resume cloud pools"
     SEE_DATA = "see the datasets"
     ADD_DATA = "add datasets"
     CONTROL_DATA = "pin, unpin, evict or remove this dataset"
@@ -78,6 +79,7 @@ RIGHTS: dict[tuple[Role, Verb], Whose] = {
     (Role.ADMINISTRATOR, Verb.SEE_NODES): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.CONTROL_NODE): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.RESERVE): Whose.ANY,
+    (Role.ADMINISTRATOR, Verb.CONTROL_POOL): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.SEE_DATA): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.ADD_DATA): Whose.OWN,
     (Role.ADMINISTRATOR, Verb.CONTROL_DATA): Whose.ANY,

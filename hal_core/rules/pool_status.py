@@ -1,0 +1,128 @@
+"""What people are told of pools: what each has, owes and has spent, and why an offer is left alone. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import attrs
+
+from hal_core.models.node import NodeName
+from hal_core.models.pool_decision import PoolInstance
+
+if TYPE_CHECKING:
+    from hal_core.models.cloud_pool import PoolOffer
+    from hal_core.rules.pool_book import KeptPool
+    from hal_core.rules.state import State
+
+
+@attrs.frozen(kw_only=True)
+class PoolOfferStatus:
+    """`closed_until_s` is None unless nothing more is asked of it for a while; `closed_why` says why."""
+
+    name: str
+    market: str
+    price_per_hour: float
+    boot_s: float
+    count: int
+    count_max: int
+    closed_until_s: float | None
+    closed_why: str
+
+
+@attrs.frozen(kw_only=True)
+class PoolInstanceStatus:
+    """`node` and `native_id` are empty until the provider has answered. `until_s`: the end of its lease."""
+
+    name: str
+    node: str
+    native_id: str
+    offer: str
+    state: str
+    price_per_hour: float
+    requested_time_s: float
+    until_s: float
+    idle_since_s: float | None
+    spent: float
+    allocation_count: int
+
+
+@attrs.frozen(kw_only=True)
+class PoolStatus:
+    """`spent` in the period of now; `committed` until the ends of all leases. `left` is None without a budget."""
+
+    name: str
+    cloud: str
+    accounts: tuple[str, ...]
+    is_stopped: bool
+    stopped_by: str
+    count: int
+    count_min: int
+    count_max: int
+    spent: float
+    committed: float
+    budget: float | None
+    left: float | None
+    period_s: float | None
+    """None: the budget is for ever."""
+    admitted_count: int
+    """Jobs that wait and may start there."""
+    offers: tuple[PoolOfferStatus, ...]
+    instances: tuple[PoolInstanceStatus, ...]
+
+
+def pool_status(state: State, kept: KeptPool, now_s: float) -> PoolStatus:
+    pool, ledger = kept.pool, kept.ledger
+    spent, committed = ledger.spent(now_s), ledger.committed(now_s)
+    budget = pool.budget
+    return PoolStatus(
+        name=pool.name,
+        cloud=pool.cloud,
+        accounts=pool.accounts,
+        is_stopped=kept.terms.is_stopped,
+        stopped_by=kept.stopped.by if kept.stopped is not None else "",
+        count=len(ledger.instances),
+        count_min=pool.count_min,
+        count_max=pool.count_max,
+        spent=spent,
+        committed=committed,
+        budget=None if budget is None else budget.amount,
+        left=None if budget is None else budget.amount - spent - committed,
+        period_s=None if budget is None or budget.period_s == math.inf else budget.period_s,
+        admitted_count=sum(event.pool == pool.name for event in state.pools.admitted.values()),
+        offers=tuple(_offer(kept, offer, now_s) for offer in pool.offers),
+        instances=tuple(_instance(state, each, now_s) for each in ledger.instances.values()),
+    )
+
+
+def _offer(kept: KeptPool, offer: PoolOffer, now_s: float) -> PoolOfferStatus:
+    ledger = kept.ledger
+    until_s = ledger.closed_until_s.get(offer.name, -math.inf)
+    is_closed = until_s > now_s
+    return PoolOfferStatus(
+        name=offer.name,
+        market=offer.market.value,
+        price_per_hour=offer.price_per_hour,
+        boot_s=offer.boot_s,
+        count=sum(each.offer == offer.name for each in ledger.instances.values()),
+        count_max=offer.count_max,
+        closed_until_s=until_s if is_closed else None,
+        closed_why=ledger.closed_why.get(offer.name, "") if is_closed else "",
+    )
+
+
+def _instance(state: State, each: PoolInstance, now_s: float) -> PoolInstanceStatus:
+    number = state.table.number_of.get(NodeName(each.node))
+    return PoolInstanceStatus(
+        name=each.name,
+        node=each.node,
+        native_id=each.native_id,
+        offer=each.offer,
+        state=each.state.value,
+        price_per_hour=each.price_per_hour,
+        requested_time_s=each.requested_s,
+        until_s=each.until_s,
+        idle_since_s=each.idle_since_s,
+        spent=each.cost(-math.inf, now_s),
+        allocation_count=0 if number is None else state.table.allocation_count[number],
+    )
