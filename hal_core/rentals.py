@@ -52,7 +52,7 @@ def make_renting(
     executor_of = {node.name: executors[node.executor] for node in cluster.nodes}
 
     def tell(node: NodeName, left_s: float) -> None:
-        executor = executor_of.get(node)
+        executor: object = executor_of.get(node)
         if isinstance(executor, LeaseExecutor):
             executor.extend(node, left_s)
 

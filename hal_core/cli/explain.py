@@ -50,6 +50,7 @@ def print_explanation(console: Console, found: dict[str, Any]) -> None:
         rows.append(("Start", start_text(found)))
     if found["likely"] is not None:
         rows.append(("Likely", likely_text(found["likely"])))
+    rows += [("Pool", text) for text in found["pools"]]
     for line in pairs(rows):
         console.line(line)
     _tell_variants(console, found)

@@ -86,3 +86,5 @@ class Explanation:
     """With which of several sets of amounts it is planned, and why; empty if it may run with one only."""
     variants: tuple[VariantOutlook, ...] = ()
     """What would become of it with each, or of many with some of them."""
+    pools: tuple[str, ...] = ()
+    """What each cloud pool says of it: `burst: 0.83 on small to start 2.0 h sooner: worth only 0.10`."""

@@ -22,6 +22,7 @@ from hal_core.models.node import Node, PartitionName
 from hal_core.models.plural import listed, plural
 from hal_core.rules.excerpt import Asked, Excerpt, as_it_would_be, excerpt
 from hal_core.rules.forecast import STEPS_MAX, Bound, Engine, forecast
+from hal_core.rules.pool_explain import pool_texts
 from hal_core.rules.variant_outlook import Variation, choice_text, outlooks, variations
 from hal_core.rules.waiting import Waiting
 
@@ -52,6 +53,7 @@ def explain(state: State, record: JobRecord, now_s: float) -> Explanation:
         ahead=tuple(islice(state.queue, min(ahead_count, AHEAD_SHOWN))),
         constraint=_binding(state, record, waiting) if record.is_queued else None,
         choice=choice_text(record),
+        pools=pool_texts(state, record, now_s),
     )
 
 

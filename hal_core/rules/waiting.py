@@ -16,6 +16,7 @@ from hal_core.models.node import PartitionName
 from hal_core.models.plural import plural
 from hal_core.rules.limits import Hit, RunningQuota
 from hal_core.rules.patience import slow_down
+from hal_core.rules.pool_explain import waits_for
 
 if TYPE_CHECKING:
     from hal_core.rules.fair_share import FairShares
@@ -101,6 +102,9 @@ class Waiting:
         hit = self.limit(record)
         if hit is not None:
             return Reason("limit", hit.text)
+        admitted = self._state.pools.admitted.get(record.job_id)
+        if admitted is not None:
+            return Reason("resources", waits_for(self._state, admitted, self._now_s))
         if not self._partition_has_nodes(spec.partition):
             return Reason("node_unavailable", f"no node of partition {spec.partition} is up and not drained")
         victims = self._victims().get(record.job_id)

@@ -12,7 +12,7 @@ from pathlib import Path
 import trio
 
 from hal_cloud_static.options import OfferOptions, StaticOptions
-from hal_cloud_static.process import end_process, is_running, start_process
+from hal_cloud_static.process import end_process, find_process, is_running, start_process
 from hal_cloud_static.record import Machine, Record, read_record, write_record
 from hal_core import Instance, NotFound, Offer, Options, Refused, did_you_mean, structure_options
 
@@ -90,15 +90,23 @@ class StaticCloud:
 
     def _start_one(self, offer: OfferOptions, machine: Machine) -> None:
         output = self._directory / f"{machine.node}.log"
-        machine.pid, machine.start_ticks = start_process(offer.command_for(machine.node), output)
+        command = offer.command_for(machine.node)
+        machine.pid, machine.start_ticks = start_process(command, output, self._mark(machine))
 
     async def _end(self, machines: list[Machine]) -> None:
         async with trio.open_nursery() as nursery:
             for machine in machines:
                 nursery.start_soon(end_process, machine.pid, machine.start_ticks, self._stop_grace_s)
 
+    def _mark(self, machine: Machine) -> str:
+        return f"{self._directory}:{machine.native_id}"
+
     def _read(self) -> Record:
+        """A machine without a process was about to be started when a daemon died: perhaps it was."""
         record = read_record(self._path)
+        for machine in record.machines:
+            if not machine.pid and (found := find_process(self._mark(machine))) is not None:
+                machine.pid, machine.start_ticks = found
         record.machines = [
             machine for machine in record.machines if not machine.pid or is_running(machine.pid, machine.start_ticks)
         ]

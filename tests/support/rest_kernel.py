@@ -8,6 +8,7 @@ import attrs
 import trio
 
 from hal_core.kernel.job_events import is_about
+from hal_core.models.cloud_pool import CloudPool, PoolOffer
 from hal_core.models.event import Event, JobRequeued
 from hal_core.models.history import HistoryFilters, HistoryPage
 from hal_core.models.job import End, EndKind, JobId, Owner
@@ -31,6 +32,7 @@ CLUSTER = Cluster(
         Partition(PartitionName("main"), tuple(node.name for node in NODES), is_default=True),
         Partition(PartitionName("small"), (NodeName("n3"),)),
     ),
+    pools=(CloudPool("burst", (PoolOffer("small", 0.5, 60.0, 0),), 10, cloud="static"),),
 )
 
 

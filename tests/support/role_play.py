@@ -10,7 +10,7 @@ from tests.support.rest_api import ADA, ADMINISTRATOR, BOB, OPERATOR, serving_ap
 RESERVATION = '{"name": "new", "nodes": ["n1"], "start": "now+1hour", "duration": "1h", "is_maintenance": true}'
 DATASET = f'''{{"name": "genome", "replicas": ["/data/genome"],
  "files": [{{"path": "a", "size_bytes": 1, "sha256": "{"0" * 64}"}}]}}'''
-NAMES = {"name": "n1", "reservation": "kept", "dataset": "genome"}
+NAMES = {"name": "n1", "reservation": "kept", "dataset": "genome", "pool": "burst"}
 """What stands in the routes, besides jobs."""
 CHANGES = {
     # route: (ada's own, bob on ada's, operator on ada's, administrator on ada's)
@@ -28,6 +28,8 @@ CHANGES = {
     ("/v1/datasets/{dataset}/unpin", "{}"): (200, 403, 200, 200),
     ("/v1/datasets/{dataset}/evict", "{}"): (200, 403, 200, 200),
     ("/v1/datasets/{dataset}/remove", "{}"): (200, 403, 200, 200),
+    ("/v1/pools/{pool}/stop", '{"does_release": true}'): (403, 403, 403, 200),
+    ("/v1/pools/{pool}/resume", "{}"): (403, 403, 403, 200),
 }
 ASKERS = (BOB, OPERATOR)
 OWNERS = (ADMINISTRATOR, ADA)
@@ -35,7 +37,7 @@ OWNERS = (ADMINISTRATOR, ADA)
 
 def named(path: str) -> str:
     """The route as the table has it."""
-    return path.replace("{reservation}", "{name}").replace("{dataset}", "{name}")
+    return path.replace("{reservation}", "{name}").replace("{dataset}", "{name}").replace("{pool}", "{name}")
 
 
 async def play(directory: Path, actions: Iterable[tuple[int, tuple[str, str], int]]) -> None:

@@ -188,3 +188,20 @@ async def test_wrong_names_and_too_many(site):
 def test_bad_options_are_refused(tmp_path, changes, text):
     with pytest.raises(InvalidInput, match=text):
         Site(tmp_path).cloud(**changes)
+
+
+async def test_a_process_that_was_started_and_not_noted_is_found_again(site):
+    """As after a kill -9 between the two: there is one process, whoever asks for it next."""
+    cloud = site.cloud()
+    (made,) = await cloud.provision("spare", 1, "t1")
+    (process,) = pids(site)
+    record = site.record()
+    record["machines"][0] |= {"pid": 0, "start_ticks": 0}
+    (site.directory / "machines.json").write_text(json.dumps(record))
+
+    assert await site.cloud().provision("spare", 1, "t1") == [made]
+    assert pids(site) == [process]
+
+    (site.directory / "machines.json").write_text(json.dumps(record))
+    await site.cloud().release([made.native_id])
+    assert not is_running(*process)

@@ -24,6 +24,7 @@ INSTALLED = {
     "locality": ["files"],
     "observer": ["log", "prometheus"],
     "predictor": ["last-two"],
+    "cloud": ["libcloud"],
 }
 
 
@@ -51,7 +52,7 @@ def test_the_example_file():
     configuration = read_configuration(EXAMPLE, INSTALLED)
     cluster = configuration.cluster
     assert cluster.name == "aurora"
-    assert len(cluster.nodes) == 137
+    assert len(cluster.nodes) == 157
     assert cluster.nodes[0] == Node(NodeName("n001"), 64, 256 * GIB, (), (), ("ib",), ("hall1", "rack1"))
     assert cluster.nodes[-1].name == "g20"
     assert cluster.nodes[-1].gpus == ("a100",) * 4

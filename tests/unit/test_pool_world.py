@@ -28,6 +28,7 @@ from hal_core.models.pool_event import (
     LeaseExtended,
     OfferClosed,
 )
+from hal_core.rules.explain import explain
 from tests.support.pool_world import BURST, PoolWorld, pool_cluster
 
 LIMIT_S = 600.0
@@ -241,3 +242,23 @@ def test_jobs_of_other_accounts_are_not_served():
     paid = world.submit(walltime_s=LIMIT_S, account="physics")
     world.decide()
     assert [event.job_id for event in world.of(JobAdmitted)] == [paid]
+
+
+def test_it_is_told_what_a_job_waits_for_and_why_another_one_is_not_served():
+    world = PoolWorld(pool_cluster(own=1, value_per_hour=0.0))
+    world.join("n0")
+    world.submit(walltime_s=3600.0, cpus_per_task=4)
+    world.settle()
+    declined = world.submit(walltime_s=3600.0, cpus_per_task=4)
+    endless = world.submit(cpus_per_task=4)
+    world.decide()
+    (text,) = explain(world.state, world.job(declined), world.now_s).pools
+    assert text == "burst: 1.03 on small to start 1.0 h sooner: worth only 0.00"
+    assert explain(world.state, world.job(endless), world.now_s).pools == (
+        "burst: it has no time limit, and nobody knows what it would cost",
+    )
+    gang = world.submit(node_count=2, task_count=2, walltime_s=LIMIT_S)
+    world.decide()
+    found = explain(world.state, world.job(gang), world.now_s)
+    assert found.text == "waits for small of pool burst: 2 boot, expected in 100 s"
+    assert found.pools[0].startswith("burst: admitted: 0.39 on small: no nodes of the site would ever do; it waits")

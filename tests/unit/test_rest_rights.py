@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 from hal_core.models.dataset import DatasetId
 from hal_core.models.event import ReservationAdded
 from hal_core.models.job import JobId, Owner
-from hal_core.models.message import CopiesReported, DrainNode, Hold, JobSelection, PinDataset
+from hal_core.models.message import CopiesReported, DrainNode, Hold, JobSelection, PinDataset, StopPool
 from hal_core.models.node import NodeName
 from hal_core.models.role import Role
 from hal_core.rest.app import all_routes
@@ -33,6 +33,7 @@ EXPECTED = {
     Verb.SEE_NODES: "++++++",
     Verb.CONTROL_NODE: "--++++",
     Verb.RESERVE: "--++++",
+    Verb.CONTROL_POOL: "----++",
     Verb.SEE_DATA: "++++++",
     Verb.ADD_DATA: "+-+-+-",
     Verb.CONTROL_DATA: "+-++++",
@@ -76,7 +77,7 @@ async def test_every_change_asks_for_the_right(tmp_path: Path, path: str, body: 
 
 
 @pytest.mark.parametrize(("path", "body"), CHANGES)
-async def test_what_an_operator_does_is_in_the_journal_with_their_name(tmp_path: Path, path: str, body: str) -> None:
+async def test_what_operators_do_is_in_the_journal_with_their_name(tmp_path: Path, path: str, body: str) -> None:
     async with serving_api(tmp_path / "s") as api:
         job_id = await api.submit(uid=ADA)
         if path.endswith("release"):
@@ -92,16 +93,19 @@ async def test_what_an_operator_does_is_in_the_journal_with_their_name(tmp_path:
             await api.kernel.ask(PinDataset("genome", True, "ada"))
         if "reservation" in path and path.endswith("remove"):
             await api.post("/v1/reservations", KEPT.encode(), uid=ADMINISTRATOR)
+        if "pools" in path and path.endswith("resume"):
+            await api.kernel.ask(StopPool("burst", False, "admin"))
+        who, name = (OPERATOR, "oper") if CHANGES[path, body][2] != 403 else (ADMINISTRATOR, "admin")
         before = len(api.kernel.journal.events)
         target = path.format(job_id=job_id, **NAMES)
-        answer = await api.post(target, body.encode(), uid=OPERATOR)
+        answer = await api.post(target, body.encode(), uid=who)
         assert answer.status in (200, 201), answer.body
         events = api.kernel.journal.events[before:]
         by = [
             event.reservation.by if isinstance(event, ReservationAdded) else getattr(event, "by", "")
             for event in events
         ]
-        assert "oper" in by, events
+        assert name in by, events
 
 
 def test_no_route_that_changes_something_is_left_out() -> None:
@@ -186,7 +190,12 @@ async def test_every_read_shows_what_the_caller_may_see(tmp_path: Path, path: st
 def test_no_route_that_reads_is_left_out() -> None:
     reading = {route.path for route in all_routes("0") if route.method == "GET"}
     read = {named(path) for path in READS}
-    assert reading - read <= {"/v1/events", "/v1/jobs/{job_id}/explanation"}  # these have tests of their own
+    assert reading - read <= {
+        "/v1/events",
+        "/v1/jobs/{job_id}/explanation",
+        "/v1/pools",
+        "/v1/pools/{name}",
+    }  # these have tests of their own
 
 
 ACTIONS = st.tuples(st.sampled_from(ASKERS), st.sampled_from(sorted(CHANGES)), st.sampled_from(OWNERS))
