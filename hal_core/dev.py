@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from argparse import Namespace
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -94,7 +94,7 @@ def _checked_address(given: str | None) -> str:
 async def _serve(daemon: Daemon, announce: Announce, is_leashed: bool) -> None:
     seats = [
         _Seat.of_node(node, daemon.state_directory, is_leashed)
-        for node in daemon.configuration.cluster.nodes
+        for node in _own_nodes(daemon.configuration)
         if node.executor == "metal"
     ]
     async with until_signalled() as nursery:
@@ -103,7 +103,7 @@ async def _serve(daemon: Daemon, announce: Announce, is_leashed: bool) -> None:
         async with _agents(seats), trio.open_nursery() as keepers:
             for seat in seats:
                 keepers.start_soon(_keep, seat, announce)
-            await _all_up(kernel, announce)
+            await _all_up(kernel, announce, {node.name for node in _own_nodes(daemon.configuration)})
             _greet(daemon, announce, is_leashed)
 
 
@@ -226,18 +226,26 @@ def _earlier_agent(directory: Path) -> tuple[_Agent, list[str]] | None:
     return None
 
 
-async def _all_up(kernel: Kernel, announce: Callable[[str], None]) -> None:
-    """Wait until every node has reported, but not for ever."""
+def _own_nodes(configuration: Configuration) -> list[Node]:
+    """Those that are not rented: these come when the daemon has them made."""
+    offers = (offer for pool in configuration.cluster.pools for offer in pool.offers)
+    rented = {name for offer in offers for name in offer.nodes}
+    return [node for node in configuration.cluster.nodes if node.name not in rented]
+
+
+async def _all_up(kernel: Kernel, announce: Callable[[str], None], names: Container[str]) -> None:
+    """Wait until every one of these nodes has reported, but not for ever."""
+
+    def late() -> list[str]:
+        table = kernel.state.table
+        rows = zip(table.nodes, table.status, strict=True)
+        return [node.name for node, status in rows if node.name in names and status is not NodeStatus.UP]
+
     with trio.move_on_after(NODES_TIMEOUT_S) as scope:
-        while any(status is not NodeStatus.UP for status in kernel.state.table.status):
+        while late():
             await kernel.wait_beyond(kernel.durable_sequence)
     if scope.cancelled_caught:
-        late = [
-            node.name
-            for node, status in zip(kernel.state.table.nodes, kernel.state.table.status, strict=True)
-            if status is not NodeStatus.UP
-        ]
-        announce(f"not all nodes have reported after {NODES_TIMEOUT_S:g} s: {', '.join(late)}; going on without them")
+        announce(f"not all nodes have reported after {NODES_TIMEOUT_S:g} s: {', '.join(late())}; going on without them")
 
 
 def _greet(daemon: Daemon, announce: Announce, is_passing: bool) -> None:

@@ -156,7 +156,7 @@ class Rental:
     async def _something(self, sequence: int) -> None:
         """Until an event, the end of a call, or the time of one that failed."""
         self._has_changed = changed = trio.Event()
-        times = [at_s for key, at_s in self._not_before_s.items() if key not in self._under_way]
+        times = [at_s for key, at_s in self._not_before_s.items() if key != "list" and key not in self._under_way]
         times.append(self._next_list_s())
         with trio.move_on_at(max(min(times), trio.current_time())):
             async with trio.open_nursery() as nursery:
@@ -189,6 +189,7 @@ class Rental:
                 if each.state is InstanceState.RELEASING and each.native_id:
                     calls[f"end {each.name}"] = partial(self._end, pool, each.name, each.node, each.native_id)
         calls["list"] = self._list
+        self._not_before_s = {key: at_s for key, at_s in self._not_before_s.items() if key in calls}
         return {key: call for key, call in calls.items() if self._is_due(key)}
 
     def _is_due(self, key: str) -> bool:

@@ -24,7 +24,6 @@ from hal_core.models.event import (
     PartStarted,
 )
 from hal_core.models.job import End, JobState
-from hal_core.models.node import PartitionName
 from hal_core.models.ranges import RangeSet, count_of
 from hal_core.models.receipt import CAUSES, Receipt, RightSize, Wait
 from hal_core.rules.job_record import SINGLE
@@ -39,12 +38,18 @@ WALLTIME_STEP_S: Final = 60.0
 MEMORY_STEP_BYTES: Final = 1 << 20
 WORST: Final = (JobState.FAILED, JobState.TIMEOUT, JobState.CANCELLED, JobState.COMPLETED)
 
-Prices = Mapping[PartitionName, tuple[float, float]]
-"""Money for an hour of a CPU and of a GPU."""
+Prices = Mapping[str, tuple[float, float]]
+"""Money for an hour of a CPU and of a GPU: by partition, and by rented node as `node NAME`."""
 
 
 def prices_of(event: ClusterDefined) -> Prices:
-    return {each.name: (each.money_per_cpu_hour, each.money_per_gpu_hour) for each in event.cluster.partitions}
+    """A rented node is paid for by who has its CPUs, whatever its partition costs otherwise."""
+    cluster = event.cluster
+    prices = {str(each.name): (each.money_per_cpu_hour, each.money_per_gpu_hour) for each in cluster.partitions}
+    cpus_of = {str(node.name): node.cpu_count for node in cluster.nodes} if cluster.pools else {}
+    offers = (offer for pool in cluster.pools for offer in pool.offers)
+    rented = ((name, offer.price_per_hour / cpus_of[name]) for offer in offers for name in offer.nodes)
+    return prices | {f"node {name}": (per_cpu, 0.0) for name, per_cpu in rented}
 
 
 class Held(NamedTuple):
@@ -184,7 +189,8 @@ class ReceiptFold:
         count = count_of(event.elements)
         cpus, gpus = held_by(event.shares)
         milli = sum(share.gpu_milli for share in event.shares)
-        price = self.prices.get(self.submitted.spec.partition, (0.0, 0.0))
+        price = self.prices.get(f"node {event.shares[0].node}")
+        price = price or self.prices.get(self.submitted.spec.partition, (0.0, 0.0))
         held = self._last_held = Held(cpus // count, milli or 1000 * gpus // count, price)
         reading = self._clock.reading()
         for start, stop in event.elements:

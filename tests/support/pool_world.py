@@ -18,9 +18,9 @@ BURST = "burst"
 SMALL = "small"
 
 
-def pool_cluster(own: int = 0, rented: int = 3, **terms: Any) -> Cluster:
+def pool_cluster(own: int = 0, rented: int = 3, form: str = "c{}", **terms: Any) -> Cluster:
     """Own nodes n0 ... and rented ones c0 ..., all of 4 CPUs, in one partition."""
-    names = [*(f"n{number}" for number in range(own)), *(f"c{number}" for number in range(rented))]
+    names = [*(f"n{number}" for number in range(own)), *(form.format(number) for number in range(rented))]
     nodes = tuple(Node(NodeName(name), 4, 8 * GIB) for name in names)
     offer = PoolOffer(SMALL, 1.0, 100.0, rented, nodes=tuple(names[own:]))
     pool = CloudPool(BURST, (offer,), **{"count_max": rented, "value_per_hour": 1000.0, "cloud": "fake", **terms})
