@@ -6,6 +6,7 @@ machine can show is void before it is given back, so that it never speaks for th
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +24,8 @@ from hal_core.planes import Executor, LeaseExecutor
 from hal_core.plugins import Plugins
 from hal_core.rules.state import State
 from hal_core.wire.authority import Authority
+
+logger = logging.getLogger("hal.renting")
 
 BY: Final = "hal"
 """Who makes tokens for rented machines, and revokes what they can show."""
@@ -45,6 +48,11 @@ def make_renting(
     """The shell of all pools, with the clouds that they name."""
     cluster = configuration.cluster
     names = dict.fromkeys(pool.cloud for pool in cluster.pools)
+    for kept, each in kernel.state.pools.kept():  # also of pools that the configuration has no more
+        if kept.pool.cloud not in configuration.clouds:
+            logger.error("instance %s costs money, and its cloud %s is not configured", each.name, kept.pool.cloud)
+        else:
+            names[kept.pool.cloud] = None
     clouds = {name: plugins.cloud(name, configuration.clouds[name]) for name in names}
     for provider in clouds.values():
         if isinstance(provider, Bootstrapped):

@@ -46,7 +46,7 @@ from hal_core.models.pool_event import (
     PoolStopped,
 )
 from hal_core.rules import pool_answers
-from hal_core.rules.pool_nodes import CLOUD
+from hal_core.rules.leaving import BY as CLOUD
 from hal_core.rules.pool_wants import view_of
 from hal_core.rules.pools import PoolDecision, PoolView, decide_pool
 

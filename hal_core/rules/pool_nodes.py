@@ -9,13 +9,14 @@ from hal_core.errors import Refused
 from hal_core.models.event import Event, NodeResumed
 from hal_core.models.node import NodeName, NodeStatus
 from hal_core.models.pool_decision import InstanceState
-from hal_core.models.pool_event import InstanceJoined
+from hal_core.models.pool_event import InstanceJoined, InstanceReleased, OfferClosed
+from hal_core.rules.leaving import BY as CLOUD
 
 if TYPE_CHECKING:
     from hal_core.rules.state import State
 
-CLOUD = "cloud"
-"""Who drains a node that its provider will take back."""
+HAL = "hal"
+"""Who drains a node by itself, and resumes it."""
 
 
 def insist_on_instance(state: State, node: NodeName) -> None:
@@ -27,20 +28,28 @@ def insist_on_instance(state: State, node: NodeName) -> None:
         raise Refused(f"node {node} belongs to pool {pool}, and no instance of it was asked for")
 
 
-def joined(state: State, node: NodeName, now_s: float) -> list[Event]:
-    """The node has reported: if its instance was booting, it is ready."""
+def joined(state: State, node: NodeName, missing: str, now_s: float) -> list[Event]:
+    """The node has reported: if its instance was booting, it is ready; or, if it has less than the configuration says
+    (`missing`), of no use: the next one would be just so."""
     if node not in state.pools.instance_of:
         return []
     pool, name = state.pools.instance_of[node]
-    each = state.pools.pools[pool].ledger.instances[name]
-    return list(join(state, pool, name, node, now_s)) if each.state is InstanceState.BOOTING else []
+    ledger = state.pools.pools[pool].ledger
+    each = ledger.instances[name]
+    if each.state is not InstanceState.BOOTING:
+        return []
+    if missing:
+        retry_s = now_s + ledger.back_off_s(each.offer)
+        closed = OfferClosed(now_s, pool, each.offer, missing, retry_s)
+        return [closed, InstanceReleased(now_s, pool, name, missing)]
+    return list(join(state, pool, name, node, now_s))
 
 
 def join(state: State, pool: str, name: str, node: NodeName, now_s: float) -> Iterator[Event]:
     """The instance can be given work."""
     drain = state.table.drain[state.table.number_of[node]]
-    if drain is not None and drain[1] == CLOUD:
-        yield NodeResumed(now_s, node, "hal")  # that was said of the instance before it
+    if drain is not None and drain[1] in (CLOUD, HAL):
+        yield NodeResumed(now_s, node, HAL)  # that was said of the instance before it
     yield InstanceJoined(now_s, pool, name)
 
 

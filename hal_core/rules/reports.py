@@ -197,7 +197,7 @@ def node_reported(state: State, message: NodeReported, now_s: float) -> list[Eve
     if missing and state.table.drain[number] is None:
         events.append(NodeDrained(now_s, declared.name, missing, "hal"))
     events.append(NodeJoined(now_s, declared, message.boot_id, message.missing))
-    events += pool_nodes.joined(state, declared.name, now_s)
+    events += pool_nodes.joined(state, declared.name, missing, now_s)
     return events + ([] if missing else _drained(state, declared.name, message.parts, now_s))
 
 

@@ -26,7 +26,10 @@ def measure(campaign: Campaign) -> Figures:
         begin_s = time.perf_counter()
         hal.submit("/bin/sleep", "0.2", options=[("array", f"0-{given.jobs - 1}"), ("time", "1")])
         kills = most = 0
-        while hal.active_count() or hal.pool()["instances"]:
+
+        def is_over() -> bool:
+            """Looks at the pool, and now and then kills the daemon."""
+            nonlocal kills, most
             pool = hal.pool()
             most = max(most, pool["count"])
             if pool["spent"] + pool["committed"] > BUDGET:
@@ -37,10 +40,9 @@ def measure(campaign: Campaign) -> Figures:
                 hal.kill("daemon")
                 hal.start_service("daemon")
                 hal.wait_until_ready()
-            if time.perf_counter() - begin_s > TIMEOUT_S:
-                campaign.problems.append(f"not over after {TIMEOUT_S:.0f} s: {hal.counts()}, {pool}")
-                break
-            time.sleep(chance.uniform(0.0, 0.4))
+            return not hal.active_count() and not hal.pool()["instances"]
+
+        hal.tree.until("all is served and given back", is_over, TIMEOUT_S, [], interval_s=0.2)
         took_s = time.perf_counter() - begin_s
         counts, spent = hal.counts(), hal.pool()["spent"]
         started = [each["instance"] for event in hal.events("InstancesStarted") for each in event["started"]]

@@ -9,6 +9,7 @@ from hal_core.errors import NotFound, Refused
 from hal_core.models.cloud_pool import SpendLimit
 from hal_core.models.job import EndKind, JobState
 from hal_core.models.message import (
+    DrainNode,
     InstancesEnded,
     InstancesMade,
     MadeInstance,
@@ -21,6 +22,7 @@ from hal_core.models.message import (
 from hal_core.models.node import NodeName, NodeStatus
 from hal_core.models.pool_decision import InstanceState
 from hal_core.models.pool_event import (
+    InstanceDrained,
     InstanceGone,
     InstancesRequested,
     InstancesStarted,
@@ -262,3 +264,38 @@ def test_it_is_told_what_a_job_waits_for_and_why_another_one_is_not_served():
     found = explain(world.state, world.job(gang), world.now_s)
     assert found.text == "waits for small of pool burst: 2 boot, expected in 100 s"
     assert found.pools[0].startswith("burst: admitted: 0.39 on small: no nodes of the site would ever do; it waits")
+
+
+def test_what_its_cloud_takes_back_gets_no_more_work_and_its_successor_is_not_drained():
+    world = PoolWorld()
+    first = world.submit(walltime_s=LIMIT_S)
+    world.serve()
+    world.tell(DrainNode(NodeName("c0"), "the cloud takes it back", "cloud"))
+    second = world.submit(walltime_s=LIMIT_S)
+    world.decide()
+    assert [event.instance for event in world.of(InstanceDrained)] == ["burst-1-1"]
+    world.make().boot().settle()
+    assert world.activity(second).shares[0].node == "c1"
+    world.end(world.activity(first).key)
+    world.now_s += 30.0
+    world.decide()
+    world.tell(InstancesEnded(BURST, ("burst-1-1",), was_asked=True))
+    third = world.submit(walltime_s=LIMIT_S, cpus_per_task=4)
+    world.serve()
+    assert world.activity(third).shares[0].node == "c0"
+    world.check_at_end()
+
+
+def test_an_instance_with_less_than_the_configuration_says_closes_its_offer():
+    world = PoolWorld()
+    job = world.submit(walltime_s=LIMIT_S)
+    world.decide().make()
+    small = attrs.evolve(world.state.cluster.nodes[0], cpu_count=1)
+    world.tell(NodeReported(small, "boot"))
+    assert world.instances[0].state is InstanceState.RELEASING
+    assert world.ledger.closed_why == {"small": "its agent offers 1 CPU, the configuration says 4"}
+    world.tell(InstancesEnded(BURST, ("burst-1-1",), was_asked=True))
+    world.now_s += 120.0
+    world.serve()
+    assert world.activity(job).shares[0].node == "c0", "what was said of the one before it is not said of this one"
+    world.check_at_end()
