@@ -18,7 +18,7 @@ class Domain:
     """One domain. `depth` 0 is the whole cluster, which has no level; the narrowest ones have no children."""
 
     __slots__ = (
-        *("children", "depth", "leaves", "level", "line", "link", "near", "nodes", "path", "place", "span", "torus"),
+        *("_near", "_parts", "_span", "children", "depth", "level", "line", "link", "nodes", "path", "place", "torus"),
     )
 
     def __init__(self, path: tuple[str, ...], level: Level | None, link: Link) -> None:
@@ -29,26 +29,36 @@ class Domain:
         self.nodes = 0
         self.children: tuple[Domain, ...] = ()
         self.torus: Torus | None = None
-        self.leaves = slice(0, 0)
-        """The narrowest domains in it, among all of those."""
         self.line: tuple[Domain, ...] = (self,)
         """From the whole cluster down to it."""
         self.place = 0
         """Among those of its depth."""
-        self.span = slice(0, 0)
+        self._span = slice(0, 0)
         """Which bytes of a set of nodes its own can be in."""
-        self.near = 0
+        self._near = 0
         """Its nodes in these."""
+        self._parts: list[tuple[slice, int, Domain]] = []
+        """The same of its children."""
 
     def settle(self) -> None:
-        """Its nodes are known."""
+        """Its nodes and its children are known."""
         first = max(0, (self.nodes & -self.nodes).bit_length() - 1) // 8
-        self.span = slice(first, (self.nodes.bit_length() + 7) // 8)
-        self.near = self.nodes >> 8 * first
+        self._span = slice(first, (self.nodes.bit_length() + 7) // 8)
+        self._near = self.nodes >> 8 * first
+        self._parts = [(child._span, child._near, child) for child in self.children]
 
     def count(self, packed: bytes) -> int:
         """How many of a set of nodes (Domains.packed) are in it: that costs by its own size, not by the cluster's."""
-        return (int.from_bytes(packed[self.span], "little") & self.near).bit_count()
+        return (int.from_bytes(packed[self._span], "little") & self._near).bit_count()
+
+    def rooms(self, packed: bytes) -> list[tuple[int, Domain]]:
+        """The children that have any of the nodes, each with how many."""
+        number_of = int.from_bytes
+        return [
+            (size, child)
+            for span, near, child in self._parts
+            if (size := (number_of(packed[span], "little") & near).bit_count())
+        ]
 
     @property
     def name(self) -> str:
@@ -89,9 +99,8 @@ class Domains:
         self._is_numbered = order == sorted(order)
         """That order is the one of their numbers."""
         self._byte_count = (len(nodes) + 7) // 8
-        self._leaf_spans = [(leaf.span, leaf.near) for leaf in self.at_depth[-1]]
-        self.leaves_at = [[(domain, domain.leaves) for domain in domains] for domains in self.at_depth]
-        """By depth, the domains with their narrowest ones among all of those."""
+        self.widest = [max([domain.nodes.bit_count() for domain in its], default=0) for its in self.at_depth]
+        """By depth, how many nodes the largest domain has."""
         for domains in self.at_depth:
             for place, domain in enumerate(domains):
                 domain.place = place
@@ -104,7 +113,7 @@ class Domains:
         names_below: dict[tuple[str, ...], dict[str, None]],
         numbers_of: dict[tuple[str, ...], list[int]],
     ) -> Domain:
-        depth, first = len(path), len(self.at_depth[-1])
+        depth = len(path)
         level = self.topology.levels[depth - 1] if depth else None
         domain = Domain(path, level, level.link if level else self.topology.across)
         self.at_depth[depth].append(domain)
@@ -116,14 +125,8 @@ class Domains:
         )
         for child in domain.children:
             domain.nodes |= child.nodes
-        domain.leaves = slice(first, len(self.at_depth[-1]))
         domain.settle()
         return domain
-
-    def leaf_sizes(self, nodes: int) -> list[int]:
-        """How many of the nodes are in each of the narrowest domains."""
-        packed, number_of = self.packed(nodes), int.from_bytes
-        return [(number_of(packed[its], "little") & near).bit_count() for its, near in self._leaf_spans]
 
     def packed(self, nodes: int) -> bytes:
         """A set of nodes, for `Domain.count`."""

@@ -10,7 +10,6 @@ Best fit over a hierarchy of counts, as in Slurm's topology plug-ins (SchedMD, t
 from __future__ import annotations
 
 import functools
-import itertools
 import operator
 import sys
 from collections.abc import Iterable, Sequence
@@ -63,8 +62,7 @@ def single(domains: Domains, nodes: int) -> int:
     if nodes.bit_count() > FEW:
         packed = domains.packed(nodes)
         while domain.children and nodes.bit_count() > FEW:
-            parts = [(size, child) for child in domain.children if (size := child.count(packed))]
-            domain = min(parts, key=_count)[1]
+            domain = min(domain.rooms(packed), key=_count)[1]
             nodes &= domain.nodes
     numbers = list(members_of(nodes))
     while domain.children and len(numbers) > 1:
@@ -89,26 +87,30 @@ def gang(domains: Domains, groups: Sequence[int], wish: Wish) -> int:
 
 def _narrowest(domains: Domains, free: int, wish: Wish) -> Domain | None:
     """The domain to place a gang in: of the deepest that hold it the one where it needs the fewest leaves, and of those
-    the fullest."""
-    count, sizes = wish.node_count, domains.leaf_sizes(free)
-    if max(sizes, default=0) >= count:
-        return domains.at_depth[-1][sizes.index(min([size for size in sizes if size >= count]))]
-    before = [0, *itertools.accumulate(sizes)]
-    for depth in range(domains.depth_max - 1, wish.depth - 1, -1):
-        holding = [(before[its.stop] - before[its.start], domain, its) for domain, its in domains.leaves_at[depth]]
-        holding = [part for part in holding if part[0] >= count]
-        if holding:
-            holding.sort(key=_count)
-            return _with_fewest_leaves(holding, sizes, count)
-    return None
+    the fullest. Only children of a domain that holds it can hold it."""
+    count, packed, widest = wish.node_count, domains.packed(free), domains.widest
+    holding = [(free.bit_count(), domains.root)]
+    if holding[0][0] < count:
+        return None
+    depth = 0
+    while depth < domains.depth_max and widest[depth + 1] >= count:
+        narrower = [part for _, domain in holding for part in domain.rooms(packed) if part[0] >= count]
+        if not narrower:
+            break
+        holding, depth = narrower, depth + 1
+    if depth < wish.depth:
+        return None
+    if len(holding) == 1 or depth == domains.depth_max:
+        return min(holding, key=_count)[1]
+    holding.sort(key=_count)
+    return _with_fewest_leaves(holding, packed, count, max(2, -(-count // widest[-1])))
 
 
-def _with_fewest_leaves(holding: Sequence[tuple[int, Domain, slice]], sizes: Sequence[int], count: int) -> Domain:
-    """Of domains in the order of their rooms the first that needs the fewest leaves; none needs fewer than fill the
-    largest ones."""
-    best, best_needed, least = holding[0][1], sys.maxsize, -(-count // max(sizes))
-    for _, domain, its in holding:
-        needed = leaves_needed(sizes[its], count)
+def _with_fewest_leaves(holding: Sequence[tuple[int, Domain]], packed: bytes, count: int, least: int) -> Domain:
+    """Of domains in the order of their rooms the first that needs the fewest leaves; none needs fewer than `least`."""
+    best, best_needed = holding[0][1], sys.maxsize
+    for _, domain in holding:
+        needed = leaves_needed(domain, packed, count)
         if needed < best_needed:
             best, best_needed = domain, needed
         if best_needed == least:
@@ -116,15 +118,23 @@ def _with_fewest_leaves(holding: Sequence[tuple[int, Domain, slice]], sizes: Seq
     return best
 
 
-def leaves_needed(sizes: Sequence[int], count: int) -> int:
-    """The fewest of the narrowest domains that have so many nodes together."""
+def leaves_needed(domain: Domain, packed: bytes, count: int) -> int:
+    """The fewest narrowest domains in it that have so many of the nodes (Domains.packed) together."""
     left, needed = count, 0
-    for size in sorted(sizes, reverse=True):
+    for size in sorted(_leaf_sizes(domain, packed), reverse=True):
         needed += 1
         left -= size
         if left <= 0:
             break
     return needed
+
+
+def _leaf_sizes(domain: Domain, packed: bytes) -> Iterable[int]:
+    for size, child in domain.rooms(packed):
+        if child.children:
+            yield from _leaf_sizes(child, packed)
+        else:
+            yield size
 
 
 class _Filling:
@@ -168,7 +178,7 @@ class _Filling:
 
     def _packed(self, domain: Domain, free: int, count: int) -> int:
         """Whole parts, the fullest first; what is left over where it leaves least, in whole segments if it can."""
-        rooms = [(size, child) for child in domain.children if (size := child.count(self._free))]
+        rooms = domain.rooms(self._free)
         rooms.sort(key=_count, reverse=True)
         for is_segmented in (True, False):
             chosen, left = 0, count
@@ -187,7 +197,7 @@ class _Filling:
 
     def _spread(self, domain: Domain, free: int, count: int) -> int:
         """Evenly over all parts: each takes what its share of the rest is, the smallest first."""
-        rooms = [(size, child) for child in domain.children if (size := child.count(self._free))]
+        rooms = domain.rooms(self._free)
         rooms.sort(key=_count)
         chosen, left = 0, count
         for at, (size, child) in enumerate(rooms):

@@ -109,7 +109,7 @@ VARIED = ("tests/properties/test_variants.py", "tests/unit/test_variants.py")
 OTHER_BUGS = (
     Bug(f"{MODELS}/placing.py", "    rooms.sort(key=_count, reverse=True)\n", "    rooms.sort(key=_count)\n", TOPOLOGY),
     Bug(f"{MODELS}/placing.py", "holding.sort(key=_count)", "holding.sort(key=_count, reverse=True)", TOPOLOGY),
-    Bug(f"{MODELS}/placing.py", "1, wish.depth - 1, -1):", "1, max(0, wish.depth - 1) - 1, -1):", TOPOLOGY),
+    Bug(f"{MODELS}/placing.py", "if depth < wish.depth:", "if depth + 1 < wish.depth:", TOPOLOGY),
     Bug(f"{RULES}/patience.py", "    return wait_s + run_s *", "    return run_s *", TOPOLOGY),
     Bug(f"{RULES}/commit.py", "if not state.packing.ask(shape).is_allowed(mask_of(numbers)):", "if False:", TOPOLOGY),
     Bug(f"{MODELS}/gpu_parts.py", "found = max(held, key=_free)", "found = min(held, key=_free)", GPUS),
