@@ -16,7 +16,7 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from hal_core.errors import PluginError
 from hal_core.kernel.effects import Effects
@@ -225,6 +225,7 @@ anything = st.one_of(st.none(), st.integers(), st.floats(), st.text(), st.lists(
 """Of no use as a part of a plan, or of use by chance."""
 
 
+@settings(deadline=None)
 @given(anything, anything, anything, st.lists(anything).map(tuple))
 def test_whatever_is_in_a_plan_it_is_refused_or_can_be_looked_at(job, number, count, others) -> None:
     """Never anything but a PluginError, and what passes does no harm to the state."""

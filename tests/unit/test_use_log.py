@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from hal_core.models.job import JobId
 from hal_core.models.node import NodeName
@@ -27,6 +27,7 @@ samples = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(samples)
 def test_mean_peak_and_time_are_those_of_a_recount(given_samples) -> None:
     log, now_s = log_of(), 1000.0
@@ -44,6 +45,7 @@ def test_mean_peak_and_time_are_those_of_a_recount(given_samples) -> None:
     assert use.memory_bytes_max == max(memory_bytes for _, _, memory_bytes in given_samples)
 
 
+@settings(deadline=None)
 @given(samples)
 def test_idle_since_the_last_time_that_it_worked(given_samples) -> None:
     log, now_s, since_s = log_of(), 1000.0, None
