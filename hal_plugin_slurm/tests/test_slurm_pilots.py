@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import stat
-import uuid
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 
 from hal_core import Fleet, InvalidInput, NoCapacity, Refused, Unavailable, structure_options
 from hal_core.testing import Fault, check_cloud, check_cloud_faults
@@ -20,6 +18,7 @@ from hal_plugin_slurm.pilot_options import PilotOptions
 from hal_plugin_slurm.pilots import PilotMachines
 from hal_plugin_slurm.way import SlurmRefused, SlurmSilent, SlurmUnanswered, Submission
 from tests.support.fake_slurm import FakeSlurm
+from tests.support.hal_services import DAEMON
 from tests.support.pilots import PilotServices
 from tests.support.slurm import SlurmCluster
 
@@ -137,39 +136,36 @@ def test_wrong_options_are_named(tmp_path, changes, words):
 
 @pytest.fixture
 def hal(slurm: SlurmCluster) -> Iterator[PilotServices]:
-    with PilotServices(slurm=slurm, node_count=2, cpus=4) as services:
+    with PilotServices(slurm=slurm, node_count=2, cpus=4, memory="1G", has_pool=True) as services:
         yield services
 
 
-async def test_jobs_of_hal_run_in_pilots_and_nothing_is_left_in_slurm(hal: PilotServices, slurm: SlurmCluster) -> None:
-    """Ordered, and found again by a daemon that knows no more than the token; the token is for nobody else to read."""
-    in_thread = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
-    token = uuid.uuid4().hex
-    made = await hal.pilots().provision("pilot", 2, token)
-    again = await hal.pilots().provision("pilot", 2, token)
-    assert [(each.native_id, each.node) for each in again] == [(each.native_id, each.node) for each in made]
-    assert [each.node for each in made] == ["lab-pilot-0", "lab-pilot-1"]
-    for each in made:
-        shown = slurm.run("scontrol", "write", "batch_script", each.native_id, "-")
-        assert "hal-join-" in shown, "the owner may see it"
-        foreign = slurm.try_run("scontrol", "write", "batch_script", each.native_id, "-", user="nobody")
-        assert "hal-join-" not in foreign.stdout + foreign.stderr, foreign
-    assert not readable_by_others(slurm.layout.base, b"hal-join-")
-    await in_thread(hal.wait_for_nodes, 2)
+def test_the_daemon_orders_pilots_for_what_waits_and_leaves_nothing_in_slurm(hal: PilotServices, slurm: SlurmCluster):
+    """Killed as soon as it has asked Slurm; the token of the pilot is for nobody else to read."""
     before = slurm.count_of_ends()
-    jobs = [hal.submit("true", options=[("time", "5")]) for _ in range(20)]
-    await in_thread(hal.wait_until_done)
-    assert {hal.get(f"/v1/jobs/{job_id}")["state"] for job_id in jobs} == {"COMPLETED"}
-    assert slurm.count_of_ends() == before, "to Slurm there are two jobs only"
-    released = await in_thread(hal.run, "cloud", "release", str(hal.write_clouds(rest_of(slurm))), "--all")
-    assert released.stdout.count("released lab-pilot-") == 2, released
-    with trio.fail_after(PATIENCE_S):
-        while True:
-            if not await hal.pilots().instances():  # they have left their nodes
-                break
-            await trio.sleep(0.2)
-    await in_thread(slurm.wait_for_ends, before + 2)
+    job = hal.submit("true", options=[("time", "5"), ("array", "0-19")])
+    hal.tree.until("a pilot is in Slurm", lambda: bool(pilots_of(slurm)), PATIENCE_S)
+    hal.kill(DAEMON)
+    (native_id, *_) = pilots_of(slurm)
+    assert "hal-join-" in slurm.run("scontrol", "write", "batch_script", native_id, "-"), "the owner may see it"
+    foreign = slurm.try_run("scontrol", "write", "batch_script", native_id, "-", user="nobody")
+    assert "hal-join-" not in foreign.stdout + foreign.stderr, foreign
+    assert not readable_by_others(slurm.layout.base, b"hal-join-")
+    hal.start_service(DAEMON)
+    hal.wait_until_ready()
+    hal.wait_until_done(timeout_s=PATIENCE_S)
+    assert hal.get(f"/v1/jobs/{job}")["counts"] == {"COMPLETED": 20}
+    hal.tree.until("the pilots are given back", lambda: not pilots_of(slurm), PATIENCE_S, hal.watched)
+    assert 0 < slurm.count_of_ends() - before < 20, "to Slurm there are pilots only"
+    shown = hal.run("cloud", "instances", str(hal.write_clouds(rest_of(slurm))), "--json")
+    assert json.loads(shown.stdout) == {"instances": []}, "by the other way in, too"
     assert not list(slurm.work.glob("hal-pilot-*")), "the agents' own directories go with them"
+
+
+def pilots_of(slurm: SlurmCluster) -> list[str]:
+    """Those that wait, run, or leave their nodes, by Slurm's ids."""
+    lines = slurm.run("squeue", "-h", "-o", "%A %j").splitlines()
+    return [line.split()[0] for line in lines if "lab-pilot-" in line]
 
 
 def rest_of(slurm: SlurmCluster) -> dict[str, str]:

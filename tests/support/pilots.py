@@ -28,9 +28,11 @@ SCRIPT = CHECKOUT / "docs" / "how-to" / "pilot.sh"
 
 @attrs.define(kw_only=True)
 class PilotServices(HalServices):
-    """Node number k is the pilot in slot k of the only offer, and nothing starts it by itself."""
+    """Node number k is the pilot in slot k of the only offer. With `has_pool` the daemon orders them, and gives them
+    back; else nothing does."""
 
     slurm: SlurmCluster
+    has_pool: bool = False
     port: int = attrs.field(init=False)
 
     def start_processes(self) -> None:
@@ -77,7 +79,8 @@ class PilotServices(HalServices):
         """A configuration with the cloud in it, for `hal cloud`."""
         path = self.directory / "clouds.yaml"
         clouds = {"slurm": self.options() | dict(changes)}
-        path.write_text(f"{self.configuration.read_text()}clouds: {json.dumps(clouds)}\n")
+        rest = self.configuration.read_text().partition("clouds: ")[0]
+        path.write_text(f"{rest}clouds: {json.dumps(clouds)}\n")
         return path
 
     def _script(self, own: Mapping[str, object]) -> str:
@@ -106,4 +109,9 @@ class PilotServices(HalServices):
     def _configuration_text(self) -> str:
         names = f"lab-pilot-[0-{self.node_count - 1}]"
         text = super()._configuration_text().replace(f"n[1-{self.node_count}]", names)
-        return f'{text}executors:\n  metal:\n    listen: "127.0.0.1:{self.port}"\n'
+        text += f'executors:\n  metal:\n    listen: "127.0.0.1:{self.port}"\n'
+        if self.has_pool:
+            offer = {"name": "pilot", "nodes": names, "price_per_hour": 0, "boot": "30s", "life": "1h"}
+            pool = {"name": "pilots", "cloud": "slurm", "offers": [offer], "idle": "1s"}
+            text += f"clouds: {json.dumps({'slurm': self.options()})}\npools: {json.dumps([pool])}\n"
+        return text
