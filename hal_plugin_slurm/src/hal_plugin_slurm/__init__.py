@@ -8,7 +8,6 @@ __hal_plugin__ = PluginInfo(
     sdk=1,
     summary="a Slurm cluster: jobs run as its jobs, or in pilots; by slurmrestd or by Slurm's commands",
     not_yet=(
-        "the daemon does not ask for pilots by itself yet; `hal cloud` shows and ends what there is",
         "plan around the jobs of others: HAL sees Slurm's nodes, and Slurm queues what does not fit",
         "choose among several clusters by predicted finish (--where any), shadow mode",
         "interactive jobs, shares of a GPU, and hints on topology on Slurm's nodes",
