@@ -6,7 +6,6 @@ __hal_plugin__ = PluginInfo(
     sdk=1,
     summary="machines of any cloud that apache-libcloud has a driver for",
     not_yet=(
-        "the daemon does not ask clouds for nodes by itself yet; `hal cloud` shows and ends what there is",
         "lists of drivers that do not page: what is beyond the first page is told as an error when it was made here",
         "images are named by their id, and one image serves all offers",
         "spot machines, except where the driver takes them as a create argument",

@@ -8,7 +8,6 @@ __hal_plugin__ = PluginInfo(
     sdk=1,
     summary="datasets in S3 and stores like it; nodes from Amazon EC2, on demand and spot",
     not_yet=(
-        "the daemon does not ask clouds for nodes by itself yet; `hal cloud` shows and ends what there is",
         "fleets and launch templates: one call starts one instance",
         "notices of scheduled maintenance",
         "one region of EC2 for each cluster",
