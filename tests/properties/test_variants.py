@@ -21,6 +21,7 @@ from hal_core.planes import Engine
 from hal_core.rules import elastic, variants
 from hal_core.rules.commit import commit
 from hal_core.rules.core import Core
+from hal_core.rules.elastic_jobs import elastic_of
 from hal_core.rules.state import State
 from hal_core.sim.decisions import repeat_decisions
 from hal_core.sim.executor_model import Fault
@@ -109,7 +110,7 @@ def test_who_changes_ends_sooner_and_nobody_else_later(seed: int, name: str) -> 
     engine = ENGINES[name]()
     simulation = some_state(random, cluster_of(random), engine)
     state, now_s = simulation.core.state, simulation.now_s
-    without = elastic.plan(engine, state.snapshot(now_s), elastic.elastic_of(state))
+    without = elastic.plan(engine, state.snapshot(now_s), elastic_of(state))
     planned = plan_of(state, engine, now_s)
     before, after = ends_s(state, without, now_s), ends_s(state, planned, now_s)
     for choice in planned.choices:
