@@ -165,7 +165,7 @@ async def test_routes_and_queries(api: Api, method: str, target: str, status: in
         ({"content-type": "text/plain"}, GOOD, 415),
         ({"content-type": "application/x-www-form-urlencoded"}, GOOD, 415),
         ({"content-type": "application/json; charset=latin-1"}, GOOD, 415),
-        ({"content-encoding": "gzip"}, gzip.compress(GOOD), 415),
+        ({"content-encoding": "gzip"}, gzip.compress(GOOD, mtime=0), 415),
         ({"origin": "https://evil.example"}, GOOD, 403),
         ({"origin": "null"}, GOOD, 403),
     ],
