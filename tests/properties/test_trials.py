@@ -81,7 +81,7 @@ def some_jobs(draw: st.DrawFn) -> list[TraceJob]:
 
 
 @given(policy=st.sampled_from(sorted(ENGINES)), jobs=some_jobs(), at=st.integers(0, 20), length_s=st.integers(1, 2000))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_a_trial_with_the_truth_as_fate_waits_as_the_replay_does(
     policy: str, jobs: list[TraceJob], at: int, length_s: int
 ) -> None:
@@ -133,7 +133,7 @@ def user_of(job_id: JobId) -> str:
 
 
 @given(jobs=some_jobs(), at=st.integers(0, 20))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_a_policy_that_starts_nothing_is_never_adopted(jobs: list[TraceJob], at: int) -> None:
     engine = Stopping(Easy(), at)
     replay = Replay(engine, Machine.pool(PROCESSORS), jobs, Foresight(Expectations(), CORRECTIONS["request"]))

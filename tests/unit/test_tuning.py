@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from hal_core.models.job import JobId
 from hal_core.models.tuning import Bounds
@@ -70,6 +70,7 @@ waiting = st.lists(st.builds(Waited, st.integers(0, 9).map(JobId), st.floats(0, 
 
 
 @given(st.lists(waiting, min_size=1, max_size=4))
+@settings(deadline=None)
 def test_policies_that_do_the_same_are_never_exchanged(samples: list[list[Waited]]) -> None:
     found = Trials.of(samples, lambda job_id: f"user{job_id % 2}")
     tried = {"easy": found, "hal": found}
