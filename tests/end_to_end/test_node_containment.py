@@ -178,6 +178,15 @@ async def test_first_task_that_fails_ends_the_others_and_is_the_end(node: RealNo
     assert node.jobs_left() == []
 
 
+@pytest.fixture
+def ignored_hangup() -> Iterator[None]:
+    """As nohup does for what it starts."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("ignored_hangup")
 async def test_script_gets_its_arguments_and_no_descriptors_or_signal_settings(node: RealNode) -> None:
     script = f"#!{sys.executable}\nimport os, sys, signal\n"
     script += "print(sys.argv[1:], sorted(map(int, os.listdir('/proc/self/fd')))[:-1])\n"

@@ -9,7 +9,7 @@ import errno
 import os
 import signal
 import stat
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from ..fields import Fields
 from .terminal import attend
@@ -20,6 +20,8 @@ NOT_FOUND, NOT_EXECUTABLE = 127, 126
 """Exit codes as shells use them when a command cannot be started."""
 ALL_CPUS = os.sched_getaffinity(0)
 """Those of the spawner."""
+SIGNALS: Final = frozenset(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+"""What a job would inherit if it was ignored: by Python, or by whoever started the agent, as nohup does."""
 
 
 class LaunchFailed(Exception):
@@ -64,8 +66,8 @@ class Program:
 
     def _execute(self, number: int) -> NoReturn:
         path, arguments, environment = self._command(number)
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         try:
             os.execve(path, arguments, environment)  # noqa: S606 - no shell is wanted
@@ -87,7 +89,7 @@ class Program:
                     file_actions=actions,
                     setsid=True,
                     setsigmask=(),
-                    setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+                    setsigdef=SIGNALS,
                 )
             except OSError as error:
                 raise self._explain(error, path) from None
