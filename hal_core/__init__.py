@@ -76,6 +76,7 @@ if TYPE_CHECKING:
         PartEnded as PartEnded,
         PartStarted as PartStarted,
         Planned as Planned,
+        PolicyChanged as PolicyChanged,
         PriorityChanged as PriorityChanged,
         ReservationAdded as ReservationAdded,
         ReservationRemoved as ReservationRemoved,
@@ -229,8 +230,8 @@ _NAMES_BY_MODULE = {
         "AccessChanged ClusterDefined CopiesChanged DatasetAdded DatasetPinned DatasetRemoved Event "
         "EvictionOrdered IdleFound InputsStaged JobCancelRequested JobEnded JobHeld JobPlaced JobReleased JobRequeued "
         "JobSubmitted NodeDrained NodeJoined NodeResumed NodeSuspected NodeWentDown ObserverDisabled "
-        "OrphanFound OutputRefused PartEnded PartStarted Planned PriorityChanged ReservationAdded ReservationRemoved "
-        "RunTimesPredicted VariantChosen"
+        "OrphanFound OutputRefused PartEnded PartStarted Planned PolicyChanged PriorityChanged ReservationAdded "
+        "ReservationRemoved RunTimesPredicted VariantChosen"
     ),
     "models.event_words": "end_text event_text",
     "models.event_values": "event_view job_of",

@@ -62,6 +62,7 @@ from hal_core.rules.sources import Sources
 from hal_core.rules.standing import standing_of
 from hal_core.rules.state import State
 from hal_core.rules.trust import fenced
+from hal_core.tuning_service import engine_of, tuning_of
 from hal_core.wire.terminals import Terminals
 
 logger = logging.getLogger("hal.daemon")
@@ -158,6 +159,7 @@ class Daemon:
             core = Core(self._new_engine(), self.configuration.engine.name, recover_state(journal))
             predicting = self._predicting(core, journal)
             starts = StartForecasts(lambda: kernel.state, time.time)
+            tuning = tuning_of(self.configuration, self._plugins, core, journal)
             memory = MemorySizing(lambda: core.state, journal.history)
             uses = UseWatch(lambda: kernel.state, self._idle_rule(), time.time)
             own: dict[str, Observer] = {starts.name: starts, memory.name: memory}
@@ -176,6 +178,7 @@ class Daemon:
             context = self._context(Port(kernel, journal, self._parse_context), sources)
             foretell = predicting[0].foretell if predicting else None
             context = attrs.evolve(context, foretell=foretell, likely_start=starts.likely, memory=memory, uses=uses)
+            context = attrs.evolve(context, new_engine=lambda: self._new_engine(core.policy))
             for executor in executors.values():
                 if isinstance(executor, TerminalSource):
                     executor.terminals = context.terminals
@@ -191,6 +194,8 @@ class Daemon:
                 nursery.start_soon(starts.run)
                 nursery.start_soon(memory.run)
                 nursery.start_soon(renting.run)
+                if tuning is not None:
+                    nursery.start_soon(tuning.run, kernel.report)
                 nursery.start_soon(uses.run, kernel.report)
                 for each in predicting:
                     nursery.start_soon(each.run, kernel.report)
@@ -227,9 +232,9 @@ class Daemon:
         partitions = frozenset(idle.partitions)
         return IdleRule(warn_s=idle.warn, reclaim_s=idle.reclaim, reclaim_mode=idle.reclaim_mode, partitions=partitions)
 
-    def _new_engine(self) -> Engine:
-        chosen = self.configuration.engine
-        return self._plugins.engine(chosen.name, chosen.options)
+    def _new_engine(self, policy: str = "") -> Engine:
+        """That of the name; the configured one if none is named."""
+        return engine_of(self.configuration, self._plugins, policy or self.configuration.engine.name)
 
     def _executors(self, epoch: int) -> dict[str, Executor]:
         metal = {

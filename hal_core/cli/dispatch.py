@@ -53,6 +53,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "reserve": ("reserve", "Keep nodes for users, accounts or maintenance; list and remove reservations"),
         "limits": ("shares", "Show the limits on jobs, and how much of each is in force"),
         "shares": ("shares", "Show who shares the cluster, by how much, and what each has used"),
+        "tune": ("tune", "Show which policy is in force, what HAL changed by itself, and why"),
         "page": ("page", "Print the address of the web page, with a token for it"),
         "cloud": (
             "cloud",

@@ -314,7 +314,7 @@ class ConfigurationFile:
     node_timeout: float = setting(interval(5), "a node without contact for so long is given up, with its jobs", 300.0)
     engine: EngineSection = setting(SectionOf(EngineSection), "the scheduling engine", EngineSection())
     tuning: TuningSection = setting(
-        SectionOf(TuningSection), "engines that `hal simulate --policy tuned` may change to", TuningSection()
+        SectionOf(TuningSection), "engines that HAL may change to by itself", TuningSection()
     )
     priority: PrioritySection = setting(SectionOf(PrioritySection), "which job comes first", PrioritySection())
     accounts: tuple[AccountSection, ...] = setting(

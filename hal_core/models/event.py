@@ -270,6 +270,18 @@ class ObserverDisabled:
 
 
 @attrs.frozen
+class PolicyChanged:
+    """Another engine plans from now on: it did better when HAL tried it on the queue, or the other one worse."""
+
+    time_s: float
+    policy: str
+    before: str
+    reason: str
+    gain: float
+    """The share of all waiting that it is expected to save, against the one before."""
+
+
+@attrs.frozen
 class ReservationAdded:
     """An operator keeps nodes for some users and accounts, or for maintenance."""
 
@@ -342,6 +354,7 @@ SiteEvent = (
     | Planned
     | RunTimesPredicted
     | ObserverDisabled
+    | PolicyChanged
     | ReservationAdded
     | ReservationRemoved
     | AccessChanged

@@ -136,6 +136,7 @@ OTHER_TEXTS: Final[Mapping[str, Callable[[Values], str]]] = {
         f"{values['predictor']} predicts the run time of {plural(len(values['predictions']), 'job')}"
     ),
     "ObserverDisabled": lambda values: _with_detail(f"observer {values['observer']} is switched off", values),
+    "PolicyChanged": lambda values: f"{values['policy']} plans instead of {values['before']}: {values['reason']}",
     "ReservationAdded": lambda values: f"reservation {values['reservation']['name']} is added",
     "ReservationRemoved": lambda values: f"reservation {values['name']} is removed by {values['by']}",
     "DatasetAdded": lambda values: (

@@ -14,6 +14,7 @@ from hal_core.models.node import Cluster, Node, NodeName, PartitionName, Reserva
 from hal_core.models.placement import AttemptKey
 from hal_core.models.prediction import Prediction
 from hal_core.models.ranges import Ranges
+from hal_core.models.tuning import Verdict
 
 
 @attrs.frozen
@@ -191,6 +192,14 @@ class StagingFailed:
 
 
 @attrs.frozen
+class ChangePolicy:
+    """This engine is to plan from now on, instead of the one before."""
+
+    verdict: Verdict
+    before: str
+
+
+@attrs.frozen
 class ObserverFailed:
     observer: str
     detail: str
@@ -352,6 +361,7 @@ Message = (
     | StagingFailed
     | PredictionsMade
     | ObserverFailed
+    | ChangePolicy
     | NoteAccess
     | AddDataset
     | PinDataset

@@ -20,6 +20,7 @@ from hal_core.rest import (
     sharing,
     submit,
     terminals,
+    tuning,
 )
 from hal_core.rest.answers import Answer, HttpError, error_answer, json_answer
 from hal_core.rest.asgi import AsgiApp, Receive, Scope, Send
@@ -45,7 +46,8 @@ def all_routes(version: str) -> tuple[Route, ...]:
     async def show_openapi(call: Call) -> Answer:
         return document
 
-    rooms = (submit, jobs, receipts, foresight, nodes, pools, reservations, datasets, sharing, about, events, terminals)
+    rooms = (submit, jobs, receipts, foresight, nodes, pools, reservations, datasets)
+    rooms += (sharing, tuning, about, events, terminals)
     described = tuple(route for room in rooms for route in room.ROUTES)
     own = Route(
         method="GET",

@@ -7,7 +7,7 @@ a list. Nothing here waits, reads a clock or touches the world.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -23,6 +23,7 @@ from hal_core.rules.commit import RefusedStart, commit
 from hal_core.rules.decide import decide
 from hal_core.rules.effects import effects_of, forgets_of, outstanding_staging
 from hal_core.rules.plan_check import checked_plan
+from hal_core.rules.policy_changes import policy_in_force
 from hal_core.rules.state import State
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Core:
         self.state = State() if state is None else state
         self.engine = engine
         self.engine_name = engine_name
+        self.others: Mapping[str, Engine] = {}
+        """Engines that HAL may change to by itself."""
         self.needs_plan = True
         self._planned_time_s = 0.0
         """When the engine planned last: a begin time after that is still to be looked at, even if it has passed."""
@@ -93,7 +96,8 @@ class Core:
     def propose(self, now_s: float) -> Plan:
         """One pass of the engine, which may raise anything: then nothing has changed, and a pass is still needed."""
         snapshot = self.state.snapshot(now_s)
-        plan = checked_plan(variants.plan(self.engine, self.state, snapshot), self.engine_name)
+        engine = self.others.get(self.policy, self.engine)
+        plan = checked_plan(variants.plan(engine, self.state, snapshot), self.policy)
         self.needs_plan = False
         self._planned_time_s = now_s
         self._plan_wake_s = min((each for each in (plan.wake_s, snapshot.wake_s) if each > now_s), default=math.inf)
@@ -101,11 +105,16 @@ class Core:
 
     def accept(self, plan: Plan, now_s: float) -> Decided:
         """What holds of a plan that was proposed a moment ago; nothing has happened since."""
-        events, refused = commit(self.state, plan, self.engine_name, now_s)
+        events, refused = commit(self.state, plan, self.policy, now_s)
         effects = [effect for event in events for effect in effects_of(self.state, event)]
         effects += self._ahead.orders(self.state, events, now_s)
         self._plan_wake_s = min(self._plan_wake_s, self._ahead.wake_s)
         return Decided(tuple(events), tuple(effects), refused=tuple(refused))
+
+    @property
+    def policy(self) -> str:
+        """The engine in force: the one that HAL changed to last, if it still may, else the configured one."""
+        return policy_in_force(self.state.policy_changes, self.engine_name, self.others)
 
     def recover(self) -> tuple[Effect, ...]:
         """Effects that were outstanding when the daemon stopped and that no node will ask for by itself."""

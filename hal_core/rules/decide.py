@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from hal_core.models.event import AccessChanged, Event, ObserverDisabled
+from hal_core.models.event import AccessChanged, Event, ObserverDisabled, PolicyChanged
 from hal_core.models.message import (
     AddDataset,
     AddReservation,
     AllocationIdle,
     Answer,
     Cancel,
+    ChangePolicy,
     CopiesReported,
     DefineCluster,
     DrainNode,
@@ -98,6 +99,8 @@ def decide(state: State, message: Message, now_s: float) -> tuple[list[Event], A
             return predictions.predictions_made(state, message, now_s), None
         case ObserverFailed(observer=observer, detail=detail):
             return [ObserverDisabled(now_s, observer, detail)], None
+        case ChangePolicy(verdict=verdict, before=before):
+            return [PolicyChanged(now_s, verdict.policy, before, verdict.reason, verdict.gain)], None
         case NoteAccess(change=change, subject=subject, by=by, detail=detail):
             return [AccessChanged(now_s, change, subject, by, detail)], None
         case AddDataset():

@@ -10,7 +10,7 @@ import msgspec
 
 from hal_core.models.dataset import Dataset, DatasetId
 from hal_core.models.demand import Demand, GpuRequest
-from hal_core.models.event import VariantChosen
+from hal_core.models.event import PolicyChanged, VariantChosen
 from hal_core.models.job import End, JobId, JobSpec, JobState, Owner
 from hal_core.models.node import Cluster, Node, NodeName, NodeStatus, Reservation
 from hal_core.models.placement import AttemptKey, Grant, Share
@@ -128,6 +128,7 @@ class DumpedState:
     """Those that people added."""
     copies: tuple[tuple[DatasetId, tuple[NodeName, ...]], ...] = ()
     """Which nodes have them in their stores."""
+    policy_changes: tuple[PolicyChanged, ...] = ()
     pace: tuple[float, float, float] = (0.0, 0.0, 0.0)
     pools: tuple[PoolContent, ...] = ()
     admitted: tuple[JobAdmitted, ...] = ()
@@ -176,6 +177,7 @@ def dump_state(state: State) -> bytes:
         pace=state.catalogue.pace.figures,
         pools=state.pools.content(),
         admitted=tuple(state.pools.admitted.values()),
+        policy_changes=state.policy_changes,
         usage=state.ledger.rows(),
         demand=_dump_demand(state.demand),
     )
@@ -266,6 +268,7 @@ def load_state(content: bytes) -> State:
     state.pools.restore(dumped.pools, dumped.admitted)
     state.reservations.rent(state.pools.rented)
     state.disabled_observers = dict(dumped.disabled_observers)
+    state.policy_changes = dumped.policy_changes
     state.ended_counts = dict(dumped.ended_counts)
     return state
 

@@ -128,6 +128,11 @@ def excerpt_of(state: State, record: JobRecord, now_s: float) -> Excerpt:
     return _excerpt(state, None if why_not else as_it_would_be(state, record, now_s), why_not, now_s)
 
 
+def excerpt_of_queue(state: State, now_s: float) -> Excerpt:
+    """The same, asking about no job."""
+    return _excerpt(state, None, "", now_s)
+
+
 def as_it_would_be(state: State, record: JobRecord, now_s: float, spec: JobSpec | None = None) -> Asked:
     """A record as it is, or as it would be if the job asked for something else."""
     if spec is not None:

@@ -11,7 +11,7 @@ from typing import assert_never
 
 import attrs
 
-from hal_core.models.event import NodeDrained, NodeJoined, NodeResumed, NodeSuspected, NodeWentDown
+from hal_core.models.event import NodeDrained, NodeJoined, NodeResumed, NodeSuspected, NodeWentDown, OrphanFound
 from hal_core.models.gpu_parts import MILLI
 from hal_core.models.job import Shape
 from hal_core.models.masks import lowest as lowest
@@ -164,9 +164,11 @@ class NodeTable:
             (gpus[device], MILLI - held) for device, held in shares.items() if device < len(gpus)
         )
 
-    def apply(self, event: NodeJoined | NodeSuspected | NodeWentDown | NodeDrained | NodeResumed) -> None:
+    def apply(self, event: NodeJoined | NodeSuspected | NodeWentDown | NodeDrained | NodeResumed | OrphanFound) -> None:
         """Fold one event about a node."""
         name = event.node.name if isinstance(event, NodeJoined) else event.node
+        if isinstance(event, OrphanFound) and name not in self.number_of:
+            return
         number = self.number_of[name]
         match event:
             case NodeJoined():
@@ -181,6 +183,8 @@ class NodeTable:
                 self.set_drain(number, (event.reason, event.by))
             case NodeResumed():
                 self.set_drain(number, None)
+            case OrphanFound():
+                self.set_orphan(number, event.key, event.is_ended)
             case _:
                 assert_never(event)
 

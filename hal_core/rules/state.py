@@ -38,6 +38,7 @@ from hal_core.models.event import (
     PartEnded,
     PartStarted,
     Planned,
+    PolicyChanged,
     PriorityChanged,
     ReservationAdded,
     ReservationRemoved,
@@ -110,9 +111,9 @@ class State:
         self.has_released = True
         """Whether an allocation ended since the last plan that is in the journal."""
         self.disabled_observers: dict[str, str] = {}
+        self.policy_changes: tuple[PolicyChanged, ...] = ()  # the latest
         self.ended_counts: dict[JobState, int] = {}
-        self.pending_count = 0
-        """Elements that wait."""
+        self.pending_count = 0  # elements that wait
         self.begins, self._shared_parts = BeginTimes(), SharedParts()
         self.reservations, self.pools = Reservations(), PoolBook()
         self.catalogue, self.ledger, self.limits = Catalogue(), Ledger(), LimitBook()
@@ -174,7 +175,7 @@ class State:
                 self.queue.change(self.jobs[event.job_id], event)
             case ClusterDefined():
                 self._defined(event.cluster)
-            case NodeJoined() | NodeSuspected() | NodeWentDown() | NodeDrained() | NodeResumed():
+            case NodeJoined() | NodeSuspected() | NodeWentDown() | NodeDrained() | NodeResumed() | OrphanFound():
                 self.table.apply(event)
             case Planned():
                 self.reserves, self.grants, self.has_released = event.reserves, event.grants, False
@@ -184,12 +185,11 @@ class State:
                     self.jobs[job_id].expect(prediction)
             case ObserverDisabled():
                 self.disabled_observers[event.observer] = event.detail
+            case PolicyChanged():
+                self.policy_changes = (*self.policy_changes[-99:], event)
             case ReservationAdded() | ReservationRemoved():
                 self.reservations.apply(event)
                 self.has_released = True
-            case OrphanFound():
-                if event.node in self.table.number_of:
-                    self.table.set_orphan(self.table.number_of[event.node], event.key, event.is_ended)
             case DatasetAdded() | DatasetPinned() | DatasetRemoved() | CopiesChanged():
                 self.catalogue.apply(event)
             case AccessChanged() | EvictionOrdered() | IdleFound() | OutputRefused():

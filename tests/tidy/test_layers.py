@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "rentals": ANYTHING,
     "dev": ANYTHING,
     "node_service": ANYTHING,
+    "tuning_service": ANYTHING,
     "journal_service": {"kernel", "models", "errors"},
     "demo": {"client", "models", "errors"},
     "simulate": {"sim", "config", "plugins", "kernel", "planes", "models", "errors"},
