@@ -189,16 +189,10 @@ class Daemon:
             async with trio.open_nursery() as nursery:
                 await nursery.start(kernel.run, self.configuration.cluster)
                 nursery.start_soon(self._keep_snapshots, kernel)
-                nursery.start_soon(stalls.run)
-                nursery.start_soon(figures.run)
-                nursery.start_soon(starts.run)
-                nursery.start_soon(memory.run)
-                nursery.start_soon(renting.run)
-                if tuning is not None:
-                    nursery.start_soon(tuning.run, kernel.report)
-                nursery.start_soon(uses.run, kernel.report)
-                for each in predicting:
-                    nursery.start_soon(each.run, kernel.report)
+                for run in (stalls.run, figures.run, starts.run, memory.run, renting.run):
+                    nursery.start_soon(run)
+                for run_reporting in (uses.run, *(each.run for each in predicting), *([tuning.run] if tuning else [])):
+                    nursery.start_soon(run_reporting, kernel.report)
                 readers = self.state_directory / READERS_NAME
                 log = JournalLog(readers, Disk(), (journal, kernel), partial(known_job, core))
                 for name, observer in observers.items():

@@ -46,9 +46,9 @@ def all_routes(version: str) -> tuple[Route, ...]:
     async def show_openapi(call: Call) -> Answer:
         return document
 
-    rooms = (submit, jobs, receipts, foresight, nodes, pools, reservations, datasets)
-    rooms += (sharing, tuning, about, events, terminals)
-    described = tuple(route for room in rooms for route in room.ROUTES)
+    of_jobs = (submit, jobs, receipts, foresight, events, terminals)
+    of_the_site = (nodes, pools, reservations, datasets, sharing, tuning, about)
+    described = tuple(route for room in (*of_jobs, *of_the_site) for route in room.ROUTES)
     own = Route(
         method="GET",
         path="/v1/openapi.json",

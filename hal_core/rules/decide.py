@@ -91,10 +91,8 @@ def decide(state: State, message: Message, now_s: float) -> tuple[list[Event], A
             return leaving.node_leaving(state, message, now_s), None
         case PartsChanged():
             return reports.parts_changed(state, message, now_s), None
-        case StagingDone():
-            return reports.staging_done(state, message, now_s), None
-        case StagingFailed():
-            return reports.staging_failed(state, message, now_s), None
+        case StagingDone() | StagingFailed():
+            return reports.staging_over(state, message, now_s), None
         case PredictionsMade():
             return predictions.predictions_made(state, message, now_s), None
         case ObserverFailed(observer=observer, detail=detail):

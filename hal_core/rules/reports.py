@@ -292,14 +292,17 @@ def _is_hit(activity: Activity, node: NodeName, gone: Set[NodeName]) -> bool:
     return not is_ending and not activity.has_part(node)
 
 
-def staging_done(state: State, message: StagingDone, now_s: float) -> list[Event]:
+def staging_over(state: State, message: StagingDone | StagingFailed, now_s: float) -> list[Event]:
+    """The inputs are there, or could not be brought."""
+    if isinstance(message, StagingFailed):
+        return _staging_failed(state, message, now_s)
     activity = state.activity(message.key)
     is_wanted = activity is not None and not activity.is_launched and activity.cancel is None
     amounts = message.bytes_moved, message.bytes_saved, message.bytes_read, message.read_s
     return [InputsStaged(now_s, message.key, *amounts)] if is_wanted else []
 
 
-def staging_failed(state: State, message: StagingFailed, now_s: float) -> list[Event]:
+def _staging_failed(state: State, message: StagingFailed, now_s: float) -> list[Event]:
     """The inputs could not be brought: nothing was launched, so all parts are over at once."""
     activity = state.activity(message.key)
     if activity is None or activity.is_launched:

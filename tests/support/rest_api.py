@@ -25,6 +25,11 @@ from tests.support.rest_kernel import RestKernel
 USERS = {1001: "ada", 1002: "bob", 1003: "oper", 1004: "admin"}
 ROLES = {"oper": Role.OPERATOR, "admin": Role.ADMINISTRATOR}
 ADA, BOB, OPERATOR, ADMINISTRATOR = USERS
+CONFIGURATION = {
+    "cluster": {"name": "test"},
+    "engine": {"name": "fcfs", "options": {}},
+    "tuning": {"every": 1800.0, "engines": {}},
+}
 
 
 class Api:
@@ -85,7 +90,7 @@ def context_of(kernel: RestKernel, **changes: Any) -> Context:
             role_of=lambda user: ROLES.get(user, Role.USER),
             now_s=lambda: kernel.now_s,
             plugins=lambda: (listing,),
-            configuration=lambda: ConfigurationView({"cluster": {"name": "test"}}, "/etc/hal.yaml"),
+            configuration=lambda: ConfigurationView(CONFIGURATION, "/etc/hal.yaml"),
             metrics=lambda: "hal_jobs 1\n",
             new_engine=FakeEngine,
             sum_receipts=kernel.sum_receipts,
