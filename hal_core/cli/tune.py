@@ -6,7 +6,7 @@ from argparse import Namespace
 
 from hal_core.cli.arguments import Parser
 from hal_core.cli.console import Console
-from hal_core.cli.formats import escaped, instant
+from hal_core.cli.formats import duration, escaped, instant
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def summary(found: dict[str, Any]) -> str:
         return f"{found['configured']} plans, as configured; nothing is tried beside it (see `tuning`)"
     configured = "as configured" if found["policy"] == found["configured"] else f"instead of {found['configured']}"
     others = ", ".join(found["engines"])
-    return f"{found['policy']} plans, {configured}; tried every {found['every_s'] / 60:g} minutes: {others}"
+    return f"{found['policy']} plans, {configured}; tried every {duration(found['every_s'])}: {others}"
 
 
 def print_changes(console: Console, changes: list[dict[str, Any]]) -> None:
