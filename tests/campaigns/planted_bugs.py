@@ -130,8 +130,8 @@ OTHER_BUGS = (
     Bug(f"{ENGINE}/preempting.py", "taken.update(keys)", "pass", PREEMPTED),
     Bug(f"{ENGINE}/preempting.py", "if group in blocked or", "if", PREEMPTED),
     Bug(f"{RULES}/elastic.py", "self._closed |= mask_of(claim.node_numbers)", "pass", ELASTIC),
-    Bug(f"{RULES}/elastic.py", "self._served[job.job_id] -= 1", "pass", ELASTIC),
-    Bug(f"{RULES}/elastic.py", "if its_rank > rank or", "if its_rank < rank or", ELASTIC),
+    Bug(f"{RULES}/elastic.py", "self._serve(job.job_id, -1)", "pass", ELASTIC),
+    Bug(f"{RULES}/elastic.py", "if its_rank > rank:", "if its_rank < rank:", ELASTIC),
     Bug(f"{RULES}/limits.py", "fits = current + amount <= most", "fits = current <= most", LIMITED),
     Bug(
         f"{RULES}/commit.py",
