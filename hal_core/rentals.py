@@ -23,7 +23,6 @@ from hal_core.models.node import Node, NodeName
 from hal_core.planes import Executor, LeaseExecutor
 from hal_core.plugins import Plugins
 from hal_core.rules.state import State
-from hal_core.wire.authority import Authority
 
 logger = logging.getLogger("hal.renting")
 
@@ -79,6 +78,8 @@ class Bootstraps:
 
     def __call__(self, name: MachineName) -> Bootstrap:
         """Raises Refused if no pool wants such a machine any more, or if there is no authority."""
+        from hal_core.wire.authority import Authority  # Not at the start: it brings all of cryptography.
+
         node, until_s = trio.from_thread.run_sync(self._wanted, name)
         now_s = time.time()
         token = Authority(self._authority).make_token(node.name, now_s, max(0.0, until_s - now_s), BY)
@@ -97,4 +98,6 @@ class Bootstraps:
 
 def _revoke(authority: Path, node: NodeName) -> None:
     if (authority / "authority.pem").exists():
+        from hal_core.wire.authority import Authority
+
         Authority(authority).revoke(node, BY)

@@ -89,7 +89,9 @@ class Renting:
         self._clouds = [Rental(name, provider, kernel, revoke) for name, provider in clouds.items()]
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled; without pools nothing is done, and nothing wakes with every event."""
+        if not self._kernel.state.pools:
+            return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._decide)
             nursery.start_soon(self._tell_leases)
