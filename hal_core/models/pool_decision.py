@@ -11,7 +11,7 @@ from enum import Enum
 
 import attrs
 
-from hal_core.models.cloud_pool import HOUR_S
+from hal_core.models.cloud_pool import HOUR_S, boot_s_max
 from hal_core.models.job import JobId
 
 
@@ -47,6 +47,11 @@ class PoolInstance:
     """Its id at the provider; empty likewise."""
     life_s: float = math.inf
     """It ends so long after it became ready, whatever is paid for it."""
+
+    @property
+    def latest_s(self) -> float:
+        """While it boots: if it is not ready by then, it never will be."""
+        return self.requested_s + boot_s_max(self.ready_s - self.requested_s)
 
     @property
     def until_s_max(self) -> float:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
-from hal_core.models.cloud_pool import boot_s_max
 from hal_core.models.pool_decision import InstanceState, PoolInstance
 
 WHOLE = 1.0
@@ -39,14 +38,15 @@ class Supply:
     """All places of a pool that can be given work."""
 
     def __init__(self, instances: Iterable[PoolInstance], free: Mapping[str, float], now_s: float) -> None:
-        """`free`: of instances that are ready, which share of each; those that are not named get no more work."""
+        """`free`: of instances that are ready, which share of each; those that are not named get no more work. Nor does
+        one that should have been ready long ago: it never will be."""
         self._places: dict[str, list[Place]] = {}
         for each in instances:
             is_ready = each.state is InstanceState.READY
-            share = free.get(each.name, 0.0) if is_ready else WHOLE
+            share = free.get(each.name, 0.0) if is_ready else WHOLE if now_s < each.latest_s else 0.0
             if each.state is not InstanceState.RELEASING and share > EPSILON:
                 ready_s = now_s if is_ready else max(each.ready_s, now_s)
-                latest_s = -math.inf if is_ready else each.requested_s + boot_s_max(each.ready_s - each.requested_s)
+                latest_s = -math.inf if is_ready else each.latest_s
                 terms = (each.until_s, each.price_per_hour, each.name, latest_s, each.until_s_max)
                 self.add(Place(each.offer, share, ready_s, *terms))
 

@@ -231,7 +231,7 @@ class _Decision:
         if now_s >= each.until_s - LEASE_SPARE_S / 2 and self._instances[each.name].until_s == each.until_s:
             return "its lease is over"
         if each.state is InstanceState.BOOTING:
-            never_s = each.requested_s + (offer.boot_s_max if offer is not None else 0.0)
+            never_s = each.latest_s if offer is not None else each.requested_s
             self.wake_s = min(self.wake_s, never_s)
             return "it did not join in time" if now_s >= never_s else ""
         if each.idle_since_s is None or each.name in self._needed:

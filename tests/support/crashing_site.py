@@ -7,6 +7,7 @@ from random import Random
 
 from hal_core.models.cloud_pool import CloudPool
 from hal_core.models.pool_decision import PoolAction
+from hal_core.rules.pools import PoolDecision, PoolView, decide_pool
 from hal_core.sim.cloud import CallAnswer, SimulatedCloud, SimulatedOffer
 from hal_core.sim.cloud_site import CloudSite
 
@@ -50,7 +51,7 @@ class DeadlyCloud(SimulatedCloud):
 
 
 class CrashingSite(CloudSite):
-    """While HAL is down nothing is called, and what it would have decided is not."""
+    """While HAL is down nothing is called, and nothing decided."""
 
     def __init__(self, pool: CloudPool, cloud: DeadlyCloud, random: Random) -> None:
         self._random = random
@@ -64,6 +65,12 @@ class CrashingSite(CloudSite):
                 super().carry_out(actions, now_s)
             except Crash:
                 self._come_back(now_s)
+
+    def rule(self, pool: CloudPool, view: PoolView) -> PoolDecision:
+        """HAL's, when it is there again."""
+        if view.now_s < self._down_until_s:
+            return PoolDecision((), view.worth, self._down_until_s)
+        return decide_pool(pool, view)
 
     def observe(self, now_s: float) -> list[str]:
         if now_s < self._down_until_s:

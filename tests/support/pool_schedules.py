@@ -8,7 +8,6 @@ from random import Random
 import attrs
 
 from hal_core.models.cloud_pool import CloudPool, Market, PoolOffer, SpendLimit, WaitGoal
-from hal_core.rules.pools import decide_pool
 from hal_core.sim.burst import Burst, BurstReplay
 from hal_core.sim.cloud import SimulatedOffer
 from hal_core.sim.expectations import CORRECTIONS, Expectations
@@ -41,7 +40,7 @@ def run_schedule(seed: int) -> Outcome:
     has_deadlines = random.random() < 0.3
     burst = Burst(
         site,
-        decide_pool,
+        site.rule,
         {"small": 2, "large": 4, "spot": 2},
         lambda job: job.submit_s + 3.0 * job.limit_s + 900.0 if has_deadlines else math.inf,
         random.choice([math.inf, 300.0]),

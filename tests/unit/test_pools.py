@@ -8,7 +8,16 @@ import attrs
 
 from hal_core.models.cloud_pool import HOUR_S, CloudPool, Market, PoolOffer, SpendLimit, WaitGoal
 from hal_core.models.job import JobId
-from hal_core.models.pool_decision import Admit, Decline, InstanceState, PoolInstance, Provision, Relinquish, Want
+from hal_core.models.pool_decision import (
+    Admit,
+    Decline,
+    Extend,
+    InstanceState,
+    PoolInstance,
+    Provision,
+    Relinquish,
+    Want,
+)
 from hal_core.rules.pools import PoolView, decide_pool
 
 NOW_S = 50_000.0
@@ -118,6 +127,17 @@ def test_an_instance_that_never_joins_is_released():
     lost = instance(state=InstanceState.BOOTING, requested_s=NOW_S - OFFER.boot_s_max)
 
     assert [action.reason for action in decide(POOL, instances=[lost])] == ["it did not join in time"]
+
+
+def test_nothing_waits_for_an_instance_that_never_joins():
+    """It was paid for until long after the job, and given up, in one breath."""
+    lost = instance(state=InstanceState.BOOTING, requested_s=NOW_S - OFFER.boot_s_max, until_s=NOW_S + HOUR_S)
+
+    actions = decide(POOL, wants=[want()], instances=[lost], admitted={JobId(1): "c8"})
+
+    assert [action.instance for action in only(actions, Relinquish)] == [lost.name]
+    assert not only(actions, Extend)
+    assert [action.count for action in only(actions, Provision)] == [1], "another takes its place"
 
 
 def test_the_kill_switch_rents_nothing_and_releases_what_is_idle():
