@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import trio
 
-from hal_core.kernel.walls import passes
+from hal_core.kernel.walls import alarm, passes
 from hal_core.models.event import Event
 from hal_core.models.message import ObserverFailed
 from hal_core.planes import Observer, Report
@@ -27,6 +28,9 @@ QUEUE_MAX: Final = 1_000
 SLICE: Final = 500
 """Events that an observer is given at once: what it does with them may take the loop some milliseconds."""
 
+GATHER_S: Final = 0.05
+"""An observer is not called again sooner: a call costs more than what it does with an event, in threads above all."""
+
 _Batch = tuple[int, Sequence[Event]]
 
 
@@ -38,11 +42,35 @@ def sliced(first_sequence: int, events: Sequence[Event]) -> Iterator[_Batch]:
 
 def _with_waiting(events: Sequence[Event], receive: trio.MemoryReceiveChannel[_Batch]) -> Sequence[Event]:
     """The events with those of the batches that wait behind them: one call for all that gathered meanwhile."""
-    gathered = events
+    gathered = list(events)
     with suppress(trio.WouldBlock, trio.EndOfChannel):
-        while len(gathered) < SLICE:
-            gathered = [*gathered, *receive.receive_nowait()[1]]
+        while True:
+            gathered += receive.receive_nowait()[1]
     return gathered
+
+
+class _Alarmed:
+    """Awaits a call, and breaks it off where it computes for too long without waiting: no deadline of trio's can.
+
+    A step of the call is what it does between two times that it waits.
+    """
+
+    def __init__(self, call: Coroutine[Any, Any, None], deadline_s: float) -> None:
+        self._call = call
+        self._deadline_s = deadline_s
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        step: Callable[[], Any] = partial(self._call.send, None)
+        while True:
+            try:
+                with alarm(self._deadline_s, "a call"):
+                    waits_for = step()
+            except StopIteration:
+                return
+            try:
+                step = partial(self._call.send, (yield waits_for))
+            except BaseException as error:  # noqa: BLE001  what trio throws in is for the call
+                step = partial(self._call.throw, error)
 
 
 class Observers:
@@ -91,9 +119,11 @@ class Observers:
         detail = ""
         receive = self._channels[name][1]
         async for first_sequence, events in receive:
+            again_s = trio.current_time() + GATHER_S
             detail = await self._record(name, first_sequence, _with_waiting(events, receive))
             if detail:
                 break
+            await trio.sleep_until(again_s)
         was_abandoned = name not in self._queues and name not in self._failed
         self._queues.pop(name, None)
         receive.close()
@@ -107,7 +137,7 @@ class Observers:
             self._begun_s[name] = trio.current_time()
             with trio.move_on_after(self._deadline_s) as scope:
                 try:
-                    await self._observers[name].record(first, piece)
+                    await _Alarmed(self._observers[name].record(first, piece), self._deadline_s)
                 except BaseException as error:  # the wall around a plugin
                     if passes(error):
                         raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
@@ -21,9 +21,10 @@ from hal_core import Cluster, Event, JobSpec, Options, structure_options
 SECRET_FIELDS: Final = frozenset({"script", "environment", "arguments"})
 STANDARD_ERROR: Final = 2
 OWN_NAMES: Final = {"sequence": "seen_sequence"}
-_RESERVED: Final = frozenset({"spec", "cluster", *OWN_NAMES})
 _SPEC_NAMES: Final = tuple(name for name in attrs.fields_dict(JobSpec) if name not in SECRET_FIELDS)
 _spec_values = attrgetter(*_SPEC_NAMES)
+_encode = msgspec.json.Encoder().encode
+_forms: dict[type, _Form] = {}
 
 
 def _is_absolute(_: object, __: object, path: str | None) -> None:
@@ -66,39 +67,63 @@ class LogObserver:
 
 def line_of(sequence: int, event: Event) -> bytes:
     """One event as one line of pure ASCII: nothing in a name can start a new line or move a terminal's cursor."""
-    head = b'{"sequence":%d,"event":"%b",' % (sequence, type(event).__name__.encode())
-    line = head + msgspec.json.encode(_public(event))[1:]
+    line = b'{"sequence":%d,%b' % (sequence, _rest_of_line(event))
     if not line.isascii() or b"\x7f" in line:
         text = json.dumps(json.loads(line), ensure_ascii=True, separators=(",", ":"))
-        line = text.replace("\x7f", "\\u007f").encode()
-    return line + b"\n"
+        line = text.replace("\x7f", "\\u007f").encode() + b"\n"
+    return line
 
 
-def _public(event: Event) -> Event | dict[str, Any]:
-    """What is written of an event: no secrets, nothing that would make one line as long as the cluster.
+def _rest_of_line(event: Event) -> bytes:
+    form = _forms.get(type(event)) or _forms.setdefault(type(event), _Form(type(event)))
+    return form.head + _encode(form.public(event))[1:] + b"\n"
+
+
+class _Form:
+    """How events of one kind are written: no secrets, nothing that would make one line as long as the cluster.
 
     Its own `sequence` (Planned: what the engine saw) must not pass for the event's number.
     """
-    names = attrs.fields_dict(type(event))
-    if not _RESERVED.isdisjoint(names):
-        fields = {OWN_NAMES.get(name, name): getattr(event, name) for name in names}
-        if "spec" in fields:
-            fields["spec"] = _public_spec(fields["spec"])
-        if "cluster" in fields:
-            fields["cluster"] = _summary(fields["cluster"])
-        return fields
-    return event
+
+    def __init__(self, kind: type) -> None:
+        names = tuple(attrs.fields_dict(kind))
+        self.head = b'"event":"%b",' % kind.__name__.encode()
+        self._has_secrets = not _RESERVED.isdisjoint(names)
+        self._values = attrgetter(*names)
+        self._shortened = [(names.index(name), shorten) for name, shorten in _SHORTENED.items() if name in names]
+        self._shown = _struct(kind.__name__, [OWN_NAMES.get(name, name) for name in names])
+
+    def public(self, event: Event) -> Any:
+        """What is encoded of an event."""
+        if not self._has_secrets:
+            return event
+        values = list(self._values(event))
+        for at, shorten in self._shortened:
+            values[at] = shorten(values[at])
+        return self._shown(*values)
 
 
-def _public_spec(spec: JobSpec) -> dict[str, Any]:
-    shown = dict(zip(_SPEC_NAMES, _spec_values(spec), strict=True))
-    shown["command"] = spec.command[:1]
+def _struct(name: str, fields: Sequence[str]) -> type:
+    """Encoded as an object with these fields in order: in half the time that a dictionary takes."""
+    return msgspec.defstruct(name, [(field, Any) for field in fields])
+
+
+_PublicSpec = _struct("PublicSpec", _SPEC_NAMES)
+
+
+def _public_spec(spec: JobSpec) -> Any:
+    shown = _PublicSpec(*_spec_values(spec))
+    shown.command = spec.command[:1]
     return shown
 
 
 def _summary(cluster: Cluster) -> dict[str, Any]:
     partitions = [partition.name for partition in cluster.partitions]
     return {"name": cluster.name, "node_count": len(cluster.nodes), "partitions": partitions}
+
+
+_SHORTENED: Final[Mapping[str, Callable[[Any], Any]]] = {"spec": _public_spec, "cluster": _summary}
+_RESERVED: Final = frozenset({*_SHORTENED, *OWN_NAMES})
 
 
 def _write_all(file: int, data: bytes) -> None:

@@ -1,12 +1,8 @@
-"""The Prometheus observer: counters, gauges and one histogram, computed from the event log."""
+"""The Prometheus observer: counters, gauges and histograms, computed from the event log."""
 
 from hal_core import Options, PluginInfo, Register, hookimpl
 
-__hal_plugin__ = PluginInfo(
-    sdk=1,
-    summary="metrics in the Prometheus text format",
-    not_yet=("after a restart of the daemon, gauges know only the jobs and nodes of events since then",),
-)
+__hal_plugin__ = PluginInfo(sdk=1, summary="metrics in the Prometheus text format")
 
 
 @hookimpl

@@ -21,41 +21,42 @@ Beside them those of the process itself: process_cpu_seconds_total, process_resi
 
 from __future__ import annotations
 
-from collections import Counter as CountOf
-from collections.abc import Sequence
-from typing import Final
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
 
 import attrs
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 
 from hal_core import (
     ClusterDefined,
     Event,
     JobEnded,
+    JobPlaced,
     JobRequeued,
     JobSubmitted,
     NodeDrained,
     NodeJoined,
-    NodeName,
     NodeResumed,
     NodeStatus,
     NodeSuspected,
     NodeWentDown,
     ObserverDisabled,
     Options,
+    PartStarted,
     Planned,
     RunTimesPredicted,
     Standing,
-    count_of,
     structure_options,
 )
-from hal_observer_prometheus.predicting import PredictionScores
+from hal_observer_prometheus.bins import Bins
+from hal_observer_prometheus.nodes import NodeCounts
+from hal_observer_prometheus.predicting import BANDS, PredictionScores
 from hal_observer_prometheus.tracker import Tracker
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-DECIDING: Final = frozenset({Planned, JobRequeued, ObserverDisabled, RunTimesPredicted, JobEnded})
-WAIT_BUCKETS_S: Final = (0.01, 0.05, 0.25, 1, 5, 30, 120, 600, 3600, 14400, 86400, 604800)
 
 
 @attrs.frozen
@@ -64,34 +65,40 @@ class PrometheusOptions:
 
 
 class PrometheusObserver:
-    """Observer with a registry of its own; `render` is what a scrape gets."""
+    """Observer that counts in plain integers, and makes metrics of them only when it is scraped.
+
+    `render` is what a scrape gets. A step of one of the library's own counters costs more than the fold of an event.
+    """
 
     def __init__(self) -> None:
         self._tracker = Tracker()
-        self._status_of: dict[NodeName, NodeStatus] = {}
-        self._drained: set[NodeName] = set()
-        self._registry = registry = CollectorRegistry()
-        self._submitted = Counter("hal_jobs_submitted", "Elements taken in", registry=registry)
-        self._started = Counter("hal_jobs_started", "Elements that began to run", registry=registry)
-        self._ended = Counter("hal_jobs_ended", "Elements that ended", ["state", "kind"], registry=registry)
-        self._jobs = Gauge("hal_jobs", "Elements by phase", ["phase"], registry=registry)
-        self._wait = Histogram(
-            "hal_job_wait_seconds", "From submission to start", buckets=WAIT_BUCKETS_S, registry=registry
-        )
-        self._nodes = Gauge("hal_nodes", "Nodes by status", ["status"], registry=registry)
-        self._nodes_drained = Gauge("hal_nodes_drained", "Nodes taken out by an operator", registry=registry)
-        self._requeued = Counter("hal_jobs_requeued", "Attempts that are made again", registry=registry)
-        self._plan_starts = Counter("hal_plan_starts", "Starts that the engine proposed", registry=registry)
-        self._plan_refused = Counter("hal_plan_refused", "Starts that did not hold", registry=registry)
-        self._promises = Gauge("hal_plan_promises", "Promised starts of the last plan", registry=registry)
+        self._nodes = NodeCounts()
         self._scores = PredictionScores()
-        self._bands = Counter("hal_predictions", "Elements by predicted band", ["band"], registry=registry)
-        self._error = Histogram(
-            "hal_prediction_error_seconds", "Predicted median and truth", buckets=WAIT_BUCKETS_S, registry=registry
-        )
-        self._disabled = Counter("hal_observers_disabled", "Observers that were switched off", registry=registry)
-        ProcessCollector(registry=registry)
-        self._sequence = Gauge("hal_journal_sequence", "Sequence number of the last event", registry=registry)
+        self._sequence = 0
+        self._counts = dict.fromkeys(COUNTERS, 0)
+        self._promise_count = 0
+        self._ended: Counter[tuple[str, str]] = Counter()
+        self._bands: Counter[str] = Counter()
+        self._waits, self._errors = Bins(), Bins()
+        self._follow: Mapping[type, Callable[[Any], object]] = {
+            JobSubmitted: self._submitted,
+            JobPlaced: self._tracker.placed,
+            PartStarted: self._started,
+            JobRequeued: self._requeued,
+            JobEnded: self._has_ended,
+            Planned: self._planned,
+            RunTimesPredicted: self._scores.predicted,
+            ObserverDisabled: self._disabled,
+            ClusterDefined: self._nodes.defined,
+            NodeJoined: self._nodes.joined,
+            NodeSuspected: self._nodes.suspected,
+            NodeWentDown: self._nodes.went_down,
+            NodeDrained: self._nodes.drained,
+            NodeResumed: self._nodes.resumed,
+        }
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
 
     @classmethod
     def from_options(cls, options: Options) -> PrometheusObserver:
@@ -101,83 +108,91 @@ class PrometheusObserver:
     def begin(self, standing: Standing) -> None:
         """Start from what there was: gauges tell of all that exists, not of what came since the daemon's start."""
         self._tracker.begin(standing)
-        self._status_of = {name: status for name, status, _ in standing.nodes}
-        self._drained = {name for name, _, is_drained in standing.nodes if is_drained}
-        self._sequence.set(standing.sequence)
+        self._nodes.begin(standing)
+        self._sequence = standing.sequence
 
     async def record(self, first_sequence: int, events: Sequence[Event]) -> None:
+        find = self._follow.get
         for event in events:
-            if type(event) in DECIDING:
-                self._follow_deciding(event)
-            else:
-                self._follow_nodes(event)
-        self._count(events)
-        if events:
-            self._sequence.set(first_sequence + len(events) - 1)
+            follow = find(type(event))
+            if follow is not None:
+                follow(event)
+        self._sequence = first_sequence + len(events) - 1
 
     def render(self) -> bytes:
         """All metrics in the Prometheus text format (see CONTENT_TYPE)."""
-        tracker = self._tracker
-        self._jobs.labels("pending").set(tracker.pending_count)
-        self._jobs.labels("staging").set(tracker.staging_count)
-        self._jobs.labels("running").set(tracker.running_count)
-        counts = CountOf(self._status_of.values())
-        for status in NodeStatus:
-            self._nodes.labels(status.value).set(counts[status])
-        self._nodes_drained.set(len(self._drained))
         return generate_latest(self._registry)
 
-    def _count(self, events: Sequence[Event]) -> None:
-        """Once for all: a step of a counter costs the library more than the fold of an event."""
-        submitted = started = 0
-        ended: CountOf[tuple[str, str]] = CountOf()
-        for event in events:
-            for wait_s in self._tracker.follow(event):
-                started += 1
-                self._wait.observe(wait_s)
-            match event:
-                case JobSubmitted(spec=spec):
-                    submitted += count_of(spec.array.indices) if spec.array else 1
-                case JobEnded(end=end, elements=elements):
-                    ended[end.state.value, end.kind.value] += count_of(elements)
-                case _:
-                    pass
-        self._submitted.inc(submitted)
-        self._started.inc(started)
-        for labels, count in ended.items():
-            self._ended.labels(*labels).inc(count)
+    def collect(self) -> Iterable[Metric]:
+        """The library's way to ask for metrics."""
+        for name, about in COUNTERS.items():
+            yield CounterMetricFamily(name, about, self._counts[name])
+        ended = CounterMetricFamily("hal_jobs_ended", "Elements that ended", labels=["state", "kind"])
+        for labels, count in self._ended.items():
+            ended.add_metric(labels, count)
+        yield ended
+        bands = CounterMetricFamily("hal_predictions", "Elements by predicted band", labels=["band"])
+        for band in BANDS:
+            bands.add_metric([band], self._bands[band])
+        yield bands
+        tracker, by_status = self._tracker, self._nodes.by_status()
+        phases = (
+            ("pending", tracker.pending_count),
+            ("staging", tracker.staging_count),
+            ("running", tracker.running_count),
+        )
+        yield _labelled_gauge("hal_jobs", "Elements by phase", "phase", phases)
+        statuses = [(status.value, by_status.get(status, 0)) for status in NodeStatus]
+        yield _labelled_gauge("hal_nodes", "Nodes by status", "status", statuses)
+        yield GaugeMetricFamily("hal_nodes_drained", "Nodes taken out by an operator", self._nodes.drained_count)
+        yield GaugeMetricFamily("hal_plan_promises", "Promised starts of the last plan", self._promise_count)
+        yield GaugeMetricFamily("hal_journal_sequence", "Sequence number of the last event", self._sequence)
+        yield self._waits.family("hal_job_wait_seconds", "From submission to start")
+        yield self._errors.family("hal_prediction_error_seconds", "Predicted median and truth")
 
-    def _follow_deciding(self, event: Event) -> None:
-        match event:
-            case Planned():
-                self._plan_starts.inc(event.start_count)
-                self._plan_refused.inc(event.refused_count)
-                self._promises.set(len(event.reserves))
-            case JobRequeued():
-                self._requeued.inc()
-            case ObserverDisabled():
-                self._disabled.inc()
-            case _:
-                scored = self._scores.follow(event)
-                if scored is not None:
-                    self._bands.labels(scored.band).inc()
-                    self._error.observe(scored.error_s)
+    def _submitted(self, event: JobSubmitted) -> None:
+        self._counts["hal_jobs_submitted"] += self._tracker.submitted(event)
 
-    def _follow_nodes(self, event: Event) -> None:
-        match event:
-            case ClusterDefined(cluster=cluster):
-                known = self._status_of
-                self._status_of = {node.name: known.get(node.name, NodeStatus.UNKNOWN) for node in cluster.nodes}
-                self._drained &= self._status_of.keys()
-            case NodeJoined(node=node):
-                self._status_of[node.name] = NodeStatus.UP
-            case NodeSuspected(node=name):
-                self._status_of[name] = NodeStatus.SUSPECT
-            case NodeWentDown(node=name):
-                self._status_of[name] = NodeStatus.DOWN
-            case NodeDrained(node=name):
-                self._drained.add(name)
-            case NodeResumed(node=name):
-                self._drained.discard(name)
-            case _:
-                pass
+    def _started(self, event: PartStarted) -> None:
+        wait_s = self._tracker.started(event)
+        if wait_s is not None:
+            self._counts["hal_jobs_started"] += 1
+            self._waits.add(wait_s)
+
+    def _requeued(self, event: JobRequeued) -> None:
+        self._tracker.requeued(event)
+        self._counts["hal_jobs_requeued"] += 1
+
+    def _has_ended(self, event: JobEnded) -> None:
+        end = event.end
+        self._ended[end.state.value, end.kind.value] += self._tracker.ended(event)
+        scored = self._scores.ended(event)
+        if scored is not None:
+            self._bands[scored.band] += 1
+            self._errors.add(scored.error_s)
+
+    def _planned(self, event: Planned) -> None:
+        self._counts["hal_plan_starts"] += event.start_count
+        self._counts["hal_plan_refused"] += event.refused_count
+        self._promise_count = len(event.reserves)
+
+    def _disabled(self, _event: ObserverDisabled) -> None:
+        self._counts["hal_observers_disabled"] += 1
+
+
+COUNTERS: Final[Mapping[str, str]] = {
+    "hal_jobs_submitted": "Elements taken in",
+    "hal_jobs_started": "Elements that began to run",
+    "hal_jobs_requeued": "Attempts that are made again",
+    "hal_plan_starts": "Starts that the engine proposed",
+    "hal_plan_refused": "Starts that did not hold",
+    "hal_observers_disabled": "Observers that were switched off",
+}
+"""The counters without labels."""
+
+
+def _labelled_gauge(name: str, about: str, label: str, values: Iterable[tuple[str, int]]) -> Metric:
+    gauge = GaugeMetricFamily(name, about, labels=[label])
+    for value, count in values:
+        gauge.add_metric([value], count)
+    return gauge

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from hal_core import Event, JobEnded, JobId, JobState, Prediction, RunTimesPredicted
+from hal_core import JobEnded, JobId, JobState, Prediction, RunTimesPredicted
+
+BANDS: Final = ("below", "within", "above")
 
 
 class Scored(NamedTuple):
@@ -17,22 +19,19 @@ class Scored(NamedTuple):
 
 
 class PredictionScores:
-    """Keeps the last prediction of each job until an element of it has ended; `follow` gives what can be scored."""
+    """Keeps the last prediction of each job until an element of it has ended."""
 
     def __init__(self) -> None:
         self._predictions: dict[JobId, Prediction] = {}
 
-    def follow(self, event: Event) -> Scored | None:
-        match event:
-            case RunTimesPredicted(predictions=predictions):
-                self._predictions.update(predictions)
-            case JobEnded(end=end, start_time_s=start_time_s, end_time_s=end_time_s):
-                found = self._predictions.pop(event.job_id, None)
-                if found is not None and start_time_s is not None and end.state is JobState.COMPLETED:
-                    return _scored(found, end_time_s - start_time_s)
-            case _:
-                pass
-        return None
+    def predicted(self, event: RunTimesPredicted) -> None:
+        self._predictions.update(event.predictions)
+
+    def ended(self, event: JobEnded) -> Scored | None:
+        found = self._predictions.pop(event.job_id, None) if self._predictions else None
+        if found is None or event.start_time_s is None or event.end.state is not JobState.COMPLETED:
+            return None
+        return _scored(found, event.end_time_s - event.start_time_s)
 
 
 def _scored(prediction: Prediction, ran_s: float) -> Scored:

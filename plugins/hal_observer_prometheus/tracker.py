@@ -7,8 +7,6 @@ It begins with what there was before; events of jobs that it knows nothing of ar
 from __future__ import annotations
 
 from hal_core import (
-    AttemptKey,
-    Event,
     JobEnded,
     JobId,
     JobPlaced,
@@ -22,7 +20,7 @@ from hal_core import (
 
 
 class Tracker:
-    """Counts elements by phase. `follow` returns the waiting times in seconds of the elements it started."""
+    """Counts elements by phase. One method for each kind of event that matters."""
 
     def __init__(self) -> None:
         self.pending_count = 0
@@ -46,32 +44,15 @@ class Tracker:
             else:
                 self.staging_count += 1
 
-    def follow(self, event: Event) -> list[float]:
-        match event:
-            case JobSubmitted():
-                self._submit(event)
-            case JobPlaced():
-                self._place(event)
-            case PartStarted():
-                return self._start(event)
-            case JobRequeued(key=key, time_s=time_s):
-                if not self._leave(key):  # it had ended
-                    self._unfinished[key.job_id] = self._unfinished.get(key.job_id, 0) + 1
-                    self.pending_count += 1
-                self._waits_since_s[key.job_id] = time_s
-            case JobEnded():
-                self._end(event)
-            case _:
-                pass
-        return []
-
-    def _submit(self, event: JobSubmitted) -> None:
+    def submitted(self, event: JobSubmitted) -> int:
+        """How many elements came in."""
         count = count_of(event.spec.array.indices) if event.spec.array else 1
         self._waits_since_s[event.job_id] = max(event.time_s, event.spec.begin_time_s)
         self._unfinished[event.job_id] = count
         self.pending_count += count
+        return count
 
-    def _place(self, event: JobPlaced) -> None:
+    def placed(self, event: JobPlaced) -> None:
         if event.job_id not in self._unfinished:
             return
         for index in members(event.elements):
@@ -79,18 +60,43 @@ class Tracker:
             self.staging_count += 1
             self.pending_count -= 1
 
-    def _start(self, event: PartStarted) -> list[float]:
-        element = event.key.job_id, event.key.index
-        if self._active.get(element, True):
-            return []  # unknown, or another part of a gang that runs already
-        self._active[element] = True
+    def started(self, event: PartStarted) -> float | None:
+        """How long the element waited that starts with it. None if none does: it is another part of a gang that runs
+        already, or unknown."""
+        job_id, index, _ = event.key
+        if self._active.get((job_id, index), True):
+            return None
+        self._active[job_id, index] = True
         self.staging_count -= 1
         self.running_count += 1
-        return [max(0.0, event.time_s - self._waits_since_s[event.key.job_id])]
+        return max(0.0, event.time_s - self._waits_since_s[job_id])
 
-    def _leave(self, key: AttemptKey) -> bool:
+    def requeued(self, event: JobRequeued) -> None:
+        key = event.key
+        if not self._leave(key.job_id, key.index):  # it had ended
+            self._unfinished[key.job_id] = self._unfinished.get(key.job_id, 0) + 1
+            self.pending_count += 1
+        self._waits_since_s[key.job_id] = event.time_s
+
+    def ended(self, event: JobEnded) -> int:
+        """How many elements ended."""
+        count = count_of(event.elements)
+        left = self._unfinished.get(event.job_id)
+        if left is None:
+            return count
+        if count == 1:
+            self._leave(event.job_id, event.elements[0][0])
+        self.pending_count -= count
+        if left > count:
+            self._unfinished[event.job_id] = left - count
+        else:
+            del self._unfinished[event.job_id]
+            del self._waits_since_s[event.job_id]
+        return count
+
+    def _leave(self, job_id: JobId, index: int) -> bool:
         """The element holds no allocation any more. False if it held none."""
-        has_started = self._active.pop((key.job_id, key.index), None)
+        has_started = self._active.pop((job_id, index), None)
         if has_started is None:
             return False
         if has_started:
@@ -99,16 +105,3 @@ class Tracker:
             self.staging_count -= 1
         self.pending_count += 1
         return True
-
-    def _end(self, event: JobEnded) -> None:
-        left = self._unfinished.get(event.job_id)
-        if left is None:
-            return
-        count = count_of(event.elements)
-        if count == 1:
-            self._leave(AttemptKey(event.job_id, event.elements[0][0], event.attempt))
-        self.pending_count -= count
-        self._unfinished[event.job_id] = left - count
-        if left <= count:
-            del self._unfinished[event.job_id]
-            del self._waits_since_s[event.job_id]

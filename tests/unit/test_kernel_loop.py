@@ -259,6 +259,10 @@ class Recorder:
         while not any(isinstance(event, kind) for event in self.events):
             await self._recorded.wait()
 
+    async def until_count(self, count: int) -> None:
+        while len(self.events) < count:
+            await self._recorded.wait()
+
     async def record(self, first_sequence: int, events: Sequence[Event]) -> None:
         if self._hangs:
             await trio.sleep_forever()
@@ -276,7 +280,7 @@ async def test_observers_see_every_durable_event_once_in_order(autojump_clock: t
         for _ in range(5):
             (job_id,) = await rig.submit()
             await rig.ended(job_id)
-        await trio.testing.wait_all_tasks_blocked()
+        await recorder.until_count(len(rig.journal.events))
         assert recorder.sequences == list(range(1, len(rig.journal.events) + 1))
         assert recorder.events == rig.journal.events
 

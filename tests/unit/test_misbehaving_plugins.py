@@ -87,7 +87,7 @@ GARBAGE: dict[str, Callable[[Snapshot], Any]] = {
 }
 
 
-async def run_with(engine: Engine | None = None, observer: Observer | None = None) -> Rig:
+async def run_with(engine: Engine | None = None, observer: Observer | None = None, deadline_s: float = 1.0) -> Rig:
     """A kernel with this plugin, in which ten jobs run to their ends; with an observer, one more after the other until
     it is switched off. Each job is submitted by itself, so that the engine is asked at least ten times: a plan of which
     nothing holds is as good as an empty one, upon which it is asked again when something happens."""
@@ -96,7 +96,7 @@ async def run_with(engine: Engine | None = None, observer: Observer | None = Non
     shell = Shell(
         journal=journal,
         effects=Effects({"metal": executor}, lambda _: "metal", {}),
-        observers=Observers({} if observer is None else {"tried": observer}, deadline_s=1.0),
+        observers=Observers({} if observer is None else {"tried": observer}, deadline_s=deadline_s),
         now_s=trio.current_time,
         rebuild=journal.rebuild,
     )
@@ -202,6 +202,26 @@ async def test_an_observer_may_raise_whatever_it_likes(
 ) -> None:
     rig = await run_with(observer=Worst(error))
     assert type(error).__name__ in rig.kernel.state.disabled_observers["tried"]
+
+
+class Spinner:
+    """An observer that computes and never waits; before that it waited, as one should."""
+
+    def __init__(self) -> None:
+        self.step_count = 0
+
+    async def record(self, first_sequence: int, events: Sequence[Event]) -> None:
+        for _ in range(3):
+            await trio.sleep(0.01)
+        while True:
+            self.step_count += 1
+
+
+async def test_an_observer_that_computes_without_end_is_broken_off(autojump_clock: trio.testing.MockClock) -> None:
+    spinner = Spinner()
+    rig = await run_with(observer=spinner, deadline_s=0.1)
+    assert spinner.step_count > 0
+    assert "a call took longer than 0.1 s" in rig.kernel.state.disabled_observers["tried"]
 
 
 @pytest.mark.parametrize("is_shielded", [True, False], ids=["by a shield", "by catching it"])

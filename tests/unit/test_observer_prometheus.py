@@ -179,7 +179,7 @@ async def test_gauges_of_a_restarted_daemon_are_those_of_one_that_saw_it_all():
 def test_phases_always_add_up_to_what_is_unfinished(steps, size):
     """Any order of legal steps on an array, element after element."""
     tracker = Tracker()
-    tracker.follow(submitted(1, size=size))
+    tracker.submitted(submitted(1, size=size))
     state = dict.fromkeys(range(size), "pending")
     for step in steps:
         wanted = {"place": ("pending",), "start": ("staging",), "requeue": ("staging", "running"), "end": tuple("x")}
@@ -190,16 +190,19 @@ def test_phases_always_add_up_to_what_is_unfinished(steps, size):
         key = AttemptKey(JobId(1), index, 1)
         match step:
             case "place":
-                tracker.follow(placed(1, index, index + 1))
+                tracker.placed(placed(1, index, index + 1))
                 state[index] = "staging"
             case "start":
-                assert all(wait >= 0 and math.isfinite(wait) for wait in tracker.follow(started(1, index)))
+                wait_s = tracker.started(started(1, index))
+                assert wait_s is not None
+                assert wait_s >= 0
+                assert math.isfinite(wait_s)
                 state[index] = "running"
             case "requeue":
-                tracker.follow(JobRequeued(4.0, key, "", DONE))
+                tracker.requeued(JobRequeued(4.0, key, "", DONE))
                 state[index] = "pending"
             case _:
-                tracker.follow(ended(1, index, index + 1))
+                tracker.ended(ended(1, index, index + 1))
                 del state[index]
         counts = (tracker.pending_count, tracker.staging_count, tracker.running_count)
         phases = list(state.values())
