@@ -156,6 +156,7 @@ if TYPE_CHECKING:
     from hal_core.models.standing import Standing as Standing
     from hal_core.models.trace import (
         Trace as Trace,
+        launch_span_id as launch_span_id,
         run_span_id as run_span_id,
         span_id_of as span_id_of,
         trace_of as trace_of,
@@ -193,6 +194,13 @@ if TYPE_CHECKING:
     )
     from hal_core.rules.victims import give_back as give_back, least_loss as least_loss
     from hal_core.secret import Secret as Secret
+    from hal_core.tracing import (
+        Note as Note,
+        PartSpans as PartSpans,
+        Span as Span,
+        SpanSender as SpanSender,
+        TraceValue as TraceValue,
+    )
     from hal_core.web.files import WebFile as WebFile, WebFiles as WebFiles, WebOptions as WebOptions
     from hal_core.web.locality import WebLocality as WebLocality
     from hal_core.wire.agents import AgentLink as AgentLink, Introduction as Introduction
@@ -253,7 +261,8 @@ _NAMES_BY_MODULE = {
     "models.room": "Room",
     "models.staging": "Tier Tiers",
     "models.standing": "Standing",
-    "models.trace": "Trace run_span_id span_id_of trace_of",
+    "models.trace": "Trace launch_span_id run_span_id span_id_of trace_of",
+    "tracing": "Note PartSpans Span SpanSender TraceValue",
     "options": "structure_options",
     "planes": (
         "CloudProvider DataSource Engine EventLog Executor Foreteller Instance LeaseExecutor LocalityProvider "

@@ -17,7 +17,7 @@ from contextlib import suppress
 import attrs
 import trio
 
-from hal_core.agent.book import Book
+from hal_core.agent.book import Book, hinted_keys
 from hal_core.agent.borrowing import Borrowing
 from hal_core.agent.guarding import keep_guarded
 from hal_core.agent.hierarchies import remove_bases
@@ -38,9 +38,10 @@ from hal_core.agent.use import UseMeter, keep_telling
 from hal_core.errors import WireError
 from hal_core.failpoints import reach
 from hal_core.models.effect import LaunchOrder
-from hal_core.models.job import EndKind, JobId
+from hal_core.models.job import EndKind
 from hal_core.models.message import PartStatus
 from hal_core.models.placement import AttemptKey
+from hal_core.tracing import PartSpans, SpanSender
 from hal_core.wire import messages
 from hal_core.wire.frames import FrameStream
 
@@ -83,6 +84,7 @@ class Agent:
         self._lending = Lending(store, identity.directory, options.lending_port) if identity is not None else None
         self._outputs = Outputs(options.state_directory)
         self._meter = UseMeter(self._machine.cgroups)
+        self._spans = PartSpans(SpanSender.from_environment(os.environ, "hal-agent"))
         given = options.instance
         self._instance = Instance(options.state_directory, given) if given else None
         self._tasks: trio.Nursery | None = None
@@ -114,6 +116,7 @@ class Agent:
                 await self._stay_connected()
             finally:
                 with trio.move_on_after(EPHEMERAL_END_S, shield=True):
+                    await trio.to_thread.run_sync(self._spans.close, abandon_on_cancel=True)
                     if self._options.is_ephemeral:
                         await self._end_everything()
                     elif not self._has_work():
@@ -203,6 +206,7 @@ class Agent:
                     self._reported.pop(order.key, None)  # Ordered again: told again.
                 begun = {order.key for order in orders if self._has_begun(order.key)}
                 left = [order for order in orders if order.key not in begun]
+                self._spans.ordered(self._options.node.name, left)
                 for order in left:
                     self._outputs.expect(order, self._options.node.name)
                 translated = translate(left, self._options, self._machine)
@@ -263,6 +267,7 @@ class Agent:
             return  # Nothing may pass for told: the next Hello says it, or the look at everything after its answer.
         parts = list(self._changed(keys))
         if parts:
+            self._spans.reported(self._options.node.name, parts)
             reach("agent.before_report")
             with suppress(WireError):  # The next Hello says it all again.
                 await self._session.send(*messages.report_frames(parts))
@@ -308,7 +313,7 @@ class Agent:
                 if len(data) == HINT_BYTES:
                     await self._report(self._book.known())
                 else:
-                    await self._report(_keys(data))
+                    await self._report(hinted_keys(data))
         finally:
             os.close(hints)
 
@@ -378,14 +383,6 @@ async def _send_heartbeats(frames: FrameStream, period_s: float) -> None:
             await frames.send(messages.Heartbeat(boot_time_s()))
         except WireError:
             return  # The receiving side notices as well.
-
-
-def _keys(data: bytes) -> set[AttemptKey]:
-    keys = set()
-    for line in data.split():
-        job_id, index, attempt = line.split(b".")
-        keys.add(AttemptKey(JobId(int(job_id)), int(index), int(attempt)))
-    return keys
 
 
 def _lock(path: str) -> int:

@@ -128,3 +128,8 @@ def end_of(values: Sequence[str]) -> tuple[float, End, str]:
 
 def _text(escaped: str) -> str:
     return escaped.encode().decode("unicode_escape")
+
+
+def hinted_keys(data: bytes) -> set[AttemptKey]:
+    """What was read from the pipe of hints."""
+    return set(map(_key, data.decode().split()))

@@ -19,3 +19,5 @@ class Standing:
     """(job, index, whether it has begun to run) of every element that holds an allocation."""
     nodes: tuple[tuple[NodeName, NodeStatus, bool], ...]
     """(name, status, whether it is drained)."""
+    cluster: str = ""
+    """Its name, which is told by an event only when it changes."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 VARIABLE: Final = "TRACEPARENT"
+ENDPOINT_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+"""Where spans are sent, as OpenTelemetry has it; without one of them nobody listens."""
 _PARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}")
 
 
@@ -42,9 +44,18 @@ def run_span_id(trace_id: int, job_id: int, index: int, attempt: int) -> int:
     return span_id_of(trace_id, "run", job_id, index, attempt)
 
 
+def launch_span_id(trace_id: int, job_id: int, index: int, attempt: int) -> int:
+    """Of the span from the placement of an attempt to its first process."""
+    return span_id_of(trace_id, "launch", job_id, index, attempt)
+
+
 def context_text(trace_id: int, span_id: int) -> str:
     """As TRACEPARENT has it."""
     return f"00-{trace_id:032x}-{span_id:016x}-01"
+
+
+def does_anybody_listen(environment: Mapping[str, str]) -> bool:
+    return any(environment.get(name) for name in ENDPOINT_VARIABLES)
 
 
 def _hash(text: str, size: int) -> int:

@@ -22,4 +22,5 @@ def standing_of(state: State) -> Standing:
             (node.name, table.status[number], table.drain[number] is not None)
             for number, node in enumerate(table.nodes)
         ),
+        state.cluster.name,
     )

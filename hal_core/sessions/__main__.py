@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,6 +16,10 @@ from hal_core.client.session_directory import JOURNAL, LOG, listen
 from hal_core.errors import Refused
 from hal_core.sessions.options import BrokerOptions
 from hal_core.sessions.starter import fork_starter
+from hal_core.sessions.tracing import SessionSpan
+
+if TYPE_CHECKING:
+    from hal_core.wire.sessions import Figures
 
 
 def main() -> None:
@@ -31,6 +36,7 @@ def main() -> None:
         client.set_inheritable(False)
     if options.is_recoverable:
         keep_output(Path(options.directory) / LOG)
+    span = SessionSpan.begin(options.session, os.environ)
     starter = fork_starter(options.local_worker_count, client)
     import trio
 
@@ -51,7 +57,15 @@ def main() -> None:
 
         nodes = NodeWorkers(options)
     gc.freeze()
-    trio.run(Broker(options, starter, journal, nodes).run, client, listener)
+    broker = Broker(options, starter, journal, nodes)
+
+    async def run() -> Figures:
+        await broker.run(client, listener)
+        return broker.figures()
+
+    figures = trio.run(run)
+    if span is not None:
+        span.end(figures)
 
 
 def keep_output(path: Path) -> None:

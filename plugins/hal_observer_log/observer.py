@@ -51,8 +51,7 @@ class LogObserver:
 
     async def record(self, first_sequence: int, events: Sequence[Event]) -> None:
         if events:
-            lines = b"".join(line_of(first_sequence + offset, event) for offset, event in enumerate(events))
-            await trio.to_thread.run_sync(self._append, lines)
+            await trio.to_thread.run_sync(self._append, lines_of(first_sequence, events))
 
     def _append(self, lines: bytes) -> None:
         if self._path is None:
@@ -65,18 +64,23 @@ class LogObserver:
             os.close(file)
 
 
-def line_of(sequence: int, event: Event) -> bytes:
-    """One event as one line of pure ASCII: nothing in a name can start a new line or move a terminal's cursor."""
-    line = b'{"sequence":%d,%b' % (sequence, _rest_of_line(event))
-    if not line.isascii() or b"\x7f" in line:
-        text = json.dumps(json.loads(line), ensure_ascii=True, separators=(",", ":"))
-        line = text.replace("\x7f", "\\u007f").encode() + b"\n"
-    return line
+def lines_of(first_sequence: int, events: Sequence[Event]) -> bytes:
+    """Each event as a line of pure ASCII: nothing in a name can start a new line or move a terminal's cursor."""
+    parts: list[bytes] = []
+    for sequence, event in enumerate(events, first_sequence):
+        form = _forms.get(type(event)) or _forms.setdefault(type(event), _Form(type(event)))
+        parts += (form.head % sequence, _encode(form.public(event))[1:], b"\n")
+    lines = b"".join(parts)
+    return lines if _is_plain(lines) else b"".join(map(_plain, lines.splitlines()))
 
 
-def _rest_of_line(event: Event) -> bytes:
-    form = _forms.get(type(event)) or _forms.setdefault(type(event), _Form(type(event)))
-    return form.head + _encode(form.public(event))[1:] + b"\n"
+def _is_plain(text: bytes) -> bool:
+    return text.isascii() and b"\x7f" not in text
+
+
+def _plain(line: bytes) -> bytes:
+    text = json.dumps(json.loads(line), ensure_ascii=True, separators=(",", ":"))
+    return text.replace("\x7f", "\\u007f").encode() + b"\n"
 
 
 class _Form:
@@ -87,7 +91,7 @@ class _Form:
 
     def __init__(self, kind: type) -> None:
         names = tuple(attrs.fields_dict(kind))
-        self.head = b'"event":"%b",' % kind.__name__.encode()
+        self.head = b'{"sequence":%%d,"event":"%b",' % kind.__name__.encode()
         self._has_secrets = not _RESERVED.isdisjoint(names)
         self._values = attrgetter(*names)
         self._shortened = [(names.index(name), shorten) for name, shorten in _SHORTENED.items() if name in names]

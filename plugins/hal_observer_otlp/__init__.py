@@ -5,10 +5,7 @@ from hal_core import Options, PluginInfo, Register, hookimpl
 __hal_plugin__ = PluginInfo(
     sdk=1,
     summary="traces of jobs for an OpenTelemetry collector (needs the extra hal-core[otlp])",
-    not_yet=(
-        "jobs that were submitted before the daemon's start have no trace",
-        "no spans of agents, sessions or data",
-    ),
+    not_yet=("jobs that were submitted before the daemon's start have no trace",),
 )
 
 

@@ -2,7 +2,8 @@
 
     job                 from the submission to the end of the last element; what was decided about it are its events
       wait              from the submission, or from being queued again, to the placement
-      launch            from there to the first process
+      stage             from there until its inputs are on its nodes, if it has any
+      launch            from the placement to the first process; below it the nodes' own spans (hal_core/tracing.py)
       run               the processes; the parent of what they trace themselves
 
 Its memory is bounded by what is unfinished; of a job a bounded number of events is kept.
@@ -11,11 +12,14 @@ Its memory is bounded by what is unfinished; of a job a bounded number of events
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final, NamedTuple
+from typing import Final
 
 from hal_core import (
+    AttemptKey,
     ClusterDefined,
+    EndKind,
     Event,
+    InputsStaged,
     JobCancelRequested,
     JobEnded,
     JobHeld,
@@ -25,11 +29,15 @@ from hal_core import (
     JobRequeued,
     JobState,
     JobSubmitted,
+    Note,
     PartStarted,
     Planned,
     PriorityChanged,
+    Span,
     Trace,
+    TraceValue,
     count_of,
+    launch_span_id,
     members,
     run_span_id,
     span_id_of,
@@ -41,31 +49,6 @@ NOTES_MAX: Final = 100
 REMEMBERED_MAX: Final = 10_000
 """Jobs whose traces later ones can point at, because they depend on them."""
 
-Value = str | int | float | bool
-
-
-class Note(NamedTuple):
-    """Something that happened within a span."""
-
-    name: str
-    time_s: float
-    attributes: dict[str, Value]
-
-
-class Span(NamedTuple):
-    """A span that is over."""
-
-    name: str
-    trace_id: int
-    span_id: int
-    parent_span_id: int
-    begin_s: float
-    end_s: float
-    attributes: dict[str, Value]
-    error: str = ""
-    notes: tuple[Note, ...] = ()
-    links: tuple[Trace, ...] = ()
-
 
 class _Attempt:
     def __init__(self, attempt: int, since_s: float, placed_s: float, nodes: str) -> None:
@@ -73,6 +56,7 @@ class _Attempt:
         self.since_s = since_s
         self.placed_s = placed_s
         self.nodes = nodes
+        self.staged: InputsStaged | None = None
         self.start_s: float | None = None
 
 
@@ -89,7 +73,7 @@ class _Job:
         self.notes: list[Note] = []
         self.worst = ""
 
-    def note(self, name: str, time_s: float, **attributes: Value) -> None:
+    def note(self, name: str, time_s: float, **attributes: TraceValue) -> None:
         if len(self.notes) < NOTES_MAX:
             self.notes.append(Note(name, time_s, attributes))
 
@@ -98,14 +82,14 @@ class JobSpans:
     """`follow` gives the spans that an event ends. Of jobs whose submission it has not seen there are none."""
 
     def __init__(self) -> None:
-        self._cluster = ""
+        self.cluster = ""
         self._jobs: dict[JobId, _Job] = {}
         self._remembered: OrderedDict[JobId, _Job] = OrderedDict()
 
     def follow(self, event: Event) -> list[Span]:
         match event:
             case ClusterDefined(cluster=cluster):
-                self._cluster = cluster.name
+                self.cluster = cluster.name
             case JobSubmitted():
                 self._submit(event)
             case JobHeld(job_id=job_id, by=by, time_s=time_s):
@@ -121,10 +105,12 @@ class JobSpans:
                     self._note(job_id, "start promised", time_s, engine=engine, start_time_s=start_s)
             case JobPlaced():
                 self._place(event)
+            case InputsStaged(key=key):
+                if (attempt := self._attempt(key)) is not None:
+                    attempt.staged = event
             case PartStarted(key=key, start_time_s=start_time_s):
-                job = self._jobs.get(key.job_id)
-                if job is not None and key.index in job.active and job.active[key.index].start_s is None:
-                    job.active[key.index].start_s = start_time_s
+                if (attempt := self._attempt(key)) is not None and attempt.start_s is None:
+                    attempt.start_s = start_time_s
             case JobRequeued():
                 return self._requeue(event)
             case JobEnded():
@@ -134,14 +120,18 @@ class JobSpans:
         return []
 
     def _submit(self, event: JobSubmitted) -> None:
-        trace = trace_of(self._cluster, event.job_id, event.time_s, event.spec.environment)
+        trace = trace_of(self.cluster, event.job_id, event.time_s, event.spec.environment)
         links = [self._remembered.get(each.job_id) for each in event.spec.dependencies]
         job = _Job(event, trace, tuple(link.trace for link in links if link is not None))
         self._jobs[event.job_id] = self._remembered[event.job_id] = job
         if len(self._remembered) > REMEMBERED_MAX:
             self._remembered.popitem(last=False)
 
-    def _note(self, job_id: JobId, name: str, time_s: float, **attributes: Value) -> None:
+    def _attempt(self, key: AttemptKey) -> _Attempt | None:
+        job = self._jobs.get(key.job_id)
+        return None if job is None else job.active.get(key.index)
+
+    def _note(self, job_id: JobId, name: str, time_s: float, **attributes: TraceValue) -> None:
         job = self._jobs.get(job_id)
         if job is not None:
             job.note(name, time_s, **attributes)
@@ -201,7 +191,7 @@ class JobSpans:
 
 def _root(job: _Job, end_s: float) -> Span:
     submitted, spec = job.submitted, job.submitted.spec
-    attributes: dict[str, Value] = {
+    attributes: dict[str, TraceValue] = {
         "hal.job_id": submitted.job_id,
         "hal.user": submitted.owner.user,
         "hal.partition": spec.partition,
@@ -218,11 +208,11 @@ def _root(job: _Job, end_s: float) -> Span:
 def _spans(job: _Job, index: int, attempt: _Attempt, end_s: float, error: str) -> list[Span]:
     """What an attempt went through, as far as it came."""
     trace, job_id = job.trace, job.submitted.job_id
-    attributes: dict[str, Value] = {"hal.job_id": job_id, "hal.index": index, "hal.attempt": attempt.attempt}
+    attributes: dict[str, TraceValue] = {"hal.job_id": job_id, "hal.index": index, "hal.attempt": attempt.attempt}
     held = attributes | {"hal.nodes": attempt.nodes}
     started_s = attempt.start_s
 
-    def span(name: str, span_id: int, times_s: tuple[float, float], more: dict[str, Value], wrong: str) -> Span:
+    def span(name: str, span_id: int, times_s: tuple[float, float], more: dict[str, TraceValue], wrong: str) -> Span:
         begin_s, over_s = times_s
         return Span(name, trace.trace_id, span_id, trace.span_id, begin_s, max(over_s, begin_s), more, wrong)
 
@@ -230,10 +220,16 @@ def _spans(job: _Job, index: int, attempt: _Attempt, end_s: float, error: str) -
         return span_id_of(trace.trace_id, name, job_id, index, attempt.attempt)
 
     launched_s = end_s if started_s is None else started_s
+    launch_id = launch_span_id(trace.trace_id, job_id, index, attempt.attempt)
     spans = [
         span("wait", own_id("wait"), (attempt.since_s, attempt.placed_s), attributes, ""),
-        span("launch", own_id("launch"), (attempt.placed_s, launched_s), held, error if started_s is None else ""),
+        span("launch", launch_id, (attempt.placed_s, launched_s), held, error if started_s is None else ""),
     ]
+    if (staged := attempt.staged) is not None:
+        moved = held | {"hal.bytes_moved": staged.bytes_moved, "hal.bytes_saved": staged.bytes_saved}
+        spans.append(span("stage", own_id("stage"), (attempt.placed_s, staged.time_s), moved, ""))
+    if started_s is None and error == EndKind.NODE_LOST.value:
+        started_s = end_s  # Nobody knows; if it did, what its node tells of it hangs there.
     if started_s is not None:
         run_id = run_span_id(trace.trace_id, job_id, index, attempt.attempt)
         spans.append(span("run", run_id, (started_s, end_s), held, error))

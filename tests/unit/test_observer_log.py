@@ -25,7 +25,7 @@ from hal_core import (
     PartitionName,
     Planned,
 )
-from hal_observer_log.observer import LogObserver, line_of
+from hal_observer_log.observer import LogObserver, lines_of
 
 CANARY = "hunter2"
 SPEC = JobSpec(
@@ -55,7 +55,7 @@ async def test_events_become_lines(tmp_path):
 
 
 def test_the_number_is_always_that_of_the_event():
-    line = json.loads(line_of(43, Planned(6.0, "easy", 41, 1, 1, 0, ())))
+    line = json.loads(lines_of(43, [Planned(6.0, "easy", 41, 1, 1, 0, ())]))
     assert (line["sequence"], line["seen_sequence"], line["engine"]) == (43, 41, "easy")
 
 
@@ -84,20 +84,20 @@ trio.run(LogObserver.from_options({}).record, 1, [NodeDrained(6.0, "n1", "disk",
 def test_nothing_secret_is_written():
     as_command = attrs.evolve(SUBMITTED, spec=attrs.evolve(SPEC, script="", command=("curl", "-H", CANARY)))
     for event in (SUBMITTED, as_command):
-        assert CANARY.encode() not in line_of(1, event)
-    assert json.loads(line_of(1, as_command))["spec"]["command"] == ["curl"]
+        assert CANARY.encode() not in lines_of(1, [event])
+    assert json.loads(lines_of(1, [as_command]))["spec"]["command"] == ["curl"]
 
 
 def test_a_large_cluster_is_a_short_line():
     nodes = tuple(Node(NodeName(f"n{number}"), 8, 1 << 30) for number in range(10_000))
     cluster = Cluster("big", nodes, (Partition(PartitionName("all"), tuple(node.name for node in nodes)),))
-    line = line_of(1, ClusterDefined(0.0, cluster))
+    line = lines_of(1, [ClusterDefined(0.0, cluster)])
     assert json.loads(line)["cluster"] == {"name": "big", "node_count": 10_000, "partitions": ["all"]}
 
 
 @given(st.text())
 def test_whatever_a_name_holds_it_is_one_plain_line(name):
-    line = line_of(1, attrs.evolve(DRAINED, reason=name))
+    line = lines_of(1, [attrs.evolve(DRAINED, reason=name)])
     assert line.count(b"\n") == 1
     assert all(0x20 <= byte < 0x7F for byte in line[:-1])
     assert json.loads(line)["reason"] == name

@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from hal_core import HalError, JobEnded, JobPlaced, JobRequeued, members, run_span_id, trace_of
+from hal_core import (
+    AttemptKey,
+    End,
+    EndKind,
+    HalError,
+    JobEnded,
+    JobId,
+    JobPlaced,
+    JobRequeued,
+    JobSpec,
+    LaunchOrder,
+    NodeName,
+    Owner,
+    PartitionName,
+    PartSpans,
+    PartStatus,
+    Share,
+    Span,
+    SpanSender,
+    launch_span_id,
+    members,
+    run_span_id,
+    trace_of,
+)
 from hal_core.models.trace import context_text
+from hal_core.rules.standing import standing_of
+from hal_core.rules.state import State
+from hal_core.tracing import part_spans
 from hal_engine_backfill.easy import Easy
 from hal_observer_otlp.observer import OtlpObserver
-from hal_observer_otlp.spans import JobSpans, Span
+from hal_observer_otlp.spans import JobSpans
 from tests.support.otlp_receiver import OtlpReceiver
 from tests.support.stories import make_story, run_simulation
 
@@ -93,6 +123,77 @@ async def test_a_collector_gets_what_the_fold_tells() -> None:
         assert {each.name for each in receiver.spans} >= {"wait", "launch", "run"}
         assert len([each for each in receiver.spans if each.links]) == sum(bool(span.links) for span in spans)
         assert run_span_id(1, 2, 3, 4) != run_span_id(1, 2, 3, 5)
+
+
+async def test_a_restarted_daemon_goes_on_with_the_same_ids() -> None:
+    """No event tells it the cluster's name again."""
+    events = run_simulation(make_story(Random(4)), Easy())
+    state = State()
+    state.apply(events[0])
+    sent: list[ReadableSpan] = []
+    observer = OtlpObserver(SpanSender(Collected(sent), "hal"))
+    observer.begin(standing_of(state))
+    await observer.record(2, events[1:])
+    observer.close()
+    assert {span.context.trace_id for span in sent} == {span.trace_id for span in spans_of(4)[0]}
+
+
+class Collected(SpanExporter):
+    """An exporter into a list."""
+
+    def __init__(self, spans: list[ReadableSpan]) -> None:
+        self._spans = spans
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self._spans.extend(spans)
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        pass
+
+
+KEY = AttemptKey(JobId(7), 3, 1)
+ORDER = LaunchOrder(
+    KEY, Owner("ada", 1, 1), JobSpec("x", PartitionName("all")), Share(NodeName("n1"), 1, "0"), (), trace=f"{9:032x}"
+)
+
+
+def part(**fields: Any) -> PartStatus:
+    return PartStatus(KEY, **{"start_time_s": 12.0, "end_time_s": 15.0, "end": End(EndKind.EXITED, 3)} | fields)
+
+
+def test_a_node_tells_once_what_it_saw_of_an_attempt() -> None:
+    sent: list[ReadableSpan] = []
+    spans = PartSpans(SpanSender(Collected(sent), "hal-agent"), now_s=lambda: 10.0)
+    spans.reported("n1", [part()])  # ordered from one before us, whose trace is not known
+    spans.ordered("n1", [ORDER])
+    spans.reported("n2", [part()])
+    spans.reported("n1", [part(end=None), part(), part()])
+    spans.close()
+    assert [span.name for span in sent] == ["start", "process"]
+    started, ran = sent
+    assert (started.start_time, started.end_time) == (10 * 10**9, 12 * 10**9)
+    assert (ran.start_time, ran.end_time) == (12 * 10**9, 15 * 10**9)
+    assert started.parent is not None
+    assert started.parent.span_id == launch_span_id(9, *KEY)
+    assert ran.parent is not None
+    assert ran.parent.span_id == run_span_id(9, *KEY)
+    assert ran.attributes is not None
+    assert ran.attributes["process.exit.code"] == 3
+
+
+def test_what_never_ran_has_no_process() -> None:
+    lost = part(start_time_s=None, end_time_s=None, end=End(EndKind.LAUNCH_FAILED))
+    [span] = part_spans("n1", lost, (9, 10.0))
+    assert (span.name, span.error, span.begin_s, span.end_s) == ("start", "launch_failed", 10.0, 10.0)
+
+
+def test_without_a_collector_nothing_is_made() -> None:
+    assert SpanSender.from_environment({}, "hal") is None
+    spans = PartSpans(None)
+    spans.ordered("n1", [ORDER])
+    spans.reported("n1", [part()])
+    spans.close()
 
 
 def test_a_wrong_option_is_refused() -> None:

@@ -8,6 +8,7 @@ and nothing is given up.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -26,7 +27,9 @@ from hal_core import (
     NodeReported,
     Options,
     PartsChanged,
+    PartSpans,
     Report,
+    SpanSender,
     UserError,
     structure_options,
 )
@@ -64,6 +67,7 @@ class SlurmExecutor:
         self._options, self._way, self._now_s = options, way, now_s
         self._ledger = Ledger(Path(options.state_directory))
         patience = Patience(options.answer_timeout_s, options.vanish_s)
+        self._spans = PartSpans(SpanSender.from_environment(os.environ, "hal-slurm"))
         self._book = Book(self._ledger.instance, self._ledger.tickets, patience)
         self._pace = Pace(options.poll_s_min, options.poll_s_max)
         self._report: Report | None = None
@@ -104,6 +108,7 @@ class SlurmExecutor:
                 task_status.started()
         finally:
             self._ledger.close()
+            self._spans.close()
             if isinstance(self._way, Rest):
                 with trio.CancelScope(shield=True), trio.move_on_after(2):
                     await self._way.aclose()
@@ -111,6 +116,7 @@ class SlurmExecutor:
     async def launch(self, node: NodeName, orders: Sequence[LaunchOrder]) -> None:
         self._epoch = max((self._epoch, *(order.epoch for order in orders)))
         current = [order for order in orders if order.epoch == self._epoch]
+        self._spans.ordered(node, current)
         changes = self._book.launch(current, self._options.partitions, self._now_s())
         self._orders.set()
         await self._tell(changes)
@@ -308,6 +314,7 @@ class SlurmExecutor:
         for node, status in changes:
             of_node[node].append(status)
         for node, statuses in of_node.items():
+            self._spans.reported(node, statuses, **{"hal.executor": "slurm"})
             await self._report(PartsChanged(node, tuple(statuses)))
 
     async def _write(self, write: Callable[[], None]) -> None:
