@@ -28,7 +28,7 @@ QUEUE_MAX: Final = 1_000
 SLICE: Final = 500
 """Events that an observer is given at once: what it does with them may take the loop some milliseconds."""
 
-GATHER_S: Final = 0.1
+GATHER_S: Final = 0.2
 """An observer is not called again sooner: a call costs more than what it does with an event, in threads above all."""
 
 _Batch = tuple[int, Sequence[Event]]
