@@ -16,6 +16,7 @@ OPTION_HELP = (
     ("    --comment TEXT", "a note, shown by `hal show`"),
     ("-C, --constraint FEATURES", "only nodes with these features: ib&ssd, (ib|opa)&ssd"),
     ("-c, --cpus-per-task COUNT", "CPUs for each task (default: 1)"),
+    ("    --deadline TIME", "to have ended by then, for which nodes may be rented: now+8hours, tomorrow, 2030-01-31T16:30"),  # noqa: E501
     ("-d, --dependency KIND:JOB,...", "wait for other jobs: afterok:12, afterany:12:13, afterok:12?afterok:13, singleton"),  # noqa: E501
     ("    --elastic[=WEIGHT]", "use what others leave, give way within --kill-grace, and wait again; weight (default: 1)"),  # noqa: E501
     ("-e, --error PATTERN", "standard error (default: joins the output)"),
@@ -54,5 +55,6 @@ OPTION_HELP = (
     ("    --spread job|node|task", "run once, once on each node, or once for each task"),
     ("-t, --time LIMIT", "time limit: 30 (minutes), 1:30:00, 2-12:00:00, 90m, 2h"),
     ("    --topology LEVEL[:NAME][=required]", "nodes within one domain of this level: rack, region:eu; waits for it only while that is worth it"),  # noqa: E501
+    ("    --value-per-hour AMOUNT", "what an hour less to wait is worth, where nodes are rented (default, and most: what their pool says)"),  # noqa: E501
     ("    --wrap COMMAND", "a shell command line instead of a script"),
 )  # fmt: skip

@@ -14,6 +14,7 @@ VALUE_NAMES = frozenset(
         "comment",
         "constraint",
         "cpus-per-task",
+        "deadline",
         "dependency",
         "error",
         "exclude",
@@ -50,6 +51,7 @@ VALUE_NAMES = frozenset(
         "spread",
         "time",
         "topology",
+        "value-per-hour",
         "workdir",
         "wrap",
     }

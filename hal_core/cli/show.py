@@ -97,6 +97,7 @@ def print_job(console: Console, job: dict[str, Any]) -> None:
         ("Priority", priority_text(job)),
         ("Submitted", instant(job["submit_time_s"])),
         ("Not before", instant(job["begin_time_s"])),
+        ("To end by", instant(job.get("deadline_time_s"))),
         ("Expected start", instant(job["expected_start_time_s"])),
         ("Started", instant(job["start_time_s"])),
         ("Finished", instant(job["end_time_s"])),

@@ -94,7 +94,7 @@ class CloudPool:
     budget: SpendLimit | None = None
     goal: WaitGoal = attrs.field(factory=WaitGoal)
     value_per_hour: float = 0.0
-    """What it is worth that one job starts an hour earlier."""
+    """What it is worth that one job starts an hour earlier. A job may say that it is less."""
     wait_s_max: float = math.inf
     """Who would wait longer than this is served whatever it costs, within the budget."""
     is_stopped: bool = False

@@ -258,6 +258,12 @@ class JobSpec:
     """It runs on all of these and no others; empty: on whichever."""
     excluded_nodes: tuple[NodeName, ...] = ()
     """It runs on none of these."""
+    deadline_time_s: float | None = None
+    """It is to have ended by then, for which nodes may be rented."""
+    deadline: str = ""
+    """What the user wrote for it, as `begin`."""
+    value_per_hour: float | None = None
+    """What it is worth that it starts an hour earlier, where nodes are rented; None: what the pool says."""
 
     def in_variant(self, number: int) -> JobSpec:
         """The same job with the amounts of one of its variants."""

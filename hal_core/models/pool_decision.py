@@ -82,6 +82,8 @@ class Want:
     """An interruption loses no more work than this."""
     is_late: bool = False
     """It was counted as one that misses the goal."""
+    value_per_hour: float | None = None
+    """What its user says that an hour less to wait is worth; None: what the pool says."""
 
 
 @attrs.frozen

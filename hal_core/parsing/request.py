@@ -20,6 +20,7 @@ from hal_core.models.job import JobSpec, Spread
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
 from hal_core.models.variant import Variant
 from hal_core.parsing.amounts import Amounts, resolve_amounts
+from hal_core.parsing.deadline import doubts_of, parse_deadline
 from hal_core.parsing.durations import format_time_limit
 from hal_core.parsing.environment import check_strings, job_environment
 from hal_core.parsing.instants import parse_instant
@@ -30,7 +31,7 @@ from hal_core.parsing.nearness import COMMUNICATION_DEFAULT, Nearness, check_lev
 from hal_core.parsing.options import BY_NAME, OPTIONS
 from hal_core.parsing.script import ScriptOption, as_written, check_script, read_script
 from hal_core.parsing.text import placed, shown
-from hal_core.parsing.values import Wishes, find_option, parse_value
+from hal_core.parsing.values import Wishes, find_option, parse_value, plain_fields
 from hal_core.parsing.variants import VARIANTS_MAX, alternatives_of, sizes_of, variant_of
 
 CLIENT_ID_CHARACTERS_MAX: Final = 128
@@ -80,6 +81,8 @@ class ParseContext:
     output_default: str = "hal-%j.out"
     array_output_default: str = "hal-%A_%a.out"
     nodes: Mapping[NodeName, Node] = attrs.field(factory=dict)
+    can_rent: bool = False
+    """There are pools of nodes for money."""
     storeless: frozenset[PartitionName] = frozenset()
     """Partitions of nodes that cannot say what a job has left."""
 
@@ -89,7 +92,7 @@ class ParseContext:
         partitions = {partition.name: partition for partition in cluster.partitions}
         classes = {name: group_nodes(nodes[node] for node in each.nodes) for name, each in partitions.items()}
         levels = tuple(level.name for level in cluster.topology.levels) if cluster.topology else ()
-        return cls(partitions, classes, now_s, zone, levels, nodes=nodes)
+        return cls(partitions, classes, now_s, zone, levels, nodes=nodes, can_rent=bool(cluster.pools))
 
     def with_stores(self, cluster: Cluster, executors: Set[str]) -> ParseContext:
         """The same, for a cluster of which the nodes of these executors have stores."""
@@ -262,6 +265,16 @@ class _Reading:
             return 0.0
         return parse_instant(self.wishes.begin, self.context.now_s, self.context.zone)
 
+    def deadline_time_s(self, walltime_s: float | None) -> float | None:
+        place, wishes, context = self.place("deadline", "value-per-hour"), self.wishes, self.context
+        if not context.can_rent and (wishes.deadline, wishes.value_per_hour) != (None, None):
+            self.warnings.append(Problem(place, "changes nothing here: this cluster rents no nodes"))
+        if wishes.deadline is None:
+            return None
+        deadline_s = parse_deadline(wishes.deadline, context.now_s, context.zone)
+        self.warnings += [Problem(place, text) for text in doubts_of(deadline_s, walltime_s, context.now_s)]
+        return deadline_s
+
     def variants(self, partition: Partition, first_s: float | None) -> list[Variant]:
         """What it may run with; the first is what the options beside `--or` say, on the fewest nodes."""
         found: list[Variant] = []
@@ -321,6 +334,7 @@ class _Reading:
         variants: list[Variant] | None = None
         if not self.misread & _AMOUNT_OPTIONS:
             variants = self.attempt("--nodes", lambda: self.variants(partition, walltime_s))
+        deadline_s = self.attempt(self.place("deadline"), lambda: self.deadline_time_s(walltime_s))
         near: Nearness | None = self.attempt(self.place("topology"), self.nearness)
         if variants is None or near is None or self.problems:
             return None
@@ -350,24 +364,15 @@ class _Reading:
             priority=(wishes.priority or 0) if wishes.nice is None else -wishes.nice,
             begin_time_s=begin_time_s,
             begin=wishes.begin or "",
+            deadline_time_s=deadline_s,
             is_held=wishes.hold,
             spread=wishes.spread or (Spread.TASK if self.request.command else Spread.JOB),
             kill_grace_s=KILL_GRACE_S_DEFAULT if wishes.kill_grace is None else wishes.kill_grace,
-            inputs=wishes.inputs,
-            outputs=wishes.outputs,
-            account=wishes.account or "",
-            checkpoint_s=wishes.checkpoint_every or None,
-            elastic_weight=wishes.elastic or 0,
-            reservation=wishes.reservation or "",
-            qos=wishes.qos or "",
-            licences=wishes.licenses,
-            comment=wishes.comment or "",
-            can_requeue=wishes.requeue,
-            has_auto_memory=wishes.auto_memory,
             communication=(COMMUNICATION_DEFAULT if near.level else 0.0) if wishes.comm is None else wishes.comm,
             level=near.level,
             domain=near.domain,
             is_level_required=near.is_required,
+            **plain_fields(wishes),
         ).with_amounts(variants[0])
 
 

@@ -40,7 +40,7 @@ _GROUPS: Final[tuple[tuple[str, str], ...]] = (
     (_CLUSTER, "clusters cluster M"),
     ("HAL ends all of a job when one of its nodes is lost; remove it", "no-kill k"),
     ("HAL sends SIGTERM, and SIGKILL after --kill-grace; catch SIGTERM", "signal"),
-    (_TIME, "time-min deadline delay-boot"),
+    (_TIME, "time-min delay-boot"),
     ("a job whose dependency cannot be satisfied is cancelled always; remove it", "kill-on-invalid-dep"),
     (_SHARING, "oversubscribe share s"),
     ("jobs run as the user who submits them; remove it", "uid gid get-user-env"),

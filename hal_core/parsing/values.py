@@ -26,7 +26,7 @@ from hal_core.parsing.names import parse_absolute_path, parse_identifier, parse_
 from hal_core.parsing.nearness import Nearness, parse_communication, parse_nearness
 from hal_core.parsing.options import BY_NAME, Option
 from hal_core.parsing.patterns import parse_pattern, parse_plain_path
-from hal_core.parsing.quantities import parse_share
+from hal_core.parsing.quantities import parse_money, parse_share
 from hal_core.parsing.resources import Generic, Gpus, parse_generic, parse_gpus, parse_licences
 from hal_core.parsing.text import parse_choice, parse_count, parse_integer, shown, wrong
 from hal_core.parsing.unsupported import UNSUPPORTED
@@ -80,6 +80,8 @@ class Wishes:
     no_requeue: bool = False
     hold: bool = False
     begin: str | None = None
+    deadline: str | None = None
+    value_per_hour: float | None = None
     priority: int | None = None
     nice: int | None = None
     elastic: int | None = None
@@ -94,6 +96,25 @@ class Wishes:
     licenses: tuple[tuple[str, int], ...] = ()
     comment: str | None = None
     wrap: str | None = None
+
+
+def plain_fields(wishes: Wishes) -> dict[str, Any]:
+    """Fields of a spec that say what was wished for, and no more."""
+    return {
+        "inputs": wishes.inputs,
+        "outputs": wishes.outputs,
+        "account": wishes.account or "",
+        "checkpoint_s": wishes.checkpoint_every or None,
+        "deadline": wishes.deadline or "",
+        "value_per_hour": wishes.value_per_hour,
+        "elastic_weight": wishes.elastic or 0,
+        "reservation": wishes.reservation or "",
+        "qos": wishes.qos or "",
+        "licences": wishes.licenses,
+        "comment": wishes.comment or "",
+        "can_requeue": wishes.requeue,
+        "has_auto_memory": wishes.auto_memory,
+    }
 
 
 def find_option(name: str) -> Option:
@@ -200,6 +221,8 @@ PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "no-requeue": lambda _: True,
     "hold": lambda _: True,
     "begin": parse_line,
+    "deadline": parse_line,
+    "value-per-hour": parse_money,
     "priority": _priority,
     "nice": _nice,
     "elastic": _elastic,
@@ -215,4 +238,4 @@ PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "comment": lambda text: parse_line(text, COMMENT_CHARACTERS_MAX),
     "wrap": _wrap,
 }
-"""`begin` needs the time of the request and is read there."""
+"""`begin` and `deadline` need the time of the request and are read there."""

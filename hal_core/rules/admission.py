@@ -76,6 +76,8 @@ def _is_same_request(known: JobSpec, given: JobSpec) -> bool:
     """`now+1hour` means another moment each time it is read; what counts is that the same was asked for."""
     if known.begin and known.begin == given.begin:
         given = attrs.evolve(given, begin_time_s=known.begin_time_s)
+    if known.deadline and known.deadline == given.deadline:
+        given = attrs.evolve(given, deadline_time_s=known.deadline_time_s)
     if len(known.inputs) == len(given.inputs) and all(map(_is_version_of, known.inputs, given.inputs)):
         given = attrs.evolve(given, inputs=known.inputs)
     return known == given

@@ -106,7 +106,10 @@ def judge(pool: CloudPool, want: Want, options: list[Option], worth: Worth, now_
     timely = [option for option in helping if option.start_s <= late_s] if will_be_late and not want.is_late else []
     if want.expected_start_s == math.inf:
         return Verdict(best, f"{best.cost:.2f} on {best.offer.name}: no nodes of the site would ever do")
-    worth_now = pool.value_per_hour * saved_s / HOUR_S
+    value_per_hour = pool.value_per_hour
+    if want.value_per_hour is not None:
+        value_per_hour = min(want.value_per_hour, value_per_hour)
+    worth_now = value_per_hour * saved_s / HOUR_S
     if timely:
         best = min(timely, key=lambda option: option.cost)
         worth_now += worth.price

@@ -78,7 +78,7 @@ def _decided(state: State, message: DecidePool, now_s: float) -> tuple[list[Even
     if kept is None:
         return [], None
     view = view_of(state, kept, now_s)
-    decision = decide_pool(kept.terms, view)
+    decision = decide_pool(kept.ledger.as_seen(kept.terms, now_s), view)
     events = list(_leaving(state, kept, now_s))
     events += _actions(state, kept, decision.actions, now_s)
     late, withdrawn = _declined(kept, view, decision)

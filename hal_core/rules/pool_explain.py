@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hal_core.models.cloud_pool import Market
 from hal_core.models.pool_decision import Admit, Decline, InstanceState
 from hal_core.rules.pool_wants import view_of
 from hal_core.rules.pools import decide_pool
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from hal_core.rules.state import State
 
 NOT_ASKED = "none of its offers is for such a job, or too many stand before it"
+NO_RESTART = "its offers for such jobs may be taken back, and it must not begin again; with --requeue it may"
 NO_LIMIT = "it has no time limit, and nobody knows what it would cost"
 
 
@@ -42,11 +44,12 @@ def _text(state: State, kept: KeptPool, record: JobRecord, now_s: float) -> str:
         return f"admitted: {event.reason}; it {waits_for(state, event, now_s)}"
     if record.spec.walltime_s is None:
         return NO_LIMIT
-    decision = decide_pool(kept.terms, view_of(state, kept, now_s))
+    decision = decide_pool(kept.ledger.as_seen(kept.terms, now_s), view_of(state, kept, now_s))
     said = [
         action for action in decision.actions if isinstance(action, Admit | Decline) and action.job_id == record.job_id
     ]
     if not said:
-        return NOT_ASKED
+        is_taken_back = any(offer.market is Market.SPOT for offer in kept.pool.offers)
+        return NO_RESTART if is_taken_back and not record.spec.can_requeue else NOT_ASKED
     best = next((action for action in said if isinstance(action, Admit)), said[0])
     return f"would be admitted: {best.reason}" if isinstance(best, Admit) else best.reason

@@ -12,7 +12,7 @@ from typing import assert_never
 
 import attrs
 
-from hal_core.models.cloud_pool import PoolOffer, SpendLimit
+from hal_core.models.cloud_pool import HOUR_S, CloudPool, Market, PoolOffer, SpendLimit
 from hal_core.models.pool_decision import InstanceState, PoolInstance
 from hal_core.models.pool_event import (
     InstanceDrained,
@@ -34,6 +34,8 @@ from hal_core.models.pool_event import (
 
 BACK_OFF_S = 60.0
 BACK_OFF_S_MAX = 3600.0
+BELIEF_H = 24.0
+"""What the configuration says of interruptions counts as much as so many hours of an instance that were seen."""
 
 
 @attrs.frozen
@@ -59,6 +61,8 @@ class LedgerContent:
     serial: int = 0
     period_begin_s: float = -math.inf
     spent_by_gone: float = 0.0
+    seen: tuple[tuple[str, float, int], ...] = ()
+    """(offer, seconds that its instances were ready, how many of them were taken back)."""
 
 
 class PoolLedger:
@@ -75,6 +79,8 @@ class PoolLedger:
         self.serial = 0
         self._failures: dict[str, int] = {}
         """By offer, in a row."""
+        self._seen: dict[str, tuple[float, int]] = {}
+        """By offer: how long its instances were ready that are gone, and how many were taken back."""
         self._period_begin_s = -math.inf
         self._spent_by_gone = 0.0
         """In this period, by what is gone."""
@@ -104,11 +110,15 @@ class PoolLedger:
                 self._change(name, until_s=until_s)
             case InstanceDrained(instance=name):
                 self.drained.add(name)
+                self._see(self.instances[name].offer, 0.0, 1)
             case InstanceReleased(instance=name):
                 self._change(name, state=InstanceState.RELEASING)
             case InstanceGone(instance=name, time_s=time_s):
                 gone = self.instances.pop(name)
                 self.requests.pop(gone.token, None)
+                if gone.state is not InstanceState.BOOTING:
+                    was_taken = gone.state is InstanceState.READY and time_s < gone.until_s
+                    self._see(gone.offer, time_s - gone.ready_s, was_taken and name not in self.drained)
                 self.drained.discard(name)
                 self._begin_period(time_s)
                 self._spent_by_gone += gone.cost(self._period_begin_s, time_s)
@@ -149,6 +159,7 @@ class PoolLedger:
             self.serial,
             self._period_begin_s,
             self._spent_by_gone,
+            tuple((name, *seen) for name, seen in self._seen.items()),
         )
 
     def restore(self, content: LedgerContent) -> None:
@@ -160,6 +171,7 @@ class PoolLedger:
         self.requests = {each.token: each for each in content.requests}
         self.serial = content.serial
         self._period_begin_s, self._spent_by_gone = content.period_begin_s, content.spent_by_gone
+        self._seen = {name: (ready_s, count) for name, ready_s, count in content.seen}
 
     def note_idle(self, name: str, since_s: float | None) -> None:
         """Since when no job is on the instance; None: some are. It follows from the events of jobs, so it is none."""
@@ -175,9 +187,27 @@ class PoolLedger:
         """From then on, until the ends of all leases."""
         return math.fsum(each.cost(now_s, each.until_s) for each in self.instances.values())
 
+    def as_seen(self, pool: CloudPool, now_s: float) -> CloudPool:
+        """The pool with the interruptions that are to be expected by now."""
+        if all(each.market is Market.ON_DEMAND for each in pool.offers):
+            return pool
+        rates = [(each, self.interruptions_per_hour(each, now_s)) for each in pool.offers]
+        return attrs.evolve(pool, offers=tuple(attrs.evolve(each, interruptions_per_hour=rate) for each, rate in rates))
+
+    def interruptions_per_hour(self, offer: PoolOffer, now_s: float) -> float:
+        """How often one of its instances is taken back: what was said of it, corrected by what was seen."""
+        ready_s, count = self._seen.get(offer.name, (0.0, 0))
+        there = (each for each in self.instances.values() if each.offer == offer.name)
+        ready_s += sum(now_s - each.ready_s for each in there if each.state is InstanceState.READY)
+        return (offer.interruptions_per_hour * BELIEF_H + count) / (BELIEF_H + ready_s / HOUR_S)
+
     def back_off_s(self, offer: str) -> float:
         """How long to leave the offer alone after one more failure: twice as long each time in a row."""
         return min(BACK_OFF_S * 2.0 ** self._failures.get(offer, 0), BACK_OFF_S_MAX)
+
+    def _see(self, offer: str, ready_s: float, count: int) -> None:
+        before_s, before = self._seen.get(offer, (0.0, 0))
+        self._seen[offer] = before_s + max(0.0, ready_s), before + count
 
     def _begin_period(self, now_s: float) -> None:
         begin_s, _ = self._budget.period_of(now_s)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from hal_core.models.cloud_pool import Market
 from hal_core.models.job import Shape
 from hal_core.models.masks import mask_of
 from hal_core.models.node import Node, NodeName
@@ -99,14 +100,15 @@ def wants_of(state: State, kept: KeptPool, snapshot: Snapshot) -> list[Want]:
 
 
 def _want(state: State, kept: KeptPool, row: PendingJob, need: dict[str, float], start_s: float) -> Want:
-    checkpoint_s = state.jobs[row.job_id].spec.checkpoint_s
-    times_s = (start_s, row.expected_s, row.walltime_s, row.submit_time_s)
-    saves_s = math.inf if checkpoint_s is None else checkpoint_s
-    return Want(row.job_id, need, *times_s, checkpoint_s=saves_s, is_late=row.job_id in kept.late)
+    spec = state.jobs[row.job_id].spec
+    deadline_s = math.inf if spec.deadline_time_s is None else spec.deadline_time_s
+    checkpoint_s = math.inf if spec.checkpoint_s is None else spec.checkpoint_s
+    times_s = (start_s, row.expected_s, row.walltime_s, row.submit_time_s, deadline_s, checkpoint_s)
+    return Want(row.job_id, need, *times_s, row.job_id in kept.late, spec.value_per_hour)
 
 
 def _needs(state: State, kept: KeptPool, row: PendingJob) -> dict[str, float]:
-    """How many instances of each offer one element needs."""
+    """How many instances of each offer one element needs. Who bears no restart is kept off what is taken back."""
     record = state.jobs[row.job_id]
     admitted, pool = state.pools.admitted.get(row.job_id), kept.pool
     is_elsewhere = admitted is not None and admitted.pool != pool.name
@@ -114,7 +116,8 @@ def _needs(state: State, kept: KeptPool, row: PendingJob) -> dict[str, float]:
         return {}
     if pool.accounts and record.spec.account not in pool.accounts:
         return {}
-    found = ((offer.name, _need(state, offer, row)) for offer in pool.offers)
+    fit = (offer for offer in pool.offers if offer.market is Market.ON_DEMAND or record.spec.can_requeue)
+    found = ((offer.name, _need(state, offer, row)) for offer in fit)
     return {name: need for name, need in found if need is not None}
 
 

@@ -50,6 +50,7 @@ class JobView:
     """What orders the queue, all terms together; None once nothing waits."""
     submit_time_s: float
     begin_time_s: float
+    deadline_time_s: float | None
     start_time_s: float | None
     end_time_s: float | None
     walltime_s: float | None
@@ -328,6 +329,7 @@ def _summary(record: JobRecord, waiting: Waiting) -> dict[str, Any]:
         "queue_priority": waiting.queue_priority(record) if record.pending_count else None,
         "submit_time_s": record.submit_time_s,
         "begin_time_s": spec.begin_time_s,
+        "deadline_time_s": spec.deadline_time_s,
         "start_time_s": _start_time_s(record),
         "end_time_s": _end_time_s(record, state),
         "walltime_s": walltime_s if walltime_s is None or math.isfinite(walltime_s) else None,

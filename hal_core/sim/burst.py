@@ -289,7 +289,7 @@ class BurstReplay(Replay):
             self._worth,
             ledger.serial,
         )
-        decision = self._burst.rule(pool, view)
+        decision = self._burst.rule(ledger.as_seen(pool, now_s), view)
         self._worth = decision.worth
         self._decide_s = max(decision.wake_s, now_s + 1.0)
         for action in decision.actions:

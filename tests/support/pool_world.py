@@ -47,8 +47,9 @@ class PoolWorld(World):
         return self
 
     def make(self) -> PoolWorld:
-        offer = self.state.cluster.pools[0].offers[0]
         for request in list(self.ledger.requests.values()):
+            offer = self.state.cluster.pools[0].offer(request.offer)
+            assert offer is not None, f"there is no offer {request.offer}"
             free = [node for node in offer.nodes if node not in self.state.pools.instance_of]
             nodes = free[: request.count]
             self.made_count += len(nodes)

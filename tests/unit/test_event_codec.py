@@ -161,6 +161,9 @@ SPEC = JobSpec(
     first_memory_bytes=1 << 30,
     only_nodes=(NodeName("n1"),),
     excluded_nodes=(NodeName("n2"),),
+    deadline_time_s=TIME_S + 900.0,
+    deadline="now+15min",
+    value_per_hour=0.25,
 )
 TOPOLOGY = Topology(
     (Level("block", Link(1e-6, 9e11, 0.5), LevelKind.BLOCK, (), 4), Level("rack", Link(2e-6, 25e9), dimensions=(4, 2))),

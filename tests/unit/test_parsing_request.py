@@ -86,6 +86,7 @@ def test_every_field_is_filled():
         "inputs=a,s3://b/c", "outputs=x=y,z@2=out/",
         "account=physics", "comment=for the paper", "topology=rack:r3=required", "comm=light",
         "nodelist=g[1,0]", "exclude=n0", "reservation=course", "qos=short", "licenses=matlab:2", "checkpoint-every=30m",
+        "deadline=now+8hours", "value-per-hour=0.5",
         environment=("A=1", "B=1"), working_directory="/home/ada", client_id="x",
     )  # fmt: skip
     assert attrs.asdict(spec, recurse=False) == {
@@ -144,7 +145,20 @@ def test_every_field_is_filled():
         "licences": (("matlab", 2),),
         "only_nodes": ("g1", "g0"),
         "excluded_nodes": ("n0",),
+        "deadline_time_s": NOW_S + 8 * 3600,
+        "deadline": "now+8hours",
+        "value_per_hour": 0.5,
     }
+
+
+def test_a_deadline_is_to_come_and_what_speaks_against_it_is_told():
+    assert problems_of("deadline=1970-01-01") == ["--deadline: '1970-01-01' is over; give a time that is to come"]
+    request = JobRequest(command=("/bin/true",), options=(("deadline", "now+1hour"), ("time", "2h")))
+    texts = [each.text for each in parse_job(request, CONTEXT).warnings]
+    assert texts == [
+        "changes nothing here: this cluster rents no nodes",
+        "is earlier than the time limit lets the job run",
+    ]
 
 
 def test_memory_can_be_left_to_hal_up_to_a_most():
