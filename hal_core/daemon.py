@@ -216,6 +216,7 @@ class Daemon:
             effects=Effects(executors, executor_name_of, self._localities(), Sources(lambda: core.state).routed),
             observers=Observers(observers),
             now_s=time.time,
+            steady_s=partial(time.clock_gettime, time.CLOCK_BOOTTIME),
             rebuild=partial(recover_state, journal),
             inbox_max=self.configuration.limits.inbox_max,
         )

@@ -22,10 +22,11 @@ from hal_core.failpoints import reach
 from hal_core.kernel.cycle_meter import CycleMeter
 from hal_core.kernel.effects import Effects
 from hal_core.kernel.observers import Observers
+from hal_core.kernel.wall_clock import WallClock
 from hal_core.kernel.walls import alarm, passes
 from hal_core.models.effect import Effect
 from hal_core.models.event import Event
-from hal_core.models.message import Answer, DefineCluster, Message, NodeSilent, Tick
+from hal_core.models.message import Answer, ClockSet, DefineCluster, Message, NodeSilent, Tick
 from hal_core.models.node import Cluster, NodeStatus
 from hal_core.rules.core import Core, Decided
 from hal_core.rules.state import State
@@ -39,6 +40,8 @@ CYCLE_MAX: Final = 1_000
 """Messages decided in one go, so that one cycle does not hold up the rest of the daemon for long."""
 ENGINE_DEADLINE_S: Final = 10.0
 """A pass that computes for longer is broken off: forty times what a hundred thousand jobs take."""
+LOOK_S: Final = 30.0
+"""So late it is noticed at most that somebody has set the clock, when nothing else happens."""
 ENGINE_PAUSE_S_MIN, ENGINE_PAUSE_S_MAX = 1.0, 60.0
 
 
@@ -92,7 +95,14 @@ class Shell:
     """Seconds since the epoch; what events carry."""
     rebuild: Callable[[], State]
     """The state as the journal has it. Called in a thread after a failed append."""
+    steady_s: Callable[[], float] = attrs.field()
+    """Seconds that only pass, whoever sets the clock of `now_s`."""
     inbox_max: int = INBOX_MAX
+
+    @steady_s.default
+    def _the_same(self) -> Callable[[], float]:
+        """For a clock that nobody sets."""
+        return self.now_s
 
 
 class Kernel:
@@ -105,6 +115,7 @@ class Kernel:
         self.problem = ""
         """Why nothing new is taken, or the empty string."""
         self._retry_time_s = 0.0
+        """When the journal may be tried again, on trio's clock."""
         self._inbox: deque[_Item] = deque()
         self._inbox_filled = trio.Event()
         self._room = trio.Event()
@@ -156,9 +167,9 @@ class Kernel:
 
     async def _send(self, message: Message) -> Answer:
         if self.problem:
-            if self._shell.journal.failure or self._shell.now_s() < self._retry_time_s:
+            if self._is_resting:
                 raise Unavailable(self.problem, 5.0)
-            self._retry_time_s = self._shell.now_s() + 5.0
+            self._retry_time_s = trio.current_time() + 5.0
         item = _Item(message)
         self._inbox.append(item)
         self._inbox_filled.set()
@@ -200,38 +211,48 @@ class Kernel:
         for number, node in enumerate(table.nodes):
             if table.status[number] is NodeStatus.UP:
                 await self.report(NodeSilent(node.name))
-        self._batch.effects += self._core.recover()
-        self._batch_filled.set()
+        await self.report(ClockSet())
 
     async def _loop(self) -> None:
         """The cycle: take, decide, apply, hand over, plan."""
+        clock = WallClock(self._shell.now_s, self._shell.steady_s)
         while True:
             await self._wait_for_work()
-            now_s = self._shell.now_s()
+            now_s, step_s = clock.look()
+            if step_s:
+                logger.warning("the clock was set by %+.1f s; nodes out of contact are given their time anew", step_s)
+                await self._decide(_Item(ClockSet()), now_s)
             taken = [self._inbox.popleft() for _ in range(min(len(self._inbox), CYCLE_MAX))]
             self._room.set()
             self._room = trio.Event()
             for item in taken:
                 await self._decide(item, now_s)
-            if self._core.is_tick_due(now_s):  # also when the inbox is never empty
-                await self._decide(_Item(Tick()), now_s)
-            if self._core.needs_plan and trio.current_time() >= self._next_plan_time_s:
-                self._plan(now_s)
+            if not self._is_resting:
+                if self._core.is_tick_due(now_s):  # also when the inbox is never empty
+                    await self._decide(_Item(Tick()), now_s)
+                if self._core.needs_plan and trio.current_time() >= self._next_plan_time_s:
+                    self._plan(now_s)
             while len(self._batch.events) > BACKLOG_MAX:
                 await self._advanced.wait()
+
+    @property
+    def _is_resting(self) -> bool:
+        """The journal took nothing a moment ago: whatever was decided now would only be forgotten again."""
+        return bool(self.problem) and (bool(self.journal.failure) or trio.current_time() < self._retry_time_s)
 
     async def _wait_for_work(self) -> None:
         """Until a message is there, a timer is due, or the plan that was put off may be made."""
         if self._inbox:
             await trio.lowlevel.checkpoint()
             return
-        now_s = self._shell.now_s()
         wake_s = self._core.next_wake_s()
-        wait_s = float("inf") if wake_s is None else max(0.0, wake_s - now_s)
+        wait_s = LOOK_S if wake_s is None else min(LOOK_S, wake_s - self._shell.now_s())
         if self._core.needs_plan:
-            wait_s = min(wait_s, max(0.0, self._next_plan_time_s - trio.current_time()))
+            wait_s = min(wait_s, self._next_plan_time_s - trio.current_time())
+        if self.problem:
+            wait_s = LOOK_S if self._shell.journal.failure else max(wait_s, self._retry_time_s - trio.current_time())
         self._inbox_filled = trio.Event()
-        with trio.move_on_after(wait_s):
+        with trio.move_on_after(max(0.0, wait_s)):
             await self._inbox_filled.wait()
 
     async def _decide(self, item: _Item, now_s: float) -> None:
@@ -322,14 +343,13 @@ class Kernel:
     async def _forget(self, batch: _Batch, error: Unavailable) -> None:
         """An append failed: what was applied since the last durable event never happened."""
         self.problem = str(error)
-        self._retry_time_s = self._shell.now_s() + error.retry_after_s
+        self._retry_time_s = trio.current_time() + error.retry_after_s
         logger.error("%s", error)
         state = await trio.to_thread.run_sync(self._shell.rebuild)
         lost, self._batch = (batch, self._batch), _Batch()
         assert state.sequence == self.durable_sequence, "the journal holds other events than were acknowledged"
         self._core.state = state
         self._core.needs_plan = True
-        self._next_plan_time_s = trio.current_time() + error.retry_after_s
         self._generation += 1
         self._inbox_filled.set()  # The loop may wait for a time that the lost events had set.
         self._notify()

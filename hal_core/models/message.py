@@ -114,6 +114,12 @@ class NodeSilent:
 
 
 @attrs.frozen
+class ClockSet:
+    """The daemon's wall clock was set, or this is another run of the daemon: how long nodes have been out of contact
+    is counted from now on."""
+
+
+@attrs.frozen
 class NodeLost:
     """Contact stayed lost beyond the limit, or an operator says so: what ran there is given up."""
 
@@ -350,6 +356,7 @@ Message = (
     | DefineCluster
     | NodeReported
     | NodeSilent
+    | ClockSet
     | NodeLost
     | NodeLeaving
     | DrainNode

@@ -15,13 +15,13 @@ import attrs
 from hal_core.models.effect import Effect
 from hal_core.models.event import Event, JobEnded, JobRequeued, Planned
 from hal_core.models.job import End, EndKind
-from hal_core.models.message import Answer, Tick
+from hal_core.models.message import Answer, ClockSet, Tick
 from hal_core.models.ranges import RangeSet
 from hal_core.rules import dependencies, variants
 from hal_core.rules.ahead import Ahead
 from hal_core.rules.commit import RefusedStart, commit
 from hal_core.rules.decide import decide
-from hal_core.rules.effects import effects_of, forgets_of, outstanding_staging
+from hal_core.rules.effects import effects_of, forgets_of
 from hal_core.rules.plan_check import checked_plan
 from hal_core.rules.policy_changes import policy_in_force
 from hal_core.rules.state import State
@@ -78,7 +78,7 @@ class Core:
         During a pause the state may be read; but it is ahead of every journal, and nothing else may be decided.
         """
         events, answer = decide(self.state, message, now_s)
-        self.needs_plan = self.needs_plan or isinstance(message, Tick)
+        self.needs_plan = self.needs_plan or isinstance(message, Tick | ClockSet)
         applied: list[Event] = []
         effects: list[Effect] = []
         for start in range(0, len(events), SLICE):
@@ -115,10 +115,6 @@ class Core:
     def policy(self) -> str:
         """The engine in force: the one that HAL changed to last, if it still may, else the configured one."""
         return policy_in_force(self.state.policy_changes, self.engine_name, self.others)
-
-    def recover(self) -> tuple[Effect, ...]:
-        """Effects that were outstanding when the daemon stopped and that no node will ask for by itself."""
-        return tuple(outstanding_staging(self.state))
 
     def next_wake_s(self) -> float | None:
         """When a Tick is due although nothing comes in, perhaps in the past; None if never."""

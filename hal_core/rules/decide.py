@@ -16,6 +16,7 @@ from hal_core.models.message import (
     Answer,
     Cancel,
     ChangePolicy,
+    ClockSet,
     CopiesReported,
     DefineCluster,
     DrainNode,
@@ -83,7 +84,7 @@ def decide(state: State, message: Message, now_s: float) -> tuple[list[Event], A
             return admission.define_cluster(state, message, now_s), None
         case NodeReported():
             return reports.node_reported(state, message, now_s), None
-        case NodeSilent():
+        case NodeSilent() | ClockSet():
             return reports.node_silent(state, message, now_s), None
         case NodeLost():
             return reports.node_lost(state, message, now_s), None

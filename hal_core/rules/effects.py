@@ -90,7 +90,10 @@ def forgets_of(state: State, event: JobEnded | JobRequeued) -> list[Effect]:
 
 
 def outstanding_on(state: State, node: str) -> list[Effect]:
-    """What a node that (re)joins must be told: launches that it may not have got, and ends that were asked for."""
+    """What a node that (re)joins must be told: launches that it may not have got, and ends that were asked for.
+
+    After a start of the daemon every node joins again or is given up, so this is also where staging is taken up again.
+    """
     effects: list[Effect] = []
     for activity in list(state.on_node.get(node, {}).values()):
         if activity.cancel is not None or activity.has_failed:
@@ -109,16 +112,6 @@ def _pins(state: State, node: str, copies: Sequence[DatasetId]) -> Keep:
     pinned = tuple(each for each in copies if each in known and known[each].is_pinned)
     unpinned = tuple(each for each in copies if each in known and not known[each].is_pinned)
     return Keep(NodeName(node), KeepOrder(pinned, unpinned, tuple(each for each in copies if each not in known)))
-
-
-def outstanding_staging(state: State) -> list[Effect]:
-    """Staging that was under way when the daemon stopped."""
-    return [
-        effect
-        for activity in state.allocations.values()
-        if not activity.is_launched and activity.cancel is None
-        for effect in _bring_up(state, activity)
-    ]
 
 
 def _bring_up(state: State, activity: Activity) -> list[Effect]:

@@ -29,6 +29,7 @@ from hal_core.models.event import (
 from hal_core.models.job import End, EndKind
 from hal_core.models.message import (
     AllocationIdle,
+    ClockSet,
     NodeLost,
     NodeReported,
     NodeSilent,
@@ -227,11 +228,19 @@ def _missing(declared: Node, offered: Node) -> str:
     return ""
 
 
-def node_silent(state: State, message: NodeSilent, now_s: float) -> list[Event]:
+def node_silent(state: State, message: NodeSilent | ClockSet, now_s: float) -> list[Event]:
+    if isinstance(message, ClockSet):
+        return _clock_set(state, now_s)
     number = state.table.number_of.get(message.node)
     if number is None or state.table.status[number] is not NodeStatus.UP:
         return []
     return [NodeSuspected(now_s, message.node)]
+
+
+def _clock_set(state: State, now_s: float) -> list[Event]:
+    """Nodes out of contact are so since now. Their leases end by a clock that nobody sets: given up too early, what is
+    under one would be started again while it runs."""
+    return [NodeSuspected(now_s, state.table.nodes[number].name) for number in sorted(state.table.suspects)]
 
 
 def node_lost(state: State, message: NodeLost, now_s: float) -> list[Event]:

@@ -310,8 +310,6 @@ class CoreMachine(RuleBasedStateMachine):
     def restart(self) -> None:
         """The daemon is killed and starts from a snapshot: nothing is decided differently."""
         self.world.core.state = State.load(self.world.state.dump())
-        for stage in self.world.core.recover():
-            assert stage in self.world.staging
 
     # -- checks --------------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hal_core.models.job import JobState
-from hal_core.models.message import NodeLost, NodeSilent, Tick
+from hal_core.models.message import ClockSet, NodeLost, NodeSilent, Tick
 from hal_core.models.node import NodeName
 from hal_core.rules.core import Core
 from hal_core.rules.state import State
@@ -75,6 +75,38 @@ def test_silent_nodes_are_given_up_one_after_the_other(world):
     assert world.core.next_wake_s() == 1400.0
     world.tell(NodeLost(NodeName("n1"), "gone"))
     assert world.core.next_wake_s() is None
+
+
+@pytest.mark.parametrize("step_s", [86_400.0, -600.0])
+def test_nodes_out_of_contact_have_their_time_whoever_sets_the_clock(world, step_s):
+    world.witness.is_clock_set = True
+    key = world.start(can_requeue=True)
+    for name in ("n0", "n1"):
+        world.tell(NodeSilent(NodeName(name)))
+    world.now_s += 100 + step_s
+    world.tell(ClockSet())
+    world.now_s += 299
+    world.tell(Tick())
+    assert world.activity(key.job_id).attempt == 1, "under its lease it may still run"
+    assert world.core.next_wake_s() == world.now_s + 1
+    world.now_s += 1
+    world.tell(Tick())
+    assert world.job(key.job_id).attempt_of(0) == 2
+
+
+def test_a_clock_that_was_set_back_is_looked_at_anew_for_begin_times(world):
+    world.witness.is_clock_set = True
+    world.now_s = 5000.0
+    world.settle()
+    job_id = world.submit(begin_time_s=6000.0)
+    world.now_s = 7000.0
+    world.tell(Tick())
+    assert world.core.needs_plan
+    world.now_s = 5500.0
+    world.tell(ClockSet())
+    world.settle()
+    assert world.job(job_id).state is JobState.PENDING
+    assert world.core.next_wake_s() == 6000.0
 
 
 def test_a_tick_when_nothing_is_due_changes_nothing(world):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
@@ -14,10 +14,10 @@ from hal_core.errors import NotFound, Unavailable
 from hal_core.kernel.effects import Effects
 from hal_core.kernel.loop import Kernel, Shell
 from hal_core.kernel.observers import SLICE, Observers, sliced
-from hal_core.models.event import Event, JobEnded, JobSubmitted, ObserverDisabled
+from hal_core.models.event import Event, JobEnded, JobSubmitted, NodeSuspected, ObserverDisabled
 from hal_core.models.job import End, EndKind, JobId, JobSpec, JobState, Owner
-from hal_core.models.message import Cancel, JobSelection, Submission, Submit
-from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
+from hal_core.models.message import Cancel, JobSelection, NodeSilent, Submission, Submit
+from hal_core.models.node import Cluster, Node, NodeName, NodeStatus, Partition, PartitionName
 from hal_core.planes import Observer
 from hal_core.rules.core import Core
 from hal_core.testing import FakeEngine, FakeExecutor
@@ -57,6 +57,7 @@ async def running(
     observers: dict[str, Observer] | None = None,
     executor: FakeExecutor | None = None,
     inbox_max: int = 10_000,
+    now_s: Callable[[], float] = trio.current_time,
 ) -> AsyncIterator[Rig]:
     journal = MemoryJournal()
     executor = executor or FakeExecutor(NODES)
@@ -64,7 +65,8 @@ async def running(
         journal=journal,
         effects=Effects({"metal": executor}, lambda _: "metal", {}),
         observers=Observers(observers or {}, deadline_s=1.0),
-        now_s=trio.current_time,
+        now_s=now_s,
+        steady_s=trio.current_time,
         rebuild=journal.rebuild,
         inbox_max=inbox_max,
     )
@@ -196,6 +198,36 @@ async def test_a_start_that_the_disk_refused_is_tried_again_although_nobody_asks
         with trio.fail_after(60):
             while not rig.journal.rebuild().jobs[job_id].active:
                 await rig.kernel.wait_beyond(rig.kernel.durable_sequence)
+
+
+async def test_a_node_that_is_overdue_while_the_disk_is_full_is_not_given_up_again_and_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Each try costs a state that is made anew from the whole journal."""
+    async with running() as rig:
+        await rig.kernel.report(NodeSilent(NODES[0].name))
+        rig.journal.refuses = "the disk is full"
+        await trio.sleep(CLUSTER.node_timeout_s + 60.0)
+        assert rig.journal.refused_count <= 60.0 / rig.journal.retry_after_s + 1
+        rig.journal.refuses = None
+        while rig.journal.rebuild().table.status[0] is not NodeStatus.DOWN:
+            await rig.kernel.wait_beyond(rig.kernel.durable_sequence)
+
+
+async def test_a_clock_that_is_set_is_noticed_before_anything_is_decided(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A day forward: what a node out of contact has under its lease is not started again at once."""
+    ahead_s = 0.0
+    async with running(now_s=lambda: trio.current_time() + ahead_s) as rig:
+        await rig.kernel.report(NodeSilent(NODES[0].name))
+        ahead_s = 86_400.0
+        set_s = rig.kernel.durable_sequence
+        await rig.submit(submission(is_held=True))
+        assert rig.kernel.state.table.status[0] is NodeStatus.SUSPECT
+        suspected, submitted = rig.journal.events[set_s:]
+        assert (type(suspected), type(submitted)) == (NodeSuspected, JobSubmitted)
+        assert suspected.time_s == submitted.time_s >= 86_400.0
 
 
 async def test_a_reader_of_a_state_that_never_reached_the_disk_is_told() -> None:

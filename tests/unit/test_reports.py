@@ -406,11 +406,19 @@ def test_a_node_that_nobody_declared_is_named(world):
 def test_the_launch_follows_the_staging(world):
     key = world.start(inputs=("data",))
     assert world.job(key.job_id).state is JobState.STAGING
-    assert [stage.key for stage in world.core.recover()] == [key]
     world.staged(key)
-    assert world.core.recover() == ()
     world.settle()
     assert world.job(key.job_id).state is JobState.RUNNING
+
+
+def test_staging_is_taken_up_again_when_a_node_reports_until_it_is_over(world):
+    key = world.start(inputs=("data",))
+    world.join("n0")  # As after a start of the daemon: what it was about is forgotten.
+    assert [stage.key for stage in world.staging] == [key, key]
+    world.staged(key)
+    world.join("n0")
+    assert not world.staging
+    assert [type(effect) for effect in world.nodes[N0].orders] == [Launch, Launch], "the same launch, twice"
 
 
 def test_staging_that_fails_ends_the_job(world):

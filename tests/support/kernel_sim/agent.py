@@ -7,6 +7,7 @@ the production code.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hal_core.agent.agent import is_outdated
@@ -25,7 +26,6 @@ HEARTBEAT_S = 10.0
 SILENCE_S = 3 * HEARTBEAT_S
 WELCOME_S = 30.0
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.05, 10.0
-BEFORE_LAUNCH = "the node lost its daemon before it was launched"
 
 
 class Session:
@@ -59,6 +59,8 @@ class Agent(Machine):
     def start(self) -> None:
         """The agent starts, by itself or after a boot."""
         self.is_alive = True
+        self._pending: set[AttemptKey] = set()
+        """What this agent has sent to the spawner and no record shows: not to be sent twice."""
         self._pause_s = BACKOFF_S_MIN
         self._connect_after(self.dice.uniform(0.0, 1.0))
 
@@ -154,18 +156,30 @@ class Agent(Machine):
             case messages.Cancel():
                 for cancel in message.orders:
                     self._tell_again(cancel.key)
-                    self.cancel(cancel.key, cancel.grace_s)
+                    self.tell_spawner(partial(self.cancel, cancel.key, cancel.grace_s))
             case _:
                 for key in message.keys:
-                    self.forget(key)
-                    self._tell_again(key)
+                    self.tell_spawner(partial(self._forget, key))
+
+    def _forget(self, key: AttemptKey) -> None:
+        """By the agent, once the spawner has read what was sent before."""
+        self.forget(key)
+        self._tell_again(key)
 
     def _launch_if_leased(self, order: LaunchOrder) -> None:
-        if order.spec.can_requeue and self.terms is not None and self.terms.is_over(self.world.now_s):
-            if order.key not in self.records:
+        if order.spec.can_requeue:
+            self.put_under_lease(order)
+            if self.terms is not None and self.terms.is_over(self.world.now_s):
                 self.world.count("launches_after_lease")
-                self.claim_cancelled(order.key, BEFORE_LAUNCH)
-            return
+                return
+        if order.key in self.records:
+            self.launch(order)
+        elif order.key not in self._pending:
+            self._pending.add(order.key)
+            self.tell_spawner(partial(self._read_launch, order))
+
+    def _read_launch(self, order: LaunchOrder) -> None:
+        self._pending.discard(order.key)
         self.launch(order)
 
     # -- reports -------------------------------------------------------------------------------------------------------

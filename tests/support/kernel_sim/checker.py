@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from hal_core.models.event import (
     Event,
     InputsStaged,
+    JobCancelRequested,
     JobEnded,
     JobRequeued,
     JobSubmitted,
@@ -39,6 +40,9 @@ ATTEMPTS_MAX = 10
 TAKEN_AWAY = frozenset({EndKind.NODE_LOST, EndKind.SUPERVISOR_LOST})
 SLACK_S = 120.0
 """So late may be what HAL does by itself."""
+ENDING_S = 420.0
+"""So late may a process end after it should, on a node that was in contact all the time: slow lanes and spawners, a
+lost message that is noticed by silence, and its grace."""
 
 
 class Checker:
@@ -47,13 +51,17 @@ class Checker:
     def __init__(self, world: World) -> None:
         self._world = world
         self.witness = Witness()
+        self.witness.is_clock_set = bool(world.faults.clock_steps)
         self.holdings = Holdings()
         self.unfinished: dict[JobId, Job] = {}
         self._requeues: Counter[JobId] = Counter()
         """Orders to queue again that were not answered yet: they may have overtaken what else was asked."""
-        self._staged: set[AttemptKey] = set()
+        self._to_end: dict[AttemptKey, float] = {}
+        """Attempts that are to end, by the events, and since when: asked to, or because a part of them failed."""
         self._is_down: set[NodeName] = set()
         self._suspect_since_s: dict[NodeName, float] = {}
+        self._suspect_time_s: dict[NodeName, float] = {}
+        """The same by the clock of the daemon's machine, which anybody may set."""
         self._cycle_count = 0
 
     # -- events, when they are on disk ---------------------------------------------------------------------------------
@@ -69,20 +77,27 @@ class Checker:
                 self.unfinished[job_id] = self.witness.jobs[job_id]
             case PartStarted(key=key, node=node):
                 assert truth.has_begun(node, key), f"{key} is said to run on {node}, where it never began"
-            case PartEnded(key=key, node=node):
+            case PartEnded(key=key, node=node, end=end):
                 self._part_over(key, node)
+                if end.state is not JobState.COMPLETED:
+                    self._to_end.setdefault(key, self._world.now_s)
             case InputsStaged(key=key):
-                assert key not in self._staged, f"{key} is staged twice"
-                self._staged.add(key)
+                assert key not in truth.staged, f"{key} is staged twice"
+                truth.staged.add(key)
+            case JobCancelRequested(job_id=job_id, elements=elements):
+                for index in members(elements):
+                    attempt = self.witness.jobs[job_id].elements[index].attempt
+                    self._to_end.setdefault(AttemptKey(job_id, index, attempt), self._world.now_s)
             case NodeJoined(node=node):
                 self._is_down.discard(node.name)
                 self._suspect_since_s.pop(node.name, None)
             case NodeSuspected(node=node):
-                self._suspect_since_s[node] = event.time_s
+                self._suspect_since_s[node] = self._world.now_s
+                self._suspect_time_s[node] = event.time_s
             case NodeWentDown(node=node):
                 self._is_down.add(node)
-                since_s = self._suspect_since_s.pop(node, -math.inf)
-                after_s = event.time_s - since_s + 0.001
+                self._suspect_since_s.pop(node, None)
+                after_s = event.time_s - self._suspect_time_s.pop(node, -math.inf) + 0.001
                 assert after_s >= self._world.cluster.node_timeout_s, f"{node} was given up after {after_s:.0f} s"
             case _:
                 pass
@@ -110,6 +125,7 @@ class Checker:
             if element.phase == "active":
                 self._check_end(event, key, job.spec, element.shares)
             self._world.truth.close(key, f"{type(event).__name__} ({event.end.kind.value})")
+            self._to_end.pop(key, None)
         if isinstance(event, JobEnded) and job.phases()["ended"] + len(keys) == len(job.elements):
             self.unfinished.pop(event.job_id, None)
         if isinstance(event, JobRequeued):
@@ -195,6 +211,7 @@ class Checker:
         world, now_s = self._world, self._world.now_s
         if now_s < world.well_since_s + SLACK_S:
             return
+        self._probe_ends()
         limit_s = world.cluster.node_timeout_s + SLACK_S
         for name, since_s in self._suspect_since_s.items():
             assert now_s < max(since_s, world.well_since_s) + limit_s, (
@@ -207,3 +224,12 @@ class Checker:
                 assert now_s < since_s + SLACK_S, f"{node.name} is believed to be up, but nobody is connected"
             else:
                 world.lost_contact_s.pop(node.name, None)
+
+    def _probe_ends(self) -> None:
+        """Nothing runs on for long that is to end and whose node can be told so."""
+        world = self._world
+        for name, key in world.truth.running:
+            link = world.daemon.links.get(name)
+            if key in self._to_end and link is not None:
+                since_s = max(self._to_end[key], link.joined_s, world.well_since_s)
+                assert world.now_s < since_s + ENDING_S, f"{key} runs on at {name}, and is to end since {since_s:.0f}"

@@ -6,6 +6,7 @@ decided ahead of the disk. A kill loses all but the journal. Connections are kep
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from random import Random
@@ -18,6 +19,7 @@ from hal_core.models.effect import CancelPart, Effect, Forget, Launch, Stage
 from hal_core.models.event import Event
 from hal_core.models.message import (
     Answer,
+    ClockSet,
     DefineCluster,
     Message,
     NodeReported,
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from tests.support.kernel_sim.world import World
 
 RETRY_S = 5.0
+LOOK_S = 30.0
+"""So late it is noticed that somebody has set the clock, when nothing else happens."""
 Told = Callable[[Answer | Exception], None]
 """Gets the answer once it is on disk, or why there is none."""
 
@@ -66,6 +70,8 @@ class Link:
         self.inbound: deque[Any] = deque()
         self.is_busy = True
         self.waits_since_s = 0.0
+        self.joined_s = math.inf
+        """Since when it is on disk that the node is here."""
         self.is_open = True
 
 
@@ -98,15 +104,14 @@ class Daemon:
         self._is_cycle_due = False
         self._problem_until_s = 0.0
         self._wake_s = float("inf")
+        self._known_step_s = world.clock_step_s
         self.core = Core(world.make_engine(), "simulated", world.journal.recover())
         self.report(DefineCluster(world.cluster), self._defined)
 
     def _defined(self) -> None:
         table = self.core.state.table
         up = [table.nodes[number].name for number, status in enumerate(table.status) if status is NodeStatus.UP]
-        left = len(up)
-        if not up:
-            self._ready()
+        left = len(up) + 1
 
         def told() -> None:
             nonlocal left
@@ -116,11 +121,10 @@ class Daemon:
 
         for name in up:
             self.report(NodeSilent(name), told)
+        self.report(ClockSet(), told)
 
     def _ready(self) -> None:
-        self._batch.effects += self.core.recover()
         self.is_listening = True
-        self._write()
 
     def kill(self) -> None:
         """SIGKILL. What was being written is on disk, or it is not."""
@@ -172,11 +176,14 @@ class Daemon:
 
     def _cycle(self) -> None:
         self._is_cycle_due = False
-        now_s = self._world.now_s
+        now_s = self._world.wall_s
+        if self._known_step_s != self._world.clock_step_s:
+            self._known_step_s = self._world.clock_step_s
+            self._decide(ClockSet(), lambda answer: None, now_s)
         taken, self._inbox = self._inbox, []
         for message, told in taken:
             self._decide(message, told, now_s)
-        if now_s >= self._problem_until_s:
+        if self._world.now_s >= self._problem_until_s:
             if self.core.is_tick_due(now_s):
                 self._decide(Tick(), lambda answer: None, now_s)
             if self.core.needs_plan:
@@ -204,6 +211,7 @@ class Daemon:
         wake_s = self.core.next_wake_s()
         if wake_s is None:
             return
+        wake_s = min(wake_s - self._world.clock_step_s, self._world.now_s + LOOK_S)
         wake_s = max(wake_s, self._world.now_s + 0.001, self._problem_until_s)
         if self._wake_s <= self._world.now_s or wake_s < self._wake_s:
             self._wake_s = wake_s
@@ -295,12 +303,14 @@ class Daemon:
 
     def _stage(self, effect: Stage) -> None:
         faults, dice = self._world.faults, self._dice
-        message: Message = StagingDone(effect.key, 1)
-        if dice.random() < faults.staging_failures:
-            message = StagingFailed(effect.key, "no such file")
-        self._later(dice.uniform(0.0, faults.staging_s_max), lambda: self.report(message))
+        self._later(dice.uniform(0.0, faults.staging_s_max), lambda: self.report(self._staged(effect)))
         if dice.random() < faults.report_copies:
-            self._later(dice.uniform(0.0, 60.0), lambda: self.report(message))
+            self._later(dice.uniform(0.0, 60.0), lambda: self.report(self._staged(effect)))
+
+    def _staged(self, effect: Stage) -> Message:
+        if self._dice.random() < self._world.faults.staging_failures:
+            return StagingFailed(effect.key, "no such file")
+        return StagingDone(effect.key, 1)
 
     # -- connections ---------------------------------------------------------------------------------------------------
 
@@ -330,6 +340,7 @@ class Daemon:
     def _free(self, link: Link) -> None:
         link.is_busy = False
         link.waits_since_s = self._world.now_s
+        link.joined_s = min(link.joined_s, self._world.now_s)
         self._take_next(link)
         self._watch(link, link.waits_since_s)
 

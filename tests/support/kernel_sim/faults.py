@@ -27,7 +27,8 @@ class Faults:
     losses: float = 0.0
     """From some message on, a connection delivers nothing more; nobody is told."""
     report_copies: float = 0.0
-    """Chance that a report comes once more, up to a minute later, whatever has happened since."""
+    """Chance that a report comes once more, up to a minute later, whatever has happened since; of staging, that it was
+    tried once more, and perhaps with another outcome."""
     order_copies: float = 0.0
     """Chance that an order comes twice."""
     old_orders: float = 0.0
@@ -35,6 +36,8 @@ class Faults:
     delay_s_max: float = 0.01
     """How long messages are on their way, in order within one connection."""
     is_heavy_tailed: bool = False
+    clock_steps: float = 0.0
+    """Somebody sets the clock of the daemon's machine, by seconds up to a day, forward or back."""
     skew_s_max: float = 0.0
     """By so much the nodes' clocks may be wrong."""
     sync_s_max: float = 0.005
@@ -44,6 +47,8 @@ class Faults:
     lane_s_max: float = 0.001
     """How long an executor takes to send orders."""
     launch_s_max: float = 0.1
+    spawner_s_max: float = 0.0
+    """How long a spawner may leave its orders unread, now and then; its node has no record of them meanwhile."""
     launch_failures: float = 0.0
     staging_s_max: float = 5.0
     staging_failures: float = 0.0
@@ -64,6 +69,7 @@ RATES = {
     "losses": 6.0,
     "disk_failures": 3.0,
     "drains": 4.0,
+    "clock_steps": 4.0,
 }
 CHANCES = {
     "kills_in_recovery": 0.5,
@@ -81,6 +87,7 @@ TIMES_S = {
     "sync_s_max": (0.05, 1.0, 5.0),
     "lane_s_max": (0.1, 5.0, 20.0),
     "launch_s_max": (0.5, 2.0),
+    "spawner_s_max": (1.0, 10.0, 30.0),
     "staging_s_max": (60.0, 300.0),
 }
 

@@ -7,6 +7,7 @@ arithmetic is the production code's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -23,13 +24,16 @@ if TYPE_CHECKING:
 GUARD_PERIOD_S = 0.25
 KILL_S_MAX = 0.2
 BOOT_S_MIN, BOOT_S_MAX = 20.0, 900.0
+SLOW_SHARE = 0.2
+"""Of the orders, so many find a spawner that is slow to read, if the seed has such."""
 NOT_BEGUN = "cancelled before it was launched"
+BEFORE_LAUNCH = "the node lost its daemon before it was launched"
 
 
 class Record:
     """One attempt's file on the node's disk, and the process behind it while it has no end."""
 
-    __slots__ = ("boot", "due_s", "end", "end_time_s", "is_cancelled", "is_leased", "key", "order", "start_time_s")
+    __slots__ = ("boot", "due_s", "end", "end_time_s", "is_cancelled", "key", "order", "start_time_s")
 
     def __init__(self, key: AttemptKey, order: LaunchOrder | None, boot: int) -> None:
         self.key = key
@@ -39,7 +43,6 @@ class Record:
         self.end: End | None = None
         self.end_time_s: float | None = None
         self.is_cancelled = False
-        self.is_leased = order is not None and order.spec.can_requeue
         self.due_s = 0.0
         """When the process ends, as far as is decided. An entry of the timeline for another time is void."""
 
@@ -60,7 +63,10 @@ class Machine:
         self.terms: Terms | None = None
         self.records: dict[AttemptKey, Record] = {}
         self.skew_s = dice.uniform(-1, 1) * world.faults.skew_s_max
-        self._changed: list[AttemptKey] = []
+        self._read_s = 0.0
+        """When the spawner will have read all that it was sent."""
+        self._forgotten: set[AttemptKey] = set()
+        """Released from the lease with their records."""
 
     @property
     def boot_id(self) -> str:
@@ -74,6 +80,27 @@ class Machine:
 
     # -- orders --------------------------------------------------------------------------------------------------------
 
+    def tell_spawner(self, carry_out: Callable[[], None]) -> None:
+        """It reads one order after the other, perhaps late, and outlives the agent that sent them."""
+        faults, now_s, boot = self.world.faults, self.world.now_s, self.boot
+        if faults.spawner_s_max and self.dice.random() < SLOW_SHARE:
+            self.world.count("slow_spawners")
+            self._read_s = max(self._read_s, now_s + self.dice.uniform(0.0, faults.spawner_s_max))
+        if self._read_s <= now_s:
+            carry_out()
+            return
+
+        def read() -> None:
+            if self.boot == boot and self.is_on:
+                carry_out()
+
+        self.world.timeline.at(self._read_s, read)
+
+    def put_under_lease(self, order: LaunchOrder) -> None:
+        """From now on the guard looks after it, whether or not the spawner has read of it."""
+        boot = self.boot
+        self.world.timeline.after(GUARD_PERIOD_S, lambda: self._guard(order, boot))
+
     def launch(self, order: LaunchOrder) -> None:
         if order.key in self.records:
             self.changed(order.key)
@@ -82,8 +109,6 @@ class Machine:
         boot = self.boot
         delay_s = self.dice.uniform(0.0, self.world.faults.launch_s_max)
         self.world.timeline.after(delay_s, lambda: self._begin(record, boot))
-        if record.is_leased:
-            self.world.timeline.after(GUARD_PERIOD_S, lambda: self._guard(record, boot))
 
     def cancel(self, key: AttemptKey, grace_s: float) -> None:
         record = self.records.get(key)
@@ -103,6 +128,7 @@ class Machine:
         record = self.records.get(key)
         if record is not None and record.end is not None:
             del self.records[key]
+            self._forgotten.add(key)
 
     # -- processes -----------------------------------------------------------------------------------------------------
 
@@ -157,20 +183,24 @@ class Machine:
 
     # -- the guard -----------------------------------------------------------------------------------------------------
 
-    def _guard(self, record: Record, boot: int) -> None:
+    def _guard(self, order: LaunchOrder, boot: int) -> None:
         """Look when the lease, as it is now, would be over for this attempt; end it if it then is."""
-        if self.boot != boot or not self.is_on or record.end is not None or self.terms is None:
+        record = self.records.get(order.key)
+        is_over = record is not None and record.end is not None
+        if self.boot != boot or not self.is_on or is_over or order.key in self._forgotten or self.terms is None:
             return
-        assert record.order is not None
-        end_s = self.terms.end_s(record.order.spec.kill_grace_s)
+        end_s = self.terms.end_s(order.spec.kill_grace_s)
         now_s = self.world.now_s
         if now_s < end_s:
-            self.world.timeline.at(end_s + self.dice.uniform(0.0, GUARD_PERIOD_S), lambda: self._guard(record, boot))
+            self.world.timeline.at(end_s + self.dice.uniform(0.0, GUARD_PERIOD_S), lambda: self._guard(order, boot))
             return
-        if record.start_time_s is not None:
+        if record is None:
+            self.world.count("leases_over_before_the_claim")
+            self.claim_cancelled(order.key, BEFORE_LAUNCH)
+        elif record.start_time_s is not None:
             self.world.count("leases_over")
             self._terminate(record, self.terms.grace_left_s(now_s))
-        self.world.timeline.after(GUARD_PERIOD_S, lambda: self._guard(record, boot))
+        self.world.timeline.after(GUARD_PERIOD_S, lambda: self._guard(order, boot))
 
     # -- power ---------------------------------------------------------------------------------------------------------
 

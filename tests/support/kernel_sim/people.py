@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING
 
 from hal_core.errors import Unavailable
 from hal_core.models.effect import LaunchOrder
-from hal_core.models.job import ArraySpec, Dependency, DependencyKind, End, EndKind, JobId, JobSpec, Owner, Spread
+from hal_core.models.job import (
+    ArraySpec,
+    Dependency,
+    DependencyKind,
+    End,
+    EndKind,
+    JobId,
+    JobSpec,
+    JobState,
+    Owner,
+    Spread,
+)
 from hal_core.models.message import (
     Answer,
     Cancel,
@@ -137,7 +148,7 @@ class People:
             dependencies=dependencies,
             needs_all_dependencies=dice.random() < 0.7 or any(d.kind is DependencyKind.AFTERCORR for d in dependencies),
             priority=dice.choice([0, 0, 0, -1, 1]),
-            begin_time_s=self.world.now_s + dice.uniform(0.0, 900.0) if is_rare and dice.random() < 0.4 else 0.0,
+            begin_time_s=self.world.wall_s + dice.uniform(0.0, 900.0) if is_rare and dice.random() < 0.4 else 0.0,
             is_held=dice.random() < 0.03,
             spread=dice.choice([Spread.NODE, Spread.NODE, Spread.JOB]),
             kill_grace_s=dice.choice([0.0, 5.0, 30.0]),
@@ -219,8 +230,11 @@ class People:
         if spec.node_count > 1:
             rank = [name for name, _ in order.nodes].index(node)
             runtime_s += rank * dice.choice([0.0, 0.1, 5.0])
-            if rank != dice.randrange(spec.node_count):  # One of them fails, the others would not.
+            early = dice.choice([1.0, dice.random()])
+            if rank != dice.randrange(spec.node_count):  # One of them fails, the others would not, and run on.
                 end = End(EndKind.EXITED, exit_code=0)
+            elif end.state is not JobState.COMPLETED:
+                runtime_s *= early
         if spec.walltime_s is not None and runtime_s > spec.walltime_s:
             return spec.walltime_s, End(EndKind.TIME_LIMIT, signal=15)
         return runtime_s, end

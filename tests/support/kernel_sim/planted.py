@@ -117,7 +117,7 @@ PLANTED: dict[str, Planted] = {
     "a node comes back and may get work at once": Planted(
         "rules.node_table", "self.drain[number] is None and not self.orphans[number]\n", "self.drain[number] is None\n"
     ),
-    "late staging of an ended attempt": Planted(
+    "late staging ends what runs": Planted(
         "rules.reports",
         "    if activity is None or activity.is_launched:\n        return []\n    job_id, index, attempt",
         "    if activity is None:\n        return []\n    job_id, index, attempt",
@@ -172,7 +172,12 @@ PLANTED: dict[str, Planted] = {
         'effect in _cancels(activity, "its end was asked for") if False]',
     ),
     "staging is not taken up after a restart": Planted(
-        "rules.core", "        return tuple(outstanding_staging(self.state))\n", "        return ()\n"
+        "rules.effects", "            effects += _bring_up(state, activity)\n", "            pass\n"
+    ),
+    "what is being staged is launched when its node is back": Planted(
+        "rules.effects",
+        "        elif not activity.is_launched:\n            effects += _bring_up(state, activity)\n",
+        "",
     ),
     "the rest of a failed gang runs on": Planted(
         "rules.effects", "if activity and activity.has_failed else []", "if False and activity else []"

@@ -19,6 +19,8 @@ class Truth:
         self.outcome: dict[tuple[NodeName, AttemptKey], End] = {}
         """How processes went, as the machine itself saw it; without those that power took."""
         self.counts: Counter[str] = Counter()
+        self.staged: set[AttemptKey] = set()
+        """Attempts of which it is on disk that their inputs are there; the checker fills it in."""
         self._begun: set[tuple[NodeName, AttemptKey]] = set()
         self._latest: dict[tuple[JobId, int], int] = {}
         self._of_element: dict[tuple[JobId, int], set[tuple[NodeName, AttemptKey]]] = {}
@@ -30,6 +32,7 @@ class Truth:
         key, name = order.key, node.name
         assert (name, key) not in self._begun, f"{key} was launched twice on {name}"
         assert key not in self._closed, f"{key} begins on {name} after {self._closed[key]}"
+        assert not order.spec.inputs or key in self.staged, f"{key} begins on {name} without its inputs"
         element = (key.job_id, key.index)
         latest = self._latest.setdefault(element, key.attempt)
         assert key.attempt >= latest, f"{key} begins on {name} after attempt {latest} of the same element"

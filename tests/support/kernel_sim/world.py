@@ -89,6 +89,8 @@ class World:
         self.daemon = Daemon(self, self._chance("daemon"))
         self.machines = {node.name: Agent(self, node, self._chance(node.name)) for node in self.cluster.nodes}
         self.is_disk_failing = False
+        self.clock_step_s = 0
+        """By so much the clock of the daemon's machine was set, in all."""
         self.well_since_s = self.now_s
         self.lost_contact_s: dict[NodeName, float] = {}
 
@@ -98,6 +100,11 @@ class World:
     @property
     def now_s(self) -> float:
         return self.timeline.now_s
+
+    @property
+    def wall_s(self) -> float:
+        """What the clock of the daemon's machine shows."""
+        return self.now_s + self.clock_step_s
 
     def count(self, what: str) -> None:
         self.counts[what] += 1
@@ -160,6 +167,7 @@ class World:
             "resets": self._reset,
             "losses": self._lose_messages,
             "disk_failures": self._disk_failure,
+            "clock_steps": self._set_clock,
             "drains": lambda: self.people.drain(self._some_machine().node.name),
         }.items():
             rate = getattr(self.faults, name)
@@ -231,6 +239,11 @@ class World:
         session = self._some_machine().session
         if session is not None:
             self._dice.choice([session.up, session.down]).drop()
+
+    def _set_clock(self) -> None:
+        """A whole number of seconds, so that times stay exact."""
+        furthest_s = self._dice.choice([10, 600, 86_400])
+        self.clock_step_s += self._dice.randint(-furthest_s, furthest_s)
 
     def _disk_failure(self) -> None:
         self.is_disk_failing = True
