@@ -72,6 +72,8 @@ class AgentLink:
         self._said: list[Said] = []
         self.paid_until_s: float | None = None
         """On trio's clock: until when the node's machine is paid for, if it is a rented one. Told with each answer."""
+        self._has_begun = trio.Event()
+        """The agent was welcomed, or never will be."""
         self._allowance = BURST_COUNT
         self._allowance_time_s = trio.current_time()
 
@@ -112,8 +114,14 @@ class AgentLink:
         return self._frames
 
     async def welcome(self, epoch: int) -> None:
+        """The node has its lease from now on: only when it is on disk that it is here. Orders that waited follow."""
         version, lease_s, paid_s = messages.PROTOCOL_VERSION, self._lease_s, self._paid_s()
         await self._frames.send(messages.Welcome(version, epoch, self._heartbeat_s, lease_s, self._use_s, paid_s))
+        self._has_begun.set()
+
+    def end(self) -> None:
+        """Orders that wait for a welcome find the agent gone."""
+        self._has_begun.set()
 
     async def refuse(self, text: str) -> None:
         await self._frames.send(messages.Refusal(text))
@@ -174,13 +182,13 @@ class AgentLink:
 
     async def launch(self, orders: Sequence[LaunchOrder]) -> None:
         """All orders of one epoch. Raises WireError if the agent is gone."""
-        await self._frames.send(*messages.launch_frames(orders))
+        await self._order(*messages.launch_frames(orders))
 
     async def cancel(self, epoch: int, orders: Sequence[CancelOrder]) -> None:
-        await self._frames.send(*messages.cancel_frames(epoch, orders))
+        await self._order(*messages.cancel_frames(epoch, orders))
 
     async def forget(self, epoch: int, keys: Sequence[AttemptKey]) -> None:
-        await self._frames.send(*messages.forget_frames(epoch, keys))
+        await self._order(*messages.forget_frames(epoch, keys))
 
     async def bring(
         self, epoch: int, key: AttemptKey, datasets: Sequence[Dataset], loans: Sequence[messages.Loan] = ()
@@ -189,10 +197,15 @@ class AgentLink:
         order = messages.Bring(epoch, key, tuple(datasets), tuple(loans))
         if not fits(order):
             raise Refused("the inputs have too many files; make fewer and larger ones of them, or fewer inputs")
-        await self._frames.send(order)
+        await self._order(order)
 
     async def keep(self, epoch: int, order: KeepOrder) -> None:
-        await self._frames.send(messages.Keep(epoch, order))
+        await self._order(messages.Keep(epoch, order))
+
+    async def _order(self, *orders: object) -> None:
+        """An agent takes none before it is welcomed."""
+        await self._has_begun.wait()
+        await self._frames.send(*orders)
 
     async def aclose(self) -> None:
         await trio.aclose_forcefully(self._frames.stream)

@@ -275,13 +275,13 @@ class MetalExecutor:
             self._lenders[name] = hello
         try:
             link.paid_until_s = self._paid_until_s.get(name)
-            await link.welcome(self._epoch)
             try:
                 await report(NodeReported(hello.node, hello.boot_id, hello.parts, hello.missing))
             except UserError as error:
                 log.warning("refused the agent of node %s: %s", name, error)
                 await link.refuse(str(error))
                 return
+            await link.welcome(self._epoch)
             log.info("node %s is here with %d records", name, len(hello.parts))
             while True:
                 parts = await link.receive()
@@ -300,6 +300,7 @@ class MetalExecutor:
                 if parts:
                     await report(PartsChanged(name, tuple(parts)))
         finally:
+            link.end()
             self._deliveries.lose(name)
             del self._links[name]
             self._lenders.pop(name, None)

@@ -13,10 +13,10 @@ import pytest
 import trio
 import trio.testing
 
-from hal_core.errors import InvalidInput, Unavailable
+from hal_core.errors import InvalidInput, NotFound, Unavailable
 from hal_core.models.effect import CancelOrder, LaunchOrder
 from hal_core.models.job import JobId, JobSpec, Owner
-from hal_core.models.message import Message, NodeSilent, PartStatus
+from hal_core.models.message import Message, NodeReported, NodeSilent, PartStatus
 from hal_core.models.node import Node, NodeName, PartitionName
 from hal_core.models.placement import AttemptKey, Share
 from hal_core.wire import messages
@@ -102,6 +102,55 @@ async def test_a_silence_is_told_however_long_the_journal_takes_nothing(
         await side.reports.until(lambda: bool(side.reports.silences))
         (welcome,) = await (await side.dial()).receive()
         assert isinstance(welcome, messages.Welcome)
+
+
+async def test_nobody_is_welcomed_before_it_is_on_disk_that_the_node_is_here(tmp_path: Path) -> None:
+    """With the welcome comes a lease: a node that the journal does not know to be here may be given up any moment."""
+    on_disk = trio.Event()
+
+    class FullDisk(Reports):
+        async def report(self, message: Message) -> None:
+            if isinstance(message, NodeReported):
+                self.nodes.append(message)
+                await on_disk.wait()
+            await super().report(message)
+
+    async with serving(tmp_path, FullDisk()) as side, trio.open_nursery() as nursery:
+        agent = await side.dial()
+        with trio.fail_after(60):
+            while not side.reports.nodes:
+                await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(side.executor.launch, N1, [ORDER])
+        await trio.testing.wait_all_tasks_blocked()
+        on_disk.set()
+        said: list[str] = []
+        with trio.fail_after(60):
+            while len(said) < 2:
+                said += [f"{type(each).__name__} {on_disk.is_set()}" for each in await agent.receive()]
+        assert said == ["Welcome True", "Launch True"], "and what was ordered meanwhile comes after it"
+
+
+async def test_orders_for_a_node_that_is_refused_wait_for_nothing(tmp_path: Path) -> None:
+    refused = trio.Event()
+
+    class Refusing(Reports):
+        async def report(self, message: Message) -> None:
+            if isinstance(message, NodeReported):
+                self.nodes.append(message)
+                await refused.wait()
+                raise NotFound("no such node")
+            await super().report(message)
+
+    async with serving(tmp_path, Refusing()) as side:
+        agent = await side.dial()
+        with trio.fail_after(60):
+            while not side.reports.nodes:
+                await trio.testing.wait_all_tasks_blocked()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(side.executor.launch, N1, [ORDER])
+                await trio.testing.wait_all_tasks_blocked()
+                refused.set()
+            assert isinstance((await agent.receive())[0], messages.Refusal)
 
 
 async def test_orders_for_a_node_out_of_contact_are_dropped(tmp_path: Path) -> None:

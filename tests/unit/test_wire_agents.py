@@ -100,8 +100,9 @@ def test_order_that_names_no_job_is_a_wire_error() -> None:
 async def test_orders_carry_the_epoch() -> None:
     link, agent = pair()
     key = AttemptKey(JobId(1), 0, 1)
+    await link.welcome(7)
     await link.launch([order(1, JobSpec("j", PartitionName("p"), command=("true",)))])
     await link.cancel(8, [CancelOrder(key, 1.0, "why")])
     await link.forget(9, [key])
     received = await agent.receive()
-    assert [message.epoch for message in received] == [7, 8, 9]
+    assert [message.epoch for message in received] == [7, 7, 8, 9]

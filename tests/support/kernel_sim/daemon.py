@@ -70,6 +70,8 @@ class Link:
         self.inbound: deque[Any] = deque()
         self.is_busy = True
         self.waits_since_s = 0.0
+        self.early: list[Any] = []
+        """Orders that wait for the welcome."""
         self.joined_s = math.inf
         """Since when it is on disk that the node is here."""
         self.is_open = True
@@ -294,12 +296,13 @@ class Daemon:
             frames = messages.cancel_frames(self._world.journal.epoch, orders)
         else:
             frames = messages.forget_frames(self._world.journal.epoch, orders)
+        send = link.session.down.send if link.joined_s < math.inf else link.early.append
         for frame in frames:
-            link.session.down.send(frame)
+            send(frame)
             if kind is Launch:
                 self._world.maybe_remember(name, frame)
             if self._dice.random() < self._world.faults.order_copies:
-                link.session.down.send(frame)
+                send(frame)
 
     def _stage(self, effect: Stage) -> None:
         faults, dice = self._world.faults, self._dice
@@ -331,16 +334,21 @@ class Daemon:
             session.down.send(HANG_UP)
             return
         link = session.link = self.links[name] = Link(session, name)
+        self.report(hello, lambda: self._welcome(link))
+
+    def _welcome(self, link: Link) -> None:
+        """It is on disk that the node is here: it has its lease, and gets the orders that waited for that."""
         timeout_s = self._world.cluster.node_timeout_s
-        session.down.send(
-            messages.Welcome(messages.PROTOCOL_VERSION, self._world.journal.epoch, HEARTBEAT_S, timeout_s)
-        )
-        self.report(hello, lambda: self._free(link))
+        welcome = messages.Welcome(messages.PROTOCOL_VERSION, self._world.journal.epoch, HEARTBEAT_S, timeout_s)
+        link.session.down.send(welcome)
+        link.joined_s = self._world.now_s
+        for order in link.early:
+            link.session.down.send(order)
+        self._free(link)
 
     def _free(self, link: Link) -> None:
         link.is_busy = False
         link.waits_since_s = self._world.now_s
-        link.joined_s = min(link.joined_s, self._world.now_s)
         self._take_next(link)
         self._watch(link, link.waits_since_s)
 
