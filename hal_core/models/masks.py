@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import islice
 
-WORD_BITS = 256
-WORD_BYTES = WORD_BITS // 8
-WORD_MASK = (1 << WORD_BITS) - 1
 FEW = 8
-"""For fewer numbers it is not worth while to fill bytes."""
+"""For fewer numbers it is not worth while to fill bytes, or to read them."""
+_BITS = tuple(tuple(bit for bit in range(8) if byte >> bit & 1) for byte in range(256))
+"""Of each byte the bits that are set in it."""
 
 
 def mask_of(numbers: Iterable[int]) -> int:
@@ -20,28 +20,35 @@ def mask_of(numbers: Iterable[int]) -> int:
         for number in few:
             mask |= 1 << number
         return mask
-    packed = bytearray((max(few) >> 3) + 1)
-    for number in few:
+    return _mask_of_gang(few) if isinstance(few, tuple) else _mask_of_many(few)
+
+
+def _mask_of_many(numbers: list[int] | tuple[int, ...]) -> int:
+    packed = bytearray((max(numbers) >> 3) + 1)
+    for number in numbers:
         packed[number >> 3] |= 1 << (number & 7)
     return int.from_bytes(packed, "little")
 
 
+_mask_of_gang = lru_cache(64)(_mask_of_many)
+"""The nodes of a gang are asked for several times in a row: where they are chosen, taken, and seen to run."""
+
+
 def members_of(mask: int) -> Iterator[int]:
     """The inverse of `mask_of`, ascending."""
-    if mask <= WORD_MASK:
+    if mask.bit_count() < FEW:
         while mask:
             low = mask & -mask
             yield low.bit_length() - 1
             mask ^= low
         return
-    # word by word: the whole number would be copied for each bit
-    packed = mask.to_bytes((mask.bit_length() + WORD_BITS - 1) // WORD_BITS * WORD_BYTES, "little")
-    for at in range(0, len(packed), WORD_BYTES):
-        word = int.from_bytes(packed[at : at + WORD_BYTES], "little")
-        while word:
-            low = word & -word
-            yield 8 * at + low.bit_length() - 1
-            word ^= low
+    # byte by byte: the whole number would be copied for each bit
+    at = (mask & -mask).bit_length() - 1 & ~7
+    for byte in (mask >> at).to_bytes((mask.bit_length() - at + 7) // 8, "little"):
+        if byte:
+            for bit in _BITS[byte]:
+                yield at + bit
+        at += 8
 
 
 def lowest(mask: int, count: int) -> int:

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from hal_core.models.masks import mask_of, members_of
 from hal_core.models.row_fields import FIELD_MASK
 
+SEVERAL = 8
+"""So many are looked for as sets of equal row, fewer one by one."""
 WIDE = 32
 """So many nodes are moved as a set."""
 SETS_MAX = 16
@@ -71,7 +73,7 @@ class NodeRows:
         if len(numbers) == 1:
             return [(self.row(numbers[0]), 1 << numbers[0], numbers)]
         found: list[Group] = []
-        if len(numbers) >= WIDE:
+        if len(numbers) >= SEVERAL:
             left = nodes or mask_of(numbers)
             while left and len(found) < GROUPS_MAX:
                 first = left & -left

@@ -6,7 +6,7 @@ above each field keeps them apart, so that one subtraction compares them all. Pu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from copy import copy
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,7 @@ class Ask:
         *(
             "cpus",
             "domains",
+            "family",
             "gpu_milli",
             "has_gpus_near",
             "home",
@@ -52,6 +53,9 @@ class Ask:
 
     def __init__(self, shape: Shape, nodes: int, need_of: dict[int, int], mixed: frozenset[int]) -> None:
         self.shape = shape
+        self.family: object = None
+        """The same one for all shapes that differ in how many nodes they want, and in nothing else: where there is no
+        room for one of them, there is none for a wider one."""
         self.node_count = shape.node_count
         self.nodes = nodes
         """The nodes of the partition, as bits."""
@@ -107,6 +111,7 @@ class Ask:
         twin = copy(self)
         twin.nodes &= nodes
         twin.ideal_s = None
+        twin.family = object()  # where one of another family has no room this one may have some
         if not nodes & 1:
             twin.pool_need = NEVER
         twin.strict = None if self.strict is None else self.strict.within(nodes)
@@ -146,7 +151,9 @@ class Packing:
         for name, nodes_of_it in self.partition_nodes.items():
             group = self.group_of[name]
             self.group_nodes[group] = self.group_nodes.get(group, 0) | nodes_of_it
+        self._group_numbers: dict[PartitionName, Set[int]] = {}
         self._asks: dict[Shape, Ask] = {}
+        self._families: dict[Shape, object] = {}
         self.classes: list[Node] = []
         """One node of each class: nodes of a class differ in nothing that a shape could ask for."""
         self.class_of: list[int] = []
@@ -165,7 +172,7 @@ class Packing:
     def twin(self) -> Packing:
         """Reads the same rows and remembers nothing: for whoever works beside this one, perhaps in a thread."""
         twin = copy(self)
-        twin._asks, twin.parts = {}, self.parts.copy()
+        twin._asks, twin._families, twin.parts = {}, {}, self.parts.copy()
         twin._demand = attrs.evolve(self._demand, weights=self._demand.weights.copy())
         twin.fragmentation = Fragmentation(twin._demand, twin.parts, self.shift_of)
         return twin
@@ -193,6 +200,7 @@ class Packing:
         if found is None:
             if len(self._asks) >= ASKS_KEPT:
                 self._asks.clear()
+                self._families.clear()
             found = self._asks[shape] = self._make_ask(shape)
         return found
 
@@ -214,13 +222,15 @@ class Packing:
             if fits and need >= 0:
                 need_of[number] = need
         ask = Ask(shape, self._allowed(shape), need_of, frozenset(mixed))
+        ask.family = self._families.setdefault(attrs.evolve(shape, node_count=1), object())
         never = self.guards - NEVER
         ask.lack_of = [self.guards - need_of[n] if n in need_of else never for n in range(len(self.classes))]
         ask.licences = self.licences(shape.licences)
         if ask.licences < 0:
             ask.nodes = 0
             ask.pool_need = NEVER
-        ask.has_gpus_near = any(self.classes[number].gpus for number in need_of)
+        near = ask.nodes & ~self.nodes_without_gpus
+        ask.has_gpus_near = bool(near) and any(self.classes[number].gpus for number in need_of)
         if self.domains is not None:
             self._place(ask, self.domains)
         return ask
@@ -234,6 +244,15 @@ class Packing:
 
     def _named(self, names: tuple[NodeName, ...]) -> int:
         return mask_of([self._number_of[name] for name in names if name in self._number_of])
+
+    def numbers_beside(self, partition: PartitionName) -> Set[int] | None:
+        """The numbers of the nodes of its group; None if there is no other group."""
+        group = self.group_of.get(partition)
+        if group is None or len(self.group_nodes) < 2:
+            return None
+        if group not in self._group_numbers:
+            self._group_numbers[group] = frozenset(members_of(self.group_nodes[group]))
+        return self._group_numbers[group]
 
     def licences(self, counts: Iterable[tuple[str, int]] | None = None) -> int:
         """So many of each, packed; -1 if the cluster has no such licence. None: all that there are."""

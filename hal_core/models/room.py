@@ -277,14 +277,19 @@ class Room:
     def wait_for(self, ask: Ask, running: Iterable[RunningJob], now_s: float) -> float | None:
         """Let what runs end, in the order given, until the ask fits: then. None: it never will.
 
-        What has ended by then is given back to this room.
+        What has ended by then is given back to this room, if it has nodes of partitions that share nodes with the
+        ask's, directly or through others.
         """
-        ask_of, missing = self._packing.ask, ask.nodes & ~self._fitting(ask)
+        packing = self._packing
+        ask_of, missing = packing.ask, ask.nodes & ~self._fitting(ask)
+        near = packing.numbers_beside(ask.shape.partition)
         is_enough = ask.holds(ask.nodes & ~missing)
         time_s = now_s
         for job in running:
             if is_enough and job.expected_end_s > time_s and self.has_licences(ask):
                 break
+            if near is not None and near.isdisjoint(job.node_numbers):
+                continue
             time_s = max(time_s, job.expected_end_s)
             new = 0
             for row, bits in self._given(job.node_numbers, ask_of(job.shape), job.nodes):

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Hashable, Iterable, Iterator
+import sys
+from collections.abc import Hashable, Iterable, Iterator, Set
 from operator import attrgetter
 
 import attrs
@@ -40,10 +41,9 @@ from hal_core import (
     within,
 )
 from hal_engine_backfill.fcfs import start_elements
+from hal_engine_backfill.groups import Blocked, changed_groups, of_groups, with_the_others
 
 ALL_NODES = -1
-NOBODY_WAITS_FOR_DATA = "nobody waits for data"
-"""What a plan leaves to the next one if so: who waits for data may start although nothing has happened."""
 _expected_s = attrgetter("expected_s")
 _expected_end_s = attrgetter("expected_end_s")
 
@@ -61,29 +61,22 @@ class Easy:
         self._is_shortest_first = is_shortest_first
 
     def plan(self, snapshot: Snapshot) -> Plan:
-        if _is_as_before(snapshot):
-            return Plan((), tuple(snapshot.promises.values()), depth=1, memo=NOBODY_WAITS_FOR_DATA)
-        one_pass = Pass(snapshot, self._margin)
-        queue = itertools.islice(snapshot.pending(), self._scan_max)
-        behind = one_pass.start_in_order(queue)
+        groups = changed_groups(snapshot, self._depth_max)
+        if groups is not None and not groups:
+            return Plan((), tuple(snapshot.promises.values()), depth=1, memo=snapshot.memo)
+        one_pass = Pass(snapshot, self._margin, groups=groups)
+        waiting = snapshot.pending()
+        queue = itertools.islice(waiting, self._scan_max)
+        behind = one_pass.start_in_order(queue if groups is None else of_groups(queue, groups, snapshot))
+        is_whole = True
         if behind:
-            one_pass.backfill(sorted(behind, key=_expected_s) if self._is_shortest_first else behind, self._depth_max)
-        return one_pass.result()
-
-
-def _is_as_before(snapshot: Snapshot) -> bool:
-    """Nothing ended, every group has its promise, and those who arrived do not fit: whoever waited waits on.
-
-    What disturbed a promise then disturbs it now, for it would end later still.
-    """
-    changes = snapshot.changes
-    if changes is None or changes.ended or snapshot.holds or snapshot.quota is not None:
-        return False
-    room = snapshot.room()
-    packing = room.packing
-    if len(snapshot.promises) < len(packing.group_nodes) or snapshot.memo is not NOBODY_WAITS_FOR_DATA:
-        return False
-    return not any(room.choose(packing.ask(job.shape)) for job in changes.arrived)
+            in_order = sorted(behind, key=_expected_s) if self._is_shortest_first else behind
+            is_whole = one_pass.backfill(in_order, self._depth_max)
+        is_whole = is_whole and (next(queue, None) is not None or next(waiting, None) is None)
+        plan = one_pass.result()
+        if not is_whole:  # who was not tried this time may be the next, with fewer before him
+            plan = attrs.evolve(plan, memo=None)
+        return plan if groups is None else with_the_others(plan, groups, snapshot)
 
 
 @attrs.frozen
@@ -98,17 +91,48 @@ class Margin:
 NO_MARGIN = Margin()
 
 
+class _Unfit:
+    """What was found not to fit in one pass: shapes, and with each all wider ones, for room only shrinks."""
+
+    __slots__ = ("_least", "kinds")
+
+    def __init__(self) -> None:
+        self.kinds: set[Hashable] = set()
+        self._least: dict[object, int] = {}
+        """By family, the fewest nodes that were too many."""
+
+    def has(self, kind: Hashable, ask: Ask) -> bool:
+        """Whether it does not fit either; noted, if so."""
+        if ask.node_count < self._least.get(ask.family, sys.maxsize):
+            return False
+        self.kinds.add(kind)
+        return True
+
+    def add(self, kind: Hashable, ask: Ask) -> None:
+        self.kinds.add(kind)
+        self._least[ask.family] = ask.node_count
+
+
 class Pass:
     """One pass over the queue: what is still free, what was promised, which shapes were found not to fit."""
 
-    def __init__(self, snapshot: Snapshot, margin: Margin = NO_MARGIN, does_trust: bool = True) -> None:
-        """With `does_trust` False running jobs are expected to end at their limits, whatever was predicted."""
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        margin: Margin = NO_MARGIN,
+        does_trust: bool = True,
+        groups: Set[PartitionName] | None = None,
+    ) -> None:
+        """With `does_trust` False running jobs are expected to end at their limits, whatever was predicted. `groups`:
+        all jobs of the queue are of these groups of partitions; None: of any."""
         self._snapshot = snapshot
         self._margin = margin
         self._does_trust = does_trust
         self._now_s = snapshot.now_s
         self._room = room = snapshot.room()
         self._packing = room.packing
+        group_nodes = room.packing.group_nodes
+        self._group_nodes = group_nodes if groups is None else {group: group_nodes[group] for group in groups}
         self._quota = snapshot.quota
         self._permits = Permits(snapshot.holds, room.packing, self._now_s)
         self._promise_of: dict[PartitionName, Promise] = {}
@@ -125,7 +149,7 @@ class Pass:
         """Until each group has a job that does not fit. Returns the jobs that stand behind those, if there are any: to
         be read once, for the queue is only read as far as somebody looks."""
         promise_of, starts, permits = self._promise_of, self.starts, self._permits
-        group_count = len(self._packing.group_nodes) + len(self._snapshot.holds)
+        group_count = len(self._group_nodes) + len(self._snapshot.holds)
         behind: list[PendingJob] = []
         never: set[Hashable] = set()
         for job in queue:
@@ -188,7 +212,7 @@ class Pass:
 
     def _most_cpus(self) -> int:
         """Free on one node: who asks for more cannot start behind the promises, however long the queue is."""
-        return max(self._room.most_cpus(nodes) for nodes in self._packing.group_nodes.values())
+        return max(self._room.most_cpus(nodes) for nodes in self._group_nodes.values())
 
     def _running(self) -> Iterable[RunningJob]:
         """What runs, and what starts in this pass, in the order of expected ends."""
@@ -213,33 +237,42 @@ class Pass:
             if promise.time_s < math.inf
         )
         wake_s = self._nearness.wake_s
-        memo = NOBODY_WAITS_FOR_DATA if wake_s == math.inf else None
+        first_of = {group: job_id for group, (job_id, _) in zip(self._promise_of, self.promised, strict=True)}
+        memo = Blocked(first_of) if wake_s == math.inf else None
         return Plan(tuple(self.starts), reserves, self.depth, wake_s, memo=memo)
 
-    def backfill(self, jobs: Iterable[PendingJob], depth_max: int) -> None:
-        """Start what disturbs no promise. A shape that did not fit is not tried again, for room only shrinks."""
+    def backfill(self, jobs: Iterable[PendingJob], depth_max: int) -> bool:
+        """Start what disturbs no promise. A shape that did not fit is not tried again, for room only shrinks.
+
+        False if somebody was not tried because so many were.
+        """
         now_s, room, permits = self._now_s, self._room, self._permits
-        unfit: set[Hashable] = set()
-        unfit_beside: set[Hashable] = set()
-        nodes_of, group_of, has_holds = self._packing.group_nodes, self._packing.group_of, bool(self._snapshot.holds)
+        unfit, unfit_beside = _Unfit(), _Unfit()
+        nodes_of, group_of, has_holds = self._group_nodes, self._packing.group_of, bool(self._snapshot.holds)
         looked: dict[PartitionName, int] = {}
         """How many starts there were when it was looked how much is free."""
         most = {group: room.most_cpus(nodes_of.get(group, ALL_NODES)) for group in {**nodes_of, **self._promise_of}}
-        most_beside = {group: promise.spare.most_cpus() for group, promise in self._promise_of.items()}
+        most_beside = {
+            group: promise.spare.most_cpus(nodes_of.get(group, ALL_NODES))
+            for group, promise in self._promise_of.items()
+        }
         for job in jobs:
             shape = job.shape
             kind = permits.kind(job) if has_holds else id(shape)
             group = self._permits.group(job) if has_holds else group_of[shape.partition]
             assert group is not None, "a job behind a promise is in a group"
-            if shape.cpus > most[group] or kind in unfit:
+            if shape.cpus > most[group] or kind in unfit.kinds:
                 continue
             promise = self._promise_of[group]
             end_s = now_s + job.expected_s
             ends_before = end_s <= promise.time_s and end_s < math.inf
-            if not ends_before and (shape.cpus > most_beside[group] or kind in unfit_beside):
+            if not ends_before and (shape.cpus > most_beside[group] or kind in unfit_beside.kinds):
+                continue
+            ask = permits.ask(job)
+            if unfit.has(kind, ask) or (not ends_before and unfit_beside.has(kind, ask)):
                 continue
             if self.depth >= depth_max:
-                return
+                return False
             allowed = within(self._quota, job)
             if allowed is None:
                 continue
@@ -251,13 +284,14 @@ class Pass:
                 ends_before = True
             elif self._start_beside(allowed, None if ends_before else promise.spare):
                 continue
-            (unfit if ends_before else unfit_beside).add(kind)
+            (unfit if ends_before else unfit_beside).add(kind, ask)
             if looked.get(group) != len(self.starts):
                 looked[group] = len(self.starts)
                 most[group] = room.most_cpus(nodes_of.get(group, ALL_NODES))
-                most_beside[group] = promise.spare.most_cpus()
+                most_beside[group] = promise.spare.most_cpus(nodes_of.get(group, ALL_NODES))
                 if not any(most.values()):
-                    return
+                    break
+        return True
 
     def _start_beside(self, job: PendingJob, spare: Room | None) -> bool:
         """Start the job's elements where there is room now and, unless it ends in time, in `spare` too.

@@ -8,6 +8,7 @@ from random import Random
 import attrs
 from hypothesis import example, given, settings, strategies as st
 
+from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
 from hal_core.models.plan import Plan, Snapshot
 from hal_core.planes import Engine
 from hal_core.sim.expectations import CORRECTIONS
@@ -15,6 +16,7 @@ from hal_core.sim.machine import Machine
 from hal_core.sim.replay import EventOrder, Foresight, Replay
 from hal_engine_backfill.conservative import Conservative
 from hal_engine_backfill.easy import Easy
+from hal_engine_backfill.groups import changed_groups
 from hal_engine_backfill.promises import Memo
 from tests.simulation.test_replay import PROCESSORS, cluster_of
 from tests.support.replays import expectations_of
@@ -95,3 +97,59 @@ def test_it_does_go_on() -> None:
     for _ in run.run(EventOrder.TOGETHER):
         pass
     assert engine.memo_count > 0.8 * run.pass_count
+
+
+# -- partitions that share no nodes ------------------------------------------------------------------------------------
+
+PARTITION_NODES = {"left": range(3), "both": range(2, 5), "right": range(4, 6), "other": range(6, 9)}
+"""The first three are one group."""
+
+
+def partitions_apart() -> Machine:
+    nodes = tuple(Node(NodeName(f"n{number}"), 4, 0) for number in range(9))
+    partitions = tuple(
+        Partition(PartitionName(name), tuple(nodes[number].name for number in numbers), is_default=name == "left")
+        for name, numbers in PARTITION_NODES.items()
+    )
+    return Machine(Cluster("apart", nodes, partitions))
+
+
+@attrs.define
+class BothApart(Both):
+    """Counts the passes over one of the groups alone, too."""
+
+    partial_count: int = 0
+
+    def plan(self, snapshot: Snapshot) -> Plan:
+        groups = changed_groups(snapshot, tried_max=1000)
+        self.partial_count += groups is not None and 0 < len(groups) < len(snapshot.room().packing.group_nodes)
+        return Both.plan(self, snapshot)
+
+
+def replay_apart(seed: int, is_shortest_first: bool, depth_max: int = 1000) -> BothApart:
+    random = Random(seed)
+    jobs = some_jobs(seed, 120, step_s=random_step(seed))
+    for job in jobs:
+        job.partition = random.choice(list(PARTITION_NODES))
+        job.processors = min(job.processors, 4 * len(PARTITION_NODES[job.partition]))
+    engine = BothApart(Easy(depth_max=depth_max, is_shortest_first=is_shortest_first))
+    foresight = Foresight(expectations_of("requested"), CORRECTIONS["request"])
+    for _ in Replay(engine, partitions_apart(), jobs, foresight).run(EventOrder.TOGETHER):
+        pass
+    return engine
+
+
+def _told(plan: Plan) -> object:
+    """Who starts where, and who is promised when: a promise that is kept may name other nodes."""
+    return plan.starts, [(reserve.job_id, reserve.start_time_s) for reserve in plan.reserves]
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), is_shortest_first=st.booleans(), depth_max=st.sampled_from([2, 1000]))
+def test_a_group_in_which_nothing_happened_is_as_it_was(seed: int, is_shortest_first: bool, depth_max: int) -> None:
+    engine = replay_apart(seed, is_shortest_first, depth_max)
+    assert [pair for pair in engine.differing if _told(pair[0]) != _told(pair[1])] == []
+
+
+def test_groups_are_looked_at_alone() -> None:
+    assert replay_apart(1, is_shortest_first=False).partial_count > 20

@@ -166,6 +166,20 @@ def test_one_who_waits_for_a_reservation_does_not_take_the_promise_of_the_others
     assert placed[4] >= 201.0
 
 
+@pytest.mark.parametrize("engine", ["easy", "easy-sjbf"])
+def test_a_shape_that_is_too_long_for_a_window_does_not_stand_for_a_shorter_job_of_it(engine):
+    two = {"node_count": 2, "task_count": 2, "cpus_per_task": 4}
+    jobs = [
+        job(0.0, 5000.0, cpus_per_task=4, walltime_s=5000.0),
+        job(1.0, 10.0, node_count=3, task_count=3, cpus_per_task=4, walltime_s=100.0),
+        job(2.0, 10.0, walltime_s=2000.0, **two),
+        job(2.0, 10.0, walltime_s=100.0, **two),
+    ]
+    placed = placed_at(run(engine, [course(nodes=("n1", "n2"))], jobs, make_cluster(3)))
+    assert placed[4] == 2.0
+    assert placed[3] == 1500.0
+
+
 def test_a_removed_reservation_frees_at_once():
     simulation = Simulation(Core(Easy(), "easy"), make_cluster(2))
     simulation.post(0.0, AddReservation(course()))
