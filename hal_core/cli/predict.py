@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hal_core.cli.console import Console
 from hal_core.cli.explain import likely_text, start_text
 from hal_core.cli.formats import duration, pairs
-from hal_core.cli.show import expected_text
+from hal_core.cli.show import ends_text as likely_ends, expected_text
 from hal_core.cli.submission import request_of, tell_warnings
 from hal_core.cli.words import split_words
 
@@ -46,6 +46,7 @@ def print_prediction(console: Console, found: dict[str, Any]) -> None:
     tell_warnings(console, found["start"]["warnings"])
     limit = duration(found["walltime_s"]) if found["walltime_s"] else "none"
     rows = [("Time limit", limit), ("Expected to run", run_time_text(found["foretold"]))]
+    rows += [("Likely to", likely_ends(found["foretold"] and found["foretold"]["run_time"]))]
     rows += [("Learned from", learned_text(found["foretold"])), ("Such jobs", ends_text(found["foretold"]))]
     rows += [("Would start", start_text(found["start"]))]
     likely = found["start"]["likely"]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 ELEMENT_LINES_MAX = 20
+TOLD_MIN = 0.1
+"""What is less likely than that nobody needs to be told."""
 
 
 def configure(parser: Parser) -> None:
@@ -103,6 +105,7 @@ def print_job(console: Console, job: dict[str, Any]) -> None:
         ("Finished", instant(job["end_time_s"])),
         ("Time limit", duration(job["walltime_s"]) if job["walltime_s"] else "none"),
         ("Expected to run", expected_text(job["prediction"])),
+        ("Likely to", ends_text(job["prediction"])),
         ("Ran", ran_text(job)),
         ("Size", shape_text(job)),
         ("Chosen", job["choice"]),
@@ -138,6 +141,17 @@ def expected_text(prediction: dict[str, Any] | None) -> str:
         return ""
     low, middle, high = (duration(prediction[name]) for name in ("p10_s", "p50_s", "p90_s"))
     return middle if low == high else f"{middle} (8 of 10 times {low} to {high})"
+
+
+def ends_text(prediction: dict[str, Any] | None) -> str:
+    """How likely it is to end badly, where that is said and worth a line."""
+    said = prediction or {}
+    parts = [
+        f"{words} ({share:.0%})"
+        for words, name in (("run into the time limit", "time_out_probability"), ("fail", "failure_probability"))
+        if (share := said.get(name) or 0.0) >= TOLD_MIN
+    ]
+    return ", ".join(parts)
 
 
 def ran_text(job: dict[str, Any]) -> str:

@@ -9,7 +9,8 @@ from hal_core.models.job import End, JobId, JobSpec, Owner
 
 @attrs.frozen
 class Prediction:
-    """Quantiles of a run time in seconds, p10 <= p50 <= p90. Used for planning only; jobs are killed at their limit."""
+    """Quantiles of a run time in seconds, p10 <= p50 <= p90, and how such jobs end. Used for planning only; jobs are
+    killed at their limit."""
 
     p10_s: float
     p50_s: float
@@ -18,6 +19,10 @@ class Prediction:
     """What to plan with, if not the median: to be too short costs a plan less than to be too long."""
     mean_s: float | None = None
     """The mean, if it is not what is planned with: what starting the job will cost those who wait behind it."""
+    time_out_probability: float | None = None
+    """That it runs into its time limit; None: that is not said. For advice alone."""
+    failure_probability: float | None = None
+    """That it ends with an error of its own."""
 
     @property
     def expected_s(self) -> float:

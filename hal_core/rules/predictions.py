@@ -44,7 +44,13 @@ def believable(prediction: Prediction, walltime_s: float | None) -> Prediction |
         float(min(max(time_s, least_s), most_s)) for time_s in (*sorted(quantiles_s), planned_s, mean_s)
     )
     said_s = (None if planned_s == p50_s else planned_s, None if mean_s == planned_s else mean_s)
-    return Prediction(p10_s, p50_s, p90_s, *said_s)
+    ends_badly = (_probability(prediction.time_out_probability), _probability(prediction.failure_probability))
+    return Prediction(p10_s, p50_s, p90_s, *said_s, *ends_badly)
+
+
+def _probability(said: float | None) -> float | None:
+    """None also if it is none: the run time may be believed all the same."""
+    return float(said) if isinstance(said, int | float) and 0.0 <= said <= 1.0 else None
 
 
 def expected_end_s(start_s: float, expected_s: float, walltime_s: float | None, now_s: float) -> float:

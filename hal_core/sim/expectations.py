@@ -71,13 +71,22 @@ class Predicted(Expectations):
         return believed
 
     def learn(self, job_id: JobId, job: TraceJob, end_s: float) -> Sequence[JobId]:
-        return self._predictor.learn([Outcome(_arrival(job_id, job), job.run_s, end_s, ENDED)])
+        return self._predictor.learn([Outcome(_arrival(job_id, job), job.run_s, end_s, _end(job))])
 
     def foretold(self, job_id: JobId, job: TraceJob) -> Prediction:
         return self._first.get(job_id) or super().expect(job_id, job)
 
 
 ENDED = End(EndKind.EXITED, exit_code=0)
+FAILED = End(EndKind.EXITED, exit_code=1)
+KILLED = End(EndKind.TIME_LIMIT)
+
+
+def _end(job: TraceJob) -> End:
+    """Who reaches the limit is killed there, whatever it would have ended with."""
+    if job.reaches_limit:
+        return KILLED
+    return FAILED if job.has_failed else ENDED
 
 
 def _arrival(job_id: JobId, job: TraceJob) -> Arrival:

@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from hal_core.models.event import ClusterDefined, Event, JobEnded, JobPlaced, JobReleased, JobSubmitted, VariantChosen
-from hal_core.models.job import JobId, JobSpec, Owner
+from hal_core.models.job import JobId, JobSpec, JobState, Owner
 from hal_core.models.node import Cluster
 from hal_core.models.plural import plural
 from hal_core.models.ranges import count_of, members
+from hal_core.rules.predictions import TELLING
 from hal_core.sim.trace import Findings, Trace, TraceJob, width_of
 
 RUN_S_MIN: Final = 1e-6
@@ -90,6 +91,7 @@ class _Reader:
         job.partition = shape.partition
         job.label = f"{event.job_id}_{index}" if spec.array else ""
         job.recorded_wait_s = place_s - submit_s
+        job.has_failed = event.end.kind in TELLING and event.end.state is JobState.FAILED
         self._jobs[event.job_id, index] = job
 
     def trace(self, processors: int | None) -> Trace:

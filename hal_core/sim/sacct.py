@@ -39,6 +39,7 @@ WORDS = {
 WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "CONFIGURING", "REVOKED"})
 RUNNING = frozenset({"RUNNING", "SUSPENDED", "COMPLETING", "RESIZING", "STOPPED", "SIGNALING", "STAGE_OUT"})
 ENDED = frozenset({"COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"})
+FAILED = frozenset({"FAILED", "OUT_OF_MEMORY"})
 ENDED |= {"BOOT_FAIL", "DEADLINE", "RESERVATION", "LAUNCH_FAILED", "RECONFIG_FAIL"}
 
 Row = Mapping[str, str]
@@ -169,6 +170,7 @@ class _Reader:
         job.memory_bytes = _memory_bytes(row, processors, max(job.node_count, 1))
         job.partition = row.get("partition", "").partition(",")[0]
         job.recorded_wait_s = start_s - submit_s
+        job.has_failed = state in FAILED
         return job
 
     def _times(self, row: Row) -> tuple[float, float | None, float | None]:

@@ -2,8 +2,8 @@
 
 Read with the clean-up of the SC'15 study: processors as requested, or as allocated where that is unknown; jobs without
 processors, run time or submit time are left out, as are those wider than the machine; a run time beyond the limit is
-cut at the limit, where the job is killed; the status is not looked at. Where a job states no limit, its run time is
-taken for it. A job number that was there before is left out: the first line stands for the whole job.
+cut at the limit, where the job is killed; the status only says what failed. Where a job states no limit, its run time
+is taken for it. A job number that was there before is left out: the first line stands for the whole job.
 Feitelson et al., JPDC 74(10), 2014; Gaussier et al., SC'15.
 """
 
@@ -18,6 +18,8 @@ from hal_core.sim.trace import AMOUNT_MAX, Findings, Trace, TraceJob, width_of
 
 COLUMN_COUNT = 18
 KIB = 1024
+FAILED = 0
+"""The status of a job that failed."""
 
 Row = tuple[float, ...]
 
@@ -94,6 +96,7 @@ def _job(row: Row) -> TraceJob:
     job.memory_bytes = int(max(0.0, row[9]) * KIB)
     job.peak_memory_bytes = int(max(0.0, row[6]) * KIB)
     job.recorded_wait_s = row[2]
+    job.has_failed = row[10] == FAILED
     return job
 
 

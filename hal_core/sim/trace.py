@@ -46,6 +46,12 @@ class TraceJob:
     """How long it really waited; below 0 if that is not known."""
     inputs: tuple[str, ...] = ()
     """Datasets that it reads."""
+    has_failed: bool = False
+    """By itself, if the trace says so."""
+
+    @property
+    def reaches_limit(self) -> bool:
+        return self.run_s >= self.limit_s
 
     def moved(self, submit_s: float) -> TraceJob:
         return attrs.evolve(self, submit_s=submit_s)

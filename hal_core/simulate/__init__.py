@@ -28,6 +28,7 @@ from hal_core.sim.data import Data, DataFigures, DataMode, data_figures
 from hal_core.sim.expectations import CORRECTIONS, Expectations, Perfect, Predicted
 from hal_core.sim.figures import Figures, figures_of
 from hal_core.sim.machine import Machine
+from hal_core.sim.reliability import Reliability, reliability_of
 from hal_core.sim.replay import EventOrder, Foresight, Replay
 from hal_core.sim.scores import Scores, scores_of
 from hal_core.sim.start_watch import StartWatch
@@ -65,6 +66,9 @@ class Run:
     foretold: Sequence[Prediction] = attrs.field(default=(), repr=False)
     """What was said of each job when it came, in the order of `jobs`."""
     scores: Scores = attrs.field(factory=Scores)
+    time_outs: Reliability | None = None
+    """Of what was said of jobs that they would run into their limit; None: nothing was."""
+    failures: Reliability | None = None
     start_p90_coverage: float | None = None
     """Of the later half of the jobs, those that had to wait: the share that started by their p90."""
     predict_us: float = 0.0
@@ -85,6 +89,8 @@ class Run:
             **attrs.asdict(self.figures),
             "jobs_per_s": self.jobs_per_s,
             **attrs.asdict(self.scores),
+            **_ends("time_out", self.time_outs),
+            **_ends("failure", self.failures),
             "start_p90_coverage": self.start_p90_coverage,
             "predict_us": self.predict_us,
             "learn_us": self.learn_us,
@@ -92,6 +98,24 @@ class Run:
             **({} if self.cloud is None else attrs.asdict(self.cloud)),
             **({} if self.tuning is None else {"tuning": attrs.asdict(self.tuning)}),
         }
+
+
+def _ends(name: str, found: Reliability | None) -> dict[str, float | None]:
+    return {
+        f"{name}_skill": None if found is None else found.skill,
+        f"{name}_calibration_error": None if found is None else found.calibration_error,
+    }
+
+
+def _reliabilities(ran: Sequence[tuple[Prediction, TraceJob]]) -> dict[str, Reliability | None]:
+    """Of what was said of how jobs end; who reaches the limit is killed there, whatever it would have ended with."""
+    time_outs = ((said.time_out_probability, job.reaches_limit) for said, job in ran)
+    failures = ((said.failure_probability, job.has_failed and not job.reaches_limit) for said, job in ran)
+    found = (
+        reliability_of((said, happened) for said, happened in each if said is not None)
+        for each in (time_outs, failures)
+    )
+    return dict(zip(("time_outs", "failures"), found, strict=True))
 
 
 @attrs.frozen
@@ -222,9 +246,7 @@ class _Task:
         skipped = trace.skipped_count + len(jobs) - figures.jobs
         speed = len(jobs) / elapsed_s if elapsed_s else 0.0
         foretold = [expectations.foretold(JobId(at), job) for at, job in enumerate(jobs)]
-        ran = (
-            (said, job.run_s) for said, job, start in zip(foretold, jobs, replay.start_s, strict=True) if start == start
-        )
+        ran = [(said, job) for said, job, start in zip(foretold, jobs, replay.start_s, strict=True) if start == start]
         return Run(
             trace=self.name,
             policy=self.policy,
@@ -237,7 +259,8 @@ class _Task:
             start_s=replay.start_s,
             processors=machine.processors,
             foretold=foretold,
-            scores=scores_of(ran),
+            scores=scores_of((said, job.run_s) for said, job in ran),
+            **_reliabilities(ran),
             start_p90_coverage=starts.p90_coverage,
             predict_us=cost.predict_us,
             learn_us=cost.learn_us,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from hal_core.models.plural import plural
+from hal_core.sim.reliability import Group
 from hal_core.simulate import marks
 from hal_core.simulate.marks import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Scale
 from hal_core.simulate.resampling import Difference
@@ -109,6 +110,22 @@ def calibration(shares: Mapping[str, Sequence[tuple[float, float]]], title: str)
         for meant, found in points:
             tip = f"{name}: {found:.1%} of the jobs ran no longer than their p{meant * 100:.0f}"
             drawn.append(marks.dot((x(meant) + aside, y(found)), f"fill {colour(number)}", tip))
+    return marks.svg(height, title, drawn)
+
+
+def reliability(groups: Mapping[str, Sequence[Group]], title: str) -> str:
+    """For each policy how likely it was said to be, and how often it happened: on the diagonal they are the same."""
+    height = 260.0
+    bottom = height - BOTTOM
+    x = Scale(0.0, 1.0, LEFT, WIDTH - RIGHT)
+    y = Scale(0.0, 1.0, bottom, TOP)
+    ticks = [(tick, f"{tick:.0%}") for tick in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    drawn = [marks.axis_left(y, ticks), marks.axis_bottom(x, ticks, bottom)]
+    drawn.append(marks.line((x(0.0), y(0.0)), (x(1.0), y(1.0)), "zero"))
+    for number, (name, dots) in enumerate(groups.items()):
+        for each in dots:
+            tip = f"{name}: said {each.said:.1%} of {plural(each.count, 'job')}, happened to {each.happened:.1%}"
+            drawn.append(marks.dot((x(each.said), y(each.happened)), f"fill {colour(number)}", tip))
     return marks.svg(height, title, drawn)
 
 

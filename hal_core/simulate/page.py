@@ -91,6 +91,7 @@ def _trace_part(trace: str, runs: Sequence[Run], arguments: Namespace) -> str:
     parts += _by_class(first, policies)
     if any(each.p10_s < each.p90_s for run in first for each in run.foretold):
         parts.append(_calibration(first))
+    parts += _ends(first)
     parts += _window(first)
     return "".join(parts) + "</section>"
 
@@ -181,6 +182,20 @@ def _calibration(runs: Sequence[Run]) -> str:
     note = f"Share of the jobs that ran no longer than was said when they came; well said is on the line. {scores}."
     shares = {run.policy: series.coverage(run) for run in runs}
     return _figure("Predicted run times", note, charts.calibration(shares, "calibration of predicted run times"))
+
+
+def _ends(runs: Sequence[Run]) -> Iterator[str]:
+    """How jobs end, where anything was said of that."""
+    for what, name in (("run into the time limit", "time_outs"), ("fail by themselves", "failures")):
+        found = {run.policy: each for run in runs if (each := getattr(run, name)) is not None}
+        if found:
+            scores = "; ".join(
+                f"{policy}: skill {each.skill:.2f}, off by {each.calibration_error:.1%}"
+                for policy, each in found.items()
+            )
+            note = f"How likely that was said to be, in ten groups of jobs, and how often it was so. {scores}."
+            groups = {policy: each.groups for policy, each in found.items()}
+            yield _figure(f"Jobs that {what}", note, charts.reliability(groups, f"reliability: jobs that {what}"))
 
 
 def _window(runs: Sequence[Run]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from random import Random
+from statistics import fmean
 
 import attrs
 import pytest
@@ -16,6 +17,8 @@ from hal_plugin_ml.predictor import AGAIN_MAX, MlPredictor, time_of
 from hal_plugin_ml.quantiles import Quantiles
 
 OK = End(EndKind.EXITED, exit_code=0)
+FAILED = End(EndKind.EXITED, exit_code=1)
+TIMED_OUT = End(EndKind.TIME_LIMIT)
 
 
 def arrival(number: int, user: str = "ada", limit_s: float | None = 3600.0, **fields: object) -> Arrival:
@@ -23,8 +26,8 @@ def arrival(number: int, user: str = "ada", limit_s: float | None = 3600.0, **fi
     return Arrival(JobId(number), Owner(user, 1000, 1000), spec, 60.0 * number)
 
 
-def outcome(job: Arrival, runtime_s: float) -> Outcome:
-    return Outcome(job, runtime_s, job.submit_time_s + 30.0 + runtime_s, OK)
+def outcome(job: Arrival, runtime_s: float, end: End = OK) -> Outcome:
+    return Outcome(job, runtime_s, job.submit_time_s + 30.0 + runtime_s, end)
 
 
 def run(predictor: MlPredictor, job: Arrival, runtime_s: float) -> None:
@@ -57,6 +60,10 @@ def test_whatever_happened_a_prediction_is_times_in_order_within_the_limit(
     if limit_s is not None:
         assert found.p90_s <= max(limit_s, 1.0) * (1 + 1e-9)
     assert believable(found, limit_s) is not None
+    assert found.time_out_probability is not None
+    assert found.failure_probability is not None
+    assert 0.0 <= found.time_out_probability <= 1.0
+    assert 0.0 <= found.failure_probability <= 1.0
 
 
 def test_the_same_past_gives_the_same_answers():
@@ -92,6 +99,30 @@ def test_quantiles_cover_what_they_should_where_nothing_changes():
     assert shares["p10_s"] == pytest.approx(0.1, abs=0.05)
     assert shares["p50_s"] == pytest.approx(0.5, abs=0.07)
     assert shares["p90_s"] == pytest.approx(0.9, abs=0.05)
+
+
+def test_how_jobs_end_is_learned_of_each_kind_and_what_is_said_happens_as_often() -> None:
+    """Folds fail three times in ten, trainings run into their limit six times in ten, whoever sends them."""
+    predictor, dice = MlPredictor(), Random(5)
+    said: dict[str, list[float]] = {"fold": [], "train": []}
+    for number in range(3000):
+        name = dice.choice(("fold", "train"))
+        job = arrival(number, dice.choice("abc"))
+        job = attrs.evolve(job, spec=attrs.evolve(job.spec, name=f"{name}{number}"))
+        (found,) = predictor.predict([job])
+        if number >= 1500 and found is not None:
+            share = found.failure_probability if name == "fold" else found.time_out_probability
+            assert share is not None
+            said[name].append(share)
+        is_bad = dice.random() < (0.3 if name == "fold" else 0.6)
+        end = OK if not is_bad else FAILED if name == "fold" else TIMED_OUT
+        predictor.learn([outcome(job, 3600.0 if end is TIMED_OUT else 600.0, end)])
+    assert fmean(said["fold"]) == pytest.approx(0.3, abs=0.06)
+    assert fmean(said["train"]) == pytest.approx(0.6, abs=0.08)
+    job = arrival(9000, limit_s=None)
+    (found,) = predictor.predict([job])
+    assert found is not None
+    assert found.time_out_probability == 0.0, "what has no limit runs into none"
 
 
 def test_a_user_who_changes_is_followed():
@@ -149,7 +180,7 @@ def test_a_constant_is_learned_for_every_quantile(target: float, tau: float) -> 
     model = Quantiles([tau], 2)
     for _ in range(3000):
         model.learn(np.array([1.0, 0.0]), target)
-    assert model.predict(np.array([1.0, 0.0]))[0] == pytest.approx(target, abs=0.35)
+    assert model.say(np.array([1.0, 0.0]))[0] == pytest.approx(target, abs=0.35)
 
 
 def test_a_group_that_differs_is_learned_apart_and_disturbs_no_other() -> None:
@@ -160,7 +191,7 @@ def test_a_group_that_differs_is_learned_apart_and_disturbs_no_other() -> None:
         model.learn(vector, 0.0, ("ada",))
         model.learn(vector, 0.0, ("bob",))
         model.learn(vector, -4.0, ("eve",))
-    at = {name: float(model.predict(vector, (name,))[0]) for name in ("ada", "bob", "eve", "new")}
+    at = {name: float(model.say(vector, (name,))[0]) for name in ("ada", "bob", "eve", "new")}
     assert at["eve"] == pytest.approx(-4.0, abs=0.5)
     assert at["ada"] == pytest.approx(0.0, abs=0.5)
     assert at["bob"] == pytest.approx(0.0, abs=0.5)
@@ -191,7 +222,7 @@ def test_what_was_stored_goes_on_as_if_nothing_had_happened() -> None:
         (b"\x80\x04K\x01.", "cannot be read"),
         (zlib.compress(b"[1, 2]"), "something else"),
         (zlib.compress(b'{"format": "hal-ml", "version": 7}'), "version 7"),
-        (zlib.compress(b'{"format": "hal-ml", "version": 1}'), "history"),
+        (zlib.compress(b'{"format": "hal-ml", "version": 2}'), "history"),
     ],
 )
 def test_what_is_not_ours_is_refused_and_changes_nothing(content: bytes, word: str) -> None:

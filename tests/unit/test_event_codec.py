@@ -231,7 +231,7 @@ EXAMPLES: tuple[Event, ...] = (
     NodeResumed(TIME_S, NODE, "root"),
     OrphanFound(TIME_S, NODE, KEY, True),
     Planned(TIME_S, "easy", 9, 8, 7, 6, ((JOB, TIME_S + 60.0),), (((0, 2), (3, 4)),), (Grant(JOB, (0, 3), 1, TIME_S),)),
-    RunTimesPredicted(TIME_S, "ml", ((JOB, Prediction(5.0, 60.0, 90.0, 30.0, 45.0)),)),
+    RunTimesPredicted(TIME_S, "ml", ((JOB, Prediction(5.0, 60.0, 90.0, 30.0, 45.0, 0.25, 0.5)),)),
     ObserverDisabled(TIME_S, "prometheus", "late"),
     PolicyChanged(TIME_S, "hal", "easy", "12% less waiting", 0.12),
     ReservationAdded(TIME_S, RESERVATION),

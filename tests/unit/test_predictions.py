@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import attrs
+import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
-from hal_core.models.event import JobCancelRequested, JobEnded, RunTimesPredicted
+from hal_core.models.event import JobCancelRequested, JobEnded, RunTimesPredicted, decode_event
 from hal_core.models.job import JobId
 from hal_core.models.message import PredictionsMade, Tick
 from hal_core.models.prediction import Prediction
@@ -71,6 +72,12 @@ def test_only_jobs_that_are_not_finished_are_kept_and_nothing_is_no_event() -> N
     assert event.predictions == ((first, Prediction(5.0, 60.0, 600.0)),)
 
 
+def test_a_probability_that_is_none_is_left_out_and_the_run_time_believed() -> None:
+    for said in (math.nan, -0.1, 1.5, math.inf):
+        found = believable(Prediction(5.0, 60.0, 90.0, time_out_probability=said, failure_probability=0.25), 600.0)
+        assert found == Prediction(5.0, 60.0, 90.0, failure_probability=0.25)
+
+
 def test_an_expected_end_lets_a_short_job_through_and_kills_nobody() -> None:
     """One CPU is free. The wide job behind waits for the long one, of which the predictor says 60 s instead of 600."""
     world = World(make_cluster(1), Easy()).join()
@@ -104,3 +111,9 @@ def test_predictions_survive_a_dump() -> None:
     assert loaded.jobs[job_id].prediction == Prediction(5.0, 60.0, 90.0)
     assert loaded.jobs[job_id].pending_row().expected_s == 60.0
     assert attrs.evolve(Prediction(5.0, 60.0, 90.0), planned_s=7.0).expected_s == 7.0
+
+
+def test_a_prediction_of_an_older_journal_is_read_without_what_was_not_said_then() -> None:
+    old = {"time_s": 5.0, "predictor": "ml", "predictions": [[7, {"p10_s": 5.0, "p50_s": 60.0, "p90_s": 90.0}]]}
+    found = decode_event("RunTimesPredicted", 1, msgspec.msgpack.encode(old))
+    assert found == RunTimesPredicted(5.0, "ml", ((JobId(7), Prediction(5.0, 60.0, 90.0)),))

@@ -7,6 +7,7 @@ import io
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+import attrs
 import pytest
 from hypothesis import given, strategies as st
 
@@ -97,7 +98,7 @@ def test_bad_lines_are_named_and_skipped(changed: dict[str, str], text: str) -> 
     [
         {"State": "CANCELLED by 1000"},
         {"State": "CANCELLED+"},
-        {"State": "OUT_OF_MEMORY"},
+        {"State": "PREEMPTED"},
         {"JobName": "a|b"},
         {"JobName": "|||"},
         {"Elapsed": "3600"},
@@ -112,6 +113,14 @@ def test_other_ways_to_write_the_same(changed: dict[str, str]) -> None:
     trace = read(line(**changed))
     assert trace.problems == ()
     assert trace.jobs == read(line()).jobs
+
+
+@pytest.mark.parametrize(
+    ("state", "has_failed"), [("FAILED", True), ("OUT_OF_MEMORY", True), ("TIMEOUT", False), ("NODE_FAIL", False)]
+)
+def test_what_failed_by_itself_is_told_apart_and_replayed_the_same(state: str, has_failed: bool) -> None:
+    (job,), (plain,) = read(line(State=state)).jobs, read(line()).jobs
+    assert job == attrs.evolve(plain, has_failed=has_failed)
 
 
 def test_a_name_of_another_job_does_not_shift_the_columns() -> None:

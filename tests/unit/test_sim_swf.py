@@ -84,6 +84,12 @@ def test_what_is_unknown_is_taken_from_what_is_known(fields: dict[str, float], e
     assert row(read(HEADER + line(1, **fields)).jobs[0]) == expected
 
 
+@pytest.mark.parametrize(("status", "has_failed"), [(0, True), (1, False), (5, False), (-1, False)])
+def test_the_status_says_what_failed(status: int, has_failed: bool) -> None:
+    (job,) = read(line(status=status)).jobs
+    assert job.has_failed is has_failed
+
+
 def test_jobs_without_a_limit_are_told() -> None:
     assert read(HEADER + line(1, limit=-1) + line(2)).notes == (
         "1 job without a time limit: the run time is taken for it",

@@ -12,9 +12,8 @@ __version__ = "0.1.0"
 
 __hal_plugin__ = PluginInfo(
     sdk=1,
-    summary="run times learned online from every job that ends",
+    summary="run times, and how jobs end, learned online from every job that ends",
     not_yet=(
-        "predict failures",
         "keep what it learned of the daemon's own jobs: it learns from the journal's latest events at each start",
         "weigh several models against each other: HAL itself steps back to the limit where it is the better guess",
     ),

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hal_core import Arrival, Outcome
+from hal_core import Arrival, End, JobState, Outcome
 from hal_plugin_ml.storing import key_of, rows
 
 Vector = NDArray[np.float64]
@@ -32,7 +32,7 @@ WEEK_S: Final = 7 * DAY_S
 
 ARRIVAL_PLACES: Final = slice(0, 8)
 """Of the vector: what belongs to the moment of the submission and is not looked at again later."""
-SIZE: Final = 24
+SIZE: Final = 28
 
 NO_DIGITS: Final = dict.fromkeys(map(ord, "0123456789"))
 
@@ -40,10 +40,15 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
+Rates = tuple[float, float]
+"""How often jobs ran into their limit lately, and how often they failed: running means."""
+NO_RATES: Final[Rates] = (0.0, 0.0)
+
+
 class User:
     """The past of one user."""
 
-    __slots__ = ("end_s", "kind", "mean_log", "mean_share", "open_count", "recent_s", "submit_s")
+    __slots__ = ("end_s", "ends", "kind", "mean_log", "mean_share", "open_count", "recent_s", "submit_s")
 
     def __init__(self) -> None:
         self.recent_s: deque[float] = deque(maxlen=3)
@@ -51,6 +56,7 @@ class User:
         """Of the logarithms of run times."""
         self.mean_share = 1.0
         """Of run time / limit."""
+        self.ends: Rates = NO_RATES
         self.submit_s = math.nan
         self.end_s = math.nan
         self.kind: Hashable = None
@@ -66,6 +72,7 @@ class History:
         self._users: dict[str, User] = {}
         self._of_kind: dict[Hashable, deque[float]] = {}
         """Latest run times by user, limit, CPUs, GPUs and name."""
+        self._ends_of_kind: dict[Hashable, Rates] = {}
         self._of_limit: dict[Hashable, float] = {}
         self._of_width: dict[Hashable, float] = {}
 
@@ -109,6 +116,8 @@ class History:
             min(user.mean_log, log_limit) - log_limit if recent else 0.0,
             math.log(max(user.mean_share, 1e-4)),
             float(not recent) - float(not of_kind),
+            *user.ends,
+            *self._ends_of_kind.get((job.owner.user, kind_of(job)), user.ends),
         )
         return vector
 
@@ -117,6 +126,7 @@ class History:
         return {
             "users": [[name, *_stored_user(user)] for name, user in self._users.items()],
             "of_kind": rows({key: list(each) for key, each in self._of_kind.items()}),
+            "ends_of_kind": rows(self._ends_of_kind),
             "of_limit": rows(self._of_limit),
             "of_width": rows(self._of_width),
         }
@@ -125,6 +135,7 @@ class History:
         """The inverse. Raises ValueError, TypeError or KeyError if it is not."""
         self._users = {str(name): _restored_user(each) for name, *each in stored["users"]}
         self._of_kind = {key_of(key): deque(map(float, each), maxlen=RECENT) for key, each in stored["of_kind"]}
+        self._ends_of_kind = {key_of(key): _rates(each) for key, each in stored["ends_of_kind"]}
         self._of_limit = {key_of(key): float(each) for key, each in stored["of_limit"]}
         self._of_width = {key_of(key): float(each) for key, each in stored["of_width"]}
 
@@ -142,24 +153,45 @@ class History:
         user.mean_log = log_run if is_first else user.mean_log + DECAY * (log_run - user.mean_log)
         user.mean_share = share if is_first else user.mean_share + DECAY * (share - user.mean_share)
         user.recent_s.append(runtime_s)
+        happened = ends_badly(outcome.end)
+        user.ends = _moved(user.ends, happened)
+        kind = (name, kind_of(job))
+        _put(self._ends_of_kind, kind, _moved(self._ends_of_kind.get(kind, user.ends), happened))
         user.end_s = outcome.end_time_s
         user.open_count = max(0, user.open_count - was_seen)
-        _kept(self._of_kind, (name, kind_of(job)), deque[float](maxlen=RECENT)).append(runtime_s)
+        _kept(self._of_kind, kind, deque[float](maxlen=RECENT)).append(runtime_s)
         _put(self._of_limit, (name, limit_s), runtime_s)
         _put(self._of_width, (name, width_of(job)), runtime_s)
 
 
 def _stored_user(user: User) -> list[Any]:
-    return [list(user.recent_s), user.mean_log, user.mean_share, user.submit_s, user.end_s, user.kind]
+    numbers = (user.mean_log, user.mean_share, user.submit_s, user.end_s)
+    return [list(user.recent_s), user.ends, *numbers, user.kind]
 
 
 def _restored_user(stored: list[Any]) -> User:
     user = User()
-    recent_s, *numbers, kind = stored
+    recent_s, ends, *numbers, kind = stored
     user.recent_s.extend(map(float, recent_s))
+    user.ends = _rates(ends)
     user.mean_log, user.mean_share, user.submit_s, user.end_s = map(float, numbers)
     user.kind = key_of(kind)
     return user
+
+
+def _rates(stored: Any) -> Rates:
+    time_out, failure = map(float, stored)
+    return time_out, failure
+
+
+def _moved(rates: Rates, happened: tuple[bool, bool]) -> Rates:
+    time_out, failure = rates
+    return time_out + DECAY * (happened[0] - time_out), failure + DECAY * (happened[1] - failure)
+
+
+def ends_badly(end: End) -> tuple[bool, bool]:
+    """Whether it ran into its limit, and whether it failed by itself."""
+    return end.state is JobState.TIMEOUT, end.state is JobState.FAILED
 
 
 def limit_of(job: Arrival) -> float:

@@ -1,4 +1,4 @@
-"""The predictor `ml`: quantiles of run times, learned from each job as it ends, in one pass over what happens.
+"""The predictor `ml`: how long jobs run and how they end, learned from each as it ends, in one pass over what happens.
 
 A job is looked at when it comes, and again when its user's jobs end while it waits: what happened meanwhile often says
 more about it than all before. Learned is what was known at the latest look, and how long it ran.
@@ -14,9 +14,11 @@ from typing import Final
 import attrs
 
 from hal_core import Arrival, InvalidInput, JobId, Outcome, Prediction
+from hal_plugin_ml.chances import Chances
 from hal_plugin_ml.drift import DriftWatch
-from hal_plugin_ml.history import ARRIVAL_PLACES, SIZE, History, Vector, kind_of, limit_of
-from hal_plugin_ml.quantiles import Groups, Quantiles
+from hal_plugin_ml.history import ARRIVAL_PLACES, SIZE, History, Vector, ends_badly, kind_of, limit_of
+from hal_plugin_ml.linear import Groups
+from hal_plugin_ml.quantiles import Quantiles
 from hal_plugin_ml.storing import not_ours, packed, unpacked
 
 TAUS: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -45,6 +47,8 @@ class MlPredictor:
     def __init__(self) -> None:
         self._history = History()
         self._quantiles = Quantiles(TAUS, SIZE)
+        self._chances = Chances(2, SIZE)
+        """Of running into the limit, and of failing."""
         self._open: dict[JobId, _Open] = {}
         self._open_of: dict[str, dict[JobId, None]] = {}
         self._learned_count = 0
@@ -64,10 +68,13 @@ class MlPredictor:
         if not self._learned_count:
             return None
         limit_s, is_limited = limit_of(job), job.spec.walltime_s is not None
-        found = sorted(self._quantiles.predict(vector, _groups(job)).tolist())
+        groups = _groups(job)
+        found = sorted(self._quantiles.say(vector, groups).tolist())
         times_s = [time_of(each, limit_s, is_limited) for each in found]
         mean_s = min(max(sum(times_s) / len(times_s), 1.0), times_s[-1])
-        return Prediction(times_s[0], times_s[MEDIAN], times_s[-1], mean_s=mean_s)
+        time_out, failure = self._chances.predict(vector, groups).tolist()
+        ends = (time_out if is_limited else 0.0, failure)
+        return Prediction(times_s[0], times_s[MEDIAN], times_s[-1], None, mean_s, *ends)
 
     def _look(self, job: Arrival) -> Vector:
         """The job in the light of what is known now; the moment of its submission stays what it was."""
@@ -86,20 +93,22 @@ class MlPredictor:
 
     def dump(self) -> bytes:
         """What was learned, for `load`. Jobs that have not ended are left out."""
-        parts = {"history": self._history.stored(), "quantiles": self._quantiles.stored()}
-        return packed({**parts, "learned_count": self._learned_count})
+        models = {"quantiles": self._quantiles.stored(), "chances": self._chances.stored()}
+        return packed({"history": self._history.stored(), **models, "learned_count": self._learned_count})
 
     def load(self, content: bytes) -> None:
         """Go on from there. Raises InvalidInput if that is not what `dump` gave."""
         learned = unpacked(content)
-        history, quantiles = History(), Quantiles(TAUS, SIZE)
+        history, quantiles, chances = History(), Quantiles(TAUS, SIZE), Chances(2, SIZE)
         try:
             history.restore(learned["history"])
             quantiles.restore(learned["quantiles"])
+            chances.restore(learned["chances"])
             learned_count = int(learned["learned_count"])
         except (ValueError, TypeError, KeyError) as error:
             raise InvalidInput([not_ours(str(error))]) from None
-        self._history, self._quantiles, self._learned_count = history, quantiles, learned_count
+        self._history, self._quantiles, self._chances = history, quantiles, chances
+        self._learned_count = learned_count
 
     def learn(self, outcomes: Sequence[Outcome]) -> Sequence[JobId]:
         users = dict.fromkeys(outcome.arrival.owner.user for outcome in outcomes)
@@ -113,8 +122,9 @@ class MlPredictor:
         vector = self._history.look(job) if known is None else known.vector
         target = math.log1p(outcome.runtime_s) - math.log1p(limit_of(job))
         groups = _groups(job)
-        self.drift.update(abs(target - float(self._quantiles.predict(vector, groups)[MEDIAN])))
+        self.drift.update(abs(target - float(self._quantiles.say(vector, groups)[MEDIAN])))
         self._quantiles.learn(vector, target, groups)
+        self._chances.learn(vector, ends_badly(outcome.end), groups)
         self._history.ended(outcome, known is not None)
         self._learned_count += 1
         if known is not None and job.spec.array is None:  # Of an array more elements will end.
