@@ -34,6 +34,14 @@ if TYPE_CHECKING:
     )
     from hal_core.fleet.user_data import UserData as UserData
     from hal_core.hookspecs import Register as Register, hookimpl as hookimpl
+    from hal_core.models.booking import (
+        BookedRoom as BookedRoom,
+        Booking as Booking,
+        NodeBookings as NodeBookings,
+        QueuedStart as QueuedStart,
+        Request as Request,
+        merged_bookings as merged_bookings,
+    )
     from hal_core.models.dataset import (
         PEER as PEER,
         Brought as Brought,
@@ -49,6 +57,7 @@ if TYPE_CHECKING:
     )
     from hal_core.models.event import (
         AccessChanged as AccessChanged,
+        BookingsChanged as BookingsChanged,
         ClusterDefined as ClusterDefined,
         CopiesChanged as CopiesChanged,
         DatasetAdded as DatasetAdded,
@@ -100,6 +109,7 @@ if TYPE_CHECKING:
     )
     from hal_core.models.masks import mask_of as mask_of
     from hal_core.models.message import (
+        BookingsReported as BookingsReported,
         CopiesReported as CopiesReported,
         Message as Message,
         NodeLeaving as NodeLeaving,
@@ -162,6 +172,7 @@ if TYPE_CHECKING:
         trace_of as trace_of,
     )
     from hal_core.options import structure_options as structure_options
+    from hal_core.parsing.hosts import parse_hosts as parse_hosts
     from hal_core.planes import (
         CloudProvider as CloudProvider,
         DataSource as DataSource,
@@ -232,10 +243,11 @@ _NAMES_BY_MODULE = {
     "fleet.machines": "Machine MachineName Machines check_name_prefix check_offer_name",
     "fleet.user_data": "UserData",
     "hookspecs": "Register hookimpl",
+    "models.booking": "BookedRoom Booking NodeBookings QueuedStart Request merged_bookings",
     "models.dataset": "Brought DataFile Dataset DatasetId PEER address_of",
     "models.effect": "CancelOrder KeepOrder LaunchOrder",
     "models.event": (
-        "AccessChanged ClusterDefined CopiesChanged DatasetAdded DatasetPinned DatasetRemoved Event "
+        "AccessChanged BookingsChanged ClusterDefined CopiesChanged DatasetAdded DatasetPinned DatasetRemoved Event "
         "EvictionOrdered IdleFound InputsStaged JobCancelRequested JobEnded JobHeld JobPlaced JobReleased JobRequeued "
         "JobSubmitted NodeDrained NodeJoined NodeResumed NodeSuspected NodeWentDown ObserverDisabled "
         "OrphanFound OutputRefused PartEnded PartStarted Planned PolicyChanged PriorityChanged ReservationAdded "
@@ -245,7 +257,8 @@ _NAMES_BY_MODULE = {
     "models.event_values": "event_view job_of",
     "models.job": "ArraySpec Dependency DependencyKind End EndKind JobId JobSpec JobState Owner Shape Spread",
     "models.message": (
-        "CopiesReported Message NodeLeaving NodeLost NodeReported NodeSilent OutputsMade PartStatus PartsChanged"
+        "BookingsReported CopiesReported Message NodeLeaving NodeLost NodeReported NodeSilent OutputsMade PartStatus "
+        "PartsChanged"
     ),
     "models.node": "Cluster Node NodeName NodeStatus Partition PartitionName Reservation",
     "models.notice": "Notice",
@@ -264,6 +277,7 @@ _NAMES_BY_MODULE = {
     "models.trace": "Trace launch_span_id run_span_id span_id_of trace_of",
     "tracing": "Note PartSpans Span SpanSender TraceValue",
     "options": "structure_options",
+    "parsing.hosts": "parse_hosts",
     "planes": (
         "CloudProvider DataSource Engine EventLog Executor Foreteller Instance LeaseExecutor LocalityProvider "
         "NoticeSource Observer Offer Options Predictor ReadingObserver Replica Report TellUse"

@@ -25,6 +25,7 @@ import trio
 
 import hal_core
 from hal_core.agent.launcher.tree import close_to_others
+from hal_core.config.cluster import executors_of
 from hal_core.config.reading import read_configuration
 from hal_core.config.schema import Configuration
 from hal_core.errors import HalError, JournalDamaged, Unavailable
@@ -238,14 +239,12 @@ class Daemon:
             "lease_s": self.configuration.cluster.node_timeout_s,
             "epoch": epoch,
         }
-        defaults: dict[str, dict[str, Any]] = {
-            "metal": metal,
-            "slurm": {"state_directory": str(self.state_directory / "slurm")},
-        }
-        return {
-            name: self._plugins.executor(name, {**defaults.get(name, {}), **options})
-            for name, options in self.configuration.executors.items()
-        }
+        executors = {}
+        for name, plugin, options in executors_of(self.configuration.executors):
+            of_slurm: dict[str, Any] = {"state_directory": str(self.state_directory / name), "name": name}
+            defaults = {"metal": metal, "slurm": of_slurm}.get(plugin, {})
+            executors[name] = self._plugins.executor(plugin, {**defaults, **options})
+        return executors
 
     def _localities(self) -> dict[str, LocalityProvider]:
         return {name: self._plugins.locality(name, options) for name, options in self.configuration.localities.items()}

@@ -9,7 +9,7 @@ from argparse import Namespace
 
 from hal_core.cli.arguments import Parser, checked, one_index, selector
 from hal_core.cli.console import Console
-from hal_core.cli.formats import instant, pairs, table
+from hal_core.cli.formats import duration, instant, pairs, table
 from hal_core.cli.submission import tell_warnings
 from hal_core.models.plural import plural
 
@@ -70,12 +70,33 @@ def _tell_variants(console: Console, found: dict[str, Any]) -> None:
     if not found["variants"]:
         return
     console.line()
+    if any(each["site"] for each in found["variants"]):
+        _tell_sites(console, found["variants"])
+        return
     console.line("It may run with either of these; HAL takes the one with which it ends first (*: as planned now):")
     shown = [
         (f"{'* ' if each['is_chosen'] else '  '}{each['text']}", _time(each["start_time_s"]), _time(each["end_time_s"]))
         for each in found["variants"]
     ]
     for line in table(("  AMOUNTS", "START", "END"), shown):
+        console.line(f"  {line}")
+
+
+def _tell_sites(console: Console, outlooks: list[dict[str, Any]]) -> None:
+    """Of each site the sum: the wait for HAL, the wait in the site's own queue, the run."""
+    console.line("It may run at either of these; HAL takes the one where it ends first (*: as planned now):")
+    shown = [
+        (
+            f"{'* ' if each['is_chosen'] else '  '}{each['site']}",
+            each["text"],
+            duration(each["wait_s"]),
+            duration(each["queue_s"]),
+            duration(each["run_s"]),
+            _time(each["end_time_s"]),
+        )
+        for each in outlooks
+    ]
+    for line in table(("  SITE", "AMOUNTS", "WAITS", "+ IN ITS QUEUE", "+ RUNS", "= END"), shown):
         console.line(f"  {line}")
 
 
@@ -102,17 +123,12 @@ def tell_forecast(console: Console, request: dict[str, Any], is_json: bool) -> i
     return 0
 
 
-def _start(found: dict[str, Any]) -> str:
-    if found["start_time_s"] is None:
-        return f"cannot be said: {found['why_not']}"
-    where = f" on {', '.join(found['nodes'])}" if found["nodes"] else ""
-    return f"{instant(found['start_time_s'])}{where}, if nothing else comes in and jobs run as long as expected"
-
-
 def start_text(found: dict[str, Any]) -> str:
     if found["start_time_s"] is None:
         return f"cannot be said: {found['why_not']}"
     where = f" on {', '.join(found['nodes'])}" if found["nodes"] else ""
+    if found.get("queue_s"):
+        where = f", after {duration(found['queue_s'])} in the queue of the scheduler that has the nodes"
     return f"{instant(found['start_time_s'])}{where}, if nothing else comes in and jobs run as long as expected"
 
 

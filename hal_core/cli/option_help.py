@@ -56,5 +56,6 @@ OPTION_HELP = (
     ("-t, --time LIMIT", "time limit: 30 (minutes), 1:30:00, 2-12:00:00, 90m, 2h"),
     ("    --topology LEVEL[:NAME][=required]", "nodes within one domain of this level: rack, region:eu; waits for it only while that is worth it"),  # noqa: E501
     ("    --value-per-hour AMOUNT", "what an hour less to wait is worth, where nodes are rented (default, and most: what their pool says)"),  # noqa: E501
+    ("    --where any|SITE,...", "at whichever of these sites it is expected to end first: HAL's own nodes, a Slurm cluster"),  # noqa: E501
     ("    --wrap COMMAND", "a shell command line instead of a script"),
 )  # fmt: skip

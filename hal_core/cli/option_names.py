@@ -52,6 +52,7 @@ VALUE_NAMES = frozenset(
         "time",
         "topology",
         "value-per-hour",
+        "where",
         "workdir",
         "wrap",
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -57,6 +57,13 @@ def build_cluster(file: ConfigurationFile, notes: Notes) -> Cluster:
     return Cluster(*names_of, file.node_timeout, topology, **given)
 
 
+def executors_of(sections: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(name, name of its plugin, its options): there may be several of one plugin, under names of their own."""
+    for name, options in sections.items():
+        own = {key: value for key, value in options.items() if key != "plugin"}
+        yield name, str(options.get("plugin", name)), own
+
+
 def check_plugins(sections: Mapping[str, Any], installed: Mapping[str, Collection[str]] | None, notes: Notes) -> None:
     """Note every plugin that is chosen by a name that nothing has registered. `installed` is plane -> names."""
     if len(sections.get("predictors", ())) > 1:
@@ -67,7 +74,8 @@ def check_plugins(sections: Mapping[str, Any], installed: Mapping[str, Collectio
     tuning = sections.get("tuning", TuningSection())
     chosen += [("engine", f"tuning.engines.{name}", name) for name in tuning.engines]
     for key, plane in PLANES.items():
-        chosen += [(plane, f"{key}.{name}", name) for name in sections.get(key, ())]
+        chosen += [(plane, f"{key}.{name}", name) for name in sections.get(key, ()) if key != "executors"]
+    chosen += [("executor", f"executors.{name}", each) for name, each, _ in executors_of(sections.get("executors", {}))]
     for plane, path, name in chosen:
         known = sorted(installed.get(plane, ()))
         if name not in known:

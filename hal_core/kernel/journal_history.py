@@ -41,7 +41,9 @@ _INTEGER_MAX: Final = (1 << 63) - 1
 
 # OR REPLACE: history is a copy, and must never be what stops the journal.
 _INSERT_JOB: Final = "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_CHANGE_JOB: Final = "UPDATE jobs SET node_count = ?2, cpus = ?3, walltime_s = ?4 WHERE job_id = ?1"
+_CHANGE_JOB: Final = """
+    UPDATE jobs SET node_count = ?2, cpus = ?3, walltime_s = ?4, partition = ifnull(nullif(?5, ''), partition)
+    WHERE job_id = ?1"""
 _INSERT_PLACEMENT: Final = "INSERT OR REPLACE INTO placements VALUES (?, ?, ?, ?, ?)"
 _INSERT_END: Final = """
     INSERT OR REPLACE INTO history
@@ -82,7 +84,7 @@ def write_history(connection: sqlite3.Connection, first_sequence: int, events: S
         if kind is JobSubmitted:
             jobs.append(_job_row(event))  # type: ignore[arg-type]
         elif kind is VariantChosen:
-            changes.append((event.job_id, *_amounts(event.variant)))  # type: ignore[union-attr]
+            changes.append((event.job_id, *_amounts(event.variant), event.variant.partition))  # type: ignore[union-attr]
         elif kind is JobPlaced:
             placements += _placement_rows(event)  # type: ignore[arg-type]
         elif kind is JobEnded:

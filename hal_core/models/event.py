@@ -13,6 +13,7 @@ import attrs
 import msgspec
 
 from hal_core.models.access import AccessChange
+from hal_core.models.booking import BookingsChanged as BookingsChanged
 from hal_core.models.dataset import DatasetId
 from hal_core.models.dataset_event import (
     CopiesChanged as CopiesChanged,
@@ -365,6 +366,7 @@ SiteEvent = (
     | EvictionOrdered
     | OutputRefused
     | IdleFound
+    | BookingsChanged
 )
 """All but those of cloud pools."""
 

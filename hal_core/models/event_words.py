@@ -149,6 +149,9 @@ OTHER_TEXTS: Final[Mapping[str, Callable[[Values], str]]] = {
         f"the store of node {values['node']} has {plural(len(values['added']), 'dataset')} more, "
         f"{len(values['dropped'])} less"
     ),
+    "BookingsChanged": lambda values: (
+        f"{values['executor']} says how {plural(len(values['nodes']), 'node')} of its own are booked"
+    ),
     "EvictionOrdered": lambda values: (
         f"dataset {values['dataset']} is to leave {plural(len(values['nodes']), 'node')}, by {values['by']}"
     ),

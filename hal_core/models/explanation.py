@@ -60,6 +60,14 @@ class VariantOutlook:
     end_time_s: float | None
     """Both None if it cannot be said."""
     nodes: tuple[NodeName, ...] = ()
+    site: str = ""
+    """Where, of a job that may run at several sites (`--where`)."""
+    wait_s: float | None = None
+    """Until HAL starts it, or hands it over; None if that cannot be said. With the next two it adds up to its end."""
+    queue_s: float = 0.0
+    """Then it waits in the queue of the site."""
+    run_s: float | None = None
+    """None: nobody knows how long it runs."""
 
 
 @attrs.frozen
@@ -86,5 +94,7 @@ class Explanation:
     """With which of several sets of amounts it is planned, and why; empty if it may run with one only."""
     variants: tuple[VariantOutlook, ...] = ()
     """What would become of it with each, or of many with some of them."""
+    queue_s: float = 0.0
+    """So much of the time until its start it waits in the queue of another scheduler."""
     pools: tuple[str, ...] = ()
     """What each cloud pool says of it: `burst: 0.83 on small to start 2.0 h sooner: worth only 0.10`."""

@@ -270,7 +270,8 @@ class JobSpec:
         return attrs.evolve(self.with_amounts(self.variants[number]), variant=number)
 
     def with_amounts(self, amounts: Variant) -> JobSpec:
-        return attrs.evolve(self, **{name: getattr(amounts, name) for name in VARIED})
+        partition = PartitionName(amounts.partition) or self.partition
+        return attrs.evolve(self, partition=partition, **{name: getattr(amounts, name) for name in VARIED})
 
     @property
     def run_ratio(self) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import attrs
 
 from hal_core.models.access import AccessChange
+from hal_core.models.booking import NodeBookings, QueuedStart
 from hal_core.models.dataset import Dataset, DatasetId, MadeDataset
 from hal_core.models.job import End, JobId, JobSpec, Owner
 from hal_core.models.node import Cluster, Node, NodeName, PartitionName, Reservation
@@ -134,6 +135,16 @@ class NodeLeaving:
     node: NodeName
     reason: str
     left_s: float | None
+
+
+@attrs.frozen
+class BookingsReported:
+    """An executor hands jobs to another scheduler: how all of its nodes are booked there, and when what HAL has in that
+    queue is expected to start."""
+
+    executor: str
+    nodes: tuple[NodeBookings, ...]
+    starts: tuple[QueuedStart, ...] = ()
 
 
 @attrs.frozen
@@ -359,6 +370,7 @@ Message = (
     | ClockSet
     | NodeLost
     | NodeLeaving
+    | BookingsReported
     | DrainNode
     | ResumeNode
     | AddReservation

@@ -19,7 +19,9 @@ class Variant:
     walltime_s: float | None
     run_ratio: float = 1.0
     """How long the job is expected to run with this, as a share of what it takes with the first."""
+    partition: str = ""
+    """Where it runs with this; empty: in the partition that the spec names."""
 
 
-VARIED = tuple(field.name for field in attrs.fields(Variant) if field.name != "run_ratio")
+VARIED = tuple(field.name for field in attrs.fields(Variant) if field.name not in ("run_ratio", "partition"))
 """The fields of JobSpec that a variant decides."""

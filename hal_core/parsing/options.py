@@ -26,6 +26,8 @@ class Option(NamedTuple):
 OPTIONS: Final[tuple[Option, ...]] = (
     Option("job-name", "J", "value", "NAME", "name", "name of the job (default: that of the program)", ("name",)),
     Option("partition", "p", "value", "NAME", "partition", "where to run (default: the default partition)"),
+    Option("where", "", "value", "any|SITE,...", "partition variants",
+           "at whichever of these sites it is expected to end first: HAL's own nodes, a Slurm cluster"),
     Option("time", "t", "value", "LIMIT", "walltime_s", "time limit: 30 (minutes), 1:30:00, 2-12:00:00, 90m, 2h"),
     Option("nodes", "N", "value", "COUNT", "node_count variants",
            "number of nodes; of 2-8 or 1,2,4,8 HAL takes the one with which the job is expected to end first"),

@@ -29,10 +29,11 @@ from hal_core.parsing.named_nodes import classes_left, with_named_nodes
 from hal_core.parsing.names import parse_absolute_path, parse_line, parse_name
 from hal_core.parsing.nearness import COMMUNICATION_DEFAULT, Nearness, check_level
 from hal_core.parsing.options import BY_NAME, OPTIONS
-from hal_core.parsing.script import ScriptOption, as_written, check_script, read_script
+from hal_core.parsing.script import ScriptOption, as_written, check_program_name, check_script, read_script
+from hal_core.parsing.sites import sites_of, variants_of_sites
 from hal_core.parsing.text import placed, shown
 from hal_core.parsing.values import Wishes, find_option, parse_value, plain_fields
-from hal_core.parsing.variants import VARIANTS_MAX, alternatives_of, sizes_of, variant_of
+from hal_core.parsing.variants import VARIANTS_MAX, alternatives_of, sizes_of, variant_of, why_no_auto_memory
 
 CLIENT_ID_CHARACTERS_MAX: Final = 128
 KILL_GRACE_S_DEFAULT: Final = 5.0
@@ -41,6 +42,7 @@ _RIVALS: Final = (
     ("gpus", "gpus-per-node", "gpus-per-task"),
     ("priority", "nice"),
     ("requeue", "no-requeue"),
+    ("partition", "where"),
 )
 """Options that exclude each other: on one level both are refused, and the command line's displaces the script's."""
 _AMOUNT_FIELDS = frozenset(
@@ -238,10 +240,24 @@ class _Reading:
             text = f"there is no default partition; choose one of: {', '.join(known)}"
         if partition is None:
             raise InvalidInput([Problem(self.place("partition"), text)])
-        if self.wishes.outputs and partition.name in self.context.storeless:
-            text = f"on nodes of partition {partition.name} nobody would look for what the job leaves; leave it away"
-            raise InvalidInput([Problem(self.place("outputs"), text)])
         return partition
+
+    def variants_of_sites(self) -> list[Variant]:
+        found = variants_of_sites(
+            self.wishes.where, sites_of(self.context.partitions.values(), self.context.nodes), self.tried_variants
+        )
+        if len(found) > 1 and (self.wishes.array or self.wishes.elastic or self.wishes.auto_memory):
+            text = "is not for arrays, and not beside --elastic or --auto-memory: name one partition instead"
+            raise InvalidInput([Problem(self.place("where"), text)])
+        return found
+
+    def tried_variants(self, partition: Partition) -> list[Variant]:
+        before = list(self.warnings)  # if it cannot be, nothing is warned of
+        try:
+            return self.variants(partition, self.walltime_s(partition, self.wishes))
+        except InvalidInput:
+            self.warnings = before
+            raise
 
     def walltime_s(self, partition: Partition, wishes: Wishes) -> float | None:
         """The limit asked for, cut to none beyond the partition's; without one, the partition's default."""
@@ -277,15 +293,19 @@ class _Reading:
 
     def variants(self, partition: Partition, first_s: float | None) -> list[Variant]:
         """What it may run with; the first is what the options beside `--or` say, on the fewest nodes."""
+        if self.wishes.outputs and partition.name in self.context.storeless:
+            text = f"on nodes of partition {partition.name} nobody would look for what the job leaves; leave it away"
+            raise InvalidInput([Problem(self.place("outputs"), text)])
+        at = partition.name if self.wishes.where else ""
         found: list[Variant] = []
         for wishes in alternatives_of(self.wishes):
             walltime_s = first_s if wishes.time == self.wishes.time else self.walltime_s(partition, wishes)
             pace = walltime_s / first_s if walltime_s and first_s else 1.0
             sizes = sizes_of(wishes, partial(self.amounts, partition))
-            found += [variant_of(amounts, walltime_s, pace * ratio) for amounts, ratio in sizes]
+            found += [variant_of(amounts, walltime_s, pace * ratio, at) for amounts, ratio in sizes]
             self.check_sizes(wishes, found)
-        if self.wishes.auto_memory:
-            self.check_auto_memory(found)
+        if self.wishes.auto_memory and (text := why_no_auto_memory(self.wishes, found)):
+            raise InvalidInput([Problem(self.place("auto-memory"), text)])
         return found
 
     def check_sizes(self, wishes: Wishes, found: Sequence[Variant]) -> None:
@@ -313,35 +333,36 @@ class _Reading:
         classes = classes_left(wishes, partition, nodes, self.context.classes[partition.name])
         return resolve_amounts(wishes, partition, classes, self.place)
 
-    def check_auto_memory(self, variants: Sequence[Variant]) -> None:
-        place = self.place("auto-memory")
-        if not variants[0].memory_bytes_per_node:
-            raise InvalidInput([Problem(place, "needs --mem, the most that the job may get")])
-        if self.wishes.array is not None:
-            raise InvalidInput([Problem(place, "is not for job arrays, whose elements have one size: leave it away")])
-        if len(variants) > 1:
-            raise InvalidInput([Problem(place, "is for jobs with one number of nodes and no --or: leave it away")])
+    def partition_and_variants(self) -> tuple[str, list[Variant]] | None:
+        """None: problems were found, or what was misread could make others."""
+        found: list[Variant] | None
+        is_whole = not self.misread & _AMOUNT_OPTIONS
+        if self.wishes.where:
+            found = self.attempt(self.place("where"), self.variants_of_sites) if is_whole else None
+            return (found[0].partition, found) if found else None
+        partition: Partition | None = self.attempt("--partition", self.partition)
+        if partition is None:
+            return None
+        walltime_s: float | None = self.attempt("--time", lambda: self.walltime_s(partition, self.wishes))
+        found = self.attempt("--nodes", lambda: self.variants(partition, walltime_s)) if is_whole else None
+        return None if found is None else (partition.name, found)
 
     def spec(self) -> JobSpec | None:
         """The spec, as far as problems found so far allow to build one."""
         wishes, context = self.wishes, self.context
         name = self.name()
         begin_time_s = self.attempt(self.place("begin"), self.begin_time_s)
-        partition: Partition | None
-        if "partition" in self.misread or (partition := self.attempt("--partition", self.partition)) is None:
-            return None
-        walltime_s: float | None = self.attempt("--time", lambda: self.walltime_s(partition, wishes))
-        variants: list[Variant] | None = None
-        if not self.misread & _AMOUNT_OPTIONS:
-            variants = self.attempt("--nodes", lambda: self.variants(partition, walltime_s))
+        found = None if self.misread & {"partition", "where"} else self.partition_and_variants()
+        walltime_s = found[1][0].walltime_s if found else None
         deadline_s = self.attempt(self.place("deadline"), lambda: self.deadline_time_s(walltime_s))
         near: Nearness | None = self.attempt(self.place("topology"), self.nearness)
-        if variants is None or near is None or self.problems:
+        if found is None or near is None or self.problems:
             return None
+        partition, variants = found
         dependencies, needs_all = wishes.dependency or ((), True)
         return JobSpec(
             name=name,
-            partition=partition.name,
+            partition=PartitionName(partition),
             script=self.script(),
             command=self.request.command,
             arguments=self.request.arguments,
@@ -374,12 +395,3 @@ class _Reading:
             is_level_required=near.is_required,
             **plain_fields(wishes),
         ).with_amounts(variants[0])
-
-
-def check_program_name(name: str) -> None:
-    """The first word of a command. A file may have spaces in its name, a program that PATH finds has none."""
-    if not name:
-        raise InvalidInput([Problem("command", "the program is empty; name a program")])
-    if "/" not in name and len(name.split()) > 1:
-        text = f"{shown(name)} is one word, and no program has that name; leave out the quotes, or use --wrap"
-        raise InvalidInput([Problem("command", text)])

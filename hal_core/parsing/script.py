@@ -220,3 +220,12 @@ def _has_surrogates(text: str) -> bool:
     except UnicodeEncodeError:
         return True
     return False
+
+
+def check_program_name(name: str) -> None:
+    """The first word of a command. A file may have spaces in its name, a program that PATH finds has none."""
+    if not name:
+        raise InvalidInput([Problem("command", "the program is empty; name a program")])
+    if "/" not in name and len(name.split()) > 1:
+        text = f"{shown(name)} is one word, and no program has that name; leave out the quotes, or use --wrap"
+        raise InvalidInput([Problem("command", text)])

@@ -28,6 +28,7 @@ from hal_core.parsing.options import BY_NAME, Option
 from hal_core.parsing.patterns import parse_pattern, parse_plain_path
 from hal_core.parsing.quantities import parse_money, parse_share
 from hal_core.parsing.resources import Generic, Gpus, parse_generic, parse_gpus, parse_licences
+from hal_core.parsing.sites import parse_where
 from hal_core.parsing.text import parse_choice, parse_count, parse_integer, shown, wrong
 from hal_core.parsing.unsupported import UNSUPPORTED
 from hal_core.parsing.variants import Alternative, parse_alternatives, parse_node_counts
@@ -45,6 +46,8 @@ class Wishes:
 
     job_name: str | None = None
     partition: str | None = None
+    where: tuple[str, ...] = ()
+    """Sites; `any` is all of them."""
     time: float | None = None
     """Both "no limit" and "not asked" are None here; `places` of the request tells them apart."""
     nodes: tuple[int, ...] | None = None
@@ -188,6 +191,7 @@ def _wrap(text: str) -> str:
 PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "job-name": parse_name,
     "partition": parse_identifier,
+    "where": parse_where,
     "time": parse_time_limit,
     "nodes": parse_node_counts,
     "scaling": parse_share,

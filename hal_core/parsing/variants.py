@@ -7,7 +7,7 @@ the time limits that the user gave.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -103,5 +103,14 @@ def sizes_of(wishes: Wishes, resolve: Callable[[Wishes], Amounts]) -> Iterator[t
         yield amounts, 1.0 - share + share * first.node_count / amounts.node_count
 
 
-def variant_of(amounts: Amounts, walltime_s: float | None, run_ratio: float) -> Variant:
-    return Variant(**amounts._asdict(), walltime_s=walltime_s, run_ratio=run_ratio)
+def variant_of(amounts: Amounts, walltime_s: float | None, run_ratio: float, partition: str) -> Variant:
+    return Variant(**amounts._asdict(), walltime_s=walltime_s, run_ratio=run_ratio, partition=partition)
+
+
+def why_no_auto_memory(wishes: Wishes, variants: Sequence[Variant]) -> str:
+    """What `--auto-memory` does not go with; empty if it may be."""
+    if not variants[0].memory_bytes_per_node:
+        return "needs --mem, the most that the job may get"
+    if wishes.array is not None:
+        return "is not for job arrays, whose elements have one size: leave it away"
+    return "is for jobs with one number of nodes and no --or: leave it away" if len(variants) > 1 else ""

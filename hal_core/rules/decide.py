@@ -14,6 +14,7 @@ from hal_core.models.message import (
     AddReservation,
     AllocationIdle,
     Answer,
+    BookingsReported,
     Cancel,
     ChangePolicy,
     ClockSet,
@@ -56,6 +57,7 @@ from hal_core.rules import (
     reports,
     reservations,
 )
+from hal_core.rules.bookings import bookings_reported
 
 if TYPE_CHECKING:
     from hal_core.rules.state import State
@@ -76,6 +78,8 @@ def decide(state: State, message: Message, now_s: float) -> tuple[list[Event], A
             return control.hold_or_release(state, message, now_s), None
         case SetPriority():
             return control.set_priority(state, message, now_s), None
+        case BookingsReported():
+            return bookings_reported(state, message, now_s), None
         case DrainNode() | ResumeNode():
             return control.drain_or_resume(state, message, now_s), None
         case AddReservation() | RemoveReservation():
@@ -96,12 +100,8 @@ def decide(state: State, message: Message, now_s: float) -> tuple[list[Event], A
             return reports.staging_over(state, message, now_s), None
         case PredictionsMade():
             return predictions.predictions_made(state, message, now_s), None
-        case ObserverFailed(observer=observer, detail=detail):
-            return [ObserverDisabled(now_s, observer, detail)], None
-        case ChangePolicy(verdict=verdict, before=before):
-            return [PolicyChanged(now_s, verdict.policy, before, verdict.reason, verdict.gain)], None
-        case NoteAccess(change=change, subject=subject, by=by, detail=detail):
-            return [AccessChanged(now_s, change, subject, by, detail)], None
+        case ObserverFailed() | ChangePolicy() | NoteAccess():
+            return [_noted(message, now_s)], None
         case AddDataset():
             return catalogue.add(state, message, now_s), None
         case PinDataset():
@@ -120,3 +120,14 @@ def decide(state: State, message: Message, now_s: float) -> tuple[list[Event], A
             return [*reports.nodes_overdue(state, now_s), *catalogue.expired(state, now_s)], None
         case _:
             assert_never(message)
+
+
+def _noted(message: ObserverFailed | ChangePolicy | NoteAccess, now_s: float) -> Event:
+    """What is only put on record."""
+    match message:
+        case ObserverFailed(observer=observer, detail=detail):
+            return ObserverDisabled(now_s, observer, detail)
+        case ChangePolicy(verdict=verdict, before=before):
+            return PolicyChanged(now_s, verdict.policy, before, verdict.reason, verdict.gain)
+        case NoteAccess(change=change, subject=subject, by=by, detail=detail):
+            return AccessChanged(now_s, change, subject, by, detail)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import attrs
 import msgspec
 
+from hal_core.models.booking import NodeBookings, QueuedStart
 from hal_core.models.dataset import Dataset, DatasetId
 from hal_core.models.demand import Demand, GpuRequest
 from hal_core.models.event import PolicyChanged, VariantChosen
@@ -42,6 +43,7 @@ class DumpedActivity:
     grace_s: float | None = None
     preempted_for: JobId | None = None
     due_s: float | None = None
+    queued_start_s: float | None = None
 
 
 @attrs.frozen
@@ -132,6 +134,9 @@ class DumpedState:
     pace: tuple[float, float, float] = (0.0, 0.0, 0.0)
     pools: tuple[PoolContent, ...] = ()
     admitted: tuple[JobAdmitted, ...] = ()
+    bookings: tuple[NodeBookings, ...] = ()
+    queued_starts: tuple[tuple[str, tuple[QueuedStart, ...]], ...] = ()
+    bookings_seen: tuple[tuple[str, float], ...] = ()
 
 
 def dump_state(state: State) -> bytes:
@@ -177,6 +182,9 @@ def dump_state(state: State) -> bytes:
         pace=state.catalogue.pace.figures,
         pools=state.pools.content(),
         admitted=tuple(state.pools.admitted.values()),
+        bookings=tuple(each for _, each in sorted(state.bookings.by_node.items())),
+        queued_starts=tuple(sorted(state.bookings.starts.items())),
+        bookings_seen=tuple(sorted(state.bookings.seen_time_s.items())),
         policy_changes=state.policy_changes,
         usage=state.ledger.rows(),
         demand=_dump_demand(state.demand),
@@ -233,6 +241,7 @@ def _dump_activity(activity: Activity) -> DumpedActivity:
         grace_s=activity.grace_s,
         preempted_for=activity.preempted_for,
         due_s=activity.due_s,
+        queued_start_s=activity.queued_start_s,
     )
 
 
@@ -266,6 +275,8 @@ def load_state(content: bytes) -> State:
     state.reservations.restore(dumped.reservations)
     state.catalogue.restore(dumped.datasets, dumped.copies, dumped.pace)
     state.pools.restore(dumped.pools, dumped.admitted)
+    state.bookings.by_node = {each.node: each for each in dumped.bookings}
+    state.bookings.starts, state.bookings.seen_time_s = dict(dumped.queued_starts), dict(dumped.bookings_seen)
     state.reservations.rent(state.pools.rented)
     state.disabled_observers = dict(dumped.disabled_observers)
     state.policy_changes = dumped.policy_changes
@@ -314,4 +325,5 @@ def _load_activity(record: JobRecord, row: DumpedActivity) -> Activity:
     activity.cancel = row.cancel
     activity.grace_s = activity.grace_s if row.grace_s is None else row.grace_s
     activity.preempted_for, activity.due_s = row.preempted_for, row.due_s
+    activity.queued_start_s = row.queued_start_s
     return activity

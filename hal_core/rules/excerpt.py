@@ -45,6 +45,8 @@ class Asked:
     claim: Claim
     begin_s: float
     array: ArrayLeft | None = None
+    ready_s: float = 0.0
+    """Not before then, however soon HAL starts it: it would wait in the queue of another scheduler."""
 
 
 @attrs.frozen
@@ -141,7 +143,8 @@ def as_it_would_be(state: State, record: JobRecord, now_s: float, spec: JobSpec 
     row = attrs.evolve(record.pending_row(), rank=order.rank(record))
     shares = state.fair_shares(now_s) if order.needs_shares else None
     rank, before = state.queue.rank_at(record, now_s, shares), state.queue.count_before(record, now_s, shares)
-    return Asked(row, rank, before, claim_of(state, record), record.spec.begin_time_s, _array_left(record))
+    ready_s = state.bookings.ready_s(state, record, now_s)
+    return Asked(row, rank, before, claim_of(state, record), record.spec.begin_time_s, _array_left(record), ready_s)
 
 
 def _array_left(record: JobRecord) -> ArrayLeft | None:

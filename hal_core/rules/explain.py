@@ -161,6 +161,7 @@ def verified(explanation: Explanation, asked: Question, engine: Engine, now_s: f
         start_time_s=found.start_time_s,
         nodes=found.nodes,
         why_not=found.why_not,
+        queue_s=found.queue_s,
         variants=outlooks(asked.part, asked.variations, engine, now_s),
     )
     if explanation.reason not in ("resources", "priority", "reservation"):

@@ -49,6 +49,8 @@ class Forecast:
     start_time_s: float | None
     nodes: tuple[NodeName, ...] = ()
     why_not: str = ""
+    queue_s: float = 0.0
+    """So much of the time until then it waits in the queue of another scheduler."""
 
 
 @attrs.frozen
@@ -81,7 +83,7 @@ def forecast(
         steps_left -= 1 + plan.depth + len(future.waiting) // SHARE_OF_WAITING
         numbers = future.carry_out(plan)
         if numbers:
-            return Forecast(future.now_s, tuple(part.nodes[number].name for number in numbers))
+            return _begun(future.now_s, asked, tuple(part.nodes[number].name for number in numbers))
         if steps_left < 0:
             break
         next_s = future.next_time_s()
@@ -91,6 +93,15 @@ def forecast(
             return Forecast(None, why_not="it would not be sooner")
         future.move_to(next_s)
     return Forecast(None, why_not="too many jobs end and start before it to be planned ahead")
+
+
+def _begun(time_s: float, asked: Asked, nodes: tuple[NodeName, ...]) -> Forecast:
+    """HAL starts it then, and hands it over if the nodes are another scheduler's."""
+    if asked.ready_s == math.inf:
+        return Forecast(None, why_not="the scheduler that has the nodes says of none when it would have room")
+    if asked.ready_s <= time_s:
+        return Forecast(time_s, nodes)
+    return Forecast(asked.ready_s, nodes, queue_s=asked.ready_s - time_s)
 
 
 class Future:

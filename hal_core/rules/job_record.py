@@ -46,6 +46,7 @@ class Activity:
         "parts_started",
         "place_time_s",
         "preempted_for",
+        "queued_start_s",
         "record",
         "row",
         "shares",
@@ -73,6 +74,8 @@ class Activity:
         self.preempted_for: JobId | None = None
         self.due_s: float | None = None
         """When it is over at the latest, if it was preempted."""
+        self.queued_start_s: float | None = None
+        """When it is expected to start, while it waits in the queue of another scheduler."""
         self.row: RunningJob | None = None
         """The engine's view of it, good until its expected end has come or something of it changes."""
 
@@ -91,8 +94,10 @@ class Activity:
 
     @property
     def begin_time_s(self) -> float:
-        """When it started, or was placed if it has not."""
-        return self.place_time_s if self.start_time_s is None else self.start_time_s
+        """When it started; else when it is expected to in the queue where it waits, or when it was placed."""
+        if self.start_time_s is not None:
+            return self.start_time_s
+        return self.place_time_s if self.queued_start_s is None else max(self.queued_start_s, self.place_time_s)
 
     @property
     def limit_time_s(self) -> float:
@@ -303,7 +308,7 @@ class JobRecord:
         """It is planned with these amounts from now on. Nothing of it may run."""
         assert not self.active, f"{self.job_id} runs: its amounts cannot change"
         self.spec, self.choice, self.row = self.spec.in_variant(event.number), event, None
-        self.shape = self.spec.shape()
+        self.shape, self.payer = self.spec.shape(), payer_of(self.owner, self.spec)
 
     def expect(self, prediction: Prediction) -> None:
         self.prediction, self.row = prediction, None

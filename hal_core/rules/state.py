@@ -11,6 +11,7 @@ from typing import assert_never
 from hal_core.models.demand import Demand
 from hal_core.models.event import (
     AccessChanged,
+    BookingsChanged,
     ClusterDefined,
     CopiesChanged,
     DatasetAdded,
@@ -55,6 +56,7 @@ from hal_core.models.pool_event import PoolEvent
 from hal_core.models.ranges import RangeSet, count_of, members
 from hal_core.rules import dependencies
 from hal_core.rules.begin_times import BeginTimes
+from hal_core.rules.bookings import BookingBook
 from hal_core.rules.catalogue import Catalogue
 from hal_core.rules.client_ids import ClientIds, remember
 from hal_core.rules.fair_share import FairShares, fair_shares
@@ -78,8 +80,7 @@ class State:
     """All that HAL knows. Two states that applied the same events are equal (see `dump`)."""
 
     def __init__(self) -> None:
-        self.sequence = 0
-        """The number of events applied: the sequence of the last one."""
+        self.sequence = 0  # the number of events applied: that of the last one
         self.time_s = 0.0
         self.cluster = Cluster("", (), ())
         self.table = NodeTable()
@@ -88,34 +89,28 @@ class State:
         self.packing = Packing((), {})
         self.live_room = LiveRoom()
         self.demand = Demand()
-        self.jobs: dict[JobId, JobRecord] = {}
-        """Jobs that are not finished, by ascending id."""
-        self.recent: dict[JobId, JobRecord] = {}
-        """The latest finished jobs, in the order of their ends."""
+        self.jobs: dict[JobId, JobRecord] = {}  # jobs that are not finished, by ascending id
+        self.recent: dict[JobId, JobRecord] = {}  # the latest finished jobs, in the order of their ends
         self.completed_ids, self.failed_ids = RangeSet(), RangeSet()
-        """Outcomes of all finished jobs, for dependencies on jobs whose record is gone."""
+        # Outcomes of all finished jobs, for dependencies on jobs whose record is gone.
         self.next_job_id = 1
         self.queue = PendingQueue()
         self.allocations: dict[tuple[JobId, int], Activity] = {}
         self.on_node: dict[str, dict[tuple[JobId, int], Activity]] = {}
-        self.children: dict[JobId, set[JobId]] = {}
-        """Unfinished jobs that wait for the key."""
+        self.children: dict[JobId, set[JobId]] = {}  # unfinished jobs that wait for the key
         self.owned = OwnedJobs()
         self.doomed: set[JobId] = set()
         """Jobs with (elements with) a dependency that can never be satisfied: the core ends them next."""
         self.client_ids: ClientIds = {}
-        self.reserves: tuple[tuple[JobId, float], ...] = ()
-        self.promises: dict[JobId, Reserve] = {}
-        """The latest plan's promises, and the same with their nodes."""
+        self.reserves: tuple[tuple[JobId, float], ...] = ()  # the latest plan's promises
+        self.promises: dict[JobId, Reserve] = {}  # and the same with their nodes
         self.grants: tuple[Grant, ...] = ()
-        self.has_released = True
-        """Whether an allocation ended since the last plan that is in the journal."""
+        self.has_released = True  # whether an allocation ended since the last plan that is in the journal
         self.disabled_observers: dict[str, str] = {}
         self.policy_changes: tuple[PolicyChanged, ...] = ()  # the latest
-        self.ended_counts: dict[JobState, int] = {}
-        self.pending_count = 0  # elements that wait
+        self.ended_counts, self.pending_count = dict[JobState, int](), 0  # elements that ended, and that wait
         self.begins, self._shared_parts = BeginTimes(), SharedParts()
-        self.reservations, self.pools = Reservations(), PoolBook()
+        self.reservations, self.pools, self.bookings = Reservations(), PoolBook(), BookingBook()
         self.catalogue, self.ledger, self.limits = Catalogue(), Ledger(), LimitBook()
 
     # -- questions ---------------------------------------------------------------------------------------------------
@@ -171,7 +166,9 @@ class State:
             case InputsStaged(key=key):
                 self._known(key).is_launched = True
                 self.catalogue.learn(event.bytes_read, event.read_s, self.cluster.stage_bytes_per_s)
-            case JobHeld() | JobReleased() | PriorityChanged() | VariantChosen():
+            case VariantChosen():
+                self._chosen(event)
+            case JobHeld() | JobReleased() | PriorityChanged():
                 self.queue.change(self.jobs[event.job_id], event)
             case ClusterDefined():
                 self._defined(event.cluster)
@@ -188,16 +185,16 @@ class State:
             case PolicyChanged():
                 self.policy_changes = (*self.policy_changes[-99:], event)
             case ReservationAdded() | ReservationRemoved():
-                self.reservations.apply(event)
                 self.has_released = True
+                self.reservations.apply(event)
             case DatasetAdded() | DatasetPinned() | DatasetRemoved() | CopiesChanged():
                 self.catalogue.apply(event)
+            case BookingsChanged():
+                self.bookings.apply(event, self.allocations)
             case AccessChanged() | EvictionOrdered() | IdleFound() | OutputRefused():
                 pass
             case _:
                 assert_never(event)
-
-    # -- jobs --------------------------------------------------------------------------------------------------------
 
     def _submitted(self, event: JobSubmitted) -> None:
         spec = self._shared_parts.share(event.spec)
@@ -251,6 +248,15 @@ class State:
             self.table.allocate(share, is_restored)
             self.on_node.setdefault(share.node, {})[record.job_id, index] = activity
             self.pools.note_work(share.node, self.time_s)
+
+    def _chosen(self, event: VariantChosen) -> None:
+        """Its partition may be another then, and with it which limits it counts in."""
+        record = self.jobs[event.job_id]
+        self.limits.count_pending(record, -record.pending_count)
+        self.ledger.remove_job(record)
+        self.queue.change(record, event)
+        self.ledger.add_job(record)
+        self.limits.count_pending(record, record.pending_count)
 
     def _known(self, key: AttemptKey) -> Activity:
         activity = self.activity(key)
@@ -351,13 +357,9 @@ class State:
             if any(dependency.job_id == record.job_id for dependency in child.spec.dependencies):
                 self.children.setdefault(record.job_id, set()).add(child.job_id)
 
-    # -- dependencies and the queue ------------------------------------------------------------------------------------
-
     def _look_at_children(self, job_id: JobId) -> None:
         for child_id in sorted(self.children.get(job_id, set()) & self.jobs.keys()):
             dependencies.look(self, self.jobs[child_id])
-
-    # -- nodes -------------------------------------------------------------------------------------------------------
 
     def _defined(self, cluster: Cluster) -> None:
         for record in self.jobs.values():
@@ -383,8 +385,6 @@ class State:
         self.queue.define(cluster)
         self.limits.define(cluster)
         self.ledger.set_half_life(cluster.priorities.half_life_s, self.time_s)
-
-    # -- as bytes ----------------------------------------------------------------------------------------------------
 
     def dump(self) -> bytes:
         """The whole state, for a snapshot of the journal. Equal states have equal dumps."""

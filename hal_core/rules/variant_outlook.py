@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from hal_core.models.explanation import VariantOutlook
+from hal_core.models.node import PartitionName
 from hal_core.models.variant import Variant
 from hal_core.rules.excerpt import Asked, Excerpt, as_it_would_be
-from hal_core.rules.forecast import STEPS_MAX, Bound, Engine, forecast
+from hal_core.rules.forecast import STEPS_MAX, Bound, Engine, Forecast, forecast
 
 if TYPE_CHECKING:
     from hal_core.rules.job_record import JobRecord
@@ -29,6 +30,7 @@ class Variation:
     text: str
     is_chosen: bool
     asked: Asked
+    site: str = ""
 
 
 def variations(state: State, record: JobRecord, now_s: float) -> tuple[Variation, ...]:
@@ -41,9 +43,16 @@ def variations(state: State, record: JobRecord, now_s: float) -> tuple[Variation
             variant_text(spec.variants[number]),
             number == spec.variant,
             as_it_would_be(state, record, now_s, spec.in_variant(number)),
+            _site(state, spec.variants[number]),
         )
         for number in sorted(numbers)
     )
+
+
+def _site(state: State, variant: Variant) -> str:
+    """The executor that has the nodes of the variant's partition, if it names one."""
+    numbers = state.partition_numbers.get(PartitionName(variant.partition), ())
+    return state.table.nodes[numbers[0]].executor if variant.partition and numbers else ""
 
 
 def outlooks(part: Excerpt, tried: Sequence[Variation], engine: Engine, now_s: float) -> tuple[VariantOutlook, ...]:
@@ -52,10 +61,26 @@ def outlooks(part: Excerpt, tried: Sequence[Variation], engine: Engine, now_s: f
     found = []
     for each in tried:
         seen = forecast(part, engine, now_s, each.asked, bound)
-        end_s = math.inf if seen.start_time_s is None else seen.start_time_s + each.asked.row.expected_s
-        shown_s = end_s if end_s < math.inf else None
-        found.append(VariantOutlook(each.text, each.is_chosen, seen.start_time_s, shown_s, seen.nodes))
+        found.append(_outlook(each, seen, now_s))
     return tuple(found)
+
+
+def _outlook(tried: Variation, seen: Forecast, now_s: float) -> VariantOutlook:
+    start_s, run_s = seen.start_time_s, tried.asked.row.expected_s
+    known_run_s = run_s if run_s < math.inf else None
+    if start_s is None:
+        return VariantOutlook(tried.text, tried.is_chosen, None, None, site=tried.site, run_s=known_run_s)
+    return VariantOutlook(
+        text=tried.text,
+        is_chosen=tried.is_chosen,
+        start_time_s=start_s,
+        end_time_s=start_s + run_s if run_s < math.inf else None,
+        nodes=seen.nodes,
+        site=tried.site,
+        wait_s=start_s - seen.queue_s - now_s,
+        queue_s=seen.queue_s,
+        run_s=known_run_s,
+    )
 
 
 def first_to_end(found: Sequence[VariantOutlook]) -> VariantOutlook:
@@ -75,6 +100,7 @@ def variant_text(variant: Variant) -> str:
     parts = [_counted(variant.node_count, "node"), _counted(variant.task_count * variant.cpus_per_task, "CPU")]
     parts += [_counted(gpus, f"{variant.gpu_type} GPU".lstrip())] if gpus else []
     parts += [] if variant.walltime_s is None else [f"at most {variant.walltime_s:.0f} s"]
+    parts += [f"partition {variant.partition}"] if variant.partition else []
     return ", ".join(parts)
 
 

@@ -50,14 +50,14 @@ def plan(engine: Engine, state: State, snapshot: StateSnapshot) -> Plan:
     first = elastic.plan(engine, snapshot, elastic_jobs)
     if not state.owned.varied or _has_moves(first):
         return first
-    before = _Outlook(first, snapshot.now_s)
+    before = _Outlook(first, state, snapshot.now_s)
     proposed = _Search(state, snapshot.now_s, first, before).proposals()
     for _ in range(TRIES_MAX):
         if not proposed:
             break
         changed = {each.record.job_id: each.record for each in proposed}
         second = elastic.plan(engine, StateSnapshot(state, snapshot.now_s, changed), elastic_jobs)
-        after = _Outlook(second, snapshot.now_s)
+        after = _Outlook(second, state, snapshot.now_s)
         borne_out = [each for each in proposed if after.bears_out(each, before.of(state.jobs[each.job_id]))]
         if len(borne_out) < len(proposed):
             proposed = borne_out + [now for each in proposed if each not in borne_out for now in each.at_once()]
@@ -109,8 +109,8 @@ class Prospect(NamedTuple):
 class _Outlook:
     """What a plan means for each job."""
 
-    def __init__(self, planned: Plan, now_s: float) -> None:
-        self._now_s = now_s
+    def __init__(self, planned: Plan, state: State, now_s: float) -> None:
+        self._state, self._now_s = state, now_s
         self._counts: dict[JobId, int] = {}
         self._stages_s: dict[JobId, float] = {}
         for start in planned.starts:
@@ -119,11 +119,15 @@ class _Outlook:
         self.promises_s = {reserve.job_id: reserve.start_time_s for reserve in planned.reserves}
 
     def of(self, record: JobRecord) -> Prospect:
-        job_id, ratio = record.job_id, record.spec.run_ratio
+        job_id = record.job_id
         if job_id in self._counts:
-            return Prospect(self._now_s + self._stages_s[job_id] + record.expected_s, self._now_s, ratio)
-        start_s = self.promises_s.get(job_id, math.inf)
-        return Prospect(start_s + record.expected_s, start_s, ratio)
+            return self.prospect(record, self._now_s, self._stages_s[job_id])
+        return self.prospect(record, self.promises_s.get(job_id, math.inf))
+
+    def prospect(self, record: JobRecord, start_s: float, stage_s: float = 0.0) -> Prospect:
+        """If HAL started it then. Where another scheduler has the nodes it may wait there, too (rules/bookings.py)."""
+        start_s = max(start_s, self._state.bookings.ready_s(self._state, record, self._now_s))
+        return Prospect(start_s + stage_s + record.expected_s, start_s, record.spec.run_ratio)
 
     def bears_out(self, proposal: Proposal, before: Prospect) -> bool:
         """Whether the job starts, or is promised a start, and is better off by that than before and than at once."""
@@ -133,8 +137,7 @@ class _Outlook:
         )
 
     def _if_started(self, proposal: Proposal) -> Prospect:
-        record = proposal.record
-        return Prospect(self._now_s + record.expected_s, self._now_s, record.spec.run_ratio)
+        return self.prospect(proposal.record, self._now_s)
 
     def is_worse_in(self, other: _Outlook, but: Collection[JobId]) -> bool:
         """Whether a job, but for those named, starts fewer elements in the other plan or is promised a later start."""
@@ -219,7 +222,7 @@ class _Search:
             ask = self._permits.ask(trial.pending_row())
             nodes = self._room.choose(ask)
             start_s = self._now_s if nodes else self._later_s(trial) if may_wait else math.inf
-            prospect = Prospect(start_s + trial.expected_s, start_s, trial.spec.run_ratio)
+            prospect = self._before.prospect(trial, start_s)
             if nodes and prospect < best_now:
                 best_now, instead = prospect, trial
             if start_s < math.inf and prospect < best:

@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given
 
 from hal_core.models.access import AccessChange
+from hal_core.models.booking import Booking, NodeBookings, QueuedStart
 from hal_core.models.cloud_pool import CloudPool, Market, PoolOffer, SpendLimit, WaitGoal
 from hal_core.models.dataset import DataFile, Dataset
 from hal_core.models.event import (
     EVENT_CLASSES,
     EVENT_VERSIONS,
     AccessChanged,
+    BookingsChanged,
     ClusterDefined,
     CopiesChanged,
     DatasetAdded,
@@ -106,8 +108,10 @@ TERMS = {
     "money_per_cpu_hour": 0.5,
     "money_per_gpu_hour": 2.5,
 }
+BOOKING = Booking(TIME_S, TIME_S + 600.0, 4, 1 << 30, 1)
+NODE_BOOKINGS = NodeBookings(NODE, 8, 1 << 34, 2, (BOOKING,), "drained: disk")
 PARTITION = Partition(PartitionName("all"), (NODE,), True, 60.0, 30.0, 1 << 20, 5, limits=(("cpus", 64),), **TERMS)
-VARIANT = Variant(2, 4, 3, 1 << 30, 1, "a100", 500, 600.0, 0.55)
+VARIANT = Variant(2, 4, 3, 1 << 30, 1, "a100", 500, 600.0, 0.55, "long")
 SPEC = JobSpec(
     name="name",
     partition=PartitionName("all"),
@@ -244,6 +248,7 @@ EXAMPLES: tuple[Event, ...] = (
     EvictionOrdered(TIME_S, DATASET.id, (NODE,), "ada"),
     OutputRefused(TIME_S, KEY, DATASET.id, "the name is used by bob"),
     IdleFound(TIME_S, KEY, TIME_S - 1800.0, 8),
+    BookingsChanged(TIME_S, "slurm", (NODE_BOOKINGS,), (QueuedStart(JOB, 3, TIME_S + 60.0),)),
     InstancesRequested(TIME_S, "burst", "burst-1", "small", 2, 0.5, 90.0, TIME_S + 600.0, "job 7", 7200.0),
     InstancesStarted(TIME_S, "burst", "burst-1", (StartedInstance("burst-1-1", "n1", "i-07"),)),
     InstancesRefused(TIME_S, "burst", "burst-1", "no capacity", TIME_S + 60.0),

@@ -8,8 +8,7 @@ __hal_plugin__ = PluginInfo(
     sdk=1,
     summary="a Slurm cluster: jobs run as its jobs, or in pilots; by slurmrestd or by Slurm's commands",
     not_yet=(
-        "plan around the jobs of others: HAL sees Slurm's nodes, and Slurm queues what does not fit",
-        "choose among several clusters by predicted finish (--where any), shadow mode",
+        "shadow mode: following a Slurm without running anything there",
         "interactive jobs, shares of a GPU, and hints on topology on Slurm's nodes",
     ),
 )

@@ -8,13 +8,25 @@ Slurm gives out again is nobody else's end. An end is told once and never taken 
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import attrs
 
-from hal_core import AttemptKey, End, EndKind, LaunchOrder, NodeName, PartStatus, Spread, format_ranges, runs_of
+from hal_core import (
+    AttemptKey,
+    End,
+    EndKind,
+    LaunchOrder,
+    NodeName,
+    PartStatus,
+    QueuedStart,
+    Spread,
+    format_ranges,
+    runs_of,
+)
 from hal_plugin_slurm.ends import ACTIVE, WAITING, end_of
 from hal_plugin_slurm.ticket import Element, Ticket
 from hal_plugin_slurm.translate import CannotForward, marked_name, submission_of
@@ -23,6 +35,7 @@ from hal_plugin_slurm.way import SlurmJob, Submission, Target
 Change = tuple[NodeName, PartStatus]
 """What to tell the kernel: a part on one of its nodes."""
 
+MINUTE_S: Final = 60.0
 REMEMBERED_S: Final = 240.0
 """slurmctld forgets a job that ended after MinJobAge, 300 s where nobody changed it: what it does not know so soon
 after a submission was never taken."""
@@ -217,6 +230,19 @@ class Book:
             for index, element in ticket.elements.items()
             if node in element.nodes and node not in element.forgotten
         ]
+
+    def starts(self, planned: Mapping[tuple[int, int | None], float]) -> tuple[QueuedStart, ...]:
+        """Of elements that wait in Slurm, by native id and index, when they are likely to start: to the next minute."""
+        found = []
+        for ticket in self.tickets.values():
+            if ticket.native_id is None:
+                continue
+            of_all = planned.get((ticket.native_id, None))
+            for index, element in ticket.open.items():
+                start_s = planned.get((ticket.native_id, index), of_all)
+                if element.start_time_s is None and start_s is not None:
+                    found.append(QueuedStart(ticket.job_id, index, math.ceil(start_s / MINUTE_S) * MINUTE_S))
+        return tuple(found)
 
     # -- one ticket ----------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+import attrs
+
 from hal_core import format_ranges
 from hal_plugin_slurm.shell import Done, Shell
 from hal_plugin_slurm.way import (
@@ -22,6 +24,7 @@ from hal_plugin_slurm.way import (
     Target,
     gpus_of,
     indices_of,
+    limit_of,
     wait_status,
 )
 
@@ -56,9 +59,13 @@ JOB_FIELDS = (
     "Reason",
     "NodeList",
     "UserName",
+    "Partition",
+    "PriorityLong",
+    "TimeLimit",
+    "tres-alloc",
 )
 PAST_FIELDS = ("JobIDRaw", "JobID", "State", "ExitCode", "Start", "End", "NodeList")
-NODE_FIELDS = ("NodeList", "StateLong", "CPUs", "Memory", "Gres")
+NODE_FIELDS = ("NodeList", "StateLong", "CPUs", "Memory", "Gres", "Partition")
 
 
 class CommandLine:
@@ -110,7 +117,12 @@ class CommandLine:
         columns = ",".join(f"{field}:|" for field in (*NODE_FIELDS, "Reason"))
         done = await self._ask(["sinfo", "--noheader", "--Node", f"--Format={columns}"])
         rows = _rows("sinfo", done.output, len(NODE_FIELDS))
-        return list({row[0]: _node(row) for row in rows}.values())
+        found: dict[str, SlurmNode] = {}
+        for node in map(_node, rows):  # a node has a line in each of its partitions
+            known = found.get(node.name)
+            partitions = (*known.partitions, *node.partitions) if known else node.partitions
+            found[node.name] = attrs.evolve(node, partitions=partitions)
+        return list(found.values())
 
     async def _ask(self, words: Sequence[str]) -> Done:
         done = await self._shell.run(words)
@@ -170,7 +182,8 @@ def _rows(name: str, output: str, columns: int) -> Iterable[list[str]]:
 
 
 def _job(row: list[str]) -> SlurmJob:
-    job_id, array_id, index, state, status, start, end, reason, nodes, user, name = row
+    job_id, array_id, index, state, status, start, end, reason, nodes, user, *asked, name = row
+    partition, priority, limit, tres = asked
     try:
         code, signal = wait_status(int(status))
         is_rest = index not in ("", "N/A") and not index.isdecimal()
@@ -188,6 +201,10 @@ def _job(row: list[str]) -> SlurmJob:
             nodes=nodes,
             reason=reason,
             user=user,
+            partition=partition,
+            priority=int(priority or 0),
+            limit_s=limit_of(limit),
+            tres=tres,
         )
     except ValueError:
         raise SlurmUnanswered(f"squeue answered {'|'.join(row)[:200]!r}") from None
@@ -217,7 +234,7 @@ def _past_job(row: list[str]) -> SlurmJob:
 
 
 def _node(row: list[str]) -> SlurmNode:
-    name, state, cpus, memory_mb, gres, reason = row
+    name, state, cpus, memory_mb, gres, partition, reason = row
     try:
         return SlurmNode(
             name=name,
@@ -226,6 +243,7 @@ def _node(row: list[str]) -> SlurmNode:
             memory_mb=int(memory_mb),
             gpus=gpus_of(gres),
             reason="" if reason == "none" else reason,
+            partitions=(partition.rstrip("*"),) if partition else (),
         )
     except ValueError:
         raise SlurmUnanswered(f"sinfo answered {'|'.join(row)[:200]!r}") from None

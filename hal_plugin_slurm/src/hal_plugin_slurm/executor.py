@@ -8,6 +8,7 @@ and nothing is given up.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections import Counter, defaultdict
@@ -20,6 +21,7 @@ import trio
 
 from hal_core import (
     AttemptKey,
+    BookingsReported,
     CancelOrder,
     LaunchOrder,
     Node,
@@ -39,6 +41,7 @@ from hal_plugin_slurm.options import SlurmOptions
 from hal_plugin_slurm.pace import Pace
 from hal_plugin_slurm.rest import Rest
 from hal_plugin_slurm.ticket import Ticket
+from hal_plugin_slurm.view import View, view_of
 from hal_plugin_slurm.way import SlurmJob, SlurmNode, SlurmRefused, SlurmSilent, SlurmUnanswered, Way
 from hal_plugin_slurm.way_options import open_way
 
@@ -74,6 +77,8 @@ class SlurmExecutor:
         self._epoch = 0
         self._undeclared: set[str] = set()
         self._nodes: dict[str, SlurmNode] = {}
+        self._seen: Sequence[SlurmNode] = ()
+        self._view_time_s = -math.inf
         self._is_out_of_reach = False
         self._writing = trio.Lock()
         self._orders, self._cancels, self._work = trio.Event(), trio.Event(), trio.Event()
@@ -209,17 +214,22 @@ class SlurmExecutor:
     # -- watching ------------------------------------------------------------------------------------------------------
 
     async def _watch_forever(self) -> None:
-        """One question for all jobs, at most every `interval_s`."""
+        """One question for all jobs, at most every `interval_s`; with none of ours, seldom, to see those of others."""
         while True:
-            if self._book.is_idle:
-                await self._work.wait()
+            is_due = False
+            if self._book.is_idle and self._view_time_s > -math.inf:
+                with trio.move_on_after(self._options.poll_s_max) as waited:
+                    await self._work.wait()
+                is_due = waited.cancelled_caught
             self._work = trio.Event()
-            await self._sleep_until_due()
+            if not is_due:
+                await self._sleep_until_due()
             asked_s, began_s = self._now_s(), trio.current_time()
             self.counts["polls"] += 1
             try:
                 jobs = await self._way.jobs()
                 did_change = await self._learn(jobs, asked_s, trio.current_time() - began_s)
+                await self._tell_bookings(jobs)
                 if missing := self._book.missing(asked_s):
                     did_change |= await self._look_back(missing)
             except (SlurmSilent, SlurmRefused) as error:
@@ -284,6 +294,7 @@ class SlurmExecutor:
                 retry_s = min(retry_s * 2, RETRY_S_MAX)
                 continue
             retry_s = self._options.poll_s_min
+            self._seen = nodes
             await self._report_nodes(nodes)
             await trio.sleep(NODES_EVERY_S)
 
@@ -295,7 +306,7 @@ class SlurmExecutor:
             known = self._nodes.get(node.name)
             if node.name in self._undeclared or (known is not None and _size(known) == _size(node)):
                 continue
-            offered = _offered(node, self._options.ahead)
+            offered = _offered(node, self._options)
             try:
                 await self._report(NodeReported(offered, BOOT_ID, tuple(self._book.records(offered.name))))
             except UserError:
@@ -305,6 +316,17 @@ class SlurmExecutor:
             did_change = True
         if did_change:
             await self._write(partial(self._ledger.note_nodes, list(self._nodes.values())))
+
+    async def _tell_bookings(self, jobs: Sequence[SlurmJob]) -> None:
+        """How all of Slurm's nodes are booked, and when what we have in its queue is likely to start."""
+        now_s = self._now_s()
+        if not self._seen or now_s < self._view_time_s + self._options.view_s:
+            return
+        self._view_time_s = now_s
+        found: list[View] = []
+        await self._in_thread(lambda: found.append(view_of(self._seen, jobs, now_s)))
+        assert self._report is not None
+        await self._report(BookingsReported(self._options.name, found[0].nodes, self._book.starts(found[0].starts)))
 
     # -- both sides ----------------------------------------------------------------------------------------------------
 
@@ -327,11 +349,12 @@ def _size(node: SlurmNode) -> tuple[int, int, tuple[str, ...]]:
     return node.cpu_count, node.memory_mb, node.gpus
 
 
-def _offered(node: SlurmNode, ahead: int) -> Node:
+def _offered(node: SlurmNode, options: SlurmOptions) -> Node:
+    ahead = options.ahead
     return Node(
         NodeName(node.name),
         node.cpu_count * ahead,
         node.memory_mb * MIB * ahead,
         gpus=node.gpus * ahead,
-        executor="slurm",
+        executor=options.name,
     )

@@ -12,6 +12,8 @@ from typing import Any, Final
 from hal_plugin_slurm.way import SlurmJob, SlurmNode, SlurmRefused, Submission, gpus_of, indices_of, wait_status
 
 NEW_SHAPE_FROM: Final = 39
+INFINITE: Final = 2**32 - 2
+"""What Slurm's numbers of 32 bits call "none" and "without end" from there on."""
 PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 EXCLUSIVE_REFUSED = (
     "this slurmrestd cannot be asked for whole nodes (Slurm 22.05 and older): "
@@ -72,6 +74,7 @@ def job_of(entry: Any) -> SlurmJob:
     index = number(entry.get("array_task_id"))
     array_id = number(entry.get("array_job_id")) or 0
     rest = entry.get("array_task_string") or ""
+    limit_min = number(entry.get("time_limit"))
     return SlurmJob(
         native_id=array_id or int(entry["job_id"]),
         name=entry["name"],
@@ -86,6 +89,10 @@ def job_of(entry: Any) -> SlurmJob:
         nodes=entry.get("nodes") or "",
         reason=entry.get("state_reason") or "",
         user=entry.get("user_name") or "",
+        partition=entry.get("partition") or "",
+        priority=number(entry.get("priority")) or 0,
+        limit_s=None if limit_min is None or limit_min >= INFINITE else limit_min * 60.0,
+        tres=entry.get("tres_alloc_str") or entry.get("tres_req_str") or "",
     )
 
 
@@ -120,6 +127,7 @@ def node_of(entry: Any) -> SlurmNode:
         memory_mb=int(number(entry["real_memory"]) or 0),
         gpus=gpus_of(entry.get("gres") or ""),
         reason=entry.get("reason") or "",
+        partitions=tuple(entry.get("partitions") or ()),
     )
 
 

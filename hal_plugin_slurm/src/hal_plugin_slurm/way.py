@@ -7,12 +7,15 @@ jobs.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
-from typing import Final, Protocol
+from functools import lru_cache
+from typing import Final, NamedTuple, Protocol
 
 import attrs
 
-from hal_core import HalError, Ranges, RangeSet
+from hal_core import HalError, NodeName, Ranges, RangeSet, UserError, count_of, parse_hosts
 
 Target = tuple[int, Ranges | None]
 """What to cancel: a job or a whole array by its native id, or some elements of an array."""
@@ -94,7 +97,22 @@ class SlurmJob:
     nodes: str = ""
     reason: str = ""
     user: str = ""
-    """Whose it is, as slurmctld says; accounting is not asked."""
+    """Whose it is, as slurmctld says; accounting is not asked, for this and all that follows."""
+    partition: str = ""
+    """Several, with commas, while it waits for either of them."""
+    priority: int = 0
+    limit_s: float | None = None
+    tres: str = ""
+    """What it has, or asks for while it waits: `cpu=8,mem=400M,node=2,gres/gpu=2`."""
+
+    @property
+    def amounts(self) -> Amounts:
+        return amounts_of(self.tres)
+
+    @property
+    def waiting_count(self) -> int:
+        """So many elements wait in this record."""
+        return max(count_of(self.rest), 1)
 
 
 @attrs.frozen
@@ -108,6 +126,16 @@ class SlurmNode:
     memory_mb: int
     gpus: tuple[str, ...] = ()
     reason: str = ""
+    partitions: tuple[str, ...] = ()
+
+
+class Amounts(NamedTuple):
+    """Of a job, on all of its nodes together."""
+
+    node_count: int
+    cpu_count: int
+    memory_mb: int
+    gpu_count: int
 
 
 class Way(Protocol):
@@ -151,6 +179,38 @@ def indices_of(text: str) -> Ranges:
         else:
             found.update([(int(first), int(last or first) + 1)])
     return found.ranges()
+
+
+@lru_cache(maxsize=16_384)
+def amounts_of(tres: str) -> Amounts:
+    """Of `cpu=8,mem=400M,node=2,billing=8,gres/gpu=2`. What is not there, or cannot be read, is 1 node or CPU, or 0."""
+    values = dict(part.partition("=")[::2] for part in tres.split(","))
+    found = re.fullmatch(r"([0-9.]+)([KMGTP]?)", values.get("mem", ""))
+    memory_mb = float(found[1]) * 1024.0 ** ("KMGTP".index(found[2] or "M") - 1) if found else 0.0
+    whole = {name: int(text) for name, text in values.items() if text.isdecimal()}
+    return Amounts(whole.get("node", 1), whole.get("cpu", 1), math.ceil(memory_mb), whole.get("gres/gpu", 0))
+
+
+@lru_cache(maxsize=4096)
+def limit_of(text: str) -> float | None:
+    """Seconds of `1-02:03:04`, `2:03:04` or `3:04`; None for UNLIMITED and the like."""
+    days, dash, clock = text.rpartition("-")
+    parts = clock.split(":")
+    if not all(part.isdecimal() for part in parts) or (dash and not days.isdecimal()):
+        return None
+    units_s = (3600, 60, 1) if dash or len(parts) == 3 else (60, 1)
+    return float(
+        int(days or 0) * 86_400 + sum(int(part) * unit_s for part, unit_s in zip(parts, units_s, strict=False))
+    )
+
+
+@lru_cache(maxsize=16_384)
+def names_of(nodes: str) -> tuple[NodeName, ...]:
+    """The nodes in `n[01-04],m1`; none where Slurm writes something else, such as `(null)`."""
+    try:
+        return tuple(map(NodeName, parse_hosts(nodes))) if nodes else ()
+    except UserError:
+        return ()
 
 
 def gpus_of(gres: str) -> tuple[str, ...]:

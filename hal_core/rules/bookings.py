@@ -1,0 +1,121 @@
+"""What other schedulers, to which HAL hands jobs, have given of their nodes: as they said last. Pure.
+
+It never keeps HAL from handing a job over: who waits until there is room is overtaken by those who stand in the queue.
+It says when a job would begin there, for planning, for choosing among sites and for people.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from hal_core.models.booking import BookedRoom, BookingsChanged, NodeBookings, QueuedStart, Request
+from hal_core.models.event import Event, NodeDrained, NodeResumed
+from hal_core.models.job import JobId, Shape
+from hal_core.models.node import NodeName
+
+if TYPE_CHECKING:
+    from hal_core.models.message import BookingsReported
+    from hal_core.rules.job_record import Activity, JobRecord
+    from hal_core.rules.state import State
+
+UNSEEN_MAX: Final = 100
+"""So many of the jobs that were handed over since the other scheduler spoke last are counted in."""
+
+
+class BookingBook:
+    """By node; and by executor, when what HAL has in its queue is expected to start, and when it said so."""
+
+    def __init__(self) -> None:
+        self.by_node: dict[NodeName, NodeBookings] = {}
+        self.starts: dict[str, tuple[QueuedStart, ...]] = {}
+        self.seen_time_s: dict[str, float] = {}
+        self._outlook: Outlook | None = None
+
+    def apply(self, event: BookingsChanged, allocations: dict[tuple[JobId, int], Activity]) -> None:
+        for each in event.nodes:
+            self.by_node[each.node] = each
+        self.seen_time_s[event.executor] = event.time_s
+        if event.starts is not None:
+            for gone in self.starts.get(event.executor, ()):
+                _expect(allocations, gone, None)
+            for start in event.starts:
+                _expect(allocations, start, start.start_time_s)
+            self.starts[event.executor] = event.starts
+
+    def ready_s(self, state: State, record: JobRecord, now_s: float) -> float:
+        """When one more such element would begin if it were handed over now; now, where HAL places jobs itself."""
+        if not self.by_node:
+            return now_s
+        if self._outlook is None or self._outlook.key != (state.sequence, now_s):
+            self._outlook = Outlook(state, now_s)
+        return self._outlook.ready_s(record)
+
+
+class Outlook:
+    """The nodes of other schedulers at one moment, with all that was handed over since they spoke."""
+
+    def __init__(self, state: State, now_s: float) -> None:
+        self.key = (state.sequence, now_s)
+        self._state, self._now_s = state, now_s
+        self._found: dict[tuple[Shape, float], float] = {}
+        self._room = BookedRoom(state.bookings.by_node.values())
+        for activity in self._unseen():
+            request = Request.of_shape(activity.record.shape, activity.record.expected_s)
+            start_s, names = self._room.earliest(request, now_s, self._names(activity.record.shape))
+            if names:
+                self._room.take(request, start_s, names)
+
+    def ready_s(self, record: JobRecord) -> float:
+        key = record.shape, record.expected_s
+        found = self._found.get(key)
+        if found is None:
+            names = self._names(record.shape)
+            found = self._now_s
+            if names:
+                found, _ = self._room.earliest(Request.of_shape(record.shape, record.expected_s), self._now_s, names)
+            self._found[key] = found
+        return found
+
+    def _names(self, shape: Shape) -> list[NodeName]:
+        """The nodes that may serve it, if other schedulers have all of them: else HAL finds it a place itself."""
+        state = self._state
+        nodes = [state.table.nodes[number] for number in state.partition_numbers.get(shape.partition, ())]
+        names = [node.name for node in nodes if shape.takes(node)]
+        return names if all(name in state.bookings.by_node for name in names) else []
+
+    def _unseen(self) -> list[Activity]:
+        state = self._state
+        found: list[Activity] = []
+        for activity in reversed(state.allocations.values()):
+            if len(found) == UNSEEN_MAX:
+                break
+            node = state.table.nodes[activity.node_numbers[0]]
+            seen_s = state.bookings.seen_time_s.get(node.executor, math.inf)
+            if activity.start_time_s is None and activity.place_time_s > seen_s:
+                found.append(activity)
+        return found[::-1]
+
+
+def _expect(allocations: dict[tuple[JobId, int], Activity], start: QueuedStart, time_s: float | None) -> None:
+    activity = allocations.get((start.job_id, start.index))
+    if activity is not None:
+        activity.queued_start_s, activity.row = time_s, None
+
+
+def bookings_reported(state: State, message: BookingsReported, now_s: float) -> list[Event]:
+    """Only what is new, of nodes that HAL knows. What the other scheduler gives no work is drained, and back."""
+    book, table = state.bookings, state.table
+    known = [each for each in message.nodes if each.node in table.number_of]
+    changed = tuple(each for each in known if book.by_node.get(each.node) != each)
+    starts = None if message.starts == book.starts.get(message.executor, ()) else message.starts
+    events: list[Event] = []
+    if changed or starts is not None:
+        events.append(BookingsChanged(now_s, message.executor, changed, starts))
+    for each in known:
+        drain = table.drain[table.number_of[each.node]]
+        if each.closed and drain is None:
+            events.append(NodeDrained(now_s, each.node, each.closed, message.executor))
+        elif not each.closed and drain is not None and drain[1] == message.executor:
+            events.append(NodeResumed(now_s, each.node, message.executor))
+    return events

@@ -1,0 +1,109 @@
+"""How Slurm's nodes are booked: by what runs there, until its limit; by what waits, where it is likely to run. Pure.
+
+Whatever runs and waits counts, HAL's own jobs too: a job that is handed over now comes behind them all. What waits is
+planned in the order of its priority, each job at the first moment when there is room for it; that is what Slurm's
+backfill does with perfect knowledge of limits. Only so many are planned as can be in reasonable time, and jobs that
+cannot begin by themselves (held, dependencies, a later begin) are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import attrs
+
+from hal_core import BookedRoom, Booking, NodeBookings, NodeName, Request, merged_bookings
+from hal_plugin_slurm.ends import ACTIVE, WAITING
+from hal_plugin_slurm.way import SlurmJob, SlurmNode, names_of
+
+ROUND_S: Final = 60.0
+WORK_MAX: Final = 100_000
+"""Nodes that are looked at for all jobs that wait together: about a second of a thread."""
+MIB: Final = 1 << 20
+CONFIGURING: Final = "CONFIGURING"
+"""It has its nodes, which are made ready."""
+NOT_BY_ITSELF: Final = ("Dependency", "Held", "BeginTime", "Limit", "InvalidAccount", "InvalidQOS", "PartitionDown")
+"""In Slurm's reasons for what does not wait for room."""
+CLOSED: Final = ("down", "drained", "draining", "drain", "fail", "failing", "error", "maint", "unknown", "future")
+
+
+@attrs.frozen
+class View:
+    """`starts`: when jobs that wait are likely to begin, by native id and index (None: all of a job or array)."""
+
+    nodes: tuple[NodeBookings, ...]
+    starts: Mapping[tuple[int, int | None], float]
+
+
+def view_of(nodes: Sequence[SlurmNode], jobs: Sequence[SlurmJob], now_s: float) -> View:
+    running: dict[NodeName, list[Booking]] = {NodeName(node.name): [] for node in nodes}
+    waiting: list[SlurmJob] = []
+    for job in jobs:
+        if job.state in WAITING and not job.nodes:
+            if not any(words in job.reason for words in NOT_BY_ITSELF):
+                waiting.append(job)
+        elif job.state in ACTIVE or job.state == CONFIGURING:
+            _book(job, running, now_s)
+    rows = [_row(node, running[NodeName(node.name)]) for node in nodes]
+    room = BookedRoom(rows)
+    starts = _plan(room, nodes, waiting, now_s)
+    booked = [attrs.evolve(row, bookings=merged_bookings(room.of(row.node) or row.bookings, ROUND_S)) for row in rows]
+    return View(tuple(booked), starts)
+
+
+def _book(job: SlurmJob, running: Mapping[NodeName, list[Booking]], now_s: float) -> None:
+    """Slurm tells the end of what runs: its limit, or none."""
+    names = names_of(job.nodes)
+    end_s = None if job.end_time_s is None else max(job.end_time_s, now_s)
+    start_s = now_s if job.start_time_s is None else job.start_time_s
+    booking = Booking(start_s, end_s, *_each(job, len(names)))
+    for name in names:
+        if name in running:
+            running[name].append(booking)
+
+
+def _each(job: SlurmJob, node_count: int) -> tuple[int, int, int]:
+    """CPUs, bytes of memory and GPUs on each of its nodes, as if they were shared out evenly."""
+    _, cpus, memory_mb, gpus = job.amounts
+    count = max(node_count, 1)
+    return -(-cpus // count), -(-memory_mb // count) * MIB, -(-gpus // count)
+
+
+def _plan(
+    room: BookedRoom, nodes: Sequence[SlurmNode], waiting: list[SlurmJob], now_s: float
+) -> dict[tuple[int, int | None], float]:
+    of_partition: dict[str, list[NodeName]] = {}
+    for node in nodes:
+        for partition in node.partitions:
+            of_partition.setdefault(partition, []).append(NodeName(node.name))
+    starts: dict[tuple[int, int | None], float] = {}
+    waiting.sort(key=lambda job: (-job.priority, job.native_id, job.index or 0))
+    work_left = WORK_MAX
+    for job in waiting:
+        names = [name for partition in job.partition.split(",") for name in of_partition.get(partition, ())]
+        request = _request(job)
+        for _ in range(job.waiting_count):
+            work_left -= len(names)
+            if work_left < 0:
+                return starts
+            start_s, chosen = room.earliest(request, now_s, names)
+            if not chosen:
+                break
+            room.take(request, start_s, chosen)
+            key = job.native_id, job.index
+            starts.setdefault(key, start_s if job.start_time_s is None else max(job.start_time_s, now_s))
+    return starts
+
+
+def _request(job: SlurmJob) -> Request:
+    count = max(job.amounts.node_count, 1)
+    return Request(count, *_each(job, count), math.inf if job.limit_s is None else job.limit_s)
+
+
+def _row(node: SlurmNode, bookings: Iterable[Booking]) -> NodeBookings:
+    words = f"{node.state} in Slurm" if any(node.state.startswith(word) for word in CLOSED) else ""
+    closed = f"{words}: {node.reason}" if words and node.reason else words
+    memory_bytes = node.memory_mb * MIB
+    return NodeBookings(NodeName(node.name), node.cpu_count, memory_bytes, len(node.gpus), tuple(bookings), closed)

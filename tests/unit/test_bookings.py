@@ -1,0 +1,141 @@
+"""Nodes of other schedulers: their bookings as events, what they say of a job's end, and the choice among sites."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from hal_core.models.booking import Booking, BookingsChanged, NodeBookings, QueuedStart
+from hal_core.models.event import NodeDrained, NodeResumed
+from hal_core.models.message import BookingsReported
+from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
+from hal_core.models.variant import Variant
+from hal_core.rules.explain import explain, question, verified
+from hal_core.rules.state import State
+from hal_engine_backfill.easy import Easy
+from tests.support.core_world import GIB, World, make_spec
+from tests.support.invariants import check_dump
+
+OWN, FOREIGN = NodeName("n0"), NodeName("s0")
+MAIN, LONG = PartitionName("main"), PartitionName("long")
+HOUR_S = 3600.0
+
+
+def cluster() -> Cluster:
+    nodes = (Node(OWN, 4, 8 * GIB), Node(FOREIGN, 4, 8 * GIB, executor="slurm"))
+    partitions = (Partition(MAIN, (OWN,), is_default=True), Partition(LONG, (FOREIGN,)))
+    return Cluster("test", nodes, partitions, node_timeout_s=300.0)
+
+
+@pytest.fixture
+def world() -> World:
+    return World(cluster(), Easy()).join()
+
+
+def booked(world: World, until_s: float | None, closed: str = "", *starts: QueuedStart) -> None:
+    """The foreign node is full until then; None: not at all."""
+    bookings = () if until_s is None else (Booking(world.now_s, until_s, 4),)
+    world.tell(BookingsReported("slurm", (NodeBookings(FOREIGN, 4, 8 * GIB, 0, bookings, closed),), starts))
+
+
+def anywhere(limit_s: float = HOUR_S) -> dict[str, object]:
+    """A job that fills a node, of either site; first in the foreign one."""
+    found = tuple(Variant(1, 1, 4, 0, 0, "", 0, limit_s, partition=name) for name in (LONG, MAIN))
+    return {"partition": LONG, "cpus_per_task": 4, "walltime_s": limit_s, "variants": found}
+
+
+def test_only_what_is_new_is_an_event_and_all_of_it_survives_a_dump(world):
+    booked(world, 5000.0)
+    booked(world, 5000.0)
+    assert len([each for each in world.events if isinstance(each, BookingsChanged)]) == 1
+    booked(world, 6000.0)
+    assert len([each for each in world.events if isinstance(each, BookingsChanged)]) == 2
+    check_dump(world.state)
+    assert State.load(world.state.dump()).bookings.by_node == world.state.bookings.by_node
+
+
+def test_nodes_that_hal_does_not_know_are_passed_over(world):
+    world.tell(BookingsReported("slurm", (NodeBookings(NodeName("other"), 4, 0),)))
+    assert world.state.bookings.by_node == {}
+
+
+def test_what_the_other_scheduler_closes_is_drained_and_given_back_but_not_what_an_operator_drained(world):
+    booked(world, None, "drained in Slurm: disk")
+    assert world.events[-1] == NodeDrained(world.now_s, FOREIGN, "drained in Slurm: disk", "slurm")
+    booked(world, None, "drained in Slurm: disk")
+    booked(world, None)
+    assert world.events[-1] == NodeResumed(world.now_s, FOREIGN, "slurm")
+    assert len([each for each in world.events if isinstance(each, NodeDrained)]) == 1
+    world.state.apply(NodeDrained(world.now_s, FOREIGN, "mine", "root"))
+    booked(world, 5000.0)
+    assert not isinstance(world.events[-1], NodeResumed)
+
+
+def test_a_job_goes_to_the_site_where_it_ends_first(world):
+    booked(world, None)
+    world.start(partition=MAIN, cpus_per_task=4, walltime_s=HOUR_S)
+    assert world.start(**anywhere()).job_id in {job_id for job_id, _ in world.state.on_node[FOREIGN]}
+    booked(world, world.now_s + 10 * HOUR_S)
+    later = world.submit(**anywhere())
+    world.settle()
+    assert world.job(later).spec.partition == MAIN, "it waits for its own site, where it is promised a start in an hour"
+    assert world.job(later).is_queued
+    assert world.job(later).payer.partition == MAIN
+
+
+def test_it_is_handed_over_although_it_waits_there_if_it_ends_sooner_so(world):
+    booked(world, world.now_s + HOUR_S)
+    world.start(partition=MAIN, cpus_per_task=4, walltime_s=5 * HOUR_S)
+    job_id = world.submit(**anywhere())
+    world.settle()
+    assert world.job(job_id).spec.partition == LONG
+    assert not world.job(job_id).is_queued
+
+
+def test_jobs_handed_over_since_the_other_scheduler_spoke_count(world):
+    """Its node is free as far as it said: but one job is on its way there, which it has not seen."""
+    world.now_s += 10
+    booked(world, None)
+    world.now_s += 10
+    world.submit(partition=LONG, cpus_per_task=4, walltime_s=HOUR_S)
+    world.plan()
+    record = world.job(world.submit(**anywhere()))
+    assert world.state.bookings.ready_s(world.state, record, world.now_s) == world.now_s + HOUR_S
+
+
+def test_explain_shows_the_sum_of_each_site(world):
+    booked(world, world.now_s + 2 * HOUR_S)
+    world.start(partition=MAIN, cpus_per_task=4, walltime_s=HOUR_S)
+    job_id = world.submit(**anywhere())
+    world.settle()
+    record, state = world.job(job_id), world.state
+    seen = explain(state, record, world.now_s)
+    found = verified(seen, question(state, record, world.now_s), Easy(), world.now_s)
+    sums = {each.site: (each.wait_s, each.queue_s, each.run_s, each.end_time_s) for each in found.variants}
+    assert sums == {
+        "slurm": (0.0, 2 * HOUR_S, HOUR_S, world.now_s + 3 * HOUR_S),
+        "metal": (HOUR_S, 0.0, HOUR_S, world.now_s + 2 * HOUR_S),
+    }
+    assert [each.site for each in found.variants if each.is_chosen] == ["metal"]
+
+
+def test_a_job_in_the_foreign_queue_is_expected_to_end_as_late_as_it_starts_there(world):
+    booked(world, None)
+    job_id = world.submit(partition=LONG, cpus_per_task=4, walltime_s=HOUR_S)
+    world.plan()
+    start_s = world.now_s + 5 * HOUR_S
+    booked(world, start_s, "", QueuedStart(job_id, 0, start_s))
+    (row,) = world.state.snapshot(world.now_s).running()
+    assert row.expected_end_s == start_s + HOUR_S
+    check_dump(world.state)
+    booked(world, None)
+    (row,) = world.state.snapshot(world.now_s).running()
+    assert row.expected_end_s == world.now_s + HOUR_S
+
+
+def test_a_partition_with_nodes_of_ones_own_waits_for_nobody():
+    both = attrs.evolve(cluster(), partitions=(Partition(MAIN, (OWN, FOREIGN), is_default=True),))
+    world = World(both, Easy()).join()
+    booked(world, world.now_s + HOUR_S)
+    record = world.job(world.submit(**attrs.asdict(make_spec(partition=MAIN), recurse=False)))
+    assert world.state.bookings.ready_s(world.state, record, world.now_s) == world.now_s
