@@ -17,7 +17,7 @@ import trio
 
 from hal_core.client.session_shared import common_data
 from hal_core.errors import WireError
-from hal_core.models.ranges import Ranges, RangeSet, count_of
+from hal_core.models.ranges import Ranges, RangeSet
 from hal_core.sessions.glance import figures_of
 from hal_core.sessions.journal import UNSYNCED_BYTES_MAX, SessionJournal
 from hal_core.sessions.ledger import Ledger
@@ -25,6 +25,7 @@ from hal_core.sessions.options import BrokerOptions
 from hal_core.sessions.pace import Rate
 from hal_core.sessions.peer import Peer
 from hal_core.sessions.reception import Reception
+from hal_core.sessions.recovery import recover
 from hal_core.sessions.seat import Seat
 from hal_core.sessions.slices import Policy
 from hal_core.sessions.starter import START
@@ -38,6 +39,7 @@ from hal_core.wire.sessions import (
     Dropped,
     Figures,
     Finish,
+    GivenBack,
     Leaving,
     Need,
     Rank,
@@ -97,7 +99,7 @@ class Broker:
         self._rate = Rate(trio.current_time())
         async with trio.open_nursery() as nursery:
             if self._journal is not None:
-                self._recover(self._journal)
+                recover(self._journal, self._ledger, self._define, self._dropped)
                 nursery.start_soon(self._write_journal, self._journal)
                 nursery.start_soon(self._expect_client)
             self._nursery = nursery
@@ -113,27 +115,6 @@ class Broker:
             await self._end.wait()
             await self._finish()
             nursery.cancel_scope.cancel()
-
-    def _recover(self, journal: SessionJournal) -> None:
-        """Two readings: the first finds what is settled, so that the second keeps only what is not."""
-        settled, counts = RangeSet(), self._ledger.counts
-        for message in journal.read():
-            match message:
-                case Define():
-                    self._define(message)
-                case Rank(tag=tag, priority=priority):
-                    self._ledger.rank(tag, priority)
-                case Results(first=first, failed=failed, values=values):
-                    settled.add(first, first + len(values))
-                    counts.failed += len(failed)
-                    counts.done += len(values) - len(failed)
-                case Dropped(tasks=tasks, reason=reason):
-                    settled.update(tasks)
-                    self._dropped.setdefault(reason, RangeSet()).update(tasks)
-                    counts.dropped += count_of(tasks)
-        for message in journal.read():
-            if isinstance(message, Submit):
-                self._ledger.restore(message.first, message.function, message.items, settled)
 
     async def _expect_client(self) -> None:
         """What is left is done without one; then we go."""
@@ -296,6 +277,10 @@ class Broker:
                     if isinstance(message, Leaving):
                         self._let_go(worker)
                         continue
+                    if isinstance(message, GivenBack):
+                        worker.turn += 1
+                        self._settle_dropped(self._ledger.give_back(worker, message.kept_count), "cancelled")
+                        continue
                     if isinstance(message, Need):
                         worker.send(encode(Data(message.digest, common_data(self._options.directory, message.digest))))
                         continue
@@ -359,7 +344,7 @@ class Broker:
             if tasks.function not in self._known[worker]:
                 self._known[worker].add(tasks.function)
                 worker.send(self._definitions[tasks.function])
-            worker.send(encode(Batch(tasks.first, tasks.function, tasks.items)))
+            worker.send(encode(Batch(tasks.first, tasks.function, tasks.items, worker.turn)))
         # A recoverable session that nobody waits for is over when its tasks are: its journal has all that there is.
         is_unwanted = self._is_draining or self._client is None
         if self._has_begun and is_unwanted and self._ledger.is_settled():

@@ -19,6 +19,8 @@ from hal_core.sessions.slices import Counts, Held, Policy, Slice, Tally
 from hal_core.wire.packed import Packed
 from hal_core.wire.sessions import Results
 
+END_PART: Final = 16
+"""Of a window: so much a worker holds and gets at least, also at the end."""
 ALONE_LOSSES_MAX: Final = 5
 """A task whose worker died so often while it had nothing else is set aside: it is the task."""
 
@@ -132,6 +134,7 @@ class Ledger:
         head = held.slices[0]
         done = head.split(count) if count < len(head.items) else held.slices.popleft()
         held.count -= count
+        held.is_late = held.is_late and held.count > 0
         self.counts.running -= count
         self._paces[done.function].learn(count, results.busy_ns)
         if not results.failed:
@@ -142,20 +145,27 @@ class Ledger:
             return [results]
         return list(self._settle_failures(done, results, held.host))
 
+    def give_back(self, worker: object, kept_count: int) -> Ranges:
+        """The worker is at a task that takes long. All that it had but its next `kept_count` tasks waits again, before
+        all else, but for cancelled tasks, which are returned. Raises WireError if they are not of one batch."""
+        held = self._held[worker]
+        if not 0 <= kept_count <= (len(held.slices[0].items) if held.slices else 0):
+            raise WireError(f"{kept_count} tasks are kept, of which the worker does not have so many")
+        kept: deque[Slice] = deque()
+        if kept_count:
+            head = held.slices[0]
+            kept.append(head.split(kept_count) if kept_count < len(head.items) else held.slices.popleft())
+        back, held.slices, held.count, held.is_late = held.slices, kept, kept_count, bool(kept_count)
+        return self._wait_again(back)
+
     def release_worker(self, worker: object) -> Ranges:
         """It went when it was asked to, and no task is to blame. What it had waits again, before all else, but for
         cancelled tasks, which are returned."""
-        held, killed = self._held.pop(worker), RangeSet()
-        for each in reversed(held.slices):
-            self.counts.running -= len(each.items)
-            self._put(each, is_first=True)
-            killed.update(self._to_kill.intersection([(each.first, each.stop)]))
+        held = self._held.pop(worker)
         self.counts.lost += held.count
-        self.counts.dropped += len(killed)
-        self._remove_waiting(killed, set(self._policies))
-        self._to_kill.difference_update(killed.ranges())
+        killed = self._wait_again(held.slices)
         self._look_at_hosts()
-        return killed.ranges()
+        return killed
 
     def lose_worker(self, worker: object) -> tuple[Ranges, Ranges]:
         """The worker is gone. What it had waits again, alone, before all else.
@@ -212,7 +222,8 @@ class Ledger:
         following = self._next(held) if held.may_have_more() else None
         if following is None or following.is_suspect:
             return following is not None and not held.count
-        return held.count <= self._paces[following.function].window // 2
+        window = self._paces[following.function].window
+        return held.count <= min(window // 2, max(self._fair(), window // END_PART))
 
     def _next(self, held: Held) -> Slice | None:
         """What this worker would get."""
@@ -225,13 +236,12 @@ class Ledger:
         """A share of the first slice that waits: less towards the end, so that workers end together.
 
         Guided self-scheduling (Polychronopoulos and Kuck, IEEE TC C-36(12), 1987), with half a share each time and
-        at least an eighth of a window, below which a message costs more than the balance that it brings.
+        at least a small part of a window, below which a message costs more than the balance that it brings.
         """
         head = self._next(held)
         assert head is not None
         window = self._paces[head.function].window
-        fair = -(-self.counts.waiting // (2 * len(self._held)))
-        count = min(max(min(window - held.count, fair), window // 8, 1), len(head.items))
+        count = min(max(min(window - held.count, self._fair()), window // END_PART, 1), len(head.items))
         count = min(count, head.items.count_within(0, BATCH_BYTES_MAX))
         if held.host.blocked_why:  # It is on probation.
             count = 1
@@ -245,6 +255,22 @@ class Ledger:
         self.counts.waiting -= count
         self.counts.running += count
         return taken
+
+    def _wait_again(self, slices: deque[Slice]) -> Ranges:
+        """What a worker had and will not do. Returns the cancelled ones among it, which are dropped."""
+        killed = RangeSet()
+        for each in reversed(slices):
+            self.counts.running -= len(each.items)
+            self._put(each, is_first=True)
+            killed.update(self._to_kill.intersection([(each.first, each.stop)]))
+        self.counts.dropped += len(killed)
+        self._remove_waiting(killed, set(self._policies))
+        self._to_kill.difference_update(killed.ranges())
+        return killed.ranges()
+
+    def _fair(self) -> int:
+        """Half of what waits, divided by the workers."""
+        return -(-self.counts.waiting // (2 * len(self._held)))
 
     def _put(self, tasks: Slice, is_first: bool = False) -> None:
         """Into the queue of its priority, where the latest rank of one of its tags counts before its own."""

@@ -17,7 +17,8 @@ LONG_NS: Final = 50_000_000
 BATCH_BYTES_MAX: Final = 256 << 10
 GROWTH: Final = 16
 """One measurement raises the window at most so much: the first task of many may be the short one."""
-WEIGHT: Final = 0.3
+WEIGHT: Final = 1 / 16
+"""Of one task in the mean: a long one among many short ones, which comes alone, says little about the next hundred."""
 
 
 @attrs.define
@@ -30,7 +31,8 @@ class Pace:
     def learn(self, count: int, busy_ns: int) -> None:
         """A worker did `count` of them in `busy_ns`."""
         mean_ns = max(busy_ns, 1) / count
-        self.mean_ns = mean_ns if self.window == 1 else self.mean_ns + WEIGHT * (mean_ns - self.mean_ns)
+        weight = 1.0 if not self.mean_ns else 1.0 - (1.0 - WEIGHT) ** count
+        self.mean_ns += weight * (mean_ns - self.mean_ns)
         least = 1 if self.mean_ns > LONG_NS else 2
         fitting = int(WINDOW_NS / self.mean_ns)
         self.window = max(least, min(fitting, self.window * GROWTH, WINDOW_COUNT_MAX))

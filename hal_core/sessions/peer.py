@@ -36,7 +36,7 @@ class Peer:
         self.is_local = False
         """It was started here, by the starter."""
         self.name = self.host = ""
-        self.pid = 0
+        self.pid = self.turn = 0
 
     def send(self, data: bytes) -> None:
         """Now, or as soon as the peer takes it; never if it is gone (then `receive` says so)."""

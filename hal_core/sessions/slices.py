@@ -49,10 +49,12 @@ class Held:
     count: int = 0
     is_stopping: bool = False
     """It gets nothing more."""
+    is_late: bool = False
+    """It is at a task that takes long, and gets nothing until all that it kept is done."""
 
     def may_have_more(self) -> bool:
         """With a suspect it has nothing else; on a host that is on probation it has one task, on a blocked one none."""
-        if self.is_stopping or (self.slices and self.slices[0].is_suspect):
+        if self.is_stopping or self.is_late or (self.slices and self.slices[0].is_suspect):
             return False
         return not self.host.blocked_why or (self.host.is_on_probation and not self.count)
 

@@ -2,7 +2,8 @@
 
 Results go out when a batch is done. If it takes longer than `HELD_NS`, what is done so far goes first: between two
 tasks, or from a second thread while a long one runs. So no result waits for the next task, and no timer holds one back.
-The same thread ends the worker when a task runs longer than it may: the broker hears of the failure, and of the end.
+The same thread gives the tasks back that wait here behind one that takes longer than `LATE_NS`, for others to do; and
+ends the worker when a task runs longer than it may: the broker hears of the failure, and of the end.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Iterator
 from typing import Final
 
 from hal_core.client.session_shared import here
@@ -27,6 +29,7 @@ from hal_core.wire.sessions import (
     Data,
     Define,
     Finish,
+    GivenBack,
     Hello,
     Inbox,
     Leaving,
@@ -38,6 +41,8 @@ from hal_core.wire.sessions import (
 )
 
 HELD_NS: Final = 40_000_000
+LATE_NS: Final = 100_000_000
+"""About what a worker is given at a time (`WINDOW_NS`): where all tasks take as long, none has another behind it."""
 OVERRUN_EXIT_CODE: Final = 75
 """Of a worker that ended because a task took too long."""
 
@@ -59,8 +64,13 @@ class Worker:
         self._entered = contextlib.ExitStack()
         self._lock = threading.Lock()
         """Of the connection, to write; with `can_leave` also to read, for TLS does not bear both at once."""
-        self._is_at_work = threading.Event()
-        self._first = 0
+        self._is_watched = threading.Event()
+        self._is_at_work = False
+        self._turn = 0
+        self._first = self._stop = 0
+        """Of the batch: the first task that was not told yet, and the end."""
+        self._rest: Iterator[bytes] = iter(())
+        """Its items that were not begun. Of a list, so that each is taken once, whichever thread takes it."""
         self._begin_ns = 0
         self._values: list[bytes] = []
         self._has_failures = False
@@ -129,12 +139,18 @@ class Worker:
 
     def _do(self, batch: Batch) -> None:
         function, clock, values = self._functions[batch.function], time.perf_counter_ns, self._values
+        rest = iter(list(batch.items.items()))
+        with self._lock:
+            if batch.turn != self._turn:
+                return  # It was given back before it was read.
+            self._rest, self._first, self._stop = rest, batch.first, batch.first + len(batch.items)
         limit_ns = self._limit_ns = self._limits_ns[batch.function]
-        self._first, self._begin_ns = batch.first, clock()
-        if len(batch.items) > 1 or limit_ns:
-            self._is_at_work.set()
+        self._begin_ns = clock()
+        self._is_at_work = True
+        if not self._is_watched.is_set():
+            self._is_watched.set()
         due_ns = self._begin_ns + HELD_NS
-        for task, item in enumerate(batch.items.items(), batch.first):
+        for task, item in enumerate(rest, batch.first):
             if self._is_leaving:
                 break
             if limit_ns:
@@ -148,7 +164,7 @@ class Worker:
             if clock() > due_ns:
                 self._send()
                 due_ns = clock() + HELD_NS
-        self._is_at_work.clear()
+        self._is_at_work = False
         self._limit_ns = 0
         self._send()
 
@@ -171,17 +187,37 @@ class Worker:
         self._connection.sendall(encode(results))
 
     def _watch(self) -> None:
-        """The second thread: send what is done while the next task takes long, and end one that takes too long."""
-        pause_s = HELD_NS / 1e9
+        """The second thread: it looks every `HELD_NS` as long as there is work."""
+        pause_s, late_count = HELD_NS / 1e9, -(-LATE_NS // HELD_NS)
+        seen: object = None
+        seen_count = 0
         while True:
-            self._is_at_work.wait()
-            done_ns = self._begin_ns
+            self._is_watched.wait()
+            told_ns = self._begin_ns
             time.sleep(pause_s)
-            if self._is_at_work.is_set() and self._values and self._begin_ns == done_ns:
-                with contextlib.suppress(OSError):
+            if not self._is_at_work:
+                self._is_watched.clear()
+                if self._is_at_work:  # It began meanwhile, and may have found itself watched.
+                    self._is_watched.set()
+                seen = None
+                continue
+            running = self._rest, self._first + len(self._values)
+            seen_count = seen_count + 1 if running == seen else 0
+            seen = running
+            with contextlib.suppress(OSError):
+                if self._values and self._begin_ns == told_ns:
                     self._send()
+                if seen_count == late_count:
+                    self._give_back()
             if self._limit_ns and time.perf_counter_ns() - self._current[1] > self._limit_ns:
                 self._end_overrun(*self._current)
+
+    def _give_back(self) -> None:
+        """What was not begun, here and on its way. What was is told as ever."""
+        with self._lock:
+            kept_stop = self._stop - len(list(self._rest))
+            self._turn += 1
+            self._connection.sendall(encode(GivenBack(kept_stop - self._first)))
 
     def _end_overrun(self, task: int, begin_ns: int) -> None:
         """There is no other way to end a task than to end its process."""

@@ -17,7 +17,7 @@ from hal_core.models.ranges import Ranges
 from hal_core.wire.frame_buffer import FrameBuffer, framed
 from hal_core.wire.packed import Packed
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 FRAME_BYTES_MAX: Final = 1 << 30
 """Of one's own processes: it keeps a mistake from filling the memory, and lets an array of NumPy pass."""
 READ_BYTES: Final = 1 << 18
@@ -93,6 +93,8 @@ class Batch(_Said, frozen=True):
     first: int
     function: int
     items: Packed
+    turn: int = 0
+    """How often the worker had given tasks back, as far as the broker had heard: an older one it gave back unseen."""
 
 
 class Results(_Said, frozen=True):
@@ -103,6 +105,13 @@ class Results(_Said, frozen=True):
     values: Packed
     busy_ns: int = 0
     """How long the worker took for them, without waiting."""
+
+
+class GivenBack(_Said, frozen=True):
+    """Of a worker whose task takes long: of all that it was sent it does the next `kept_count` tasks, which it has
+    begun, and nothing more. What is sent from here on has the next turn."""
+
+    kept_count: int
 
 
 class Leaving(_Said, frozen=True):
@@ -210,6 +219,7 @@ Said = (
     | Accepted
     | Batch
     | Results
+    | GivenBack
     | Leaving
     | Need
     | Data

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from multiprocessing.pool import Pool
 from pathlib import Path
+from random import Random
 
 from hal_core.client import Session, session
 from tests.benchmarks.common import Figures, milliseconds, parser_of, progress, run, timed
@@ -36,6 +37,10 @@ PACKAGES = {
 }
 KIB = b"x" * 1024
 SPIN_S = (0.001, 0.01, 0.1)
+TAIL_S = (0.0002, 0.1)
+"""The shortest and the longest task of the heavy-tailed mix."""
+TAIL_EXPONENT = 1.1
+"""Of its Pareto distribution: a fifth of the tasks take four fifths of the time."""
 WARM_UP_COUNT = 2000
 
 
@@ -73,7 +78,7 @@ def measure(given: argparse.Namespace) -> Figures:
         medians = {name: statistics.median(values) for name, values in rounds.items()}
         rounds["recoverable_tasks_per_s"] = [recoverable_rate(given) for _ in range(given.rounds)]
         medians |= {"recoverable_tasks_per_s": statistics.median(rounds["recoverable_tasks_per_s"])}
-        medians |= {"own_work_percent": min(own_work_percent(opened, given.workers, seconds) for seconds in SPIN_S)}
+        medians |= worst_shares(opened, given)
         medians["broker_rss_mb"] = memory_after(opened, given.memory_count)
     figures = {name: round(value, 3) for name, value in medians.items()}
     figures["ratio_poolmap"] = round(medians["tasks_per_s"] / medians["poolmap_tasks_per_s"], 2)
@@ -144,12 +149,37 @@ def recoverable_rate(given: argparse.Namespace) -> float:
         return given.count / metered(lambda: list(opened.map(identity, range(given.count)))).elapsed_s
 
 
-def own_work_percent(opened: Session, workers: int, seconds: float) -> float:
-    """How much of all CPU time that the tasks led to was the tasks' own."""
-    count = max(int(2 / seconds) * workers, workers * 4)
+def worst_shares(opened: Session, given: argparse.Namespace) -> Figures:
+    """Of tasks of one length and of a heavy-tailed mix, the worst: see `shares`."""
+    found = {}
+    for seconds in SPIN_S:
+        count = max(int(2 / seconds) * given.workers, given.workers * 4)
+        found[f"{seconds * 1000:g}_ms"] = shares(opened, [seconds] * count, given.workers)
+    found["tail"] = shares(opened, heavy_tailed(Random(given.tail_seed), 2.0 * given.workers), given.workers)
+    progress(f"own work and own time, in percent: {found}")
+    names = ("own_work_percent", "own_time_percent")
+    figures: Figures = {name: min(each[at] for each in found.values()) for at, name in enumerate(names)}
+    return figures | {"own_work_tail_percent": found["tail"][0], "own_time_tail_percent": found["tail"][1]}
+
+
+def heavy_tailed(random: Random, total_s: float) -> list[float]:
+    """Lengths of tasks, in seconds, that add up to about that much."""
+    shortest_s, longest_s = TAIL_S
+    lengths_s: list[float] = []
+    left_s = total_s
+    while left_s > 0:
+        lengths_s.append(min(shortest_s * random.paretovariate(TAIL_EXPONENT), longest_s))
+        left_s -= lengths_s[-1]
+    return lengths_s
+
+
+def shares(opened: Session, lengths_s: list[float], workers: int) -> tuple[float, float]:
+    """How much of all CPU time that the tasks led to was their own, and how much of the workers' time, in percent. The
+    second means something on a quiet machine only, with a core for each worker."""
     spent: list[float] = []
-    meter = metered(lambda: spent.extend(opened.map(spin, [seconds] * count)))
-    return sum(spent) / (meter.cpu_s + meter.client_cpu_s) * 100
+    meter = metered(lambda: spent.extend(opened.map(spin, lengths_s)))
+    own_s = sum(spent)
+    return own_s / (meter.cpu_s + meter.client_cpu_s) * 100, own_s / (meter.elapsed_s * workers) * 100
 
 
 def memory_after(opened: Session, count: int) -> float:
@@ -192,6 +222,7 @@ if __name__ == "__main__":
     parser.add_argument("--single-count", type=int, default=1000, help="round trips of one task")
     parser.add_argument("--command-count", type=int, default=1000)
     parser.add_argument("--memory-count", type=int, default=1_000_000, help="tasks before the broker's memory is read")
+    parser.add_argument("--tail-seed", type=int, default=0, help="of the heavy-tailed mix")
     parser.add_argument("--peer-count", type=int, default=2000, help="tasks for each peer")
     parser.add_argument("--peers", nargs="*", choices=sorted(PEERS), default=sorted(PEERS))
     parser.add_argument("--venvs", help="keep the peers' environments here")

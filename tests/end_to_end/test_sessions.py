@@ -154,6 +154,19 @@ def test_workers_that_all_die_at_once_end_the_session():
             futures[-1].result(timeout=60)
 
 
+def test_what_waits_behind_a_task_that_takes_long_is_done_by_others(gate):
+    def pass_or_wait(address):
+        return tasks.wait_at(address) if address else 0
+
+    with session(workers=2, server="local") as opened:
+        list(opened.map(pass_or_wait, [""] * 2000))  # Known to be short, they travel together.
+        stream = opened.stream(pass_or_wait, [gate.address, *[""] * 300], in_order=False)
+        assert [next(stream) for _ in range(300)] == [0] * 300
+        pid = gate.wait_for_one()
+        gate.open()
+        assert list(stream) == [pid]
+
+
 def test_waiting_tasks_can_be_dropped_and_running_ones_ended(gate):
     with session(workers=1, server="local") as opened:
         running = opened.submit(tasks.wait_at, gate.address)

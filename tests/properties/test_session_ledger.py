@@ -22,6 +22,7 @@ STEPS = st.lists(
         st.tuples(st.just("join"), st.just(0), st.just(0)),
         st.tuples(st.just("lose"), st.integers(0, 9), st.just(0)),
         st.tuples(st.just("leave"), st.integers(0, 9), st.just(0)),
+        st.tuples(st.just("give back"), st.integers(0, 9), st.integers(0, 3)),
         st.tuples(st.just("work"), st.integers(0, 9), st.integers(1, 60)),
         st.tuples(st.just("cancel"), st.integers(0, 60), st.integers(1, 20)),
         st.tuples(st.just("kill"), st.integers(0, 60), st.integers(1, 5)),
@@ -49,6 +50,7 @@ class World:
         self.workers = {}
         self.next_worker = 0
         self.settled = Counter()
+        self.late = set()
         self.runs = Counter()
         self.has_losses = False
 
@@ -86,6 +88,19 @@ class World:
             assert set(members(killed)) <= set(had)
             self.settled.update(members(killed))
 
+    def give_back(self, which, kept_count):
+        """It goes on with what it keeps, and gets no more until that is done."""
+        if self.workers:
+            worker = sorted(self.workers)[which % len(self.workers)]
+            had = self.workers[worker]
+            slices = self.ledger._held[worker].slices
+            kept_count = min(kept_count, len(slices[0].items) if slices else 0)
+            back = self.ledger.give_back(worker, kept_count)
+            self.workers[worker], rest = had[:kept_count], had[kept_count:]
+            assert set(members(back)) <= set(rest)
+            self.settled.update(members(back))
+            self.late = {*self.late, worker} if kept_count else self.late - {worker}
+
     def hand_out(self):
         for worker, tasks in self.ledger.batches():
             assert [item(each) for each in range(tasks.first, tasks.stop)] == list(tasks.items.items())
@@ -94,6 +109,7 @@ class World:
             if tasks.is_suspect:
                 assert len(tasks.items) == 1
                 assert not self.workers[worker], "a suspect is alone"
+            assert worker not in self.late, "who is at a task that takes long gets no other"
             self.workers[worker] += range(tasks.first, tasks.stop)
 
     def work(self, which, count):
@@ -106,6 +122,8 @@ class World:
         tasks, self.workers[worker] = held[: min(count, len(first_batch))], held[min(count, len(first_batch)) :]
         if not tasks:
             return
+        if not self.workers[worker]:
+            self.late.discard(worker)
         failed = []
         for place, task in enumerate(tasks):
             self.runs[task] += 1
@@ -163,6 +181,8 @@ def test_each_task_is_settled_once_whatever_happens(steps):
                 world.lose(which)
             case "leave":
                 world.leave(which)
+            case "give back":
+                world.give_back(which, count)
             case "work":
                 world.work(which, count)
             case "cancel" | "kill":
@@ -253,5 +273,7 @@ def test_what_a_worker_cannot_say_is_refused():
         world.ledger.results(0, Results(1, (), pack([b""]), 1))
     with pytest.raises(WireError, match="only 3"):
         world.ledger.submit(5, 0, pack([b""]))
+    with pytest.raises(WireError, match="4 tasks are kept"):
+        world.ledger.give_back(0, 4)
     with pytest.raises(WireError, match="not defined"):
         world.ledger.submit(3, 9, pack([b""]))
