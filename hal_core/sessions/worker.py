@@ -195,12 +195,11 @@ class Worker:
             self._is_watched.wait()
             told_ns = self._begin_ns
             time.sleep(pause_s)
+            self._is_watched.clear()  # In this order: who begins sets it, unless it finds it set.
             if not self._is_at_work:
-                self._is_watched.clear()
-                if self._is_at_work:  # It began meanwhile, and may have found itself watched.
-                    self._is_watched.set()
                 seen = None
                 continue
+            self._is_watched.set()
             running = self._rest, self._first + len(self._values)
             seen_count = seen_count + 1 if running == seen else 0
             seen = running

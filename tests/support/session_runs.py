@@ -58,15 +58,8 @@ class Run:
         while self._heap:
             now_ns, _, what, worker, thing = heapq.heappop(self._heap)
             if what == "batch":
-                turn, thing = thing
-                assert isinstance(thing, Slice)
-                if turn != self._turns[worker]:
-                    continue
-                self._queues[worker] += range(thing.first, thing.stop)
-                self._batches[worker].append(thing.stop - 1)
-                if not self._is_busy[worker]:
-                    self._told_ns[worker] = now_ns
-                    self._begin(worker, now_ns)
+                assert isinstance(thing, tuple)
+                self._take(worker, *thing, now_ns)
             elif what == "done":
                 assert isinstance(thing, int)
                 end_ns = max(end_ns, now_ns)
@@ -96,12 +89,17 @@ class Run:
         for worker, tasks in self._ledger.batches():
             assert isinstance(worker, int)
             self._message_count += 1
-            self._post(
-                now_ns + TRIP_NS,
-                "batch",
-                worker,
-                (self._heard_turns[worker], Slice(tasks.first, tasks.function, tasks.items)),
-            )
+            batch = Slice(tasks.first, tasks.function, tasks.items)
+            self._post(now_ns + TRIP_NS, "batch", worker, (self._heard_turns[worker], batch))
+
+    def _take(self, worker: int, turn: int, tasks: Slice, now_ns: int) -> None:
+        if turn != self._turns[worker]:
+            return
+        self._queues[worker] += range(tasks.first, tasks.stop)
+        self._batches[worker].append(tasks.stop - 1)
+        if not self._is_busy[worker]:
+            self._told_ns[worker] = now_ns
+            self._begin(worker, now_ns)
 
     def _begin(self, worker: int, now_ns: int) -> None:
         task = self._queues[worker].popleft()
