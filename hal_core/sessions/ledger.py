@@ -62,13 +62,8 @@ class Ledger:
         """By tag."""
         found: dict[str, Tally] = {}
         for function, policy in self._policies.items():
-            own = self._tallies[function]
             for tag in policy.tags:
-                total = found.setdefault(tag, Tally())
-                total.taken += own.taken
-                total.done += own.done
-                total.failed += own.failed
-                total.dropped += own.dropped
+                found.setdefault(tag, Tally()).add(self._tallies[function])
         return found
 
     def submit(self, first: int, function: int, items: Packed) -> int:

@@ -82,6 +82,12 @@ class Tally:
     failed: int = 0
     dropped: int = 0
 
+    def add(self, other: Tally) -> None:
+        self.taken += other.taken
+        self.done += other.done
+        self.failed += other.failed
+        self.dropped += other.dropped
+
     @property
     def left(self) -> int:
         return self.taken - self.done - self.failed - self.dropped
