@@ -80,20 +80,22 @@ class Bootstraps:
         """Raises Refused if no pool wants such a machine any more, or if there is no authority."""
         from hal_core.wire.authority import Authority  # Not at the start: it brings all of cryptography.
 
-        node, until_s = trio.from_thread.run_sync(self._wanted, name)
+        node, until_s, was_another = trio.from_thread.run_sync(self._wanted, name)
         now_s = time.time()
+        if was_another:  # which is gone, or its name would not be free, and may not speak for the new one
+            _revoke(self._authority, node.name)
         token = Authority(self._authority).make_token(node.name, now_s, max(0.0, until_s - now_s), BY)
         return Bootstrap(node, token.text(), until_s)
 
-    def _wanted(self, name: MachineName) -> tuple[Node, float]:
-        """The node that the machine will be, and the end of its lease."""
+    def _wanted(self, name: MachineName) -> tuple[Node, float, bool]:
+        """The node that the machine will be, the end of its lease, and whether another machine was that node."""
         state = self._state()
         leases = [each.until_s for _, each in state.pools.kept() if digest_of(each.token) == name.digest]
         number = state.table.number_of.get(name.node)
         if not leases or number is None:
             what = "no pool wants it any more" if number is not None else "the configuration has no such node"
             raise Refused(f"machine {name} is not made: {what}")
-        return state.table.nodes[number], min(leases)
+        return state.table.nodes[number], min(leases), name.node in state.pools.instance_of
 
 
 def _revoke(authority: Path, node: NodeName) -> None:

@@ -31,6 +31,7 @@ from hal_core.models.node import NodeName
 from hal_core.models.pool_decision import InstanceState
 from hal_core.planes import CloudProvider, Instance
 from hal_core.rules.pool_ledger import Request
+from hal_core.rules.pool_nodes import is_up
 from hal_core.rules.state import State
 
 logger = logging.getLogger("hal.renting")
@@ -298,7 +299,7 @@ class Rental:
             return RETRY_S
         there = {each.native_id for each in listed}
         for native_id, (pool, name) in before.items():
-            if native_id not in there:
+            if native_id not in there and await self._is_void(pool, name):
                 await self._kernel.report(InstancesEnded(pool, (name,), was_asked=False))
         unknown = sorted(there - before.keys() - self._known().keys())
         if unknown and not had_requests and not self._has_requests():
@@ -309,6 +310,21 @@ class Rental:
                 logger.warning("they are not ended yet: %s", error)
                 return RETRY_S
         return 0.0
+
+    async def _is_void(self, pool: str, name: str) -> bool:
+        """What a machine that is listed no more could show is void from now on. Not while its node is in contact: then
+        the list is not believed."""
+        state = self._kernel.state
+        kept = state.pools.pools.get(pool)
+        each = None if kept is None else kept.ledger.instances.get(name)
+        if each is None or is_up(state, each.node):
+            return False
+        try:
+            await self._revoke(NodeName(each.node))
+        except HalError as error:
+            logger.warning("instance %s is gone, and what it could show is not void yet: %s", name, _text(error))
+            return False
+        return True
 
     def _known(self) -> dict[str, tuple[str, str]]:
         """By native id: the pool and the instance."""

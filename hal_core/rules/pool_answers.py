@@ -21,7 +21,7 @@ from hal_core.models.pool_event import (
     StartedInstance,
 )
 from hal_core.rules import reports
-from hal_core.rules.pool_nodes import is_up, join, status_of
+from hal_core.rules.pool_nodes import LEASE_OVER, is_lease_over, is_up, join, status_of
 
 if TYPE_CHECKING:
     from hal_core.rules.state import State
@@ -73,14 +73,19 @@ def instances_ended(state: State, message: InstancesEnded, now_s: float) -> list
     kept = state.pools.pools.get(message.pool)
     if kept is None:
         return []
-    detail = "it was released" if message.was_asked else "the provider does not have it any more"
     return [
         event
         for name in message.instances
         if (each := kept.ledger.instances.get(name)) is not None
         if message.was_asked or not is_up(state, each.node)
-        for event in _gone(state, message.pool, name, detail, now_s)
+        for event in _gone(state, message.pool, name, _why_gone(message, each, now_s), now_s)
     ]
+
+
+def _why_gone(message: InstancesEnded, each: PoolInstance, now_s: float) -> str:
+    if message.was_asked:
+        return "it was released"
+    return LEASE_OVER if is_lease_over(each, now_s) else "the provider does not have it any more"
 
 
 def _gone(state: State, pool: str, name: str, detail: str, now_s: float) -> list[Event]:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 from hal_core.errors import Refused
 from hal_core.models.event import Event, NodeResumed
 from hal_core.models.node import NodeName, NodeStatus
-from hal_core.models.pool_decision import InstanceState
+from hal_core.models.pool_decision import InstanceState, PoolInstance
 from hal_core.models.pool_event import InstanceJoined, InstanceReleased, OfferClosed
 from hal_core.rules.leaving import BY as CLOUD
+from hal_core.rules.pool_choice import LEASE_SPARE_S
 
 if TYPE_CHECKING:
     from hal_core.rules.state import State
 
+LEASE_OVER = "it is rented, and its lease was over"
 HAL = "hal"
 """Who drains a node by itself, and resumes it."""
 
@@ -43,6 +45,23 @@ def joined(state: State, node: NodeName, missing: str, now_s: float) -> list[Eve
         closed = OfferClosed(now_s, pool, each.offer, missing, retry_s)
         return [closed, InstanceReleased(now_s, pool, name, missing)]
     return list(join(state, pool, name, node, now_s))
+
+
+def why_it_goes(state: State, node: NodeName, time_s: float) -> str:
+    """Why a rented node ended its jobs by itself at that time; empty: nothing is known of it."""
+    if node not in state.pools.instance_of:
+        return ""
+    drain = state.table.drain[state.table.number_of[node]]
+    if drain is not None and drain[1] == CLOUD:
+        return f"{node}: {drain[0]}"
+    pool, name = state.pools.instance_of[node]
+    instance = state.pools.pools[pool].ledger.instances[name]
+    return f"{node}: {LEASE_OVER}" if is_lease_over(instance, time_s) else ""
+
+
+def is_lease_over(instance: PoolInstance, time_s: float) -> bool:
+    """As good as: jobs are told a minute before, and nothing that may run longer is started."""
+    return time_s >= instance.until_s - LEASE_SPARE_S
 
 
 def join(state: State, pool: str, name: str, node: NodeName, now_s: float) -> Iterator[Event]:

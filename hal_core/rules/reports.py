@@ -42,6 +42,7 @@ from hal_core.models.node import Node, NodeName, NodeStatus
 from hal_core.models.placement import AttemptKey
 from hal_core.models.plural import plural
 from hal_core.rules import pool_nodes
+from hal_core.rules.leaving import BY as CLOUD
 
 if TYPE_CHECKING:
     from hal_core.rules.job_record import Activity
@@ -64,6 +65,8 @@ class _PartEnd:
     end_time_s: float
     is_at_large: bool = False
     """Something of the attempt may still run on a node out of contact, where no lease ends it."""
+    by: str = REQUEUED_BY
+    """Who queues it again, if it is."""
 
 
 def allocation_idle(state: State, message: AllocationIdle, now_s: float) -> list[Event]:
@@ -110,11 +113,11 @@ def _part(state: State, node: NodeName, part: PartStatus, now_s: float) -> list[
     if part.start_time_s is not None and node not in activity.parts_started:
         events.append(PartStarted(now_s, part.key, node, part.start_time_s))
     if part.end is not None:
-        part = attrs.evolve(part, end=_at_lease_end(activity, part.end))
+        over_s = now_s if part.end_time_s is None else part.end_time_s
+        part = attrs.evolve(part, end=_by_itself(activity, part.end, pool_nodes.why_it_goes(state, node, over_s)))
         assert part.end is not None
         start_s = part.start_time_s if activity.start_time_s is None else activity.start_time_s
-        end_s = now_s if part.end_time_s is None else part.end_time_s
-        end = _PartEnd(node, part.end, start_s, end_s, _is_at_large(state, activity, node))
+        end = _PartEnd(node, part.end, start_s, over_s, _is_at_large(state, activity, node), _whose(state, node))
         events.append(_end_part(activity, end, now_s))
     return events
 
@@ -126,14 +129,21 @@ def _is_at_large(state: State, activity: Activity, but_on: NodeName) -> bool:
     return is_orphan and not activity.record.spec.can_requeue
 
 
-def _at_lease_end(activity: Activity, end: End) -> End:
-    """A cancel that nobody asked for is a node's own: it had lost the daemon, and what can be requeued it ends then.
-    One that names somebody was asked for elsewhere: in the scheduler that the job was forwarded to."""
+def _whose(state: State, node: NodeName) -> str:
+    """Whose doing it is if the node loses what it runs."""
+    drain = state.table.drain[state.table.number_of[node]]
+    return CLOUD if drain is not None and drain[1] == CLOUD else REQUEUED_BY
+
+
+def _by_itself(activity: Activity, end: End, why: str) -> End:
+    """A cancel that nobody asked for is a node's own: it had lost the daemon, and what can be requeued it ends then; or
+    it is rented and goes (`why`), and ends whatever it has. One that names somebody was asked for elsewhere: in the
+    scheduler that the job was forwarded to."""
     if end.kind is not EndKind.CANCELLED or end.by or activity.cancel is not None or activity.has_failed:
         return end
     if not activity.record.spec.can_requeue:
-        return end
-    return attrs.evolve(end, kind=EndKind.NODE_LOST, detail="the node had lost the daemon and ended it")
+        return attrs.evolve(end, detail=end.detail or why)
+    return attrs.evolve(end, kind=EndKind.NODE_LOST, detail=why or "the node had lost the daemon and ended it")
 
 
 def _end_part(activity: Activity, part: _PartEnd, now_s: float, gone: Set[NodeName] = frozenset()) -> Event:
@@ -150,7 +160,7 @@ def _end_part(activity: Activity, part: _PartEnd, now_s: float, gone: Set[NodeNa
         if whole.kind is not EndKind.NODE_LOST:
             whole = attrs.evolve(whole, kind=EndKind.CANCELLED, by=by, detail=detail or whole.detail)
     elif not part.is_at_large and _is_queued_again(activity, whole):
-        return JobRequeued(now_s, activity.key, REQUEUED_BY, whole)
+        return JobRequeued(now_s, activity.key, part.by, whole)
     job_id, index, attempt = activity.key
     start_s = part.start_time_s
     end_s = part.end_time_s if start_s is None else max(part.end_time_s, start_s)
@@ -281,7 +291,7 @@ def ends_on(
             if key in over or not _is_hit(activity, node, gone):
                 continue
             is_at_large = not (is_certain or activity.record.spec.can_requeue)
-            part = _PartEnd(node, end, activity.start_time_s, now_s, is_at_large)
+            part = _PartEnd(node, end, activity.start_time_s, now_s, is_at_large, _whose(state, node))
             event = _end_part(activity, part, now_s, gone)
             events.append(event)
             if is_at_large:

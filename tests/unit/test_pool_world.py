@@ -7,12 +7,15 @@ import pytest
 
 from hal_core.errors import NotFound, Refused
 from hal_core.models.cloud_pool import SpendLimit
-from hal_core.models.job import EndKind, JobState
+from hal_core.models.event import JobEnded, JobRequeued
+from hal_core.models.job import End, EndKind, JobState
 from hal_core.models.message import (
     DrainNode,
     InstancesEnded,
     InstancesMade,
     MadeInstance,
+    NodeLeaving,
+    NodeLost,
     NodeReported,
     NodeSilent,
     ProvisionFailed,
@@ -299,3 +302,51 @@ def test_an_instance_with_less_than_the_configuration_says_closes_its_offer():
     world.serve()
     assert world.activity(job).shares[0].node == "c0", "what was said of the one before it is not said of this one"
     world.check_at_end()
+
+
+BY_ITSELF = End(EndKind.CANCELLED)
+"""As an agent reports a job that it was not told to end."""
+
+
+@pytest.mark.parametrize(("can_requeue", "kind"), [(True, EndKind.NODE_LOST), (False, EndKind.CANCELLED)])
+def test_what_a_machine_ends_with_its_lease_says_why(can_requeue: bool, kind: EndKind) -> None:
+    world = PoolWorld()
+    job = world.submit(walltime_s=LIMIT_S, can_requeue=can_requeue)
+    world.serve()
+    (instance,) = world.instances
+    world.now_s = instance.until_s - 60.0
+    world.end(world.activity(job).key, BY_ITSELF)
+
+    (event,) = world.of(JobRequeued if can_requeue else JobEnded)
+    assert (event.end.kind, event.end.detail) == (kind, "c0: it is rented, and its lease was over")
+
+
+def test_what_a_cloud_takes_back_is_queued_again_by_the_cloud_whoever_tells_it_first() -> None:
+    """The machine itself ends its jobs when it sees the notice, before the daemon's order comes; or it just goes."""
+    for is_told in (True, False):
+        world = PoolWorld()
+        job = world.submit(walltime_s=LIMIT_S, can_requeue=True)
+        world.serve()
+        key = world.activity(job).key
+        world.tell(NodeLeaving(NodeName("c0"), "it is taken back", None))
+        if is_told:
+            world.end(key, BY_ITSELF)
+        else:
+            world.tell(NodeLost(NodeName("c0"), "it is silent"))
+        (requeued,) = world.of(JobRequeued)
+        assert requeued.by == "cloud"
+        assert not is_told or requeued.end.detail == "c0: it is taken back"
+
+
+def test_what_ends_by_itself_in_time_for_its_lease_is_known_to_have() -> None:
+    """The daemon was away: the machine is not there any more when it comes back."""
+    world = PoolWorld()
+    job = world.submit(walltime_s=LIMIT_S)
+    world.serve()
+    (instance,) = world.instances
+    world.nodes[NodeName("c0")].is_in_contact = False
+    world.tell(NodeSilent(NodeName("c0")))
+    world.now_s = instance.until_s + 5.0
+    world.tell(InstancesEnded(BURST, (instance.name,), was_asked=False))
+    assert "its lease was over" in world.job(job).ends[0].end.detail
+    assert world.of(InstanceGone)[0].detail == "it is rented, and its lease was over"

@@ -198,8 +198,11 @@ async def test_a_list_that_fails_says_nothing_and_one_that_lacks_a_silent_node_s
         await cloud.release([site.world.instances[0].native_id])
         await trio.sleep(1000.0)
         assert len(site.of(InstanceGone)) == 0, "its node is in contact"
-        site.world.tell(NodeSilent(NodeName(site.world.instances[0].node)))
+        assert site.revoked == []
+        node = NodeName(site.world.instances[0].node)
+        site.world.tell(NodeSilent(node))
         await site.until(lambda: len(site.of(InstanceGone)) == 1)
+        assert site.revoked == [node], "what it could show is void"
         await site.until(lambda: len(site.of(InstanceJoined)) == 2)
 
 
