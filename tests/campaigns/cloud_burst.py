@@ -106,7 +106,9 @@ class Burst:
         now_s = time.monotonic()
         going = [each for each, at_s in self.taken_s.items() if each in running and at_s < now_s]
         for native_id in going:
+            address = self.hal.booted.address_of(native_id)
             self.hal.booted.let(native_id, VANISH)
+            self.service.withdraw(address)
         is_busy = self.hal.counts().get("RUNNING", 0) > 0
         if len(self.taken_s) < self.given.interrupt and is_busy and not set(self.taken_s) & set(running):
             native_id = self.chance.choice(running)

@@ -57,6 +57,10 @@ class MetadataService:
         said = self.said_to.setdefault(address, {}) if address else self.said
         said[INTERRUPTION] = {"action": "terminate", "time": at}
 
+    def withdraw(self, address: str) -> None:
+        """The instance is gone, and the next one of its address has heard nothing."""
+        self.said_to.pop(address, None)
+
     def recommend(self) -> None:
         """The instance is likely to be taken back."""
         self.said[REBALANCE] = {"noticeTime": "2026-11-05T08:22:00Z"}
