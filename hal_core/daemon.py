@@ -40,6 +40,7 @@ from hal_core.kernel.journal_recovery import rebuild
 from hal_core.kernel.loop import Kernel, Shell
 from hal_core.kernel.memory_sizing import MemorySizing
 from hal_core.kernel.observers import Observers
+from hal_core.kernel.pass_runner import PassRunner
 from hal_core.kernel.pool_meter import PoolMeter
 from hal_core.kernel.predicting import WARM_EVENT_COUNT, Predicting
 from hal_core.kernel.reading import READERS_NAME, JournalLog, read_walled
@@ -47,14 +48,14 @@ from hal_core.kernel.snapshot_files import newest_sequence
 from hal_core.kernel.stalls import StallMeter
 from hal_core.kernel.start_forecasts import StartForecasts
 from hal_core.kernel.use_watch import IdleRule, UseWatch
-from hal_core.models.job import JobId, Owner
-from hal_core.models.message import Answer, Message
+from hal_core.models.job import JobId
 from hal_core.models.node import NodeName
 from hal_core.models.prediction import Arrival
 from hal_core.models.role import Role
-from hal_core.parsing.request import JobRequest, ParseContext, ParsedJob, parse_job
+from hal_core.parsing.request import ParseContext
 from hal_core.planes import Engine, Executor, LocalityProvider, Observer, ReadingObserver, StandingObserver, TellUse
 from hal_core.plugins import Plugins
+from hal_core.port import Port
 from hal_core.rentals import make_renting
 from hal_core.rest.port import ConfigurationView, Context
 from hal_core.rules.core import Core
@@ -159,7 +160,7 @@ class Daemon:
             stack.callback(journal.close)
             core = Core(self._new_engine(), self.configuration.engine.name, recover_state(journal))
             predicting = self._predicting(core, journal)
-            starts = StartForecasts(lambda: kernel.state, time.time)
+            starts = StartForecasts(lambda: kernel.state, lambda: kernel.rested(), time.time)
             tuning = tuning_of(self.configuration, self._plugins, core, journal)
             memory = MemorySizing(lambda: core.state, journal.history)
             uses = UseWatch(lambda: kernel.state, self._idle_rule(), time.time)
@@ -220,6 +221,7 @@ class Daemon:
             steady_s=partial(time.clock_gettime, time.CLOCK_BOOTTIME),
             rebuild=partial(recover_state, journal),
             inbox_max=self.configuration.limits.inbox_max,
+            run_pass=PassRunner().run,
         )
         return Kernel(core, shell)
 
@@ -340,39 +342,6 @@ class UseSource(Protocol):
     """An executor whose nodes say what running attempts use."""
 
     tell_use: TellUse | None
-
-
-class Port:
-    """The kernel as the REST room needs it (rest/port.py)."""
-
-    def __init__(self, kernel: Kernel, journal: Journal, parse_context: ParseContext) -> None:
-        self._kernel = kernel
-        self._parse_context = parse_context
-        self.journal = journal
-
-    @property
-    def state(self) -> State:
-        return self._kernel.state
-
-    @property
-    def durable_sequence(self) -> int:
-        return self._kernel.durable_sequence
-
-    @property
-    def problem(self) -> str:
-        return self._kernel.problem
-
-    async def ask(self, message: Message) -> Answer:
-        return await self._kernel.ask(message)
-
-    async def settled(self) -> None:
-        await self._kernel.settled()
-
-    async def wait_beyond(self, sequence: int) -> None:
-        await self._kernel.wait_beyond(sequence)
-
-    def parse_job(self, request: JobRequest, owner: Owner) -> ParsedJob:
-        return parse_job(request, attrs.evolve(self._parse_context, now_s=time.time()))
 
 
 def recover_state(journal: Journal) -> State:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 import attrs
@@ -22,8 +23,9 @@ from hal_core.failpoints import reach
 from hal_core.kernel.cycle_meter import CycleMeter
 from hal_core.kernel.effects import Effects
 from hal_core.kernel.observers import Observers
+from hal_core.kernel.pass_runner import RunPass, run_here
 from hal_core.kernel.wall_clock import WallClock
-from hal_core.kernel.walls import alarm, passes
+from hal_core.kernel.walls import passes
 from hal_core.models.effect import Effect
 from hal_core.models.event import Event
 from hal_core.models.message import Answer, ClockSet, DefineCluster, Message, NodeSilent, Tick
@@ -38,8 +40,6 @@ BACKLOG_MAX: Final = 20_000
 """Events handed to the writer and not yet on disk: beyond that the loop waits for the writer."""
 CYCLE_MAX: Final = 1_000
 """Messages decided in one go, so that one cycle does not hold up the rest of the daemon for long."""
-ENGINE_DEADLINE_S: Final = 10.0
-"""A pass that computes for longer is broken off: forty times what a hundred thousand jobs take."""
 LOOK_S: Final = 30.0
 """So late it is noticed at most that somebody has set the clock, when nothing else happens."""
 ENGINE_PAUSE_S_MIN, ENGINE_PAUSE_S_MAX = 1.0, 60.0
@@ -98,6 +98,7 @@ class Shell:
     steady_s: Callable[[], float] = attrs.field()
     """Seconds that only pass, whoever sets the clock of `now_s`."""
     inbox_max: int = INBOX_MAX
+    run_pass: RunPass = run_here
 
     @steady_s.default
     def _the_same(self) -> Callable[[], float]:
@@ -128,6 +129,9 @@ class Kernel:
         self._next_plan_time_s = 0.0
         self._engine_pause_s = 0.0
         """How long the engine was left alone after it failed last; 0: it works."""
+        self._rested = trio.Event()
+        """Set while no pass is under way. Replaced by each."""
+        self._rested.set()
         self.meter = CycleMeter()
 
     @property
@@ -185,6 +189,11 @@ class Kernel:
         if generation != self._generation:
             raise Unavailable(self.problem or "the state was rebuilt; ask again", 1.0)
 
+    async def rested(self) -> None:
+        """Wait until no pass is under way: for those who are about to put the queue in order, as a pass does."""
+        while not self._rested.is_set():
+            await self._rested.wait()
+
     async def wait_beyond(self, sequence: int) -> None:
         """Wait until an event after `sequence` is on disk."""
         while self.durable_sequence <= sequence:
@@ -231,7 +240,7 @@ class Kernel:
                 if self._core.is_tick_due(now_s):  # also when the inbox is never empty
                     await self._decide(_Item(Tick()), now_s)
                 if self._core.needs_plan and trio.current_time() >= self._next_plan_time_s:
-                    self._plan(now_s)
+                    await self._plan(now_s)
             while len(self._batch.events) > BACKLOG_MAX:
                 await self._advanced.wait()
 
@@ -279,16 +288,20 @@ class Kernel:
             self._batch.answers.append((item, decided.answer))
             self._batch_filled.set()
 
-    def _plan(self, now_s: float) -> None:
+    async def _plan(self, now_s: float) -> None:
         """One pass. The loop spends at most half of its time planning: a long pass is followed by a pause as long."""
-        started_s = trio.current_time()
+        started_s, generation = trio.current_time(), self._generation
+        self._rested = trio.Event()
         try:
-            with alarm(ENGINE_DEADLINE_S, "a pass"):
-                plan = self._core.propose(now_s)
+            plan = await self._shell.run_pass(partial(self._core.propose, self._core.look(now_s)))
         except BaseException as error:
             if passes(error):
                 raise
             self._engine_failed(error)
+            return
+        finally:
+            self._rested.set()
+        if generation != self._generation:  # The state that it was made for is no more.
             return
         self._engine_pause_s = 0.0
         decided = self._core.accept(plan, now_s)

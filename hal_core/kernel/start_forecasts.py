@@ -9,7 +9,7 @@ processor at most. What was learned lasts as long as the daemon runs.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 from typing import Final
 
@@ -32,9 +32,13 @@ CAME_MAX: Final = 100
 class StartForecasts:
     """Implements planes.Observer; `run` does the learning."""
 
-    def __init__(self, state: Callable[[], State], now_s: Callable[[], float]) -> None:
+    def __init__(
+        self, state: Callable[[], State], rested: Callable[[], Awaitable[None]], now_s: Callable[[], float]
+    ) -> None:
+        """`rested` waits until no pass of the engine is under way: an excerpt puts the queue in order, as one does."""
         self.name = "start forecasts"
         self._state = state
+        self._rested = rested
         self._now_s = now_s
         self._watched = Watched()
         self._came: deque[JobId] = deque(maxlen=CAME_MAX)
@@ -61,6 +65,7 @@ class StartForecasts:
         job_id = self._waiting()
         if job_id is None:
             return
+        await self._rested()
         now_s = self._now_s()
         planned = await self._planned(excerpt(self._state(), job_id, now_s), now_s)
         record = self._state().jobs.get(job_id)

@@ -54,6 +54,7 @@ class PredictionAnswer:
 
 
 async def explain_job(call: Call) -> Answer:
+    await call.context.kernel.rested()
     record, now_s = find_job(call), call.context.now_s()
     state = call.context.kernel.state
     if record.job_id not in state.jobs:
@@ -102,6 +103,7 @@ def _read_job(call: Call) -> tuple[JobSpec, tuple[Problem, ...]]:
 async def _look_ahead(
     call: Call, spec: JobSpec, warnings: tuple[Problem, ...], run_time: Prediction | None = None
 ) -> ForecastAnswer:
+    await call.context.kernel.rested()
     state, engine, now_s = call.context.kernel.state, call.context.new_engine(), call.context.now_s()
     record = record_of(state, call.caller.owner, spec, now_s, run_time)
     part = excerpt_of(state, record, now_s)

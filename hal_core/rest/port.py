@@ -99,6 +99,10 @@ class Kernel(Protocol):
         """Wait until all that was applied when this was called is on disk. Raises errors.Unavailable if that failed."""
         ...
 
+    async def rested(self) -> None:
+        """Wait until no pass of the engine is under way: before the queue is put in order, as a pass does."""
+        ...
+
     async def wait_beyond(self, sequence: int) -> None:
         """Wait until an event after `sequence` is on disk."""
         ...

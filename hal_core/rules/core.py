@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hal_core.models.message import Message
     from hal_core.models.plan import Plan
     from hal_core.planes import Engine
+    from hal_core.rules.snapshot import StateSnapshot
 
 
 SLICE: Final = 250
@@ -91,24 +92,28 @@ class Core:
 
     def plan(self, now_s: float) -> Decided:
         """One pass of the engine, and what holds of its plan."""
-        return self.accept(self.propose(now_s), now_s)
+        return self.accept(self.propose(self.look(now_s)), now_s)
 
-    def propose(self, now_s: float) -> Plan:
-        """One pass of the engine, which may raise anything: then nothing has changed, and a pass is still needed."""
-        snapshot = self.state.snapshot(now_s)
+    def look(self, now_s: float) -> StateSnapshot:
+        """What the engine is to plan with, valid until something is decided."""
+        return self.state.snapshot(now_s)
+
+    def propose(self, snapshot: StateSnapshot) -> Plan:
+        """One pass of the engine, which may raise anything. Changes nothing, so that it may be computed in another
+        thread, as long as nothing is decided meanwhile."""
         engine = self.others.get(self.policy, self.engine)
         plan = checked_plan(variants.plan(engine, self.state, snapshot), self.policy)
-        self.needs_plan = False
-        self._planned_time_s = now_s
-        self._plan_wake_s = min((each for each in (plan.wake_s, snapshot.wake_s) if each > now_s), default=math.inf)
-        return plan
+        times = [each for each in (plan.wake_s, snapshot.wake_s) if each > snapshot.now_s]
+        return attrs.evolve(plan, wake_s=min(times, default=math.inf))
 
     def accept(self, plan: Plan, now_s: float) -> Decided:
         """What holds of a plan that was proposed a moment ago; nothing has happened since."""
+        self.needs_plan = False
+        self._planned_time_s = now_s
         events, refused = commit(self.state, plan, self.policy, now_s)
         effects = [effect for event in events for effect in effects_of(self.state, event)]
         effects += self._ahead.orders(self.state, events, now_s)
-        self._plan_wake_s = min(self._plan_wake_s, self._ahead.wake_s)
+        self._plan_wake_s = min(plan.wake_s, self._ahead.wake_s)
         return Decided(tuple(events), tuple(effects), refused=tuple(refused))
 
     @property

@@ -81,6 +81,9 @@ class RestKernel:
     def state(self) -> State:
         return self.core.state
 
+    async def rested(self) -> None:
+        pass
+
     def tell(self, message: Message) -> Answer:
         decided = self.core.receive(message, self.now_s)
         self._add(decided.events)

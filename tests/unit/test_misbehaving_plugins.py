@@ -7,8 +7,6 @@ test_predicting.py, and the conformance kit (tests/conformance) finds such plugi
 from __future__ import annotations
 
 import math
-import signal
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,7 +20,7 @@ from hal_core.errors import PluginError
 from hal_core.kernel.effects import Effects
 from hal_core.kernel.loop import ENGINE_PAUSE_S_MAX, Kernel, Shell
 from hal_core.kernel.observers import Observers
-from hal_core.kernel.walls import alarm, passes
+from hal_core.kernel.walls import passes
 from hal_core.models.event import Event
 from hal_core.models.job import End, EndKind, JobId, JobState
 from hal_core.models.plan import Choice, Plan, Preempt, Reserve, Snapshot, Start
@@ -126,29 +124,6 @@ async def test_an_engine_that_raises_starts_nothing_and_is_asked_again(
 @pytest.mark.parametrize("name", GARBAGE)
 async def test_an_engine_that_returns_garbage_does_no_harm(name: str, autojump_clock: trio.testing.MockClock) -> None:
     await run_with(Faulty(GARBAGE[name]))
-
-
-def test_the_alarm_breaks_off_what_computes_and_leaves_nothing_behind() -> None:
-    def compute() -> None:
-        with alarm(0.05, "a pass"):
-            while True:
-                pass
-
-    with pytest.raises(trio.TooSlowError, match="a pass took longer than"):
-        compute()
-    assert signal.getitimer(signal.ITIMER_VIRTUAL)[0] == 0.0
-    with alarm(3600.0, "a pass"):
-        pass
-    in_thread: list[bool] = []
-
-    def call() -> None:
-        with alarm(0.01, "no alarm here"):
-            in_thread.append(True)
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    thread.join(60)
-    assert in_thread == [True]
 
 
 def test_a_pause_between_passes_grows_to_a_bound() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import trio
+
 from hal_core.kernel.start_forecasts import StartForecasts
 from hal_core.models.event import JobEnded, JobPlaced, JobSubmitted
 from hal_core.models.job import End, EndKind, JobId, JobSpec
@@ -28,7 +30,7 @@ class World:
         self.core.receive(Submit((Submission("", ADA, self.spec), Submission("", ADA, self.spec))), NOW_S)
         self.core.plan(NOW_S)
         self.now_s = NOW_S
-        self.starts = StartForecasts(lambda: self.core.state, lambda: self.now_s)
+        self.starts = StartForecasts(lambda: self.core.state, trio.lowlevel.checkpoint, lambda: self.now_s)
 
     async def came(self, job_id: JobId) -> None:
         await self.starts.record(1, [JobSubmitted(NOW_S, job_id, "", ADA, self.spec)])
