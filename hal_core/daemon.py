@@ -26,8 +26,8 @@ import trio
 import hal_core
 from hal_core.agent.launcher.tree import close_to_others
 from hal_core.config.cluster import executors_of
-from hal_core.config.reading import read_configuration
 from hal_core.config.schema import Configuration
+from hal_core.configured import read_with_plugins
 from hal_core.errors import HalError, JournalDamaged, Unavailable
 from hal_core.front import Front
 from hal_core.kernel import receipt_rows
@@ -81,8 +81,7 @@ AUTHORITY_NAME: Final = "ca"
 
 def run_daemon(arguments: Namespace, announce: Announce) -> int:
     """`hal daemon CONFIG`: serve the configured cluster until SIGTERM or SIGINT."""
-    plugins = Plugins.load()
-    configuration = read_configuration(arguments.config, plugins.installed())
+    configuration, plugins = read_with_plugins(arguments.config)
     if arguments.socket:
         listen = attrs.evolve(configuration.listen, socket=arguments.socket)
         configuration = attrs.evolve(configuration, listen=listen)

@@ -24,8 +24,8 @@ import trio
 import hal_core
 from hal_core.client.address import default_socket
 from hal_core.config.machine import describe_machine, read_machine_facts
-from hal_core.config.reading import read_configuration
 from hal_core.config.schema import Configuration
+from hal_core.configured import read_with_plugins
 from hal_core.daemon import AGENT_SOCKET_NAME, Announce, Daemon, run_service, until_signalled
 from hal_core.errors import Unavailable
 from hal_core.kernel.loop import Kernel
@@ -45,11 +45,10 @@ AGENT_LOG_NAME = "agent.log"
 
 def run_dev(arguments: Namespace, announce: Announce) -> int:
     """Serve until SIGINT or SIGTERM."""
-    plugins = Plugins.load()
     socket = Path(arguments.socket or default_socket(os.environ)).absolute()
     socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _state_directory(arguments.state) as directory:
-        configuration = _configuration(arguments, plugins, directory, socket)
+        configuration, plugins = _configuration(arguments, directory, socket)
         daemon = Daemon(configuration, plugins, arguments.config)
         # What nobody can take over ends also when we are killed.
         run_service(partial(_serve, daemon, announce, is_leashed=arguments.state is None))
@@ -70,20 +69,21 @@ def _state_directory(given: str | None) -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _configuration(arguments: Namespace, plugins: Plugins, directory: Path, socket: Path) -> Configuration:
+def _configuration(arguments: Namespace, directory: Path, socket: Path) -> tuple[Configuration, Plugins]:
     if arguments.config:
-        configuration = read_configuration(arguments.config, plugins.installed())
+        configuration, plugins = read_with_plugins(arguments.config)
         listen = attrs.evolve(configuration.listen, socket=str(socket))
         if arguments.address:
             listen = attrs.evolve(listen, address=_checked_address(arguments.address))
-        return attrs.evolve(configuration, listen=listen, state_directory=str(directory))
+        return attrs.evolve(configuration, listen=listen, state_directory=str(directory)), plugins
     facts = read_machine_facts()
     if arguments.cpus:
         facts = attrs.evolve(facts, cpu_count=arguments.cpus * arguments.nodes)
     configuration = describe_machine(facts, str(directory), str(socket), arguments.nodes)
     log = {"path": str(directory / "events.log")}
     listen = attrs.evolve(configuration.listen, address=_checked_address(arguments.address))
-    return attrs.evolve(configuration, listen=listen, observers={**configuration.observers, "log": log})
+    observers = {**configuration.observers, "log": log}
+    return attrs.evolve(configuration, listen=listen, observers=observers), Plugins.load()
 
 
 def _checked_address(given: str | None) -> str:

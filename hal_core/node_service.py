@@ -23,6 +23,7 @@ from hal_core.agent.instance import InstanceOptions
 from hal_core.agent.launcher.hooks import why_unsafe
 from hal_core.agent.options import AgentOptions
 from hal_core.agent.reading import Source
+from hal_core.config.pinning import pins_of
 from hal_core.config.reading import read_configuration
 from hal_core.config.schema import Configuration
 from hal_core.errors import HalError, InvalidInput, NotFound, Problem, Unavailable, did_you_mean
@@ -53,7 +54,7 @@ def run_agent(arguments: Namespace, announce: Callable[[str], None]) -> int:
         store_budget_bytes=configuration.data.budget,
         lending_port=configuration.data.port,
         sources=data_sources(configuration),
-        instance=rented(arguments),
+        instance=rented(arguments, configuration),
     )
     if "/" in (arguments.server or ""):
         options = attrs.evolve(options, daemon_socket=Path(arguments.server))
@@ -76,12 +77,12 @@ def data_sources(configuration: Configuration) -> dict[str, Source]:
         return {}
     from hal_core.plugins import Plugins
 
-    plugins = Plugins.load()
+    plugins = Plugins.load(pins=pins_of(configuration.plugins))
     made = {name: plugins.locality(name, options) for name, options in configuration.localities.items()}
     return {name: each for name, each in made.items() if isinstance(each, DataSource)}
 
 
-def rented(arguments: Namespace) -> InstanceOptions | None:
+def rented(arguments: Namespace, configuration: Configuration) -> InstanceOptions | None:
     """Of a machine that is somebody else's."""
     if arguments.lease is None:
         if arguments.notices:
@@ -96,16 +97,16 @@ def rented(arguments: Namespace) -> InstanceOptions | None:
     words = tuple(shlex.split(arguments.end_command))
     if not words:
         raise InvalidInput([Problem("--end-command", "expected a program, with its arguments")])
-    return InstanceOptions(lease_s, words, notice_source(arguments.notices))
+    return InstanceOptions(lease_s, words, notice_source(arguments.notices, configuration))
 
 
-def notice_source(given: str | None) -> NoticeSource | None:
+def notice_source(given: str | None, configuration: Configuration) -> NoticeSource | None:
     if not given:
         return None
     from hal_core.plugins import Plugins
 
     name, _, endpoint = given.partition("=")
-    return Plugins.load().notices(name, {"endpoint": endpoint} if endpoint else {})
+    return Plugins.load(pins=pins_of(configuration.plugins)).notices(name, {"endpoint": endpoint} if endpoint else {})
 
 
 def checked_hooks(configuration: Configuration, node: NodeName) -> dict[str, tuple[str, str]]:

@@ -23,7 +23,7 @@ import pluggy
 
 from hal_core import hookspecs
 from hal_core.errors import HalError, NotFound, PluginError, did_you_mean
-from hal_core.models.plugin import SDK_VERSION, PluginInfo, PluginListing, PluginStatus, Provided
+from hal_core.models.plugin import SDK_VERSION, Installed, Pin, PluginInfo, PluginListing, PluginStatus, Provided
 from hal_core.planes import (
     CloudProvider,
     Engine,
@@ -34,6 +34,7 @@ from hal_core.planes import (
     Options,
     Predictor,
 )
+from hal_core.plugin_files import digest_of, why_untrusted
 
 ENTRY_POINT_GROUP: Final = "hal"
 
@@ -89,8 +90,10 @@ class Plugins:
         environment: Mapping[str, str] = os.environ,
         found: Iterable[EntryPoint] | None = None,
         trace_to: TextIO | None = None,
+        pins: Mapping[str, Pin] | None = None,
     ) -> Plugins:
-        """Load all installed plugins (or those in `found`). Never raises for a bad plugin: see `listing`."""
+        """Load the installed plugins (or those in `found`): those that are pinned, or all if none is. Never raises for
+        a bad plugin: see `listing`."""
         disabled = {name.strip() for name in environment.get("HAL_DISABLED_PLUGINS", "").split(",")}
         trace = (trace_to or sys.stderr) if environment.get("HAL_TRACE_PLUGINS", "") not in ("", "0") else None
         by_name: dict[str, dict[tuple[str, str], EntryPoint]] = {}
@@ -99,16 +102,20 @@ class Plugins:
             same_name[_distribution(entry_point)[0], entry_point.value] = entry_point
         candidates: list[_Candidate] = []
         for name, same in by_name.items():
+            left_out = ""
             if name in disabled:
-                candidates += [
-                    _Candidate(each, PluginStatus.DISABLED, reason="HAL_DISABLED_PLUGINS") for each in same.values()
-                ]
+                left_out = "HAL_DISABLED_PLUGINS"
+            elif pins and name not in pins:
+                left_out = "not named under `plugins` in the configuration"
+            if left_out:
+                candidates += [_Candidate(each, PluginStatus.DISABLED, reason=left_out) for each in same.values()]
             elif len(same) > 1:
                 owners = " and ".join(sorted(f"{each.value} of {_distribution(each)[0]}" for each in same.values()))
                 reason = f"two plugins are named {name!r}: {owners}; uninstall one"
                 candidates += [_Candidate(each, PluginStatus.BROKEN, reason=reason) for each in same.values()]
             else:
-                candidates += [_load_walled(each, trace) for each in same.values()]
+                pin = (pins or {}).get(name, Pin())
+                candidates += [_load_walled(each, pin, trace) for each in same.values()]
         return cls(candidates)
 
     def engine(self, name: str, options: Options | None = None) -> Engine:
@@ -145,9 +152,10 @@ class Plugins:
         assert plane in REGISTERED, plane
         return tuple(sorted(name for (of, name), owners in self._registry.items() if of == plane and len(owners) == 1))
 
-    def installed(self) -> dict[str, tuple[str, ...]]:
-        """Plane -> names, for checking a configuration before anything is built from it."""
-        return {plane: self.names(plane) for plane in PLANES}
+    def installed(self) -> Installed:
+        """For checking a configuration before anything is built from it."""
+        why_not = {each.entry_point.name: each.reason for each in self._candidates}
+        return Installed({plane: self.names(plane) for plane in PLANES}, why_not)
 
     def listing(self) -> tuple[PluginListing, ...]:
         """What is installed, what each registered, and why one is not loaded. For `hal plugins`."""
@@ -202,9 +210,16 @@ class Plugins:
         )
 
 
-def _load_walled(entry_point: EntryPoint, trace: TextIO | None) -> _Candidate:
+def pins_here(names: Iterable[str]) -> dict[str, Pin]:
+    """What plugins of these names are, so that a configuration can insist on it."""
+    found = {each.name: each for each in entry_points(group=ENTRY_POINT_GROUP)}
+    return {name: Pin(_distribution(found[name])[1], digest_of(found[name])) for name in names}
+
+
+def _load_walled(entry_point: EntryPoint, pin: Pin, trace: TextIO | None) -> _Candidate:
     """Import one plugin and let it register. All or nothing: what fails half-way has registered nothing."""
     try:
+        _check_files(entry_point, pin)
         info, registrations, trials = _load(entry_point, trace)
     except KeyboardInterrupt:
         raise
@@ -212,6 +227,17 @@ def _load_walled(entry_point: EntryPoint, trace: TextIO | None) -> _Candidate:
         reason = str(error) if isinstance(error, HalError) else _describe(error)
         return _Candidate(entry_point, PluginStatus.BROKEN, reason=reason)
     return _Candidate(entry_point, PluginStatus.LOADED, info, tuple(registrations), tuple(trials))
+
+
+def _check_files(entry_point: EntryPoint, pin: Pin) -> None:
+    """Raise PluginError, before any of it is run, if it is not what it should be or others may change it."""
+    if why := why_untrusted(entry_point):
+        raise PluginError(why)
+    version = _distribution(entry_point)[1]
+    if pin.version and pin.version != version:
+        raise PluginError(f"version {version} is installed; {pin.version} is pinned")
+    if pin.sha256 and pin.sha256 != (digest := digest_of(entry_point)):
+        raise PluginError(f"its files have the digest {digest}; pinned is another")
 
 
 def _load(entry_point: EntryPoint, trace: TextIO | None) -> tuple[PluginInfo, list[_Registration], list[_Registration]]:

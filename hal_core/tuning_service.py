@@ -20,6 +20,7 @@ import attrs
 import msgspec
 import trio
 
+from hal_core.config.pinning import pins_of
 from hal_core.config.schema import Configuration
 from hal_core.errors import HalError, Unavailable
 from hal_core.kernel.journal import Journal
@@ -28,6 +29,7 @@ from hal_core.kernel.journal_reader import JournalReader
 from hal_core.kernel.journal_recovery import plan_recovery, rebuild
 from hal_core.kernel.tuning import Tuning
 from hal_core.models.job import JobId
+from hal_core.models.plugin import Pin
 from hal_core.models.tuning import Bounds, Verdict
 from hal_core.planes import Engine
 from hal_core.plugins import Plugins
@@ -50,6 +52,7 @@ class Question:
     engines: dict[str, dict[str, Any]]
     """Name -> options; the configured one is among them."""
     bounds: Bounds
+    pins: dict[str, Pin]
 
 
 def engines_of(configuration: Configuration) -> dict[str, dict[str, Any]]:
@@ -72,10 +75,10 @@ def tuning_of(configuration: Configuration, plugins: Plugins, core: Core, journa
     if not others:
         return None
     core.others = {name: engine_of(configuration, plugins, name) for name in others}
-    bounds = section.bounds()
+    bounds, pins = section.bounds(), pins_of(configuration.plugins)
 
     async def judge(current: str) -> Verdict:
-        question = Question(journal.sequence, time.time(), base, current, engines, bounds)
+        question = Question(journal.sequence, time.time(), base, current, engines, bounds, pins)
         command = [sys.executable, "-m", __name__, configuration.state_directory]
         asked = msgspec.json.encode(question)
         done = await trio.run_process(command, stdin=asked, check=False, capture_stdout=True, capture_stderr=True)
@@ -114,7 +117,7 @@ def main(arguments: list[str]) -> int:
     gc.disable()
     try:
         question = msgspec.json.decode(sys.stdin.buffer.read(), type=Question)
-        verdict = judged(Path(arguments[0]), question, Plugins.load())
+        verdict = judged(Path(arguments[0]), question, Plugins.load(pins=question.pins))
     except (HalError, OSError, msgspec.ValidationError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

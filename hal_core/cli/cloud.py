@@ -71,11 +71,9 @@ def run(console: Console, arguments: Namespace) -> int:
 
 def providers_of(path: str) -> Mapping[str, CloudProvider]:
     """Those of the configuration, made as a daemon makes them. Raises InvalidInput, NotFound, PluginError."""
-    from hal_core.config.reading import read_configuration
-    from hal_core.plugins import Plugins
+    from hal_core.configured import read_with_plugins
 
-    plugins = Plugins.load()
-    configuration = read_configuration(path, plugins.installed())
+    configuration, plugins = read_with_plugins(path)
     if not configuration.clouds:
         raise UsageError(f"{path} names no clouds; see `clouds` in docs/reference/cluster.example.yaml")
     return {name: plugins.cloud(name, options) for name, options in configuration.clouds.items()}

@@ -17,7 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from hal_core.config.reading import Installed
 
 USAGES = {
     "config": "hal config check FILE...\n"
@@ -65,16 +64,15 @@ def run(console: Console, arguments: Namespace) -> int:
 
 def check(console: Console, arguments: Namespace) -> int:
     """Every problem of every file, at its line; a file without any is named too."""
-    from hal_core.config.reading import read_configuration
+    from hal_core.configured import read_with_plugins
     from hal_core.errors import InvalidInput
 
     if not arguments.files:
         raise UsageError("check needs the configuration FILE")
-    installed = installed_plugins(console)
     results = []
     for path in arguments.files:
         try:
-            cluster = read_configuration(path, installed).cluster
+            cluster = read_with_plugins(path)[0].cluster
         except InvalidInput as error:
             results.append({"path": path, "problems": [{"place": p.place, "text": p.text} for p in error.problems]})
             if not arguments.json:
@@ -87,17 +85,6 @@ def check(console: Console, arguments: Namespace) -> int:
     if arguments.json:
         console.line(json.dumps({"files": results}))
     return 1 if any(result["problems"] for result in results) else 0
-
-
-def installed_plugins(console: Console) -> Installed | None:
-    """Plane -> names. None, with a note, if there are no plugins at all: then their names cannot be checked."""
-    from hal_core.plugins import PLANES, Plugins
-
-    plugins = Plugins.load()
-    if not plugins.listing():
-        console.note("no plugins are installed, so their names are not checked")
-        return None
-    return {plane: plugins.names(plane) for plane in PLANES}
 
 
 def in_force(path: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`hal plugins`: what the daemon has loaded, and what is installed here that it has not.
 
-A daemon loads plugins when it starts. With `--here` only this environment is looked at.
+A daemon loads plugins when it starts. With `--here` only this environment is looked at; `--pin` prints that as the
+`plugins` section of a configuration.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from argparse import Namespace
 from hal_core.cli.arguments import Parser
 from hal_core.cli.console import Console
 from hal_core.cli.formats import escaped
+from hal_core.cli.usage import UsageError
 from hal_core.client.transport import NoAnswer
 
 TYPE_CHECKING = False
@@ -23,9 +25,14 @@ NOT_IN_DAEMON = "not in the daemon"
 def configure(parser: Parser) -> None:
     parser.add_json()
     parser.add_argument("--here", action="store_true", help="what is installed here; asks no daemon")
+    parser.add_argument(
+        "--pin", action="store_true", help="with --here: versions and digests, for `plugins` in the YAML"
+    )
 
 
 def run(console: Console, arguments: Namespace) -> int:
+    if arguments.pin and not arguments.here:
+        raise UsageError("--pin looks at what is installed here: hal plugins --here --pin")
     if arguments.here:
         return print_here(console, arguments)
     try:
@@ -48,7 +55,9 @@ def run(console: Console, arguments: Namespace) -> int:
 
 def print_here(console: Console, arguments: Namespace) -> int:
     plugins = installed_here()
-    if arguments.json:
+    if arguments.pin:
+        print_pins(console, [each["name"] for each in plugins if each["status"] == "loaded"])
+    elif arguments.json:
         console.write(json.dumps({"plugins": plugins}))
     else:
         print_plugins(console, plugins)
@@ -65,6 +74,15 @@ def installed_here() -> list[dict[str, Any]]:
         return getattr(value, "value", value)
 
     return [attrs.asdict(each, value_serializer=plain) for each in Plugins.load().listing()]
+
+
+def print_pins(console: Console, names: list[str]) -> None:
+    """Of the plugins of these names, as they are now."""
+    from hal_core.plugins import pins_here
+
+    console.line("plugins:")
+    for name, pin in pins_here(names).items():
+        console.line(f'  {name}: {{version: "{pin.version}", sha256: {pin.sha256}}}')
 
 
 def print_plugins(console: Console, plugins: list[dict[str, Any]]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from hal_core.config.data import datasets_of
 from hal_core.config.kinds import Notes
+from hal_core.config.pinning import pins_of
 from hal_core.config.pools import pools_of
 from hal_core.config.schema import GPUS_MAX, PLANES, ConfigurationFile, PartitionSection
 from hal_core.config.sharing import limits_of, sharing_of
@@ -16,6 +17,7 @@ from hal_core.config.topology import build_topology, check_locations, spread_loc
 from hal_core.config.tuning import TuningSection
 from hal_core.errors import did_you_mean
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName, Reservation
+from hal_core.models.plugin import Load
 from hal_core.parsing.durations import format_time_limit
 from hal_core.parsing.hosts import HOSTS_MAX, format_hosts
 from hal_core.parsing.text import shown
@@ -64,12 +66,21 @@ def executors_of(sections: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[st
         yield name, str(options.get("plugin", name)), own
 
 
-def check_plugins(sections: Mapping[str, Any], installed: Mapping[str, Collection[str]] | None, notes: Notes) -> None:
-    """Note every plugin that is chosen by a name that nothing has registered. `installed` is plane -> names."""
+def check_plugins(sections: Mapping[str, Any], load: Load | None, notes: Notes) -> None:
+    """Note every plugin that is not what was pinned, and every name chosen that nothing has registered."""
     if len(sections.get("predictors", ())) > 1:
         notes.at("predictors", f"one predictor at most; {' and '.join(sections['predictors'])} are named")
-    if installed is None:
+    if load is None or ("plugins" in notes.places and "plugins" not in sections):
         return
+    pins = pins_of(sections.get("plugins", {}))
+    installed = load(pins)
+    for name in pins:
+        why_not = installed.why_not.get(name)
+        if why_not is None:
+            hint = did_you_mean(name, installed.why_not)
+            why_not = f"no plugin named {shown(name)}; installed: {', '.join(installed.why_not) or 'none'}{hint}"
+        if why_not:
+            notes.at(f"plugins.{name}", why_not)
     chosen = [("engine", "engine.name", sections["engine"].name)] if "engine" in sections else []
     tuning = sections.get("tuning", TuningSection())
     chosen += [("engine", f"tuning.engines.{name}", name) for name in tuning.engines]
@@ -77,7 +88,7 @@ def check_plugins(sections: Mapping[str, Any], installed: Mapping[str, Collectio
         chosen += [(plane, f"{key}.{name}", name) for name in sections.get(key, ()) if key != "executors"]
     chosen += [("executor", f"executors.{name}", each) for name, each, _ in executors_of(sections.get("executors", {}))]
     for plane, path, name in chosen:
-        known = sorted(installed.get(plane, ()))
+        known = sorted(installed.names.get(plane, ()))
         if name not in known:
             hint = did_you_mean(name, known)
             notes.at(path, f"no {plane} named {shown(name)}; installed: {', '.join(known) or 'none'}{hint}")

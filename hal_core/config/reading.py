@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import attrs
@@ -16,28 +15,28 @@ from hal_core.config.kinds import INVALID, Notes, SectionOf
 from hal_core.config.listening import check_listening
 from hal_core.config.schema import Configuration, ConfigurationFile
 from hal_core.errors import InvalidInput, Problem
-
-Installed = Mapping[str, Collection[str]]
-"""Plane (`engine`, `executor` ...) -> names that plugins registered."""
+from hal_core.models.plugin import Load
 
 
-def parse_configuration(text: str, place: str, installed: Installed | None = None) -> Configuration:
-    """Pure. `place` names the file in messages. With `installed`, plugins chosen but not installed are problems."""
+def parse_configuration(text: str, place: str, load: Load | None = None) -> Configuration:
+    """`place` names the file in messages. With `load`, plugins chosen but not installed are problems, too.
+
+    Plugins are loaded once, and only if it could be read which of them may be. All else is pure."""
     notes = Notes()
     document = read_document(text, place, notes.problems)
     file = SectionOf(ConfigurationFile).read(document, "", notes)
     if file is INVALID:
-        check_plugins(notes.sections, installed, notes)
+        check_plugins(notes.sections, load, notes)
         raise InvalidInput(_in_order(notes.problems))
-    return configuration_of(file, notes, installed)
+    return configuration_of(file, notes, load)
 
 
-def configuration_of(file: ConfigurationFile, notes: Notes, installed: Installed | None = None) -> Configuration:
+def configuration_of(file: ConfigurationFile, notes: Notes, load: Load | None = None) -> Configuration:
     """The configuration that the sections mean together."""
     cluster = build_cluster(file, notes)
     check_listening(file.listen, notes)
     check_idle(file.idle, [each.name for each in file.partitions], notes)
-    check_plugins(attrs.asdict(file, recurse=False), installed, notes)
+    check_plugins(attrs.asdict(file, recurse=False), load, notes)
     if notes.problems:
         raise InvalidInput(_in_order(notes.problems))
     shared = {field.name for field in attrs.fields(Configuration)} & {f.name for f in attrs.fields(ConfigurationFile)}
@@ -50,7 +49,7 @@ def _hooks(file: ConfigurationFile) -> dict[str, tuple[str, str]]:
     return {name: hooks for name, hooks in of_each.items() if any(hooks)}
 
 
-def read_configuration(path: str | Path, installed: Installed | None = None) -> Configuration:
+def read_configuration(path: str | Path, load: Load | None = None) -> Configuration:
     """Reads the file. Raises InvalidInput also for a file that is missing, or that everybody may change."""
     place = str(path)
     try:
@@ -65,7 +64,7 @@ def read_configuration(path: str | Path, installed: Installed | None = None) -> 
             data = file.read(BYTES_MAX + 1)
     except OSError as error:
         raise InvalidInput([Problem(place, f"cannot be read: {error.strerror}")]) from None
-    return parse_configuration(decode(data, place), place, installed)
+    return parse_configuration(decode(data, place), place, load)
 
 
 def _in_order(problems: list[Problem]) -> list[Problem]:

@@ -16,6 +16,7 @@ import attrs
 from hal_core.config.data import DataSection
 from hal_core.config.idle import IdleSection
 from hal_core.config.kinds import ListOf, MapOf, Options, SectionOf, Text, choice, setting
+from hal_core.config.pinning import PinSection
 from hal_core.config.pools import CloudPoolSection
 from hal_core.config.scalars import HOSTS, INTERVAL, NAME, count, interval
 from hal_core.config.topology import MONEY, PLACE, TopologySection
@@ -312,6 +313,9 @@ class ConfigurationFile:
     )
     hook_timeout: float = setting(interval(1), "how long a prolog or epilog may take before it counts as failed", 300.0)
     node_timeout: float = setting(interval(5), "a node without contact for so long is given up, with its jobs", 300.0)
+    plugins: Mapping[str, PinSection] = setting(
+        MapOf(parse_identifier, SectionOf(PinSection)), "plugins that may be loaded; empty: all installed", {}
+    )
     engine: EngineSection = setting(SectionOf(EngineSection), "the scheduling engine", EngineSection())
     tuning: TuningSection = setting(
         SectionOf(TuningSection), "engines that HAL may change to by itself", TuningSection()
@@ -360,6 +364,7 @@ class Configuration:
     """What the daemon is built from. Plugin options are plain values; the plugin checks them."""
 
     cluster: Cluster
+    plugins: Mapping[str, PinSection] = attrs.field(factory=dict)
     engine: EngineSection = EngineSection()
     tuning: TuningSection = TuningSection()
     executors: Mapping[str, Mapping[str, Any]] = attrs.field(factory=lambda: {"metal": {}})

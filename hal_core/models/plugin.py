@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from typing import Final
 
@@ -21,6 +22,28 @@ class PluginInfo:
     sdk: int
     summary: str
     not_yet: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Pin:
+    """What a plugin must be to be loaded, as far as it is said: its version, and the digest of its files."""
+
+    version: str = ""
+    sha256: str = ""
+
+
+@attrs.frozen
+class Installed:
+    """What a configuration can choose from."""
+
+    names: Mapping[str, Collection[str]]
+    """Plane (`engine`, `executor` ...) -> names that plugins registered."""
+    why_not: Mapping[str, str] = attrs.field(factory=dict)
+    """Plugin -> why it is not loaded; empty if it is."""
+
+
+Load = Callable[[Mapping[str, Pin]], Installed]
+"""Loads the plugins that may be: those that are pinned, or all if none is."""
 
 
 class PluginStatus(Enum):

@@ -131,7 +131,7 @@ def configuration_in(name: str, plugins: Plugins) -> Configuration | None:
         first = next((line for _, line in numbered_lines(stream) if line), b"")
     if not isinstance(first, Problem) and is_node_list(first):
         return None
-    return read_configuration(name, plugins.installed())
+    return read_configuration(name, lambda _: plugins.installed())
 
 
 def _is_slurm(stream: BinaryIO) -> bool:

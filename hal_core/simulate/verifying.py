@@ -20,7 +20,7 @@ def verify(arguments: Namespace) -> dict[str, Verdict]:
     plugins = Plugins.load()
     options: dict[str, Any] = {}
     if arguments.cluster is not None:
-        section = read_configuration(arguments.cluster, plugins.installed()).engine
+        section = read_configuration(arguments.cluster, lambda _: plugins.installed()).engine
         options[section.name] = section.options
 
     def engine_of(name: str) -> Engine:

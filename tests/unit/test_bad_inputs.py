@@ -78,10 +78,10 @@ async def test_bodies(api: Api, body: str, status: int) -> None:
 
 @pytest.mark.parametrize(("old", "new", "word"), lines("configurations"))
 def test_configurations(old: str, new: str, word: str) -> None:
-    installed = Plugins.load().installed()
-    parse_configuration(SMALL, "c.yaml", installed)
+    plugins = Plugins.load()
+    parse_configuration(SMALL, "c.yaml", lambda _: plugins.installed())
     with pytest.raises(InvalidInput) as caught:
-        parse_configuration(SMALL.replace(old, new, 1), "c.yaml", installed)
+        parse_configuration(SMALL.replace(old, new, 1), "c.yaml", lambda _: plugins.installed())
     assert word in str(caught.value)
     assert all(problem.place.startswith("c.yaml") for problem in caught.value.problems)
 

@@ -13,6 +13,7 @@ from hal_core.config.reading import parse_configuration, read_configuration
 from hal_core.config.schema import ConfigurationFile
 from hal_core.errors import InvalidInput, Problem
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
+from hal_core.models.plugin import Installed, Pin
 from hal_core.models.role import Role
 from tests.support.small_configuration import SMALL
 
@@ -28,9 +29,9 @@ INSTALLED = {
 }
 
 
-def problems_of(text, installed=None):
+def problems_of(text, load=None):
     with pytest.raises(InvalidInput) as caught:
-        parse_configuration(text, "cluster.yaml", installed)
+        parse_configuration(text, "cluster.yaml", load)
     return [str(problem) for problem in caught.value.problems]
 
 
@@ -171,7 +172,7 @@ users: {bob: root}
 listen: {mode: 999, socket: hal.sock}
 listen: {}
 """
-    problems = problems_of(text, INSTALLED)
+    problems = problems_of(text, lambda _: Installed(INSTALLED))
     assert [problem.split(": ")[0] for problem in problems] == [
         f"cluster.yaml:{position}"
         for position in ("1:10", "4:11", "5:13", "6:5", "7:18", "10:14", "11:12", "12:10", "13:12", "14:14", "16:1")
@@ -216,10 +217,32 @@ def test_without_a_default_among_several_none_is_chosen():
 
 
 def test_plugins_that_are_not_installed():
-    assert problems_of(SMALL, {"engine": ["easy"], "executor": ["metal"], "observer": ["log", "prometheus"]}) == [
+    names = {"engine": ["easy"], "executor": ["metal"], "observer": ["log", "prometheus"]}
+    assert problems_of(SMALL, lambda _: Installed(names)) == [
         "localities.files: no locality named 'files'; installed: none"
     ]
     parse_configuration(SMALL, "x", None)
+
+
+def test_plugins_that_are_not_what_was_pinned():
+    pins = []
+
+    def load(given):
+        pins.append(given)
+        return Installed({"engine": ["easy"]}, {"backfill": "", "metal": "version 2 is installed; 1 is pinned"})
+
+    text = SMALL + 'plugins:\n  backfill: {}\n  metal: {version: "1"}\n  metall: {}\n'
+    problems = problems_of(text, load)
+    assert "plugins.metal: version 2 is installed; 1 is pinned" in problems[-2]
+    assert (
+        "plugins.metall: no plugin named 'metall'; installed: backfill, metal (did you mean 'metal'?)" in problems[-1]
+    )
+    assert pins == [{"backfill": Pin(), "metal": Pin("1"), "metall": Pin()}]
+
+
+@pytest.mark.parametrize("pin", ["{version: 1..0/}", "{sha256: abc}", "{sha265: x}", "[]"])
+def test_no_plugin_is_loaded_if_it_cannot_be_read_which_may_be(pin):
+    assert problems_of(SMALL + f"plugins:\n  backfill: {pin}\n", lambda _: pytest.fail("loaded"))
 
 
 def test_roles():

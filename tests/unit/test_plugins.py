@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 import sys
 from importlib.metadata import EntryPoint, distributions
 
 import pytest
 
 from hal_core.errors import NotFound, PluginError, UserError
-from hal_core.models.plugin import PluginStatus
+from hal_core.models.plugin import Pin, PluginStatus
+from hal_core.plugin_files import digest_of
 from hal_core.plugins import Plugins
 
 HEADER = "from hal_core import PluginInfo, hookimpl\n__hal_plugin__ = PluginInfo(sdk=1, summary='for a test')\n"
@@ -44,8 +46,8 @@ class Site:
     def found(self) -> list[EntryPoint]:
         return [each for dist in distributions(path=[str(self.path)]) for each in dist.entry_points]
 
-    def load(self, environment=None, trace_to=None) -> Plugins:
-        return Plugins.load(environment or {}, self.found(), trace_to)
+    def load(self, environment=None, trace_to=None, pins=None) -> Plugins:
+        return Plugins.load(environment or {}, self.found(), trace_to, pins)
 
 
 @pytest.fixture
@@ -183,3 +185,61 @@ def test_calls_can_be_traced(site):
     quiet = io.StringIO()
     site.load({"HAL_TRACE_PLUGINS": "0"}, quiet)
     assert quiet.getvalue() == ""
+
+
+def test_what_is_not_pinned_is_not_even_imported(site):
+    site.install("bad", "raise RuntimeError('imported')")
+    site.install("good", HEADER + ENGINE.format(name="nothing"))
+    plugins = site.load(pins={"good": Pin("1.5")})
+    assert plugins.names("engine") == ("nothing",)
+    bad, _ = plugins.listing()
+    assert (bad.status, bad.reason) == (PluginStatus.DISABLED, "not named under `plugins` in the configuration")
+
+
+def test_a_plugin_that_is_not_what_was_pinned_is_not_even_imported(site):
+    site.install("example", "raise RuntimeError('imported')")
+    other_version = (Pin("1.4"), "version 1.5 is installed; 1.4 is pinned")
+    for pin, reason in (other_version, (Pin(sha256="0" * 64), "its files have the digest ")):
+        plugins = site.load(pins={"example": pin})
+        (listing,) = plugins.listing()
+        assert listing.status is PluginStatus.BROKEN
+        assert listing.reason.startswith(reason)
+        assert plugins.installed().why_not == {"example": listing.reason}
+
+
+def test_a_digest_is_of_every_file_and_its_name(site):
+    package = site.path / f"hal_test_package_{next(NUMBERS)}"
+    package.mkdir()
+    (package / "__init__.py").write_text(HEADER + ENGINE.format(name="nothing"))
+    (package / "data.txt").write_text("1")
+    entry_point = EntryPoint("whole", package.name, "hal")
+    pin = Pin(sha256=digest_of(entry_point))
+    load = lambda: Plugins.load({}, [entry_point], pins={"whole": pin}).names("engine")  # noqa: E731
+    assert load() == ("nothing",)
+    assert load() == ("nothing",), "what Python keeps beside it while it is loaded does not count"
+    (package / "data.txt").write_text("2")
+    assert load() == ()
+    (package / "data.txt").write_text("1")
+    assert load() == ("nothing",)
+    (package / "data.txt").rename(package / "date.txt")
+    assert load() == ()
+
+
+@pytest.mark.parametrize("where", ["file", "site"])
+def test_a_plugin_that_everybody_may_change_is_not_even_imported(site, where):
+    site.install("bad", "raise RuntimeError('imported')")
+    (module,) = site.path.glob("*.py")
+    path = {"file": module, "site": site.path}[where]
+    path.chmod(0o777)
+    (listing,) = site.load().listing()
+    assert listing.status is PluginStatus.BROKEN
+    assert listing.reason == f"every user may change {path}; run: chmod o-w {path}"
+    path.chmod(0o770)
+    os.chown(path, -1, 4711 if os.geteuid() == 0 else os.getegid())
+    (listing,) = site.load().listing()
+    if os.geteuid() == 0:
+        assert listing.reason == f"the group 4711 may change {path}; run: chmod g-w {path}"
+        path.chmod(0o700)
+        os.chown(path, 4711, -1)
+        (listing,) = site.load().listing()
+        assert listing.reason == f"{path} belongs to uid 4711, who owns nothing else of HAL; let root own it"
