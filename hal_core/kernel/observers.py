@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -58,12 +59,13 @@ class _Alarmed:
     def __init__(self, call: Coroutine[Any, Any, None], deadline_s: float) -> None:
         self._call = call
         self._deadline_s = deadline_s
+        self._late = f"a call took longer than {deadline_s:g} s"
 
     def __await__(self) -> Generator[Any, Any, None]:
         step: Callable[[], Any] = partial(self._call.send, None)
         while True:
             try:
-                with alarm(self._deadline_s, "a call"):
+                with alarm(signal.ITIMER_VIRTUAL, self._deadline_s, trio.TooSlowError(self._late)):
                     waits_for = step()
             except StopIteration:
                 return

@@ -15,9 +15,8 @@ import ctypes
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 import attrs
@@ -25,6 +24,7 @@ import outcome
 import trio
 
 from hal_core.errors import PluginError
+from hal_core.kernel.walls import alarm
 from hal_core.models.plan import Plan
 
 Propose = Callable[[], Plan]
@@ -62,7 +62,7 @@ class PassRunner:
         """The plan. Raises what the engine raises, and TooSlowError if the pass was broken off."""
         if self._short_count >= SHORT_COUNT:
             self._short_count = 0
-            with suppress(_Late), alarm(ALARM_S):
+            with suppress(_Late), alarm(signal.ITIMER_REAL, ALARM_S, _Late()):
                 started_s = time.thread_time()
                 plan = propose()
                 self._short_count = SHORT_COUNT if time.thread_time() - started_s < SHORT_S else 0
@@ -94,25 +94,6 @@ class PassRunner:
 
 class _Late(BaseException):
     """The alarm rang. No Exception, so that what an engine catches does not contain it."""
-
-
-@contextmanager
-def alarm(after_s: float) -> Iterator[None]:
-    """Raise _Late inside after so many seconds, by the one timer of the process (setitimer), which is put back then."""
-    is_armed = True
-
-    def ring(_number: int, _frame: FrameType | None) -> None:
-        if is_armed:  # It may ring while it is being taken down.
-            raise _Late
-
-    before = signal.signal(signal.SIGALRM, ring)
-    left_s = signal.setitimer(signal.ITIMER_REAL, after_s)
-    try:
-        yield
-    finally:
-        is_armed = False
-        signal.setitimer(signal.ITIMER_REAL, *left_s)
-        signal.signal(signal.SIGALRM, before)
 
 
 @attrs.define(eq=False)

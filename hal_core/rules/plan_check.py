@@ -5,10 +5,13 @@ looked at without harm is for here. Nothing has been applied yet when this refus
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import Final
 
 from hal_core.errors import PluginError
 from hal_core.models.plan import Choice, Plan, Preempt, Reserve, Start
+
+INT_MAX: Final = 2**53
+"""Beyond that, not every reader of JSON gets the number that was written."""
 
 
 def checked_plan(plan: object, engine: str) -> Plan:
@@ -41,12 +44,14 @@ def _is_sound(item: Start | Reserve | Preempt | Choice) -> bool:
 
 
 def _are_ints(*values: object) -> bool:
-    """No truth values, and nothing of numpy's: what is journalled must be read back as it was."""
-    return all(type(value) is int for value in values)
+    """No truth values, nothing of numpy's and nothing huge: what is journalled must be read back as it was."""
+    return all(type(value) is int and abs(value) <= INT_MAX for value in values)
 
 
 def _is_time(value: object, is_finite: bool = True) -> bool:
-    return type(value) in (int, float) and (not is_finite or math.isfinite(cast("float", value)))
+    if type(value) is int:
+        return _are_ints(value)
+    return type(value) is float and (not is_finite or math.isfinite(value))
 
 
 def _shown(value: object) -> str:

@@ -79,6 +79,10 @@ GARBAGE: dict[str, Callable[[Snapshot], Any]] = {
     "a job that is not": lambda _: Plan(starts=(Start(JobId(10**9), (0,)),)),
     "a job that cannot be one": lambda _: Plan(starts=(Start([], (0,)),)),  # type: ignore[arg-type]
     "a promise for never": lambda snapshot: Plan(reserves=(Reserve(first_job(snapshot), math.nan, (0,)),)),
+    "a promise on a node beyond all numbers": lambda snapshot: Plan(
+        reserves=(Reserve(first_job(snapshot), 9e9, (2**64,)),)
+    ),
+    "a promise beyond all times": lambda snapshot: Plan(reserves=(Reserve(first_job(snapshot), 10**30, (0,)),)),
     "no time to be asked again": lambda _: Plan(wake_s=math.nan),
     "victims that are not": lambda snapshot: Plan(preempts=(Preempt(first_job(snapshot), ((JobId(77), 0),)),)),
     "a choice among none": lambda snapshot: Plan(choices=(Choice(first_job(snapshot), 99, 1.0, math.inf),)),
