@@ -70,8 +70,8 @@ def check_plugins(sections: Mapping[str, Any], load: Load | None, notes: Notes) 
     """Note every plugin that is not what was pinned, and every name chosen that nothing has registered."""
     if len(sections.get("predictors", ())) > 1:
         notes.at("predictors", f"one predictor at most; {' and '.join(sections['predictors'])} are named")
-    if load is None or ("plugins" in notes.places and "plugins" not in sections):
-        return
+    if load is None or any(problem.text.startswith("plugins") for problem in notes.problems):
+        return  # Also for what is to be refused, nothing is loaded of which it is not clear that it may be.
     pins = pins_of(sections.get("plugins", {}))
     installed = load(pins)
     for name in pins:

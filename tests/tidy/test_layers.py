@@ -25,7 +25,9 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "tracing": {"models", "errors"},
     "web": {"planes", "models", "errors"},
     "fleet": {"planes", "secret", "models", "errors"},
-    "plugins": {"hookspecs", "planes", "models", "errors"},
+    "plugin_files": set(),
+    "plugins": {"hookspecs", "planes", "plugin_files", "models", "errors"},
+    "configured": {"config", "plugins", "models", "errors"},
     "client": {"wire", "models", "errors"},
     "kernel": {"failpoints", "rules", "planes", "models", "errors"},
     "sim": {"rules", "planes", "models", "errors"},
@@ -33,7 +35,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "sessions": {"tracing", "wire", "client", "models", "errors"},
     "rest": {"rules", "parsing", "wire", "models", "errors"},
     # Commands that run without a daemon (config check, doctor, import) read the configuration by themselves.
-    "cli": {"client", "config", "migration", "plugins", "wire", "models", "errors"},
+    "cli": {"client", "config", "configured", "migration", "plugins", "wire", "models", "errors"},
     # Composition roots: the only places that know everybody.
     "daemon": ANYTHING,
     "front": ANYTHING,

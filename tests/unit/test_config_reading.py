@@ -29,6 +29,11 @@ INSTALLED = {
 }
 
 
+def load(pins):
+    """Those, whatever is pinned."""
+    return Installed(INSTALLED)
+
+
 def problems_of(text, load=None):
     with pytest.raises(InvalidInput) as caught:
         parse_configuration(text, "cluster.yaml", load)
@@ -36,7 +41,7 @@ def problems_of(text, load=None):
 
 
 def test_a_small_file():
-    configuration = parse_configuration(SMALL, "cluster.yaml", INSTALLED)
+    configuration = parse_configuration(SMALL, "cluster.yaml", load)
     names = (NodeName("n1"), NodeName("n2"))
     assert configuration.cluster == Cluster(
         "hal",
@@ -50,7 +55,7 @@ def test_a_small_file():
 
 
 def test_the_example_file():
-    configuration = read_configuration(EXAMPLE, INSTALLED)
+    configuration = read_configuration(EXAMPLE, load)
     cluster = configuration.cluster
     assert cluster.name == "aurora"
     assert len(cluster.nodes) == 157
@@ -67,8 +72,8 @@ def test_the_example_file():
 
 def test_the_defaults_are_a_file_that_loads_and_changes_nothing():
     text = default_yaml()
-    given = parse_configuration(text, "defaults.yaml", INSTALLED)
-    left_out = parse_configuration(SMALL, "cluster.yaml", INSTALLED)
+    given = parse_configuration(text, "defaults.yaml", load)
+    left_out = parse_configuration(SMALL, "cluster.yaml", load)
     assert attrs.evolve(given, cluster=left_out.cluster) == left_out
     partition = given.cluster.partitions[0]
     assert attrs.evolve(partition, nodes=()) == attrs.evolve(left_out.cluster.partitions[0], nodes=())
@@ -122,7 +127,7 @@ engine:
     deep: {a: [1, {b: null}]}
 executors: {metal: {port: 7}}
 """
-    configuration = parse_configuration(SMALL + text, "cluster.yaml", INSTALLED)
+    configuration = parse_configuration(SMALL + text, "cluster.yaml", load)
     assert configuration.engine.options == {
         "whole": 12,
         "part": 1.5,
@@ -172,7 +177,7 @@ users: {bob: root}
 listen: {mode: 999, socket: hal.sock}
 listen: {}
 """
-    problems = problems_of(text, lambda _: Installed(INSTALLED))
+    problems = problems_of(text, load)
     assert [problem.split(": ")[0] for problem in problems] == [
         f"cluster.yaml:{position}"
         for position in ("1:10", "4:11", "5:13", "6:5", "7:18", "10:14", "11:12", "12:10", "13:12", "14:14", "16:1")
@@ -227,12 +232,12 @@ def test_plugins_that_are_not_installed():
 def test_plugins_that_are_not_what_was_pinned():
     pins = []
 
-    def load(given):
+    def load_pinned(given):
         pins.append(given)
         return Installed({"engine": ["easy"]}, {"backfill": "", "metal": "version 2 is installed; 1 is pinned"})
 
     text = SMALL + 'plugins:\n  backfill: {}\n  metal: {version: "1"}\n  metall: {}\n'
-    problems = problems_of(text, load)
+    problems = problems_of(text, load_pinned)
     assert "plugins.metal: version 2 is installed; 1 is pinned" in problems[-2]
     assert (
         "plugins.metall: no plugin named 'metall'; installed: backfill, metal (did you mean 'metal'?)" in problems[-1]

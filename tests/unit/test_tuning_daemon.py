@@ -118,7 +118,7 @@ def test_the_verdict_rests_on_the_journal_alone(tmp_path: Path, base: str, curre
     journal = Journal.open(tmp_path)
     try:
         journal.append(world.events)
-        question = Question(journal.sequence, world.now_s, base, current, {"fcfs": {}, "easy": {}}, Bounds())
+        question = Question(journal.sequence, world.now_s, base, current, {"fcfs": {}, "easy": {}}, Bounds(), {})
         verdict = judged(tmp_path, question, Plugins.load())
     finally:
         journal.close()
