@@ -33,6 +33,7 @@ from hal_core.front import Front
 from hal_core.kernel import receipt_rows
 from hal_core.kernel.cluster_meter import ClusterMeter
 from hal_core.kernel.collector import settle_collector
+from hal_core.kernel.conducts import Conducts
 from hal_core.kernel.effects import Effects, having_stores
 from hal_core.kernel.journal import SNAPSHOT_EVENT_COUNT, Journal
 from hal_core.kernel.journal_files import Disk
@@ -149,6 +150,7 @@ class Daemon:
         self.socket = Path(configuration.listen.socket)
         self.state_directory = Path(configuration.state_directory)
         self._plugins = plugins
+        self._conducts = Conducts(time.time)
         self._path = path
         self._parse_context = ParseContext.of_cluster(configuration.cluster, zone=_local_zone())
 
@@ -212,10 +214,12 @@ class Daemon:
             table = core.state.table
             return table.nodes[table.number_of[node]].executor
 
+        routed = Sources(lambda: core.state).routed
         shell = Shell(
             journal=journal,
-            effects=Effects(executors, executor_name_of, self._localities(), Sources(lambda: core.state).routed),
-            observers=Observers(observers),
+            effects=Effects(executors, executor_name_of, self._localities(), routed, conducts=self._conducts),
+            observers=Observers(observers, conducts=self._conducts),
+            conducts=self._conducts,
             now_s=time.time,
             steady_s=partial(time.clock_gettime, time.CLOCK_BOOTTIME),
             rebuild=partial(recover_state, journal),
@@ -254,7 +258,7 @@ class Daemon:
         past = partial(journal.latest, WARM_EVENT_COUNT)
         chosen = self.configuration.predictors.items()
         predictors = [(name, fenced(name, self._plugins.predictor(name, options))) for name, options in chosen]
-        return [Predicting(name, predictor, partial(known_job, core), past) for name, predictor in predictors]
+        return [Predicting(*each, partial(known_job, core), past, self._conducts) for each in predictors]
 
     def _observers(self) -> dict[str, Observer]:
         """As configured; and the one for traces, if OpenTelemetry's own variable says where to send them."""
@@ -269,7 +273,7 @@ class Daemon:
             user_of=_user_of,
             role_of=self._role_of,
             now_s=time.time,
-            plugins=self._plugins.listing,
+            plugins=lambda: self._conducts.told(self._plugins.listing()),
             configuration=lambda: ConfigurationView(attrs.asdict(self.configuration), self._path),
             metrics=lambda: "".join(source.render().decode() for source in sources),
             new_engine=self._new_engine,

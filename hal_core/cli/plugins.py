@@ -11,7 +11,7 @@ from argparse import Namespace
 
 from hal_core.cli.arguments import Parser
 from hal_core.cli.console import Console
-from hal_core.cli.formats import escaped
+from hal_core.cli.formats import escaped, instant
 from hal_core.cli.usage import UsageError
 from hal_core.client.transport import NoAnswer
 
@@ -76,6 +76,23 @@ def installed_here() -> list[dict[str, Any]]:
     return [attrs.asdict(each, value_serializer=plain) for each in Plugins.load().listing()]
 
 
+def print_conduct(console: Console, provided: list[dict[str, Any]]) -> None:
+    """What those in use cost so far, and what each last did wrong. Nothing, if none was called."""
+    rows = [
+        (
+            f"{part['plane']} {part['name']}", str(conduct["call_count"]), f"{conduct['busy_s']:.3f} s",
+            str(conduct["failure_count"]), instant(conduct["last_problem_time_s"]),
+            escaped(conduct["last_problem"] or "-"),
+        )
+        for part in provided
+        if (conduct := part.get("conduct"))
+    ]  # fmt: skip
+    if rows:
+        console.line()
+        right = (False, True, True, True)
+        console.table(("IN USE", "CALLS", "BUSY", "FAILURES", "LAST", "WHAT IT WAS"), rows, right)
+
+
 def print_pins(console: Console, names: list[str]) -> None:
     """Of the plugins of these names, as they are now."""
     from hal_core.plugins import pins_here
@@ -96,6 +113,7 @@ def print_plugins(console: Console, plugins: list[dict[str, Any]]) -> None:
     ]  # fmt: skip
     colours = [{"broken": "red", NOT_IN_DAEMON: "yellow"}.get(each["status"], "") for each in plugins]
     console.table(("NAME", "STATUS", "DISTRIBUTION", "VERSION", "PROVIDES", "NOTE"), rows, (), colours)
+    print_conduct(console, [part for each in plugins for part in each["provides"]])
     not_yet = [f"  {each['name']}: {text}" for each in plugins for text in each["not_yet"]]
     if not_yet:
         console.line()

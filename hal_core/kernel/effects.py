@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import posixpath
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
@@ -19,6 +20,7 @@ import trio
 
 from hal_core.errors import HalError, Refused, Unavailable
 from hal_core.failpoints import reach
+from hal_core.kernel.conducts import Conducts
 from hal_core.models.dataset import Brought, Dataset
 from hal_core.models.effect import (
     BringAhead,
@@ -80,11 +82,14 @@ class Effects:
         executor_name_of: Callable[[NodeName], str],
         localities: Mapping[str, LocalityProvider],
         routed: Routed = as_they_are,
+        *,
+        conducts: Conducts | None = None,
     ) -> None:
         self._executors = executors
         self._executor_name_of = executor_name_of
         self._localities = localities
         self._routed = routed
+        self._conducts = conducts or Conducts(time.time)
         self._lanes: dict[NodeName, _Lane] = {}
         self._epoch = 0
         self._report: Report | None = None
@@ -155,7 +160,8 @@ class Effects:
                 reach("order.before_forget")
                 await executor.forget(node, taken.forgets)
                 reach("order.after_forget")
-        except Exception:  # the wall around a plugin: its failure is said, and what it lost is ordered again
+        except Exception as error:  # the wall around a plugin: its failure is said, what it lost is ordered again
+            self._conducts.wrong("executor", self._executor_name_of(node), repr(error))
             logger.exception("executor of %s failed; its orders are repeated when the node reports", node)
 
     async def _stage(self, effect: Stage) -> None:
@@ -166,7 +172,7 @@ class Effects:
         try:
             for text in effect.inputs:
                 dataset = text if "://" in text else posixpath.join(effect.working_directory, text)
-                moved += await self._provider(dataset).stage(dataset, effect.nodes)
+                moved += await self._staged(dataset, effect.nodes)
             brought = await self._bring(effect)
             message = StagingDone(
                 effect.key,
@@ -185,6 +191,17 @@ class Effects:
             message = StagingFailed(effect.key, f"the locality provider failed: {error!r}")
         assert self._report is not None
         await self._report(message)
+
+    async def _staged(self, dataset: str, nodes: Sequence[NodeName]) -> int:
+        """By the first provider that recognises it: bytes that it moved."""
+        name, provider = self._provider(dataset)
+        try:
+            return await provider.stage(dataset, nodes)
+        except Unavailable:
+            raise
+        except Exception as error:
+            self._conducts.wrong("locality", name, str(error) if isinstance(error, HalError) else repr(error))
+            raise
 
     async def _bring(self, effect: Stage) -> list[Brought]:
         """What came to each node."""
@@ -219,13 +236,15 @@ class Effects:
             )
         except HalError as error:
             logger.info("not brought ahead to %s for job %d: %s", effect.node, effect.key.job_id, error)
-        except Exception:  # the wall around a plugin: the job brings it itself
+        except Exception as error:  # the wall around a plugin: the job brings it itself
+            self._conducts.wrong("executor", self._executor_name_of(effect.node), repr(error))
             logger.exception("bringing ahead to %s failed", effect.node)
 
     async def _keep(self, node: NodeName, order: KeepOrder) -> None:
         try:
             await self._store_of(node).keep(node, order)
-        except Exception:  # the wall around a plugin: the node is told again when it reports
+        except Exception as error:  # the wall around a plugin: the node is told again when it reports
+            self._conducts.wrong("executor", self._executor_name_of(node), repr(error))
             logger.exception("the store of %s could not be told what to keep", node)
 
     def _store_of(self, node: NodeName) -> StoreExecutor:
@@ -235,9 +254,9 @@ class Effects:
             raise Refused(f"nodes of executor {name} have no store for datasets, and the job was placed on {node}")
         return executor
 
-    def _provider(self, dataset: str) -> LocalityProvider:
-        for provider in self._localities.values():
+    def _provider(self, dataset: str) -> tuple[str, LocalityProvider]:
+        for name, provider in self._localities.items():
             if provider.recognises(dataset):
-                return provider
+                return name, provider
         known = ", ".join(self._localities) or "none"
         raise HalError(f"no locality provider recognises the input {dataset!r}; configured: {known}")

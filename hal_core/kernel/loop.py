@@ -20,6 +20,7 @@ import trio
 
 from hal_core.errors import HalError, Unavailable
 from hal_core.failpoints import reach
+from hal_core.kernel.conducts import Conducts
 from hal_core.kernel.cycle_meter import CycleMeter
 from hal_core.kernel.effects import Effects
 from hal_core.kernel.observers import Observers
@@ -99,6 +100,11 @@ class Shell:
     """Seconds that only pass, whoever sets the clock of `now_s`."""
     inbox_max: int = INBOX_MAX
     run_pass: RunPass = run_here
+    conducts: Conducts = attrs.field()
+
+    @conducts.default
+    def _unseen(self) -> Conducts:
+        return Conducts(self.now_s)
 
     @steady_s.default
     def _the_same(self) -> Callable[[], float]:
@@ -308,8 +314,10 @@ class Kernel:
         ended_s = trio.current_time()
         self._next_plan_time_s = ended_s + (ended_s - started_s)
         self.meter.plans.add(ended_s - started_s)
+        self._shell.conducts.spent("engine", self._core.policy, ended_s - started_s)
         for refused in decided.refused:
-            logger.warning("engine %s: start refused: %s: %s", self._core.engine_name, refused.start, refused.reason)
+            logger.warning("engine %s: start refused: %s: %s", self._core.policy, refused.start, refused.reason)
+            self._shell.conducts.wrong("engine", self._core.policy, f"start refused: {refused.reason}")
         self._hand_over(decided.events, decided.effects)
 
     def _engine_failed(self, error: BaseException) -> None:
@@ -317,7 +325,8 @@ class Kernel:
         self.meter.plan_failure_count += 1
         self._engine_pause_s = min(max(ENGINE_PAUSE_S_MIN, 2.0 * self._engine_pause_s), ENGINE_PAUSE_S_MAX)
         self._next_plan_time_s = trio.current_time() + self._engine_pause_s
-        name, pause_s = self._core.engine_name, self._engine_pause_s
+        name, pause_s = self._core.policy, self._engine_pause_s
+        self._shell.conducts.wrong("engine", name, repr(error))
         logger.error("engine %s failed; it is asked again in %g s", name, pause_s, exc_info=error)
 
     def _hand_over(self, events: Sequence[Event], effects: Sequence[Effect]) -> None:

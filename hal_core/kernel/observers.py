@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import signal
+import time
 from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 import trio
 
+from hal_core.kernel.conducts import Conducts
 from hal_core.kernel.walls import alarm, passes
 from hal_core.models.event import Event
 from hal_core.models.message import ObserverFailed
@@ -60,15 +62,20 @@ class _Alarmed:
         self._call = call
         self._deadline_s = deadline_s
         self._late = f"a call took longer than {deadline_s:g} s"
+        self.busy_s = 0.0
+        """CPU time of its steps."""
 
     def __await__(self) -> Generator[Any, Any, None]:
         step: Callable[[], Any] = partial(self._call.send, None)
         while True:
+            begin_s = time.thread_time()
             try:
                 with alarm(signal.ITIMER_VIRTUAL, self._deadline_s, trio.TooSlowError(self._late)):
                     waits_for = step()
             except StopIteration:
                 return
+            finally:
+                self.busy_s += time.thread_time() - begin_s
             try:
                 step = partial(self._call.send, (yield waits_for))
             except BaseException as error:  # noqa: BLE001  what trio throws in is for the call
@@ -78,9 +85,12 @@ class _Alarmed:
 class Observers:
     """All observers by name. `tell` never waits."""
 
-    def __init__(self, observers: Mapping[str, Observer], deadline_s: float = DEADLINE_S) -> None:
+    def __init__(
+        self, observers: Mapping[str, Observer], deadline_s: float = DEADLINE_S, conducts: Conducts | None = None
+    ) -> None:
         self._observers = dict(observers)
         self._deadline_s = deadline_s
+        self._conducts = conducts or Conducts(time.time)
         self._queues: dict[str, trio.MemorySendChannel[_Batch]] = {}
         self._channels = {name: trio.open_memory_channel[_Batch](QUEUE_MAX) for name in observers}
         self._queues = {name: send for name, (send, _) in self._channels.items()}
@@ -108,6 +118,7 @@ class Observers:
         self._queues.pop(name).close()
         if self._nursery is not None and self._report is not None:
             detail = f"took longer than {self._deadline_s:g} s, and did not let itself be cancelled"
+            self._conducts.wrong("observer", name, detail)
             self._nursery.start_soon(self._report, ObserverFailed(name, detail))
 
     async def run(self, report: Report) -> None:
@@ -126,6 +137,8 @@ class Observers:
             if detail:
                 break
             await trio.sleep_until(again_s)
+        if detail:
+            self._conducts.wrong("observer", name, detail)
         was_abandoned = name not in self._queues and name not in self._failed
         self._queues.pop(name, None)
         receive.close()
@@ -137,9 +150,10 @@ class Observers:
         """What went wrong, or the empty string. Others get a turn between two pieces."""
         for first, piece in sliced(first_sequence, events):
             self._begun_s[name] = trio.current_time()
+            call = _Alarmed(self._observers[name].record(first, piece), self._deadline_s)
             with trio.move_on_after(self._deadline_s) as scope:
                 try:
-                    await _Alarmed(self._observers[name].record(first, piece), self._deadline_s)
+                    await call
                 except BaseException as error:  # the wall around a plugin
                     if passes(error):
                         raise
@@ -148,6 +162,7 @@ class Observers:
                 if scope.cancel_called:  # it held up everybody, or did not let itself be cancelled, and came back
                     return f"took longer than {self._deadline_s:g} s"
             del self._begun_s[name]
+            self._conducts.spent("observer", name, call.busy_s)
             if scope.cancelled_caught:
                 return f"took longer than {self._deadline_s:g} s"
             await trio.lowlevel.checkpoint()

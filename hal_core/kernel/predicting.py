@@ -9,13 +9,15 @@ What people ask about jobs that nobody submitted waits in the same queue: it is 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 import trio
 
+from hal_core.kernel.conducts import Conducts
 from hal_core.models.event import Event, JobEnded, JobSubmitted
 from hal_core.models.job import JobId
 from hal_core.models.message import ObserverFailed, PredictionsMade
@@ -25,6 +27,9 @@ from hal_core.rules.experience import Experience
 from hal_core.rules.predictions import TELLING, believable
 
 logger = logging.getLogger("hal.predicting")
+
+_Given = TypeVar("_Given")
+_Told = TypeVar("_Told")
 
 DEADLINE_S: Final = 5.0
 """For one batch. Whoever needs longer would fall behind for ever."""
@@ -57,7 +62,15 @@ class _Question:
 class Predicting:
     """Implements planes.Observer; `run` does the work. `past` yields the latest events of the journal, in order."""
 
-    def __init__(self, name: str, predictor: Predictor, known: Known, past: Callable[[], Iterable[Event]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        predictor: Predictor,
+        known: Known,
+        past: Callable[[], Iterable[Event]],
+        conducts: Conducts | None = None,
+    ) -> None:
+        self._conducts = conducts or Conducts(time.time)
         self.name = f"predictor {name}"
         self._predictor_name = name
         self._predictor = predictor
@@ -96,9 +109,9 @@ class Predicting:
             async for item in self._receive:
                 with trio.fail_after(DEADLINE_S):
                     if isinstance(item, _Question):
-                        item.resolve(await trio.to_thread.run_sync(self._foretold, item.job, abandon_on_cancel=True))
+                        item.resolve(await self._asked(self._foretold, item.job))
                         continue
-                    found = await trio.to_thread.run_sync(self._follow, item, abandon_on_cancel=True)
+                    found = await self._asked(self._follow, item)
                 if found:
                     await report(PredictionsMade(self._predictor_name, found))
         except trio.TooSlowError:
@@ -107,8 +120,20 @@ class Predicting:
             logger.exception("%s failed and is asked no more", self.name)
             detail = repr(error)
         self._has_failed = True
+        self._conducts.wrong("predictor", self._predictor_name, detail)
         self._receive.close()
         await report(ObserverFailed(self.name, f"{detail}; jobs are planned with their limits"))
+
+    async def _asked(self, ask: Callable[[_Given], _Told], given: _Given) -> _Told:
+        """In a thread."""
+
+        def timed() -> tuple[_Told, float]:
+            begin_s = time.thread_time()
+            return ask(given), time.thread_time() - begin_s
+
+        told, busy_s = await trio.to_thread.run_sync(timed, abandon_on_cancel=True)
+        self._conducts.spent("predictor", self._predictor_name, busy_s)
+        return told
 
     def _warm_up(self) -> None:
         jobs: dict[JobId, Arrival] = {}

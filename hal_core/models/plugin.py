@@ -53,12 +53,26 @@ class PluginStatus(Enum):
 
 
 @attrs.frozen
+class Conduct:
+    """What a plugin that is in use cost since the daemon started, and what it did wrong. Times of planes that wait for
+    others, such as executors, are not counted: only failures are."""
+
+    call_count: int = 0
+    busy_s: float = 0.0
+    failure_count: int = 0
+    last_problem: str = ""
+    last_problem_time_s: float | None = None
+
+
+@attrs.frozen
 class Provided:
     """One thing that a plugin registered: selected in the YAML by `plane` and `name`."""
 
     plane: str
     name: str
     summary: str
+    conduct: Conduct | None = None
+    """None: it was not called yet."""
 
 
 @attrs.frozen

@@ -278,6 +278,27 @@ def test_status_and_plugins(server):
     assert "not in the daemon" in metal, "what is installed here and the daemon has not loaded is told as well"
 
 
+def test_plugins_in_use_are_shown_with_what_they_cost_and_last_did_wrong(server):
+    conduct = {
+        "call_count": 7, "busy_s": 0.25,
+        "failure_count": 1, "last_problem": "it\x1b[2Jfell over", "last_problem_time_s": 0.0,
+    }  # fmt: skip
+    plugin = {
+        "name": "backfill", "module": "hal_engine_backfill", "distribution": "hal", "version": "0.1.0",
+        "status": "loaded", "summary": "EASY backfill", "not_yet": [], "reason": "",
+        "provides": [
+            {"plane": "engine", "name": "backfill", "summary": "", "conduct": conduct},
+            {"plane": "engine", "name": "fcfs", "summary": "", "conduct": None},
+        ],
+    }  # fmt: skip
+    server.answer("GET", "/v1/plugins", {"plugins": [plugin]})
+    lines = hal(server.path, "plugins").out.splitlines()
+    (at,) = [at for at, line in enumerate(lines) if line.startswith("IN USE")]
+    assert lines[at + 1].split()[:6] == ["engine", "backfill", "7", "0.250", "s", "1"]
+    assert lines[at + 1].endswith("it\\x1b[2Jfell over")
+    assert not any(line.startswith("engine fcfs") for line in lines), "what was not called costs nothing"
+
+
 def test_plugins_of_this_environment_need_no_daemon(tmp_path):
     here = hal(tmp_path / "none.sock", "plugins", "--here", "--json")
     names = [each["name"] for each in json.loads(here.out)["plugins"]]

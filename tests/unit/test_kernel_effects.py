@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from hal_core.kernel.conducts import Conducts
 from hal_core.kernel.effects import Effects
 from hal_core.models.effect import CancelOrder, CancelPart, Forget, Launch, LaunchOrder
 from hal_core.models.job import JobId, JobSpec, Owner
@@ -62,8 +63,8 @@ async def unheard(message: Message) -> None:
 
 
 @asynccontextmanager
-async def running(executor: SlowExecutor) -> AsyncIterator[Effects]:
-    effects = Effects({"metal": executor}, lambda _: "metal", {})
+async def running(executor: SlowExecutor, conducts: Conducts | None = None) -> AsyncIterator[Effects]:
+    effects = Effects({"metal": executor}, lambda _: "metal", {}, conducts=conducts)
     async with trio.open_nursery() as nursery:
         await nursery.start(effects.run, 1, unheard)
         yield effects
@@ -96,11 +97,12 @@ async def test_what_gathers_is_sent_in_batches(autojump_clock: trio.testing.Mock
 async def test_a_failing_executor_does_not_stop_the_lane(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    executor = SlowExecutor(fails="launch")
-    async with running(executor) as effects:
+    executor, conducts = SlowExecutor(fails="launch"), Conducts(trio.current_time)
+    async with running(executor, conducts) as effects:
         effects.start([launch(1)])
         await trio.sleep(2)
         effects.start([Forget(N1, key(1))])
         await trio.sleep(2)
     assert executor.said == [("launch", 1), ("forget", 1)]
     assert "its orders are repeated" in caplog.text
+    assert conducts.of("executor", "metal").last_problem == "OSError('the network is down')"

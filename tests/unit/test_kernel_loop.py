@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from hal_core.errors import NotFound, Unavailable
+from hal_core.kernel.conducts import Conducts
 from hal_core.kernel.effects import Effects
 from hal_core.kernel.loop import Kernel, Shell
 from hal_core.kernel.observers import SLICE, Observers, sliced
@@ -39,6 +40,7 @@ class Rig:
     journal: MemoryJournal
     executor: FakeExecutor
     reports: list[Event] = attrs.Factory(list)
+    conducts: Conducts = attrs.Factory(lambda: Conducts(trio.current_time))
 
     async def submit(self, *submissions: Submission) -> tuple[JobId, ...]:
         answer = await self.kernel.ask(Submit(submissions or (submission(),)))

@@ -17,6 +17,7 @@ import trio.testing
 from hypothesis import given, settings, strategies as st
 
 from hal_core.errors import PluginError
+from hal_core.kernel.conducts import Conducts
 from hal_core.kernel.effects import Effects
 from hal_core.kernel.loop import ENGINE_PAUSE_S_MAX, Kernel, Shell
 from hal_core.kernel.observers import Observers
@@ -95,14 +96,16 @@ async def run_with(engine: Engine | None = None, observer: Observer | None = Non
     nothing holds is as good as an empty one, upon which it is asked again when something happens."""
     journal = MemoryJournal()
     executor = FakeExecutor(NODES, lambda _: (1.0, End(EndKind.EXITED, exit_code=0)))
+    conducts = Conducts(trio.current_time)
     shell = Shell(
         journal=journal,
+        conducts=conducts,
         effects=Effects({"metal": executor}, lambda _: "metal", {}),
-        observers=Observers({} if observer is None else {"tried": observer}, deadline_s=deadline_s),
+        observers=Observers({} if observer is None else {"tried": observer}, deadline_s, conducts),
         now_s=trio.current_time,
         rebuild=journal.rebuild,
     )
-    rig = Rig(Kernel(Core(engine or FakeEngine(), "tried"), shell), journal, executor)
+    rig = Rig(Kernel(Core(engine or FakeEngine(), "tried"), shell), journal, executor, conducts=conducts)
     async with trio.open_nursery() as nursery:
         await nursery.start(rig.kernel.run, CLUSTER)
         for job_id in [(await rig.submit(submission(f"job {number}")))[0] for number in range(10)]:
@@ -123,6 +126,10 @@ async def test_an_engine_that_raises_starts_nothing_and_is_asked_again(
     rig = await run_with(Faulty(raising(error)))
     assert rig.kernel.meter.plan_failure_count == FAULT_COUNT
     assert "hal_plan_failures_total 4\n" in rig.kernel.meter.render().decode()
+    conduct = rig.conducts.of("engine", "tried")
+    assert conduct.failure_count == FAULT_COUNT
+    assert conduct.last_problem == repr(error)
+    assert conduct.call_count == rig.kernel.meter.plans.count
 
 
 @pytest.mark.parametrize("name", GARBAGE)
@@ -131,8 +138,10 @@ async def test_an_engine_that_returns_garbage_does_no_harm(name: str, autojump_c
 
 
 def test_a_pause_between_passes_grows_to_a_bound() -> None:
-    world = World().join("n0")
-    kernel = Kernel(world.core, Shell.__new__(Shell))
+    core, journal = World().join("n0").core, MemoryJournal()
+    effects, observers = Effects({}, lambda _: "", {}), Observers({})
+    shell = Shell(journal=journal, effects=effects, observers=observers, now_s=float, rebuild=journal.rebuild)
+    kernel = Kernel(core, shell)
     pauses = []
 
     async def fail() -> None:
@@ -181,6 +190,7 @@ async def test_an_observer_may_raise_whatever_it_likes(
 ) -> None:
     rig = await run_with(observer=Worst(error))
     assert type(error).__name__ in rig.kernel.state.disabled_observers["tried"]
+    assert rig.conducts.of("observer", "tried").last_problem == rig.kernel.state.disabled_observers["tried"]
 
 
 class Spinner:

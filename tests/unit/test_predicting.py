@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from hal_core.kernel.conducts import Conducts
 from hal_core.kernel.predicting import DEADLINE_S, Predicting
 from hal_core.models.event import Event, JobEnded, JobSubmitted
 from hal_core.models.job import End, EndKind, JobId, JobSpec, Owner
@@ -41,9 +42,8 @@ class Rig:
     def __init__(self, predictor: FakePredictor, past: Sequence[Event] = ()) -> None:
         self.told: list[Message] = []
         self._heard = trio.Event()
-        self.service = Predicting(
-            "test", predictor, lambda job_id: Arrival(job_id, ADA, SPEC, 0.0) if job_id < 100 else None, lambda: past
-        )
+        self.conducts = Conducts(lambda: 0.0)
+        self.service = Predicting("test", predictor, known, lambda: past, self.conducts)
 
     async def report(self, message: Message) -> None:
         self.told.append(message)
@@ -171,6 +171,7 @@ async def test_one_that_fails_is_asked_no_more_and_that_is_said(bad: FakePredict
     assert said.observer == "predictor test"
     assert word in said.detail
     assert said.detail.endswith("jobs are planned with their limits")
+    assert word in rig.conducts.of("predictor", "test").last_problem
     with pytest.raises(trio.BrokenResourceError):  # So the kernel's observers switch it off as well.
         await rig.service.record(2, [submitted(3)])
 
