@@ -179,6 +179,7 @@ class Daemon:
             parts = (*observers.values(), *executors.values(), stalls, figures, pools, kernel.meter)
             sources = [each for each in parts if isinstance(each, MetricsSource)]
             context = self._context(Port(kernel, journal, self._parse_context), sources)
+            sources.append(context.sessions)
             foretell = predicting[0].foretell if predicting else None
             context = attrs.evolve(context, foretell=foretell, likely_start=starts.likely, memory=memory, uses=uses)
             context = attrs.evolve(context, new_engine=lambda: self._new_engine(core.policy))

@@ -97,6 +97,11 @@ def status() -> Call[dict[str, Any]]:
     return Call("GET", "/v1/status", decoder.decode)
 
 
+def tell_session(session: str, figures: dict[str, Any]) -> Call[float]:
+    """Gives after how many seconds to tell again."""
+    return Call("POST", f"/v1/sessions/{quoted(session)}", lambda answer: float(_field(answer, "again_s")), figures)
+
+
 def events_target(after: int | None, job_id: int | None) -> str:
     return query("/v1/events", after=after, job_id=job_id)
 

@@ -17,6 +17,7 @@ from hal_core.rest import (
     pools,
     receipts,
     reservations,
+    sessions,
     sharing,
     submit,
     terminals,
@@ -46,7 +47,7 @@ def all_routes(version: str) -> tuple[Route, ...]:
     async def show_openapi(call: Call) -> Answer:
         return document
 
-    of_jobs = (submit, jobs, receipts, foresight, events, terminals)
+    of_jobs = (submit, jobs, receipts, foresight, events, terminals, sessions)
     of_the_site = (nodes, pools, reservations, datasets, sharing, tuning, about)
     described = tuple(route for room in (*of_jobs, *of_the_site) for route in room.ROUTES)
     own = Route(

@@ -16,6 +16,7 @@ from hal_core.rest.call import Call, Route
 from hal_core.rest.query import LIMIT, cursor_of, one_of, text, write_cursor
 from hal_core.rest.rights import Verb
 from hal_core.rules.cluster_map import ClusterMap, cluster_map
+from hal_core.rules.link_map import LinkMap, link_map
 from hal_core.rules.node_view import NodeDetail, node_detail, node_view
 
 
@@ -59,6 +60,11 @@ async def show_map(call: Call) -> Answer:
     return json_answer(cluster_map(call.context.kernel.state))
 
 
+async def show_links(call: Call) -> Answer:
+    call.caller.insist(Verb.SEE_DATA)
+    return json_answer(link_map(call.context.kernel.state))
+
+
 async def show_node(call: Call) -> Answer:
     return json_answer(node_detail(call.context.kernel.state, find_node(call)))
 
@@ -90,6 +96,14 @@ ROUTES = (
         handler=show_map,
         summary="All nodes at once, as columns",
         answer=ClusterMap,
+        is_shared=True,
+    ),
+    Route(
+        method="GET",
+        path="/v1/links",
+        handler=show_links,
+        summary="Where copies of datasets are, and what lies between",
+        answer=LinkMap,
         is_shared=True,
     ),
     Route(

@@ -23,6 +23,7 @@ from hal_core.models.use import JobUse
 from hal_core.parsing.request import JobRequest, ParsedJob
 from hal_core.rest.attendances import Attendances
 from hal_core.rest.rates import Rates
+from hal_core.rest.session_book import SessionBook
 from hal_core.rest.tokens import TokenMaker
 from hal_core.rules.excerpt import Excerpt
 from hal_core.rules.forecast import Engine
@@ -163,3 +164,4 @@ class Context:
     terminals: Terminals = attrs.field(factory=Terminals)
     """Of interactive jobs."""
     attendances: Attendances = attrs.field(factory=Attendances)
+    sessions: SessionBook = attrs.field(default=attrs.Factory(lambda self: SessionBook(self.now_s), takes_self=True))

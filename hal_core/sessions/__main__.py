@@ -58,6 +58,8 @@ def main() -> None:
         nodes = NodeWorkers(options)
     gc.freeze()
     broker = Broker(options, starter, journal, nodes)
+    if nodes is not None:
+        nodes.figures = broker.figures
 
     async def run() -> Figures:
         await broker.run(client, listener)

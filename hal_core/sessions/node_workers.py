@@ -14,7 +14,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -33,6 +33,7 @@ from hal_core.wire.private_files import read_private, write_private
 
 if TYPE_CHECKING:
     from hal_core.client import JobView
+    from hal_core.wire.sessions import Figures
 
 STATE: Final = "workers"
 KEY: Final = "workers.key"
@@ -41,6 +42,7 @@ HOST_VARIABLE: Final = "HAL_SESSION_HOST"
 """By what name or address nodes reach this machine, if not by its host name."""
 AWAY_S: Final = 2.0
 """Between two questions to a daemon that does not answer."""
+TOLD: Final = ("worker_count", "waiting_count", "running_count", "done_count", "failed_count", "dropped_count")
 PROGRAM: Final = "import sys; sys.path.insert(0, sys.argv[1]); from hal_core.sessions.node_worker import main; main()"
 
 
@@ -76,6 +78,8 @@ class NodeWorkers:
         self.context.load_cert_chain(self._directory / CERTIFICATE, self._directory / KEY)
         self._jobs: list[tuple[int, int]] = []
         """(id, how many elements) of each."""
+        self.figures: Callable[[], Figures] | None = None
+        """How the session does, which the daemon is told now and then. Filled in by whoever has the broker."""
 
     def is_secret(self, given: str) -> bool:
         return secrets.compare_digest(given.encode(), self._door.secret.encode())
@@ -83,6 +87,13 @@ class NodeWorkers:
     async def run(self) -> str:
         """Submit the jobs and wait for the end of the first, which should not come before the session's. Returns how it
         ended."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tell_figures)
+            why = await self._run_jobs()
+            nursery.cancel_scope.cancel()
+        return why
+
+    async def _run_jobs(self) -> str:
         try:
             async with AsyncClient(self._options.server) as client:
                 self._jobs = [(await client.submit(self._request(each)), each.count) for each in self._parts()]
@@ -92,6 +103,19 @@ class NodeWorkers:
         end = view.end
         why = (end.detail or end.kind.value) if end is not None else view.state.value
         return f"job {view.job_id} of the session's workers has ended: {view.state.value.lower()}, {why}"
+
+    async def _tell_figures(self) -> None:
+        """For the daemon's page and metrics. Nothing depends on it."""
+        async with AsyncClient(self._options.server) as client:
+            again_s = AWAY_S
+            while self.figures is not None:
+                await trio.sleep(again_s)
+                with contextlib.suppress(HalError):
+                    again_s = await client.tell_session(self._options.session, self._told(self.figures()))
+
+    def _told(self, figures: Figures) -> dict[str, object]:
+        counts = {name: getattr(figures, name) for name in TOLD}
+        return {**counts, "rate_per_s": figures.rate_per_s, "job_ids": [job_id for job_id, _ in self._jobs]}
 
     async def set_priority(self, priority: int) -> str:
         """Of the jobs, as far as they wait. Returns why that cannot be; empty if it was done."""

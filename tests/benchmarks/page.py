@@ -17,13 +17,16 @@ from hal_core.models.message import Cancel, JobSelection
 from hal_core.rules.cluster_map import cluster_map
 from tests.benchmarks.common import Figures, parser_of, progress, run
 from tests.support.chromium import Chromium, Tab
-from tests.support.large_cluster import LargePage, large_kernel, serving_page
+from tests.support.large_cluster import LargePage, furnish, large_kernel, serving_page
 
 OBSERVE = """new PerformanceObserver((list) => { window.longest = Math.max(window.longest ?? 0,
     ...list.getEntries().map((entry) => entry.duration)); }).observe({ type: "longtask", buffered: true })"""
 SCROLL = """new Promise((resolve) => { const list = document.querySelector(".list"); let left = 200;
     const step = () => { list.scrollTop += 900; if (left--) requestAnimationFrame(step); else resolve(); };
     step(); })"""
+
+LAST_ROW = "Math.max(...[...document.querySelectorAll('.row[id]')].map((row) => Number(row.id.slice(4))))"
+SEEN = "document.querySelector('main h1 ~ *') && document.querySelector('.tile, .card, .list .row:nth-child(9)')"
 
 
 def measure(given: argparse.Namespace) -> Figures:
@@ -35,6 +38,7 @@ def measure(given: argparse.Namespace) -> Figures:
 
     async def serve() -> None:
         async with serving_page(kernel) as page:
+            furnish(kernel, page.sessions)
             figures.update(await trio.to_thread.run_sync(look, page, given.pictures))
 
     trio.run(serve)
@@ -57,7 +61,9 @@ def look(page: LargePage, pictures: str | None) -> Figures:
         tab.run(SCROLL)
         figures["queue_scroll_longest_ms"] = tab.run("window.longest")
         figures["queue_update_longest_ms"] = updates(tab, page)
-        figures["queue_rows_loaded"] = tab.run("Number(document.querySelector('.row:last-child').id.slice(4))")
+        figures["queue_rows_loaded"] = tab.run(
+            "Math.max(...[...document.querySelectorAll('.row[id]')].map((row) => Number(row.id.slice(4))))"
+        )
         if pictures:
             take_pictures(browser, page, Path(pictures))
         assert tab.complaints == [], tab.complaints
@@ -82,18 +88,28 @@ def change(page: LargePage) -> None:
 
 def take_pictures(browser: Chromium, page: LargePage, directory: Path) -> None:
     """For the documentation."""
-    for name, where, is_dark, width in (
-        ("page-cluster", "#/", False, 1280),
-        ("page-cluster-dark", "#/", True, 1280),
-        ("page-queue", "#/queue", False, 1280),
-        ("page-queue-dark", "#/queue", True, 1280),
-        ("page-phone", "#/", True, 390),
+    for name, where, is_dark, width, height in (
+        ("page-cluster", "#/", False, 1280, 820),
+        ("page-cluster-dark", "#/", True, 1280, 820),
+        ("page-queue", "#/queue", False, 1280, 820),
+        ("page-queue-dark", "#/queue", True, 1280, 820),
+        ("page-job", "#/job/1", False, 1280, 820),
+        ("page-sessions", "#/sessions", False, 1280, 560),
+        ("page-data-dark", "#/data", True, 1280, 900),
+        ("page-clouds", "#/clouds", False, 1280, 560),
+        ("page-phone", "#/", True, 390, 820),
+        ("page-phone-queue", "#/queue", False, 390, 820),
+        ("page-phone-sessions", "#/sessions", False, 390, 820),
+        ("page-phone-data", "#/data", False, 390, 820),
     ):
-        tab = browser.open(page.link, width=width, height=820, is_dark=is_dark)
+        tab = browser.open(page.link, width=width, height=height, is_dark=is_dark)
         tab.until("document.querySelector('.tile')")
         tab.run(f"void (location.hash = '{where}')")
-        tab.until("document.querySelector('.tile, .list .row:nth-child(9)')")
+        tab.until(
+            "document.querySelector('main h1 ~ *') && document.querySelector('.tile, .card, .list .row:nth-child(9)')"
+        )
         tab.screenshot(directory / f"{name}.png")
+        assert tab.complaints == [], tab.complaints
 
 
 def main() -> None:

@@ -121,6 +121,39 @@ def test_without_a_token_it_asks_for_one(hal: PageServices, browser: Chromium) -
     assert tab.complaints == []
 
 
+def test_sessions_data_and_clouds_say_what_there_is_and_what_not(hal: PageServices, tab: Tab) -> None:
+    go(tab, hal, "#/clouds", "No pool rents nodes")
+    go(tab, hal, "#/data", "No node has a copy")
+    go(tab, hal, "#/sessions", "No session reports")
+    counts = dict.fromkeys(("worker", "running", "failed", "dropped"), 2) | {"waiting": 600, "done": 1400}
+    figures = {f"{name}_count": count for name, count in counts.items()} | {"rate_per_s": 301.0}
+    hal.post("/v1/sessions/5f2c09ab41de", figures)
+    tab.until("document.querySelector('main').innerText.includes('5f2c09ab41de')")
+    assert "tasks a second" in tab.text()
+    label = tab.run("document.querySelector('td [role=img]').getAttribute('aria-label')")
+    assert label == "1,400 done, 2 failed, 2 running, 600 waiting"
+
+
+def test_a_list_shows_what_is_in_sight_however_it_is_scrolled(hal: PageServices, tab: Tab) -> None:
+    first = hal.submit("/bin/true", options=[("hold", "")])
+    hal.submit_bulk([["/bin/true"]] * 299, options=[("hold", "")])
+    go(tab, hal, "#/queue", "held by")
+    seen = """(() => { const list = document.querySelector('.list'), box = list.getBoundingClientRect();
+        return [...list.querySelectorAll('.row[id]')].filter((row) => { const at = row.getBoundingClientRect();
+            return at.bottom > box.top + 40 && at.top < box.bottom; }).map((row) => Number(row.firstChild.textContent))
+            .sort((one, other) => one - other); })()"""
+    for top in (0, 5000, 90, 7000, 3333):
+        tab.run(f"void (document.querySelector('.list').scrollTop = {top})")
+        tab.until(f"Math.abs(({seen})[0] - {first} - {top} / 36) < 2")
+        numbers = tab.run(seen)
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert tab.run("document.querySelectorAll('.list .row').length") < 100
+    tab.until("document.querySelector('.list').getAttribute('aria-rowcount') !== '-1'")
+    tab.run("document.querySelector('.list').focus()")
+    tab.press("End", "Enter")
+    tab.until(f"document.querySelector('h1').textContent.startsWith('Job {first + 299}')")
+
+
 def test_names_stay_names(hal: PageServices, tab: Tab) -> None:
     evil = "<img src=x onerror=alert(1)>"
     job_id = hal.submit("/bin/true", options=[("job-name", evil)])
@@ -133,7 +166,7 @@ def test_every_control_has_a_name(tab: Tab) -> None:
     nameless = """[...document.querySelectorAll('button, a, input, select, canvas, [role=grid]')]
         .filter((each) => !(each.textContent.trim() || each.getAttribute('aria-label') || each.labels?.length))
         .map((each) => each.outerHTML)"""
-    for where in ("#/", "#/queue", "#/nodes", "#/past", "#/usage"):
+    for where in ("#/", "#/queue", "#/nodes", "#/sessions", "#/data", "#/clouds", "#/past", "#/usage"):
         tab.run(f"void (location.hash = {json.dumps(where)})")
         tab.until("document.querySelector('main h1')")
         assert tab.run(nameless) == []
@@ -142,7 +175,7 @@ def test_every_control_has_a_name(tab: Tab) -> None:
 def test_the_page_fits_a_phone(hal: PageServices, browser: Chromium) -> None:
     tab = browser.open(hal.link(), width=390, height=800)
     tab.until("document.querySelector('.tile')")
-    for where in ("#/queue", "#/nodes", "#/"):
+    for where in ("#/queue", "#/nodes", "#/sessions", "#/data", "#/clouds", "#/"):
         go(tab, hal, where, "")
         tab.until("document.querySelector('main h1')")
         assert tab.run("document.documentElement.scrollWidth") <= 390

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from functools import partial
 
 import pytest
@@ -48,6 +50,16 @@ def test_workers_are_a_job_that_ends_with_the_session(cluster):
         assert view.has_ended
         assert view.counts.get("FAILED", 0) == 0
     assert known_sessions(os.environ) == []
+
+
+def test_the_daemon_is_told_how_a_session_does(cluster):
+    with session(workers=1, server=str(cluster.socket)) as opened:
+        assert list(opened.map(tasks.square, range(100))) == [number * number for number in range(100)]
+        end_s = time.monotonic() + WAIT_S_MAX
+        while opened.id not in (told := {each["session"]: each for each in cluster.get("/v1/sessions")["sessions"]}):
+            assert time.monotonic() < end_s, f"session {opened.id} said nothing within {WAIT_S_MAX} s, only {told}"
+            threading.Event().wait(0.1)
+        assert told[opened.id]["figures"]["done_count"] == 100
 
 
 def test_no_task_sees_the_secret_and_no_command_line_has_it(cluster):

@@ -33,6 +33,9 @@ FLAGS = (
 PIPES = "import os, sys; a = sys.argv; os.dup2(int(a[1]), 3); os.dup2(int(a[2]), 4); os.execvp(a[3], a[3:])"
 """Chromium reads from descriptor 3 and writes to 4."""
 TIMEOUT_S = 60.0
+LOOK_S = 5.0
+NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
+"""Another test made or removed a network of this machine, upon which Chromium drops what it is loading."""
 
 
 def why_no_chromium() -> str:
@@ -120,6 +123,8 @@ class Chromium:
         if event["method"] == "Runtime.exceptionThrown":
             details = parameters["exceptionDetails"]
             tab.complaints.append(details.get("exception", {}).get("description") or details["text"])
+        elif event["method"] == "Log.entryAdded" and NETWORK_CHANGED in parameters["entry"]["text"]:
+            tab.is_disturbed = True
         elif event["method"] == "Log.entryAdded" and parameters["entry"]["level"] in ("error", "warning"):
             tab.complaints.append(f"{parameters['entry']['text']} {parameters['entry'].get('url', '')}")
         elif event["method"] == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "warning", "assert"):
@@ -134,6 +139,8 @@ class Tab:
         self._session = session
         self.complaints: list[str] = []
         """Exceptions, and what was written to the console as an error or a warning."""
+        self.is_disturbed = False
+        """Something was not loaded, and it is not the page's fault."""
 
     def call(self, method: str, parameters: Mapping[str, Any] | None = None) -> Any:
         return self._browser.call(method, parameters, self._session)
@@ -148,19 +155,30 @@ class Tab:
         return done["result"].get("value")
 
     def until(self, condition: str, timeout_s: float = TIMEOUT_S) -> None:
-        """Wait until an expression is true: the page looks again with every frame it could draw."""
-        wait = f"""new Promise((resolve) => {{
-            const end = performance.now() + {timeout_s * 1000};
+        """Wait until an expression is true. A page that was disturbed while it was loaded is loaded again."""
+        end_s = time.monotonic() + timeout_s
+        while not self._is_soon(condition, min(LOOK_S, timeout_s)):
+            if time.monotonic() > end_s:
+                text = self.run("document.body.innerText")
+                told = f"{self.complaints}; the page says:\n{text}"
+                raise SupportError(f"not so within {timeout_s:g} s: {condition}; {told}")
+            if self.is_disturbed:
+                self.is_disturbed = False
+                self.call("Page.reload")
+
+    def _is_soon(self, condition: str, within_s: float) -> bool:
+        """The page looks again with every frame it could draw."""
+        return bool(
+            self.run(f"""new Promise((resolve) => {{
+            const end = performance.now() + {within_s * 1000};
             const look = () => {{
                 let found = false;
                 try {{ found = Boolean({condition}); }} catch {{ }}
                 if (found || performance.now() > end) resolve(found); else setTimeout(look, 20);
             }};
             look();
-        }})"""
-        if not self.run(wait):
-            text = self.run("document.body.innerText")
-            raise SupportError(f"not so within {timeout_s:g} s: {condition}; {self.complaints}; the page says:\n{text}")
+        }})""")
+        )
 
     def click(self, selector: str) -> None:
         """As a person would: where it is, if it is there to be seen."""
@@ -176,7 +194,8 @@ class Tab:
 
     def press(self, *keys: str) -> None:
         """Keys by their names: `Tab`, `Enter`, `ArrowDown`."""
-        codes = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+        codes = {"Tab": 9, "Enter": 13, "Escape": 27, "End": 35, "Home": 36}
+        codes |= {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
         for key in keys:
             code = {"key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
             self.call("Input.dispatchKeyEvent", code | {"type": "keyDown"} | ({"text": "\r"} if key == "Enter" else {}))

@@ -89,6 +89,12 @@ class RestKernel:
         self._add(decided.events)
         return decided.answer
 
+    def fold(self, *events: Event) -> None:
+        """What happened before, without anybody having asked for it."""
+        for event in events:
+            self.state.apply(event)
+        self._add(events)
+
     def _add(self, events: Sequence[Event]) -> None:
         self._unsynced += events
         if not self.is_held:

@@ -111,6 +111,7 @@ async def test_what_operators_do_is_in_the_journal_with_their_name(tmp_path: Pat
 def test_no_route_that_changes_something_is_left_out() -> None:
     changing = {route.path for route in all_routes("0") if route.method != "GET"}
     own = {"/v1/datasets", "/v1/jobs", "/v1/jobs/bulk", "/v1/forecasts", "/v1/predictions", "/v1/tokens"}
+    own.add("/v1/sessions/{name}")  # what a broker says of its own
     own.add("/v1/jobs/{job_id}/terminal")  # for the owner alone: tests/end_to_end/test_interactive.py
     assert changing == {named(path) for path, _ in CHANGES} | own
 
@@ -142,6 +143,8 @@ READS = {
     "/v1/jobs/{job_id}/receipt": (200, 200, 200, 200),
     "/v1/receipts": (200, 200, 200, 200),
     "/v1/map": (200, 200, 200, 200),
+    "/v1/links": (200, 200, 200, 200),
+    "/v1/sessions": (200, 200, 200, 200),
     "/v1/nodes": (200, 200, 200, 200),
     "/v1/nodes/{name}": (200, 200, 200, 200),
     "/v1/reservations": (200, 200, 200, 200),

@@ -2,14 +2,18 @@
 
 import { get, takeTokenFromLink, Refused } from "./api.js";
 import { h, tell } from "./dom.js";
+import * as clouds from "./clouds.js";
+import * as data from "./data.js";
 import * as job from "./job.js";
 import * as nodes from "./nodes.js";
 import * as overview from "./overview.js";
 import * as past from "./past.js";
 import * as queue from "./queue.js";
+import * as sessions from "./sessions.js";
 
 const VIEWS = {
   overview: overview.open, queue: queue.open, job: job.open, nodes: nodes.open, node: nodes.open, past: past.open, usage: past.openUsage,
+  sessions: sessions.open, data: data.open, clouds: clouds.open,
 };
 const NAV = { job: "queue", node: "nodes" };
 const POLL_MS = 2000;
@@ -77,7 +81,7 @@ async function keepLooking() {
   while (true) {
     await pause();
     if (document.hidden || !context.status || document.querySelector("dialog[open]")) continue;
-    if (await look() && view) {
+    if ((await look() || view?.isRestless) && view) {
       performance.mark("refresh");
       await view.refresh().catch((error) => { trouble.hidden = false; trouble.textContent = error.message; });
       performance.measure("hal.refresh", "refresh");

@@ -13,7 +13,8 @@ export function h(name, attributes = {}, ...children) {
 }
 
 export const link = (path, text) => h("a", { href: `#/${path}` }, text);
-export const state = (text) => h("span", { class: `state ${text}` }, text);
+export const state = (kind, text = kind) => h("span", { class: `state ${kind}` }, text);
+export const tile = (amount, what) => h("div", { class: "tile" }, h("b", {}, amount), h("span", {}, what));
 
 export function facts(pairs) {
   const shown = pairs.filter(([, value]) => value !== "" && value !== null && value !== undefined);
@@ -46,6 +47,7 @@ export function duration(seconds) {
   const minutes = Math.floor(seconds / 60), hours = Math.floor(minutes / 60), days = Math.floor(hours / 24);
   const two = (value) => String(value).padStart(2, "0");
   if (hours === 0) return `${minutes}:${two(Math.floor(seconds % 60))} min`;
+  if (days && seconds % 86400 === 0) return `${days} d`;
   return days ? `${days} d ${hours % 24}:${two(minutes % 60)} h` : `${hours}:${two(minutes % 60)} h`;
 }
 

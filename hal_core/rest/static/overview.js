@@ -1,7 +1,7 @@
 // The cluster at a glance: a few numbers, the heat map, and the head of the queue.
 
 import { get } from "./api.js";
-import { h, instant, legend, link, number, state, table } from "./dom.js";
+import { h, instant, legend, link, number, state, table, tile } from "./dom.js";
 import { ClusterMap } from "./map.js";
 
 const HEAD = 8;
@@ -40,8 +40,6 @@ export async function open(root, _, context) {
   await refresh();
   return { refresh };
 }
-
-const tile = (amount, what) => h("div", { class: "tile" }, h("b", {}, amount), h("span", {}, what));
 
 // The squares stay where they are unless nodes come or go.
 const same = (old, now) => old.names.length === now.names.length && old.names.every((name, at) => name === now.names[at]);

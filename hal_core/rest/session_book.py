@@ -1,0 +1,82 @@
+"""What the brokers of sessions have said lately. Kept in memory; one that is silent for half a minute is forgotten.
+
+A session is its user's own process, which the daemon does not run: it knows what it is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Final
+
+import attrs
+from msgspec import Meta
+
+from hal_core.errors import Unavailable
+
+SILENT_S_MAX: Final = 30.0
+SESSIONS_MAX: Final = 10_000
+SESSIONS_OF_USER_MAX: Final = 1_000
+Count = Annotated[int, Meta(ge=0, le=1 << 53)]
+
+
+@attrs.frozen(kw_only=True)
+class SessionReport:
+    """Counts of tasks; `rate_per_s` is of those settled lately."""
+
+    worker_count: Count
+    waiting_count: Count
+    running_count: Count
+    done_count: Count
+    failed_count: Count
+    dropped_count: Count
+    rate_per_s: Annotated[float, Meta(ge=0)]
+    job_ids: Annotated[tuple[Count, ...], Meta(max_length=10)] = ()
+    """The jobs of its workers."""
+
+
+@attrs.frozen(kw_only=True)
+class SessionView:
+    session: str
+    user: str
+    report_time_s: float
+    figures: SessionReport
+
+
+class SessionBook:
+    """What brokers have said lately. `now_s` gives seconds since the epoch."""
+
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        self._now_s = now_s
+        self._views: dict[tuple[str, str], SessionView] = {}
+
+    def tell(self, user: str, session: str, report: SessionReport) -> None:
+        """Raises Unavailable if there are too many."""
+        key = user, session
+        if key not in self._views:
+            self._forget_silent()
+            own = sum(each == user for each, _ in self._views)
+            if len(self._views) >= SESSIONS_MAX or own >= SESSIONS_OF_USER_MAX:
+                raise Unavailable(f"{own} sessions of {user} and {len(self._views)} in all are known already")
+        self._views[key] = SessionView(session=session, user=user, report_time_s=self._now_s(), figures=report)
+
+    def views(self) -> tuple[SessionView, ...]:
+        self._forget_silent()
+        return tuple(sorted(self._views.values(), key=lambda each: (-each.figures.rate_per_s, each.session)))
+
+    def render(self) -> bytes:
+        """In the Prometheus text format: sums over all sessions."""
+        figures = [each.figures for each in self.views()]
+        lines = []
+        for name, about, value in (
+            ("hal_sessions", "Sessions that report.", len(figures)),
+            ("hal_session_workers", "Workers of all sessions.", sum(each.worker_count for each in figures)),
+            ("hal_session_tasks_waiting", "Tasks that wait.", sum(each.waiting_count for each in figures)),
+            ("hal_session_tasks_running", "Tasks that run.", sum(each.running_count for each in figures)),
+            ("hal_session_tasks_per_second", "Tasks settled lately.", sum(each.rate_per_s for each in figures)),
+        ):
+            lines.append(f"# HELP {name} {about}\n# TYPE {name} gauge\n{name} {value:.10g}\n")
+        return "".join(lines).encode("ascii")
+
+    def _forget_silent(self) -> None:
+        oldest_s = self._now_s() - SILENT_S_MAX
+        self._views = {key: each for key, each in self._views.items() if each.report_time_s >= oldest_s}

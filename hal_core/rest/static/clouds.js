@@ -1,0 +1,58 @@
+// Cloud pools: what each has, owes and has spent against its budget; and the kill switch, for operators.
+
+import { get, post } from "./api.js";
+import { ask, bar, duration, h, instant, legend, link, number, state, table, tell } from "./dom.js";
+
+const KEYS = [{ name: "spent", colour: "var(--u5)" }, { name: "owed until the leases end", colour: "var(--u2)" }, { name: "left", colour: "var(--u0)" }];
+
+export async function open(root, parameters, context) {
+  const body = h("div");
+  root.append(h("h1", {}, "Clouds"), body);
+
+  async function refresh() {
+    const { pools } = await get("/v1/pools"), active = document.activeElement?.dataset?.pool;
+    body.replaceChildren(...(pools.length ? pools.map((pool) => card(pool)) : [h("section", { class: "card empty" },
+      h("h2", {}, "No pool rents nodes"), h("p", { class: "soft" }, "A pool lets jobs run on rented nodes while its own are full, within a budget. ",
+        "It stands in the configuration, under ", h("code", {}, "pools"), "."))]));
+    if (active) body.querySelector(`[data-pool="${CSS.escape(active)}"]`)?.focus();
+  }
+
+  function card(pool) {
+    const may = context.status.caller.role !== "user", verb = pool.is_stopped ? "resume" : "stop";
+    const now_s = context.status.time_s;
+    return h("section", { class: "card" },
+      h("div", { class: "between" }, h("h2", {}, pool.name, " ", pool.is_stopped ? state("down", `stopped by ${pool.stopped_by}`) : ""),
+        may ? h("button", { type: "button", "data-pool": pool.name, onclick: () => act(pool.name, verb) }, pool.is_stopped ? "Rent again" : "Rent nothing more") : ""),
+      h("p", { class: "soft" }, `${number(pool.count)} of at most ${number(pool.count_max)} nodes from ${pool.cloud}; `,
+        `${number(pool.admitted_count)} waiting jobs may start there`),
+      money(pool),
+      pool.instances.length ? table(["Node", "State", "Offer", "#An hour", "#Spent", "#Jobs", "Lease ends"], pool.instances.map((each) => [
+        each.node ? link(`node/${each.node}`, each.node) : each.name, state(each.state), each.offer, each.price_per_hour.toFixed(2),
+        each.spent.toFixed(2), number(each.allocation_count), each.until_s ? instant(each.until_s) : ""])) : "",
+      h("details", {}, h("summary", {}, `${pool.offers.length} offers`), table(["Offer", "Market", "#An hour", "#Boots in", "#Has", "Left alone"],
+        pool.offers.map((each) => [each.name, each.market, each.price_per_hour.toFixed(2), duration(each.boot_s), `${each.count} of ${each.count_max}`,
+          each.closed_until_s ? `for ${duration(Math.max(each.closed_until_s - now_s, 0))}: ${each.closed_why}` : ""]))));
+  }
+
+  async function act(name, verb) {
+    if (await ask(verb === "stop" ? `Rent nothing more for ${name}? What runs goes on.` : `Rent again for ${name}?`,
+      verb === "stop" ? "Rent nothing more" : "Rent again") === null) return;
+    await context.attempt(async () => {
+      await post(`/v1/pools/${name}/${verb}`, verb === "stop" ? { does_release: false } : {});
+      tell(verb === "stop" ? `${name} rents nothing more` : `${name} rents again`);
+      await refresh();
+    });
+  }
+
+  await refresh();
+  return { refresh, isRestless: true };
+}
+
+function money(pool) {
+  const spent = pool.spent.toFixed(2), owed = pool.committed.toFixed(2);
+  if (pool.budget === null) return h("p", {}, `${spent} spent, ${owed} owed until the leases end; no budget`);
+  const period = pool.period_s ? ` in ${duration(pool.period_s)}` : "";
+  const text = `${spent} spent and ${owed} owed of ${pool.budget.toFixed(2)}${period}; ${pool.left.toFixed(2)} left`;
+  return h("div", {}, h("p", {}, text), bar([{ ...KEYS[0], amount: pool.spent, text: spent }, { ...KEYS[1], amount: pool.committed, text: owed },
+    { ...KEYS[2], amount: Math.max(pool.left, 0), text: pool.left.toFixed(2) }], text), legend(KEYS));
+}

@@ -1,0 +1,81 @@
+"""What brokers say of their sessions: seen by all, summed in metrics, forgotten when they fall silent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hal_core.errors import Unavailable
+from hal_core.models.dataset import DataFile, Dataset
+from hal_core.models.message import AddDataset, CopiesReported
+from hal_core.models.node import NodeName
+from hal_core.rest.session_book import SESSIONS_OF_USER_MAX, SILENT_S_MAX, SessionBook, SessionReport
+from tests.support.rest_api import ADA, BOB, serving_api
+
+SESSION = "5f2c09ab41de"
+
+
+def figures(**more: Any) -> dict[str, Any]:
+    names = ("worker", "waiting", "running", "done", "failed", "dropped")
+    return {f"{name}_count": at for at, name in enumerate(names)} | {"rate_per_s": 7.5, "job_ids": [3]} | more
+
+
+async def test_what_a_broker_says_is_seen_until_it_falls_silent(tmp_path: Path) -> None:
+    async with serving_api(tmp_path / "s") as api:
+        told = await api.post(f"/v1/sessions/{SESSION}", figures(), uid=ADA)
+        assert told.json() == {"session": SESSION, "again_s": 5.0}
+        busier = await api.post("/v1/sessions/0123456789ab", figures(rate_per_s=9.0), uid=BOB)
+        assert busier.status == 200
+        first, second = (await api.get("/v1/sessions", uid=BOB)).json()["sessions"]
+        assert (first["user"], first["figures"]["rate_per_s"]) == ("bob", 9.0)
+        assert second == {"session": SESSION, "user": "ada", "report_time_s": api.kernel.now_s, "figures": figures()}
+        api.kernel.now_s += SILENT_S_MAX + 1
+        assert (await api.get("/v1/sessions")).json() == {"sessions": []}
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "text"),
+    [
+        (SESSION, figures(worker_count=-1), "worker_count"),
+        (SESSION, {"worker_count": 1}, "waiting_count"),
+        (SESSION, figures(done=1), "done"),
+        ("../../etc", figures(), ""),
+        ("Zebra-session", figures(), "0-9 and a-f"),
+    ],
+)
+async def test_what_is_no_report_is_refused(tmp_path: Path, name: str, body: dict[str, Any], text: str) -> None:
+    async with serving_api(tmp_path / "s") as api:
+        answer = await api.post(f"/v1/sessions/{name}", body)
+        assert answer.status in (400, 404, 422)
+        assert text in answer.body.decode()
+        assert (await api.get("/v1/sessions")).json() == {"sessions": []}
+
+
+def test_sessions_are_bounded_and_summed_for_prometheus() -> None:
+    book = SessionBook(lambda: 0.0)
+    report = SessionReport(**{**figures(), "job_ids": (3,)})
+    for number in range(SESSIONS_OF_USER_MAX):
+        book.tell("ada", f"{number:012x}", report)
+    with pytest.raises(Unavailable, match="1000 sessions of ada"):
+        book.tell("ada", "f" * 12, report)
+    book.tell("ada", f"{0:012x}", report)
+    book.tell("bob", f"{0:012x}", report)
+    text = book.render().decode()
+    assert "hal_sessions 1001\n" in text
+    assert "hal_session_tasks_running 2002\n" in text
+    assert "hal_session_tasks_per_second 7507.5\n" in text
+
+
+async def test_links_tell_where_the_copies_are(tmp_path: Path) -> None:
+    async with serving_api(tmp_path / "s") as api:
+        file = DataFile("a", 1000, "0" * 64)
+        api.kernel.tell(AddDataset(Dataset("genome", "1", (file,), ("/data",), "ada")))
+        for name in ("n1", "n2"):
+            api.kernel.tell(CopiesReported(NodeName(name), tuple(api.kernel.state.catalogue.by_id)))
+        found = (await api.get("/v1/links")).json()
+        assert (found["dataset_count"], found["size_bytes"], found["is_partial"]) == (1, 1000, False)
+        assert sum(each["copy_count"] for each in found["domains"]) == 2
+        assert sum(each["size_bytes"] for each in found["domains"]) == 2000
+        assert sum(each["node_count"] for each in found["domains"]) == len(api.kernel.state.table)
