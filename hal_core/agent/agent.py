@@ -29,6 +29,7 @@ from hal_core.agent.lending import Lending
 from hal_core.agent.options import AgentOptions, inspect_machine
 from hal_core.agent.outputs import Outputs
 from hal_core.agent.reading import reader_of
+from hal_core.agent.report_pace import ReportPace
 from hal_core.agent.spawner_link import SpawnerLink
 from hal_core.agent.staging import Staging
 from hal_core.agent.store import Store
@@ -304,11 +305,13 @@ class Agent:
 
     async def _follow_hints(self) -> None:
         """Supervisors write the key of each record that has changed into a pipe."""
+        pace = ReportPace()
         # Opened for both, so that the pipe never ends.
         hints = os.open(self._book.hints, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             while True:
                 await trio.lowlevel.wait_readable(hints)
+                await trio.sleep(pace.wait_s(trio.current_time()))
                 data = os.read(hints, HINT_BYTES)
                 if len(data) == HINT_BYTES:
                     await self._report(self._book.known())

@@ -2,7 +2,8 @@
 
 A lane works in rounds: it takes what has gathered while it was busy, and sends the launches of it, then the cancels,
 then the forgets. What comes meanwhile waits for the next round, so that nothing overtakes an order for the same
-attempt: a launch that came after its forget would start again what has ended. A slow node holds up nobody else.
+attempt: a launch that came after its forget would start again what has ended. Nobody waits for a forget, and each
+costs the node a wake and a record on the wire: those of FORGET_EVERY_S go together. A slow node holds up nobody else.
 Effects may be lost (node out of contact, daemon killed): the core orders again what is outstanding when the node
 reports.
 """
@@ -14,6 +15,7 @@ import posixpath
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Final
 
 import attrs
 import trio
@@ -40,6 +42,7 @@ from hal_core.models.placement import AttemptKey
 from hal_core.planes import Executor, LocalityProvider, Report, StoreExecutor
 
 logger = logging.getLogger("hal.effects")
+FORGET_EVERY_S: Final = 0.1
 
 
 Routed = Callable[[NodeName, Sequence[Dataset]], AbstractContextManager[Sequence[Dataset]]]
@@ -71,6 +74,18 @@ class _Round:
 class _Lane:
     waiting: _Round = attrs.Factory(_Round)
     is_busy: bool = False
+    forgets_due_s: float = 0.0
+    news: trio.Event = attrs.Factory(trio.Event)
+    """Something came while the lane waited for that."""
+
+    def take(self, now_s: float) -> _Round:
+        """What to send now."""
+        taken, self.waiting = self.waiting, _Round()
+        if taken.forgets and now_s < self.forgets_due_s:
+            self.waiting.forgets, taken.forgets = taken.forgets, []
+        elif taken.forgets:
+            self.forgets_due_s = now_s + FORGET_EVERY_S
+        return taken
 
 
 class Effects:
@@ -132,6 +147,7 @@ class Effects:
                     self._nursery.start_soon(self._bring_ahead, effect)
         for node in {effect.node for effect in effects if not isinstance(effect, Stage | Keep | BringAhead)}:
             lane = self._lanes[node]
+            lane.news.set()
             if not lane.is_busy:
                 lane.is_busy = True
                 self._nursery.start_soon(self._serve, node, lane)
@@ -142,8 +158,12 @@ class Effects:
     async def _serve(self, node: NodeName, lane: _Lane) -> None:
         executor = self._executors[self._executor_name_of(node)]
         while lane.waiting:
-            taken, lane.waiting = lane.waiting, _Round()
-            await self._send(node, executor, taken)
+            lane.news = trio.Event()
+            if taken := lane.take(trio.current_time()):
+                await self._send(node, executor, taken)
+            else:
+                with trio.move_on_at(lane.forgets_due_s):
+                    await lane.news.wait()
         lane.is_busy = False
 
     async def _send(self, node: NodeName, executor: Executor, taken: _Round) -> None:

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from hal_core.kernel.conducts import Conducts
-from hal_core.kernel.effects import Effects
+from hal_core.kernel.effects import FORGET_EVERY_S, Effects
 from hal_core.models.effect import CancelOrder, CancelPart, Forget, Launch, LaunchOrder
 from hal_core.models.job import JobId, JobSpec, Owner
 from hal_core.models.message import Message
@@ -56,6 +56,17 @@ class SlowExecutor:
         self.said += [(verb, each.job_id) for each in keys]
         if verb == self.fails:
             raise OSError("the network is down")
+
+
+@attrs.define
+class Prompt(SlowExecutor):
+    """Takes no time. `calls` has what was said together."""
+
+    calls: list[tuple[str, list[int]]] = attrs.Factory(list)
+
+    async def _say(self, verb: str, keys: Sequence[AttemptKey]) -> None:
+        self.calls.append((verb, [each.job_id for each in keys]))
+        await trio.lowlevel.checkpoint()
 
 
 async def unheard(message: Message) -> None:
@@ -106,3 +117,28 @@ async def test_a_failing_executor_does_not_stop_the_lane(
     assert executor.said == [("launch", 1), ("forget", 1)]
     assert "its orders are repeated" in caplog.text
     assert conducts.of("executor", "metal").last_problem == "OSError('the network is down')"
+
+
+async def test_forgets_go_together_and_hold_up_no_launch(autojump_clock: trio.testing.MockClock) -> None:
+    executor = Prompt()
+    async with running(executor) as effects:
+        for number in range(1, 5):
+            effects.start([Forget(N1, key(number))])
+            await trio.sleep(FORGET_EVERY_S / 8)
+        effects.start([launch(9)])
+        await trio.sleep(2 * FORGET_EVERY_S)
+        effects.start([Forget(N1, key(5))])
+        await trio.testing.wait_all_tasks_blocked()
+    assert executor.calls == [("forget", [1]), ("launch", [9]), ("forget", [2, 3, 4]), ("forget", [5])]
+
+
+async def test_a_forget_that_waited_comes_after_a_launch_that_was_ordered_before_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    executor = Prompt()
+    async with running(executor) as effects:
+        effects.start([Forget(N1, key(1))])
+        await trio.testing.wait_all_tasks_blocked()
+        effects.start([launch(2), Forget(N1, key(2))])
+        await trio.sleep(2 * FORGET_EVERY_S)
+    assert executor.calls == [("forget", [1]), ("launch", [2]), ("forget", [2])]
