@@ -89,6 +89,14 @@ async def test_what_a_job_sees_is_what_the_user_gave_and_what_hal_says(bench, sl
         assert shown == f"31|it's 100%|{index}|NODE|x'y\n z|a 'b' $c|nobody|{slurm.work}\ntyped\n"
 
 
+async def test_an_exit_code_is_told_whole_though_accounting_shortens_it(bench):
+    order = bench.order(51, "exit 200")
+    await bench.executor.launch(N1, [order])
+    (end,) = await bench.ends([order])
+    assert end.exit_code == 200
+    assert await bench.differences([order]) == {}, "72 for sacct"
+
+
 async def test_a_refusal_is_the_end_of_the_job_with_slurms_words(bench):
     orders = [
         bench.order(41, partition=PartitionName("nowhere")),

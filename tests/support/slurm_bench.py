@@ -114,10 +114,14 @@ class SlurmBench:
 
 
 def as_accounted(end: End) -> Accounted:
-    """The code is empty where Slurm's is the batch script's own and says nothing (a cancel, a time limit)."""
+    """The code is empty where Slurm's is the batch script's own and says nothing (a cancel, a time limit).
+
+    Of a code from 128 on `sacct` prints what it is more than that (its print.c: such codes are a shell's for signals);
+    slurmctld, whom the bridge asks first, has it whole.
+    """
     match end.kind:
         case EndKind.EXITED:
-            return ("FAILED" if end.exit_code else "COMPLETED"), f"{end.exit_code}:0"
+            return ("FAILED" if end.exit_code else "COMPLETED"), f"{(end.exit_code or 0) % 128}:0"
         case EndKind.SIGNALLED:
             return "FAILED", f"0:{end.signal}"
         case EndKind.LAUNCH_FAILED:
