@@ -93,6 +93,7 @@ class Broker:
         self._is_draining = False
         self._nursery: trio.Nursery
         self._end = trio.Event()
+        self._has_work = trio.Event()
         self._workers_gone = trio.Event()
 
     async def run(self, client: socket.socket | None, listener: socket.socket | None = None) -> None:
@@ -146,7 +147,9 @@ class Broker:
                 await self._client.flush()
 
     async def _have_workers(self, nodes: NodeWorkers) -> None:
-        """The job of the workers, which should not end before us."""
+        """The job of the workers, which should not end before us. Who comes back for results only needs none."""
+        if self._ledger.counts.accepted and self._ledger.is_settled():
+            await self._has_work.wait()
         self._give_up(await nodes.run())
 
     async def _take_workers(self, reception: Reception) -> None:
@@ -228,6 +231,7 @@ class Broker:
         match message:
             case Submit(first=first, function=function, items=items):
                 items.check()
+                self._has_work.set()
                 if self._ledger.submit(first, function, items) and self._journal is not None:
                     stop = self._ledger.counts.accepted
                     self._journal.append(message, lambda: client.send(encode(Accepted(stop))))

@@ -52,6 +52,8 @@ class Door(msgspec.Struct):
     port: int
     secret: str
     authority_pem: str
+    job_count: int = 0
+    """How often its jobs had ended when a broker came back to it: each time there are new ones."""
 
 
 @attrs.frozen
@@ -70,6 +72,7 @@ class NodeWorkers:
         self._options = options
         self._directory = Path(options.directory)
         door = self._known_door()
+        self._is_back = door is not None
         self.listener = socket.create_server(("", door.port if door else 0), reuse_port=False)
         self._door = door or self._new_door(self.listener.getsockname()[1])
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -96,7 +99,7 @@ class NodeWorkers:
     async def _run_jobs(self) -> str:
         try:
             async with AsyncClient(self._options.server) as client:
-                self._jobs = [(await client.submit(self._request(each)), each.count) for each in self._parts()]
+                self._jobs = await self._submit(client)
                 view = await wait_for_end(client, self._jobs[0][0])
         except HalError as error:
             return f"no workers: {error}"
@@ -116,6 +119,26 @@ class NodeWorkers:
     def _told(self, figures: Figures) -> dict[str, object]:
         counts = {name: getattr(figures, name) for name in TOLD}
         return {**counts, "rate_per_s": figures.rate_per_s, "job_ids": [job_id for job_id, _ in self._jobs]}
+
+    async def _submit(self, client: AsyncClient) -> list[tuple[int, int]]:
+        """The jobs. A broker that came back finds those of its predecessor, if need be when the daemon is back as well;
+        or has new ones if these have ended, with it or because it was away too long."""
+        may_be_old = self._is_back
+        while True:
+            try:
+                jobs: list[tuple[int, int]] = [
+                    (await client.submit(self._request(each)), each.count) for each in self._parts()
+                ]
+                if not (may_be_old and (await client.job(jobs[0][0])).has_ended):
+                    return jobs
+            except Unavailable:
+                if not self._is_back:
+                    raise
+                await trio.sleep(AWAY_S)
+            else:
+                may_be_old = False
+                self._door.job_count += 1
+                write_private(self._directory / STATE, msgspec.json.encode(self._door))
 
     async def set_priority(self, priority: int) -> str:
         """Of the jobs, as far as they wait. Returns why that cannot be; empty if it was done."""
@@ -146,7 +169,8 @@ class NodeWorkers:
 
     def _parts(self) -> list[Part]:
         """What it has in any case comes first; it ends the session with it."""
-        options, name = self._options, f"session-{self._options.session}"
+        options, count = self._options, self._door.job_count
+        name = f"session-{options.session}" + (f"-{count}" if count else "")
         own = {key: value for key, value in options.job.items() if key != "elastic" or not options.elastic_worker_count}
         parts = [Part(name, options.node_worker_count, own)] if options.node_worker_count else []
         if options.elastic_worker_count:

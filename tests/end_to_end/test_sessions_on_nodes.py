@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from hal_core.client import Client, session
+from hal_core.client import Client, attach, session
 from hal_core.client.session_directory import known_sessions
 from hal_core.client.session_shared import Shared
 from hal_core.client.session_visit import set_priority
@@ -168,6 +168,21 @@ def test_a_killed_broker_finds_its_job_again(cluster):
         worker = opened.submit(os.getpid).result(timeout=60)
         os.kill(opened.broker_pid, signal.SIGKILL)
         assert opened.submit(os.getpid).result(timeout=60) == worker, "the same worker, which dialled again"
+
+
+def test_who_comes_back_when_the_workers_have_gone_has_the_results_and_new_workers(cluster):
+    """They go when all is done that there was, and nobody is there to want more."""
+    with Client(str(cluster.socket)) as client:
+        opened = session(workers=1, recoverable=True, server=str(cluster.socket))
+        assert opened.submit(tasks.square, 5).result(timeout=60) == 25
+        first = job_of(client, opened).job_id
+        left = opened.leave()
+        assert client.wait(first, timeout_s=60).state.value == "COMPLETED"
+        with attach(left) as again:
+            assert list(again.results()) == [25]
+            assert not list(client.queue(name=f"session-{left}")), "who only wants results needs no worker"
+            assert again.submit(tasks.square, 6).result(timeout=60) == 36
+            assert job_of(client, again).job_id != first
 
 
 def test_a_job_that_is_refused_is_told_with_the_reason(cluster):
