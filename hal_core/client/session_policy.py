@@ -30,7 +30,10 @@ DEFAULT_POLICY: Final = Policy()
 
 def policy_from(retries: int, priority: int, time_limit_s: float, tags: Sequence[str] | str) -> Policy:
     """Raises InvalidInput with all that cannot be."""
-    names = (tags,) if isinstance(tags, str) else tuple(tags)
+    try:
+        names = (tags,) if isinstance(tags, str) else tuple(tags)
+    except TypeError:
+        raise InvalidInput([Problem("tags", f"{tags!r} is neither a tag nor a list of them")]) from None
     problems = []
     if not isinstance(retries, int) or retries < 0:
         problems.append(Problem("retries", f"{retries!r} is not a whole number from 0 on"))

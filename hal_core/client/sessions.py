@@ -58,13 +58,11 @@ def session(
     A `recoverable` session keeps a journal: no result that was given is lost, whichever of its processes dies, and it
     goes on when its client has gone (see `attach`).
     """
-    problems = []
-    if elastic < 0:
-        problems.append(Problem("elastic", f"{elastic} is less than none"))
-    if workers < (elastic <= 0):
+    counts = {"workers": workers, "elastic": elastic}
+    wrong = [name for name, each in counts.items() if not isinstance(each, int) or each < 0]
+    problems = [Problem(name, f"{counts[name]!r} is not a whole number from 0 on") for name in wrong]
+    if not wrong and not workers and not elastic:
         problems.append(Problem("workers", f"{workers} is too few; give 1 or more"))
-    if workers < 0:
-        problems.append(Problem("workers", f"{workers} is less than none"))
     if problems:
         raise InvalidInput(problems)
     found = server_of(server, os.environ)

@@ -33,6 +33,7 @@ from hal_core.wire.sessions import (
     Accepted,
     Ask,
     Batch,
+    Blocked,
     Cancel,
     Data,
     Define,
@@ -89,7 +90,8 @@ class Broker:
         self._vain_starts = 0
         self._rate = Rate(0.0)
         self._why_ended = ""
-        self._has_begun = False
+        self._has_begun = trio.Event()
+        """There is a client, or there was, or none came in time."""
         self._is_draining = False
         self._nursery: trio.Nursery
         self._end = trio.Event()
@@ -120,7 +122,7 @@ class Broker:
     async def _expect_client(self) -> None:
         """What is left is done without one; then we go."""
         await trio.sleep(CLIENT_S_MAX)
-        self._has_begun = True
+        self._has_begun.set()
         self._pump()
 
     async def _write_journal(self, journal: SessionJournal) -> None:
@@ -147,7 +149,9 @@ class Broker:
                 await self._client.flush()
 
     async def _have_workers(self, nodes: NodeWorkers) -> None:
-        """The job of the workers, which should not end before us. Who comes back for results only needs none."""
+        """The job of the workers, which should not end before us. Who comes back for results only needs none, and that
+        there can be none must have somebody to tell it to."""
+        await self._has_begun.wait()
         if self._ledger.counts.accepted and self._ledger.is_settled():
             await self._has_work.wait()
         self._give_up(await nodes.run())
@@ -172,7 +176,7 @@ class Broker:
         client.on_drained = self._pump
         if self._journal is None:
             self._client = client
-            self._has_begun = True
+            self._has_begun.set()
         welcome = Welcome(self._options.session, self._ledger.counts.accepted, len(self._definitions))
         client.send(encode(welcome))
         try:
@@ -180,7 +184,7 @@ class Broker:
                 for message in messages:
                     if isinstance(message, Want):
                         self._client = client
-                        self._has_begun = True
+                        self._has_begun.set()
                         nursery.start_soon(self._tell_again, client, RangeSet(message.tasks))
                     else:
                         self._hear_client(client, message)
@@ -192,7 +196,7 @@ class Broker:
             if self._journal is None:
                 self._end.set()
             gone.set()
-            self._has_begun = True  # Also if it went before it said what it wants.
+            self._has_begun.set()  # Also if it went before it said what it wants.
             self._pump()
 
     async def _tell_again(self, client: Peer, wanted: RangeSet) -> None:
@@ -327,8 +331,13 @@ class Broker:
             self._workers_gone.set()
 
     def _rest_hosts(self) -> None:
-        """Those that were blocked lately get nothing for a while."""
-        for host in self._ledger.hosts.take_news():
+        """Those that were blocked lately get nothing for a while, also if another broker comes meanwhile."""
+        hosts = self._ledger.hosts
+        blocked = hosts.take_news()
+        for host in (*blocked, *hosts.take_forgiven()):
+            if self._journal is not None:
+                self._journal.append(Blocked(host.name, host.blocked_why), _nothing)
+        for host in blocked:
             self._nursery.start_soon(self._try_again, host.name, host.rest_s)
 
     async def _try_again(self, name: str, after_s: float) -> None:
@@ -351,7 +360,7 @@ class Broker:
             worker.send(encode(Batch(tasks.first, tasks.function, tasks.items, worker.turn)))
         # A recoverable session that nobody waits for is over when its tasks are: its journal has all that there is.
         is_unwanted = self._is_draining or self._client is None
-        if self._has_begun and is_unwanted and self._ledger.is_settled():
+        if self._has_begun.is_set() and is_unwanted and self._ledger.is_settled():
             self._end.set()
 
     def _settle(self, message: Results | Dropped) -> None:

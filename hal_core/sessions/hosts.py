@@ -66,6 +66,7 @@ class Hosts:
     def __init__(self) -> None:
         self._hosts: dict[str, Host] = {}
         self._news: list[Host] = []
+        self._forgiven: list[Host] = []
 
     def join(self, name: str) -> Host:
         """The host of a worker that came."""
@@ -78,6 +79,15 @@ class Hosts:
         """Those that were blocked, or blocked again, since the last call."""
         news, self._news = self._news, []
         return news
+
+    def take_forgiven(self) -> list[Host]:
+        """Those that were blocked and are no longer, since the last call."""
+        forgiven, self._forgiven = self._forgiven, []
+        return forgiven
+
+    def restore(self, name: str, why: str) -> None:
+        """It was blocked when the session's broker died: it rests once more, as if for the first time."""
+        self._block(self.join(name), why)
 
     def note_done(self, host: Host, function: int, count: int) -> None:
         """It has done so many tasks, failed ones and all."""
@@ -108,6 +118,8 @@ class Hosts:
 
     def forgive(self, host: Host) -> None:
         """It is as good as new."""
+        if host.blocked_why:
+            self._forgiven.append(host)
         host.blocked_why, host.is_on_probation, host.scores = "", False, {}
 
     def _compare(self, host: Host, function: int, count: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hal_core.models.ranges import RangeSet, count_of
 from hal_core.sessions.journal import SessionJournal
 from hal_core.sessions.ledger import Ledger
-from hal_core.wire.sessions import Define, Dropped, Rank, Results, Submit
+from hal_core.wire.sessions import Blocked, Define, Dropped, Rank, Results, Submit
 
 
 def recover(
@@ -18,12 +18,15 @@ def recover(
     `define` is told of each function; `dropped` is given the tasks that will have no result, by reason.
     """
     settled, counts = RangeSet(), ledger.counts
+    blocked: dict[str, str] = {}
     for message in journal.read():
         match message:
             case Define():
                 define(message)
             case Rank(tag=tag, priority=priority):
                 ledger.rank(tag, priority)
+            case Blocked(host=host, why=why):
+                blocked[host] = why
             case Results(first=first, failed=failed, values=values):
                 settled.add(first, first + len(values))
                 counts.failed += len(failed)
@@ -35,3 +38,6 @@ def recover(
     for message in journal.read():
         if isinstance(message, Submit):
             ledger.restore(message.first, message.function, message.items, settled)
+    for host, why in blocked.items():
+        if why:
+            ledger.hosts.restore(host, why)

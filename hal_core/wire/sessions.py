@@ -154,6 +154,13 @@ class Rank(_Said, frozen=True):
     priority: int
 
 
+class Blocked(_Said, frozen=True):
+    """In a journal only: this host gets no tasks, and why; or it does again, if that is empty."""
+
+    host: str
+    why: str
+
+
 class Want(_Said, frozen=True):
     """To a recoverable session, after Welcome: tell what becomes of these tasks, and became of them before."""
 
@@ -226,6 +233,7 @@ Said = (
     | Dropped
     | Cancel
     | Rank
+    | Blocked
     | Want
     | Finish
     | Ask

@@ -9,6 +9,7 @@ from concurrent.futures import CancelledError, Executor
 import pytest
 
 from hal_core.client import session
+from hal_core.client.session_policy import policy_from
 from hal_core.errors import InvalidInput, SessionError, TaskFailed
 from tests.support import tasks
 from tests.support.gate import Gate
@@ -128,6 +129,12 @@ def test_tasks_that_fail_are_tried_again_as_often_as_was_said(shared, tmp_path):
 def test_a_policy_that_cannot_be_is_refused(shared):
     with pytest.raises(InvalidInput, match=r"retries: -1 is not"):
         shared.using(retries=-1)
+    with pytest.raises(
+        InvalidInput, match=r"^workers: '2' is not a whole number from 0 on\nelastic: -1 is not a whole"
+    ):
+        session(workers="2", elastic=-1)
+    with pytest.raises(InvalidInput, match=r"tags: 5 is neither a tag nor a list of them"):
+        policy_from(0, 0, 0.0, 5)
     with pytest.raises(InvalidInput, match=r"workers: 0 is too few"):
         session(workers=0, server="local")
 

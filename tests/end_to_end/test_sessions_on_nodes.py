@@ -192,6 +192,13 @@ def test_a_job_that_is_refused_is_told_with_the_reason(cluster):
             future.result(timeout=60)
 
 
+def test_a_daemon_that_is_not_there_is_told_however_soon_that_is_known(tmp_path):
+    """The broker knows it before it has heard from its client."""
+    told = pytest.raises(SessionError, match=r"no workers: cannot reach the daemon at .*nobody\.sock")
+    with session(workers=1, server=str(tmp_path / "nobody.sock")) as opened, told:
+        opened.submit(os.getpid).result(timeout=60)
+
+
 def test_which_daemon_is_meant(tmp_path):
     nobody = {"HOME": str(tmp_path)}
     assert server_of("local", {"HAL_SERVER": "/x.sock"}) == ""

@@ -179,6 +179,7 @@ def test_a_host_on_probation_gets_a_few_tasks_and_is_as_good_as_new_when_they_go
     assert farm.blocked() == set()
     assert farm.done_by["n1"] - before > TRIAL_COUNT + 1
     assert hosts.take_news() == []
+    assert [host.name for host in hosts.take_forgiven()] == ["n1"]
 
 
 def test_the_last_host_that_is_left_gets_all_tasks_whatever_was_said_of_it():
