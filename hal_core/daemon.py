@@ -49,6 +49,7 @@ from hal_core.kernel.snapshot_files import newest_sequence
 from hal_core.kernel.stalls import StallMeter
 from hal_core.kernel.start_forecasts import StartForecasts
 from hal_core.kernel.use_watch import IdleRule, UseWatch
+from hal_core.kernel.walls import passes
 from hal_core.models.job import JobId
 from hal_core.models.node import NodeName
 from hal_core.models.prediction import Arrival
@@ -321,7 +322,9 @@ def begin_observers(observers: Mapping[str, Observer], state: State) -> None:
         assert standing is not None
         try:
             observer.begin(standing)
-        except Exception:  # the wall around a plugin
+        except BaseException as error:  # the wall around a plugin
+            if passes(error):
+                raise
             logger.exception("observer %s could not take what there was before it; its figures begin at zero", name)
 
 

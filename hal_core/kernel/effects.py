@@ -23,6 +23,7 @@ import trio
 from hal_core.errors import HalError, Refused, Unavailable
 from hal_core.failpoints import reach
 from hal_core.kernel.conducts import Conducts
+from hal_core.kernel.walls import passes
 from hal_core.models.dataset import Brought, Dataset
 from hal_core.models.effect import (
     BringAhead,
@@ -180,7 +181,9 @@ class Effects:
                 reach("order.before_forget")
                 await executor.forget(node, taken.forgets)
                 reach("order.after_forget")
-        except Exception as error:  # the wall around a plugin: its failure is said, what it lost is ordered again
+        except BaseException as error:  # the wall around a plugin: its failure is said, what it lost is ordered again
+            if passes(error):
+                raise
             self._conducts.wrong("executor", self._executor_name_of(node), repr(error))
             logger.exception("executor of %s failed; its orders are repeated when the node reports", node)
 
@@ -206,7 +209,9 @@ class Effects:
             return
         except HalError as error:
             message = StagingFailed(effect.key, str(error))
-        except Exception as error:  # the wall around a plugin
+        except BaseException as error:  # the wall around a plugin
+            if passes(error):
+                raise
             logger.exception("staging of %s failed", effect.key)
             message = StagingFailed(effect.key, f"the locality provider failed: {error!r}")
         assert self._report is not None
@@ -217,10 +222,9 @@ class Effects:
         name, provider = self._provider(dataset)
         try:
             return await provider.stage(dataset, nodes)
-        except Unavailable:
-            raise
-        except Exception as error:
-            self._conducts.wrong("locality", name, str(error) if isinstance(error, HalError) else repr(error))
+        except BaseException as error:
+            if not passes(error) and not isinstance(error, Unavailable):
+                self._conducts.wrong("locality", name, str(error) if isinstance(error, HalError) else repr(error))
             raise
 
     async def _bring(self, effect: Stage) -> list[Brought]:
@@ -256,14 +260,18 @@ class Effects:
             )
         except HalError as error:
             logger.info("not brought ahead to %s for job %d: %s", effect.node, effect.key.job_id, error)
-        except Exception as error:  # the wall around a plugin: the job brings it itself
+        except BaseException as error:  # the wall around a plugin: the job brings it itself
+            if passes(error):
+                raise
             self._conducts.wrong("executor", self._executor_name_of(effect.node), repr(error))
             logger.exception("bringing ahead to %s failed", effect.node)
 
     async def _keep(self, node: NodeName, order: KeepOrder) -> None:
         try:
             await self._store_of(node).keep(node, order)
-        except Exception as error:  # the wall around a plugin: the node is told again when it reports
+        except BaseException as error:  # the wall around a plugin: the node is told again when it reports
+            if passes(error):
+                raise
             self._conducts.wrong("executor", self._executor_name_of(node), repr(error))
             logger.exception("the store of %s could not be told what to keep", node)
 

@@ -31,6 +31,9 @@ QUEUE_MAX: Final = 1_000
 SLICE: Final = 500
 """Events that an observer is given at once: what it does with them may take the loop some milliseconds."""
 
+BLOCKED: Final = 5.0
+"""So many deadlines of real time a step may take: a busy machine may keep it waiting."""
+
 GATHER_S: Final = 0.2
 """An observer is not called again sooner: a call costs more than what it does with an event, in threads above all."""
 
@@ -61,16 +64,16 @@ class _Alarmed:
     def __init__(self, call: Coroutine[Any, Any, None], deadline_s: float) -> None:
         self._call = call
         self._deadline_s = deadline_s
-        self._late = f"a call took longer than {deadline_s:g} s"
         self.busy_s = 0.0
         """CPU time of its steps."""
 
     def __await__(self) -> Generator[Any, Any, None]:
         step: Callable[[], Any] = partial(self._call.send, None)
+        late = (self._deadline_s, trio.TooSlowError(f"a call took longer than {self._deadline_s:g} s"))
         while True:
             begin_s = time.thread_time()
             try:
-                with alarm(signal.ITIMER_VIRTUAL, self._deadline_s, trio.TooSlowError(self._late)):
+                with alarm(signal.ITIMER_VIRTUAL, *late), alarm(signal.ITIMER_REAL, BLOCKED * late[0], late[1]):
                     waits_for = step()
             except StopIteration:
                 return

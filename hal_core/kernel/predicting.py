@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from hal_core.kernel.conducts import Conducts
+from hal_core.kernel.walls import passes
 from hal_core.models.event import Event, JobEnded, JobSubmitted
 from hal_core.models.job import JobId
 from hal_core.models.message import ObserverFailed, PredictionsMade
@@ -116,7 +117,9 @@ class Predicting:
                     await report(PredictionsMade(self._predictor_name, found))
         except trio.TooSlowError:
             detail = f"took longer than {DEADLINE_S:g} s"
-        except Exception as error:  # the wall around a plugin
+        except BaseException as error:  # the wall around a plugin
+            if passes(error):
+                raise
             logger.exception("%s failed and is asked no more", self.name)
             detail = repr(error)
         self._has_failed = True

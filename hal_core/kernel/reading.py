@@ -16,6 +16,7 @@ import trio
 
 from hal_core.errors import HalError
 from hal_core.kernel.journal_files import FileSystem, make_private
+from hal_core.kernel.walls import passes
 from hal_core.models.event import Event, JobSubmitted
 from hal_core.models.job import JobId
 from hal_core.models.message import ObserverFailed
@@ -119,7 +120,9 @@ async def read_walled(name: str, observer: ReadingObserver, log: EventLog, repor
     detail = "it reads no more"
     try:
         await observer.read_log(log)
-    except Exception as error:  # the wall around a plugin
+    except BaseException as error:  # the wall around a plugin
+        if passes(error):
+            raise
         logger.exception("observer %s failed and is switched off", name)
         detail = str(error) if isinstance(error, HalError) else repr(error)
     await report(ObserverFailed(name, detail))

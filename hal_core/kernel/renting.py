@@ -18,6 +18,7 @@ from typing import Final, Protocol
 import trio
 
 from hal_core.errors import HalError, NoCapacity, Unavailable, UserError
+from hal_core.kernel.walls import passes
 from hal_core.models.message import (
     Answer,
     DecidePool,
@@ -238,7 +239,9 @@ class Rental:
             detail, is_certain, retry_s = str(error), True, getattr(error, "retry_after_s", 0.0)
         except (HalError, trio.TooSlowError) as error:
             detail, retry_s = _text(error), max(RETRY_S, getattr(error, "retry_after_s", 0.0))
-        except Exception as error:  # the wall around a plugin
+        except BaseException as error:  # the wall around a plugin
+            if passes(error):
+                raise
             logger.exception("cloud %s failed", self._name)
             detail = f"the cloud's plugin failed: {error!r}"
         logger.warning("pool %s: request %s: %s", pool, request.token, detail)
@@ -263,7 +266,9 @@ class Rental:
         except (HalError, trio.TooSlowError) as error:
             logger.warning("pool %s: request %s is not undone yet: %s", pool, request.token, _text(error))
             return RETRY_S
-        except Exception:  # the wall around a plugin
+        except BaseException as error:  # the wall around a plugin
+            if passes(error):
+                raise
             logger.exception("cloud %s failed", self._name)
             return RETRY_S
         await self._kernel.report(InstancesMade(pool, request.token, _made(made)))
@@ -278,7 +283,9 @@ class Rental:
         except (HalError, trio.TooSlowError) as error:
             logger.warning("instance %s is not ended yet: %s", name, _text(error))
             return max(RETRY_S, getattr(error, "retry_after_s", 0.0))
-        except Exception:  # the wall around a plugin
+        except BaseException as error:  # the wall around a plugin
+            if passes(error):
+                raise
             logger.exception("cloud %s failed", self._name)
             return RETRY_S
         await self._kernel.report(InstancesEnded(pool, (name,), was_asked=True))
@@ -294,7 +301,9 @@ class Rental:
         except (HalError, trio.TooSlowError) as error:
             logger.warning("cloud %s could not be looked at: %s", self._name, _text(error))
             return RETRY_S
-        except Exception:  # the wall around a plugin
+        except BaseException as error:  # the wall around a plugin
+            if passes(error):
+                raise
             logger.exception("cloud %s failed", self._name)
             return RETRY_S
         there = {each.native_id for each in listed}

@@ -7,6 +7,7 @@ test_predicting.py, and the conformance kit (tests/conformance) finds such plugi
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -204,6 +205,18 @@ class Spinner:
             await trio.sleep(0.01)
         while True:
             self.step_count += 1
+
+
+class Blocker:
+    """An observer that holds up everybody and does not even compute."""
+
+    async def record(self, first_sequence: int, events: Sequence[Event]) -> None:
+        threading.Event().wait(3600.0)
+
+
+async def test_an_observer_that_blocks_is_broken_off(autojump_clock: trio.testing.MockClock) -> None:
+    rig = await run_with(observer=Blocker(), deadline_s=0.02)
+    assert "a call took longer than 0.02 s" in rig.kernel.state.disabled_observers["tried"]
 
 
 async def test_an_observer_that_computes_without_end_is_broken_off(autojump_clock: trio.testing.MockClock) -> None:

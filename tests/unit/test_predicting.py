@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Sequence
 
@@ -155,12 +156,19 @@ class Broken(FakePredictor):
         raise ZeroDivisionError("a bug of the model")
 
 
+class Exiting(FakePredictor):
+    def learn(self, outcomes: Sequence[Outcome]) -> Sequence[JobId]:
+        sys.exit("a model that ends the process")
+
+
 class OneAnswer(FakePredictor):
     def predict(self, jobs: Sequence[Arrival]) -> Sequence[Prediction | None]:
         return [None]
 
 
-@pytest.mark.parametrize(("bad", "word"), [(Broken(), "a bug of the model"), (OneAnswer(), "zip")])
+@pytest.mark.parametrize(
+    ("bad", "word"), [(Broken(), "a bug of the model"), (OneAnswer(), "zip"), (Exiting(), "SystemExit")]
+)
 async def test_one_that_fails_is_asked_no_more_and_that_is_said(bad: FakePredictor, word: str) -> None:
     rig = Rig(bad)
     async with trio.open_nursery() as nursery:
