@@ -55,7 +55,16 @@ from hal_core.models.node import NodeName
 from hal_core.models.prediction import Arrival
 from hal_core.models.role import Role
 from hal_core.parsing.request import ParseContext
-from hal_core.planes import Engine, Executor, LocalityProvider, Observer, ReadingObserver, StandingObserver, TellUse
+from hal_core.planes import (
+    Engine,
+    Executor,
+    JobMailer,
+    LocalityProvider,
+    Observer,
+    ReadingObserver,
+    StandingObserver,
+    TellUse,
+)
 from hal_core.plugins import Plugins
 from hal_core.port import Port
 from hal_core.rentals import make_renting
@@ -169,7 +178,9 @@ class Daemon:
             own: dict[str, Observer] = {starts.name: starts, memory.name: memory}
             observers = self._observers() | {each.name: each for each in predicting} | own
             executors = self._executors(journal.epoch)
-            self._parse_context = self._parse_context.with_stores(self.configuration.cluster, having_stores(executors))
+            context_of_jobs = self._parse_context.with_stores(self.configuration.cluster, having_stores(executors))
+            domain = next((each.mail_domain for each in observers.values() if isinstance(each, JobMailer)), None)
+            self._parse_context = attrs.evolve(context_of_jobs, mail_domain=domain)
             kernel = self._kernel(core, journal, observers, executors)
             authority = self.state_directory / AUTHORITY_NAME
             renting = make_renting(self.configuration, self._plugins, kernel, executors, authority)

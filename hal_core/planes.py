@@ -214,6 +214,10 @@ class EventLog(Protocol):
         """Durable events after that number, in order, with their numbers. Waits until there is one."""
         ...
 
+    async def history(self, job_id: JobId, last: int) -> Sequence[Event]:
+        """What happened to one job as far as that event, in order, from its submission on."""
+        ...
+
     async def arrival(self, job_id: JobId) -> Arrival | None:
         """The job as it was submitted, also long after it has ended."""
         ...
@@ -225,6 +229,16 @@ class ReadingObserver(Protocol):
 
     async def read_log(self, log: EventLog) -> None:
         """Until cancelled. May take all the time it needs; one that raises is switched off."""
+        ...
+
+
+@runtime_checkable
+class JobMailer(Protocol):
+    """An observer that mails owners of jobs what their `--mail-type` asks for."""
+
+    @property
+    def mail_domain(self) -> str:
+        """Where users of the site have their addresses; empty if that is not known."""
         ...
 
 

@@ -33,6 +33,8 @@ OPTION_HELP = (
     ("-J, --job-name NAME", "name of the job (default: that of the program) (also --name)"),
     ("    --kill-grace DURATION", "from SIGTERM to SIGKILL: 30s (default: 5s)"),
     ("-L, --licenses NAME[:COUNT],...", "licences of the cluster: matlab:2,ansys (also --licences, --licence)"),
+    ("    --mail-type OCCASION,...", "mail its owner: BEGIN, END, FAIL, REQUEUE, TIME_LIMIT_80, ARRAY_TASKS, ALL and others of Slurm"),  # noqa: E501
+    ("    --mail-user ADDRESS", "where (default: the user's address at the site)"),
     ("    --mem SIZE", "memory on each node: 4096 (MiB), 512M, 10G"),
     ("    --mem-per-cpu SIZE", "memory for each CPU"),
     ("    --mem-per-gpu SIZE", "memory for each GPU"),

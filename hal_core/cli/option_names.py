@@ -31,6 +31,8 @@ VALUE_NAMES = frozenset(
         "licence",
         "licences",
         "licenses",
+        "mail-type",
+        "mail-user",
         "mem",
         "mem-per-cpu",
         "mem-per-gpu",

@@ -155,9 +155,12 @@ class Journal:
         """A page of ended jobs."""
         return self._reader.history(filters, limit, cursor, self.sequence)
 
-    def events_of(self, job_id: JobId, is_over: bool = False) -> list[Event]:
-        """All durable events about one job; `is_over`: it is not queued again any more. Callable from any thread."""
-        return self._reader.events_of(job_id, self.sequence, is_over)
+    def events_of(self, job_id: JobId, is_over: bool = False, last: int | None = None) -> list[Event]:
+        """All durable events about one job; `is_over`: it is not queued again any more. Callable from any thread.
+
+        `last`: those as far as that event.
+        """
+        return self._reader.events_of(job_id, self.sequence if last is None else last, is_over)
 
     def rebuild_history(self) -> None:
         """Project the history again from all events, which are verified on the way."""

@@ -18,6 +18,7 @@ from hal_core.errors import HalError
 from hal_core.kernel.journal_files import FileSystem, make_private
 from hal_core.kernel.walls import passes
 from hal_core.models.event import Event, JobSubmitted
+from hal_core.models.event_values import job_of
 from hal_core.models.job import JobId
 from hal_core.models.message import ObserverFailed
 from hal_core.models.prediction import Arrival
@@ -37,7 +38,7 @@ class Journal(Protocol):
 
     def read(self, after_sequence: int, limit: int) -> Sequence[tuple[int, Event]]: ...
 
-    def events_of(self, job_id: JobId, is_over: bool = False) -> Sequence[Event]: ...
+    def events_of(self, job_id: JobId, is_over: bool = False, last: int | None = None) -> Sequence[Event]: ...
 
 
 class Kernel(Protocol):
@@ -88,6 +89,10 @@ class JournalLog:
     async def read(self, after: int, limit: int) -> Sequence[tuple[int, Event]]:
         await self._kernel.wait_beyond(after)
         return await trio.to_thread.run_sync(self._journal.read, after, limit)
+
+    async def history(self, job_id: JobId, last: int) -> Sequence[Event]:
+        events = await trio.to_thread.run_sync(self._journal.events_of, job_id, False, last)
+        return [event for event in events if job_of(event) == job_id]
 
     async def arrival(self, job_id: JobId) -> Arrival | None:
         known = self._known(job_id) or self._forgotten.get(job_id)

@@ -13,7 +13,7 @@ from hal_core.models.ranges import format_ranges
 
 PRIVATE: Final = (
     *("command", "arguments", "working_directory", "environment"),
-    *("input_path", "output_pattern", "error_pattern", "inputs", "outputs"),
+    *("input_path", "output_pattern", "error_pattern", "inputs", "outputs", "mail_user"),
 )
 """Fields of a job's spec that are for its owner."""
 

@@ -265,6 +265,11 @@ class JobSpec:
     value_per_hour: float | None = None
     """What it is worth that it starts an hour earlier, where nodes are rented; None: what the pool says."""
 
+    mail_types: tuple[str, ...] = ()
+    """When its owner is to be mailed, in Slurm's words (parsing/mail.py)."""
+    mail_user: str = ""
+    """An address, or a user at the site's domain; empty: its owner there."""
+
     def in_variant(self, number: int) -> JobSpec:
         """The same job with the amounts of one of its variants."""
         return attrs.evolve(self.with_amounts(self.variants[number]), variant=number)

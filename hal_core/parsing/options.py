@@ -91,6 +91,9 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("licenses", "L", "value", "NAME[:COUNT],...", "licences", "licences of the cluster: matlab:2,ansys",
            ("licences", "licence")),
     Option("qos", "q", "value", "NAME", "qos", "the level of service (default: the site's)"),
+    Option("mail-type", "", "value", "OCCASION,...", "mail_types",
+           "mail its owner: BEGIN, END, FAIL, REQUEUE, TIME_LIMIT_80, ARRAY_TASKS, ALL and others of Slurm"),
+    Option("mail-user", "", "value", "ADDRESS", "mail_user", "where (default: the user's address at the site)"),
     Option("comment", "", "value", "TEXT", "comment", "a note, shown by `hal show`"),
     Option("wrap", "", "value", "COMMAND", "script", "a shell command line instead of a script"),
 )  # fmt: skip

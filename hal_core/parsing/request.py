@@ -25,6 +25,7 @@ from hal_core.parsing.durations import format_time_limit
 from hal_core.parsing.environment import check_strings, job_environment
 from hal_core.parsing.instants import parse_instant
 from hal_core.parsing.layout import NodeClass, group_nodes
+from hal_core.parsing.mail import check_mail
 from hal_core.parsing.named_nodes import classes_left, with_named_nodes
 from hal_core.parsing.names import parse_absolute_path, parse_line, parse_name
 from hal_core.parsing.nearness import COMMUNICATION_DEFAULT, Nearness, check_level
@@ -87,6 +88,9 @@ class ParseContext:
     """There are pools of nodes for money."""
     storeless: frozenset[PartitionName] = frozenset()
     """Partitions of nodes that cannot say what a job has left."""
+
+    mail_domain: str | None = None
+    """Where the site's users have their addresses; empty if nobody knows, None if nobody mails about single jobs."""
 
     @classmethod
     def of_cluster(cls, cluster: Cluster, now_s: float = 0.0, zone: tzinfo = UTC) -> ParseContext:
@@ -276,11 +280,6 @@ class _Reading:
         check_level(wanted, self.context.levels)
         return wanted
 
-    def begin_time_s(self) -> float:
-        if self.wishes.begin is None:
-            return 0.0
-        return parse_instant(self.wishes.begin, self.context.now_s, self.context.zone)
-
     def deadline_time_s(self, walltime_s: float | None) -> float | None:
         place, wishes, context = self.place("deadline", "value-per-hour"), self.wishes, self.context
         if not context.can_rent and (wishes.deadline, wishes.value_per_hour) != (None, None):
@@ -351,10 +350,14 @@ class _Reading:
         """The spec, as far as problems found so far allow to build one."""
         wishes, context = self.wishes, self.context
         name = self.name()
-        begin_time_s = self.attempt(self.place("begin"), self.begin_time_s)
+        begin, clock = wishes.begin, (context.now_s, context.zone)
+        begin_time_s = self.attempt(self.place("begin"), lambda: 0.0 if begin is None else parse_instant(begin, *clock))
         found = None if self.misread & {"partition", "where"} else self.partition_and_variants()
         walltime_s = found[1][0].walltime_s if found else None
         deadline_s = self.attempt(self.place("deadline"), lambda: self.deadline_time_s(walltime_s))
+        place = self.place("mail-type", "mail-user")
+        if says := self.attempt(place, lambda: check_mail(wishes.mail_type, wishes.mail_user, context.mail_domain)):
+            self.warnings.append(Problem(place, says))
         near: Nearness | None = self.attempt(self.place("topology"), self.nearness)
         if found is None or near is None or self.problems:
             return None

@@ -13,7 +13,6 @@ _BINDING = "HAL binds every job to its CPUs and GPUs by itself; remove it"
 _GENERIC = "use --gres for countable resources that the site defines"
 _NODES = "HAL chooses nodes by their resources; use --constraint with a feature, or --partition"
 _STEP = "HAL starts all tasks of a job together, without steps; use --spread"
-_MAIL = "who is mailed what stands in the configuration (observer mail); or watch with `hal watch`"
 _FOREIGN = "there is no such thing in HAL; remove it"
 _CLUSTER = "one HAL manages one cluster; submit to the HAL of the other one"
 _CONTAINER = "start the container from the script instead"
@@ -35,7 +34,6 @@ _GROUPS: Final[tuple[tuple[str, str], ...]] = (
     (_NODES, "segment relative r"),
     (_STEP, "exact overlap whole het-group multi-prog mpi jobid external-launcher no-allocate interactive treewidth"),
     (_STEP, "bcast compress send-libs slurmd-debug stepmgr threads wait-all-nodes kill-on-bad-exit K"),
-    (_MAIL, "mail-type mail-user"),
     ("HAL has no workload characterization keys; use --account or --comment", "wckey mcs-label extra"),
     (_CLUSTER, "clusters cluster M"),
     ("HAL ends all of a job when one of its nodes is lost; remove it", "no-kill k"),

@@ -21,6 +21,7 @@ from hal_core.parsing.dependencies import parse_dependencies
 from hal_core.parsing.durations import parse_interval, parse_kill_grace, parse_time_limit
 from hal_core.parsing.export import EXPORT_ALL, Export, parse_export
 from hal_core.parsing.hosts import parse_hosts
+from hal_core.parsing.mail import parse_mail_types, parse_mail_user
 from hal_core.parsing.memory import parse_memory
 from hal_core.parsing.names import parse_absolute_path, parse_identifier, parse_line, parse_name, parse_path
 from hal_core.parsing.nearness import Nearness, parse_communication, parse_nearness
@@ -97,6 +98,8 @@ class Wishes:
     reservation: str | None = None
     qos: str | None = None
     licenses: tuple[tuple[str, int], ...] = ()
+    mail_type: tuple[str, ...] = ()
+    mail_user: str | None = None
     comment: str | None = None
     wrap: str | None = None
 
@@ -115,6 +118,8 @@ def plain_fields(wishes: Wishes) -> dict[str, Any]:
         "qos": wishes.qos or "",
         "licences": wishes.licenses,
         "comment": wishes.comment or "",
+        "mail_types": wishes.mail_type,
+        "mail_user": (wishes.mail_user or "") if wishes.mail_type else "",
         "can_requeue": wishes.requeue,
         "has_auto_memory": wishes.auto_memory,
     }
@@ -239,6 +244,8 @@ PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "reservation": parse_identifier,
     "qos": parse_identifier,
     "licenses": parse_licences,
+    "mail-type": parse_mail_types,
+    "mail-user": parse_mail_user,
     "comment": lambda text: parse_line(text, COMMENT_CHARACTERS_MAX),
     "wrap": _wrap,
 }

@@ -13,6 +13,7 @@ import trio
 
 from hal_core.errors import NotFound, PluginError, Refused
 from hal_core.models.event import Event, JobSubmitted
+from hal_core.models.event_values import job_of
 from hal_core.models.job import JobId
 from hal_core.models.node import NodeName
 from hal_core.models.plan import Plan, Snapshot, Start
@@ -118,6 +119,10 @@ class FakeEventLog:
         while after >= len(self.events):
             await self._has_grown.wait()
         return list(enumerate(self.events, 1))[after : after + limit]
+
+    async def history(self, job_id: JobId, last: int) -> Sequence[Event]:
+        await trio.lowlevel.checkpoint()
+        return [event for event in self.events[:last] if job_of(event) == job_id]
 
     async def arrival(self, job_id: JobId) -> Arrival | None:
         await trio.lowlevel.checkpoint()

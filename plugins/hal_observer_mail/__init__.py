@@ -5,10 +5,7 @@ from hal_core import Options, PluginInfo, Register, hookimpl
 __hal_plugin__ = PluginInfo(
     sdk=1,
     summary="mails events through an SMTP relay, and misses none",
-    not_yet=(
-        "--mail-type and --mail-user of a job: who is told what stands in the configuration",
-        "logging in to a relay",
-    ),
+    not_yet=("logging in to a relay",),
 )
 
 

@@ -1,4 +1,4 @@
-"""Mails events to recipients. Each has a task, a place in the log, and all the time it needs.
+"""Mails events to recipients, and to owners of jobs (owners.py). Each has a task, a place in the log, and time.
 
 What gathers while a mail is on its way, or within the pause after it, is in the next one: an array of a thousand
 elements is some mails, not a thousand. A mail is sent until the relay takes it; its Message-ID follows from the newest
@@ -11,44 +11,71 @@ from __future__ import annotations
 import logging
 import smtplib
 import ssl
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from email.message import EmailMessage
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Final
 
 import trio
 
-from hal_core import Event, EventLog, JobEnded, JobState, Options, event_text, event_view, job_of, structure_options
+from hal_core import (
+    Event,
+    EventLog,
+    JobEnded,
+    JobId,
+    JobState,
+    Options,
+    Standing,
+    event_text,
+    event_view,
+    job_of,
+    structure_options,
+)
+from hal_observer_mail.letters import Line, letter
 from hal_observer_mail.options import MailOptions, Recipient
+from hal_observer_mail.owners import Owners
 
 logger = logging.getLogger("hal.mail")
 
 BATCH: Final = 500
-LINES_MAX: Final = 100
-"""Of one mail; what is more is counted."""
 KEEP_EVERY: Final = 1_000
 """Events that nobody wanted: their place need not be kept at each."""
 PAUSE_S_MIN: Final = 1.0
 PAUSE_S_MAX: Final = 300.0
-SUBJECT_CHARACTERS_MAX: Final = 150
 
 
 class MailObserver:
     """Observer that reads the log for each of its recipients."""
 
-    def __init__(self, options: MailOptions, first_pause_s: float = PAUSE_S_MIN) -> None:
+    def __init__(
+        self, options: MailOptions, first_pause_s: float = PAUSE_S_MIN, now_s: Callable[[], float] = time.time
+    ) -> None:
         """`first_pause_s`: after the first attempt that failed; it doubles up to five minutes."""
         self._options = options
         self._first_pause_s = first_pause_s
+        self._now_s = now_s
+        self._active: Collection[JobId] = ()
 
     @classmethod
     def from_options(cls, options: Options) -> MailObserver:
         return cls(structure_options(MailOptions, options, "mail"))
+
+    @property
+    def mail_domain(self) -> str:
+        """Where users have their addresses; owners of jobs are mailed what their jobs ask for."""
+        return self._options.domain
+
+    def begin(self, standing: Standing) -> None:
+        self._active = {job_id for job_id, _, _ in standing.active}
 
     async def record(self, first_sequence: int, events: Sequence[Event]) -> None:
         """Nothing: it reads the log itself."""
 
     async def read_log(self, log: EventLog) -> None:
         async with trio.open_nursery() as nursery:
+            deliver = partial(self._deliver, turn=trio.CapacityLimiter(1))
+            nursery.start_soon(Owners(self._options, deliver, self._now_s).run, log, self._active)
             for name, recipient in self._options.recipients.items():
                 nursery.start_soon(self._serve, f"mail.{name}", recipient, log)
 
@@ -60,7 +87,7 @@ class MailObserver:
             after = rows[-1][0]
             news = [line for line in [await _line(recipient, *row, log) for row in rows] if line is not None]
             if news:
-                await self._deliver(_mail(self._options.sender, recipient.address, news), turn)
+                await self._deliver(letter(self._options.sender, recipient.address, news), turn)
             if news or after - kept >= KEEP_EVERY:
                 await log.keep(reader, after)
                 kept = after
@@ -92,14 +119,7 @@ class MailObserver:
             relay.send_message(mail)
 
 
-class _Line(NamedTuple):
-    """What is mailed of one event."""
-
-    sequence: int
-    text: str
-
-
-async def _line(recipient: Recipient, sequence: int, event: Event, log: EventLog) -> _Line | None:
+async def _line(recipient: Recipient, sequence: int, event: Event, log: EventLog) -> Line | None:
     """None if the recipient does not want it."""
     if type(event).__name__ not in recipient.events:
         return None
@@ -111,26 +131,7 @@ async def _line(recipient: Recipient, sequence: int, event: Event, log: EventLog
         return None
     arrays = {arrival.job_id} if arrival is not None and arrival.spec.array else set()
     text = event_text(type(event).__name__, event_view(event), arrays)
-    return _Line(sequence, f"{text} ({arrival.spec.name})" if arrival is not None else text)
-
-
-def _mail(sender: str, address: str, news: Sequence[_Line]) -> EmailMessage:
-    mail = EmailMessage()
-    mail["From"], mail["To"] = sender, address
-    subject = news[0].text if len(news) == 1 else f"{len(news)} events, the first: {news[0].text}"
-    mail["Subject"] = _plain(f"HAL: {subject}")[:SUBJECT_CHARACTERS_MAX]
-    mail["Message-ID"] = f"<hal.{news[-1].sequence}.{address.partition('@')[0]}@{sender.rpartition('@')[2]}>"
-    mail["Auto-Submitted"] = "auto-generated"
-    lines = [f"{line.sequence} {_plain(line.text)}" for line in news[:LINES_MAX]]
-    if len(news) > LINES_MAX:
-        lines.append(f"... and {len(news) - LINES_MAX} more, as far as event {news[-1].sequence}")
-    mail.set_content("\n".join([*lines, "", "hal show JOB and hal receipt JOB say more."]) + "\n")
-    return mail
-
-
-def _plain(text: str) -> str:
-    """One line, whatever a job is called."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return Line(sequence, f"{text} ({arrival.spec.name})" if arrival is not None else text)
 
 
 def _is_for_good(error: Exception) -> bool:

@@ -32,9 +32,12 @@ def _is_host(_: object, __: object, relay: str) -> None:
         raise ValueError(f"expected host or host:port, not {relay!r}")
 
 
+def _is_domain(_: object, __: object, domain: str) -> None:
+    if domain and not _ADDRESS.fullmatch(f"user@{domain}"):
+        raise ValueError(f"expected a domain such as example.org, not {domain!r}")
+
+
 def _are_named(_: object, __: object, recipients: Mapping[str, Any]) -> None:
-    if not recipients:
-        raise ValueError("expected at least one recipient, such as {ada: {address: ada@example.org, users: [ada]}}")
     for name in recipients:
         if not _NAME.fullmatch(name):
             raise ValueError(f"a recipient's name is of a-z, 0-9, - and _, not {name!r}: a file is called by it")
@@ -54,7 +57,9 @@ class Recipient:
 @attrs.frozen
 class MailOptions:
     sender: str = attrs.field(validator=_is_address)
-    recipients: Mapping[str, Recipient] = attrs.field(validator=_are_named)
+    recipients: Mapping[str, Recipient] = attrs.field(factory=dict, validator=_are_named)
+    domain: str = attrs.field(default="", validator=_is_domain)
+    """Of users: what the jobs of ada ask for is mailed to ada@example.org. Empty: jobs have to name an address."""
     relay: str = attrs.field(default="localhost:25", validator=_is_host)
     has_starttls: bool = False
     pause_s: float = attrs.field(default=60.0, validator=attrs.validators.ge(0))

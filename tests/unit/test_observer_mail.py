@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import email
-import email.policy
-import queue
-import socketserver
-import threading
 from collections.abc import Iterator
-from email.message import EmailMessage
 from typing import Any
 
 import pytest
@@ -33,6 +27,7 @@ from hal_core import (
 from hal_core.testing import FakeEventLog, check_observer
 from hal_observer_mail.observer import MailObserver
 from hal_observer_mail.options import MailOptions
+from tests.support.mail_relay import Relay
 
 WITHIN_S = 60.0
 
@@ -45,50 +40,6 @@ def submitted(job_id: int, user: str = "ada", **fields: Any) -> Event:
 def ended(job_id: int, exit_code: int = 3, index: int = 0) -> Event:
     end = End(EndKind.EXITED, exit_code)
     return JobEnded(2.0, JobId(job_id), ((index, index + 1),), 1, end, 1.0, 2.0)
-
-
-class Relay:
-    """A real SMTP server. `answers` is what it says next to a whole mail, then 250; `mails` is what it was given."""
-
-    def __init__(self) -> None:
-        self.mails: queue.Queue[tuple[str, EmailMessage]] = queue.Queue()
-        self.answers: list[bytes] = []
-        relay = self
-
-        class Handler(socketserver.StreamRequestHandler):
-            def handle(self) -> None:
-                self.wfile.write(b"220 test\r\n")
-                recipient = ""
-                for line in iter(self.rfile.readline, b""):
-                    verb = line[:4].upper()
-                    if verb == b"QUIT":
-                        self.wfile.write(b"221 bye\r\n")
-                        return
-                    if verb == b"RCPT":
-                        recipient = line.decode().partition("<")[2].partition(">")[0]
-                    if verb != b"DATA":
-                        self.wfile.write(b"250 ok\r\n")
-                        continue
-                    self.wfile.write(b"354 go on\r\n")
-                    lines = list(iter(self.rfile.readline, b".\r\n"))
-                    mail = email.message_from_bytes(b"".join(lines), policy=email.policy.default)
-                    assert isinstance(mail, EmailMessage)
-                    relay.mails.put((recipient, mail))
-                    self.wfile.write(relay.answers.pop(0) if relay.answers else b"250 taken\r\n")
-
-        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.address = f"127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    async def next(self) -> tuple[str, EmailMessage]:
-        return await trio.to_thread.run_sync(lambda: self.mails.get(timeout=WITHIN_S))
 
 
 @pytest.fixture
@@ -167,7 +118,7 @@ async def test_the_contract_of_observers(relay: Relay) -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"recipients": {}}, "at least one"),
+        ({"domain": "exa mple"}, "a domain such as"),
         ({"recipients": {"ada": {"address": "ada"}}}, "ada@example.org"),
         ({"recipients": {"ada": {"address": "a@b\nBcc: x@y"}}}, "ada@example.org"),
         ({"recipients": {"ada": {"address": "a@b", "events": ["JobEnd"]}}}, "JobEnded"),

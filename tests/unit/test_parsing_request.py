@@ -86,8 +86,9 @@ def test_every_field_is_filled():
         "inputs=a,s3://b/c", "outputs=x=y,z@2=out/",
         "account=physics", "comment=for the paper", "topology=rack:r3=required", "comm=light",
         "nodelist=g[1,0]", "exclude=n0", "reservation=course", "qos=short", "licenses=matlab:2", "checkpoint-every=30m",
-        "deadline=now+8hours", "value-per-hour=0.5",
+        "deadline=now+8hours", "value-per-hour=0.5", "mail-type=END,FAIL", "mail-user=ada@example.org",
         environment=("A=1", "B=1"), working_directory="/home/ada", client_id="x",
+        context=attrs.evolve(CONTEXT, mail_domain=""),
     )  # fmt: skip
     assert attrs.asdict(spec, recurse=False) == {
         "name": "a name",
@@ -127,6 +128,8 @@ def test_every_field_is_filled():
         "outputs": ("x=y", "z@2=out/"),
         "account": "physics",
         "comment": "for the paper",
+        "mail_types": ("END", "FAIL"),
+        "mail_user": "ada@example.org",
         "reservation": "course",
         "checkpoint_s": 1800.0,
         "can_requeue": True,
@@ -285,7 +288,7 @@ def test_nodes_that_have_everything_but_not_together():
 def test_all_problems_at_once_with_their_places():
     problems = problems_of(
         "nodes=4-2", "tiem=3", "q=", "exclusive=user", "hold=1", "priority=", "begin=soon", "p=nowhere",
-        **script("#HAL --mem=10X", "#SBATCH --mail-type=ALL"), environment=("A-B=1", "C"), working_directory="here",
+        **script("#HAL --mem=10X", "#SBATCH --propagate=ALL"), environment=("A-B=1", "C"), working_directory="here",
     )  # fmt: skip
     places = [problem.partition(": ")[0] for problem in problems]
     assert places == [
@@ -295,7 +298,7 @@ def test_all_problems_at_once_with_their_places():
     text = "\n".join(problems)
     assert "job.sh:2: --mem: '10X' is not an amount of memory" in text
     assert "did you mean 'time'?" in text
-    assert "--mail-type: is not supported: who is mailed what" in text
+    assert "--propagate: is not supported: the limits are those of the node" in text
 
 
 def test_without_a_default_partition_one_must_be_named():
@@ -399,3 +402,10 @@ def test_outputs_are_refused_where_nobody_would_look_for_them():
     (problem,) = problems_of("outputs=a=b", "partition=gpu", context=context)
     assert problem == "--outputs: on nodes of partition gpu nobody would look for what the job leaves; leave it away"
     assert spec_of("partition=gpu", context=context).outputs == ()
+
+
+def test_mail_is_promised_only_where_somebody_sends_it():
+    assert "no observer `mail` is configured" in str(problems_of("mail-type=END"))
+    mailing = attrs.evolve(CONTEXT, mail_domain="example.org")
+    assert spec_of("mail-type=fail", context=mailing).mail_types == ("FAIL",)
+    assert spec_of("mail-type=NONE").mail_types == ()
