@@ -279,6 +279,9 @@ class Plan:
     """Starts that wait for elastic jobs to leave (rules/elastic.py); no engine needs to know of them."""
     choices: tuple[Choice, ...] = ()
     """Made before anything is started (rules/variants.py); no engine needs to know of them either."""
+    waiting: tuple[PendingJob, ...] = attrs.field(default=(), eq=False, repr=False)
+    """The first jobs that are left, in the order in which the engine tries them, if that is not the snapshot's: from it
+    is guessed where they are likely to start (rules/likely_starts.py)."""
 
 
 __all__ = [

@@ -1,8 +1,7 @@
 """Bringing datasets to nodes ahead, while the jobs that read them wait. Orders only: nothing of it is state. Pure.
 
 A job's datasets are ordered to the node where it is likely to start (rules/likely_starts.py), once that is no farther
-off than bringing them takes. They are not ordered to a second node before a job that reads them has been placed: a
-wrong guess costs one transfer.
+off than twice what bringing them takes; to another node after that only if it takes half as long at most.
 """
 
 from __future__ import annotations
@@ -11,18 +10,18 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from hal_core.models.dataset import REFERENCE, references
+from hal_core.models.dataset import REFERENCE
 from hal_core.models.effect import BringAhead
 from hal_core.models.event import Event, JobPlaced
 from hal_core.models.placement import AttemptKey
-from hal_core.rules.likely_starts import likely_starts
+from hal_core.rules.likely_starts import FORGOTTEN_S, LEAD, Brought, likely_starts
 
 if TYPE_CHECKING:
-    from hal_core.models.plan import PendingJob
+    from hal_core.models.plan import PendingJob, Plan
     from hal_core.rules.state import State
 
 WITHIN_S: Final = 3600.0
-"""Starts farther off are no more than fortune-telling. An order that led to no start is given again after so long."""
+"""Starts farther off are no more than fortune-telling."""
 ORDERS_MAX: Final = 1000
 BEFORE_THE_FIRST: Final = 0
 """The number of the attempt for which data is brought ahead."""
@@ -32,34 +31,38 @@ class Ahead:
     """What was ordered, and when to look again although nothing happens."""
 
     def __init__(self) -> None:
-        self._ordered_s: dict[tuple[str, ...], float] = {}
-        """Inputs -> when they were ordered."""
+        self._brought = Brought()
+        self._ordered_s: dict[tuple[int, tuple[str, ...]], float] = {}
+        """Node and inputs -> when they were ordered there."""
         self.wake_s = math.inf
 
-    def orders(self, state: State, events: Iterable[Event], now_s: float) -> list[BringAhead]:
+    def orders(self, state: State, plan: Plan, events: Iterable[Event], now_s: float) -> list[BringAhead]:
         """After a pass of the engine that led to these events."""
         self.wake_s = math.inf
         if not state.catalogue.by_id or not len(state.queue):
             return []
-        self._forget(state, events, now_s)
+        self._forget(events, now_s)
         orders = []
-        for job, start_s, number, stage_s in likely_starts(state.snapshot(now_s), WITHIN_S):
-            if not stage_s or job.inputs in self._ordered_s:
-                continue
-            if start_s - now_s > stage_s:
-                self.wake_s = min(self.wake_s, start_s - stage_s)
-                continue
-            self._ordered_s[job.inputs] = now_s
-            orders.append(_order(state, job, number))
+        for guess in likely_starts(state.snapshot(now_s), WITHIN_S, plan.waiting):
+            job, start_s, number, stage_s = guess
+            if self._brought.is_due(guess, now_s):
+                self._brought.bring(guess, now_s)
+                if (number, job.inputs) not in self._ordered_s:
+                    self._ordered_s[number, job.inputs] = now_s
+                    orders.append(_order(state, job, number))
+            elif self._brought.is_due(guess, start_s):
+                self.wake_s = min(self.wake_s, start_s - LEAD * stage_s)
         return orders
 
-    def _forget(self, state: State, events: Iterable[Event], now_s: float) -> None:
+    def _forget(self, events: Iterable[Event], now_s: float) -> None:
         for event in events:
             if isinstance(event, JobPlaced):
-                self._ordered_s.pop(references(state.jobs[event.job_id].spec.inputs), None)
-        for inputs, time_s in list(self._ordered_s.items()):
-            if time_s + WITHIN_S <= now_s or len(self._ordered_s) > ORDERS_MAX:
-                del self._ordered_s[inputs]
+                self._brought.forget(event.job_id)
+        if len(self._brought) > ORDERS_MAX:
+            self._brought = Brought()
+        for ordered, time_s in list(self._ordered_s.items()):
+            if time_s + FORGOTTEN_S <= now_s or len(self._ordered_s) > ORDERS_MAX:
+                del self._ordered_s[ordered]
 
 
 def _order(state: State, job: PendingJob, number: int) -> BringAhead:

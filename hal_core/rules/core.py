@@ -112,7 +112,7 @@ class Core:
         self._planned_time_s = now_s
         events, refused = commit(self.state, plan, self.policy, now_s)
         effects = [effect for event in events for effect in effects_of(self.state, event)]
-        effects += self._ahead.orders(self.state, events, now_s)
+        effects += self._ahead.orders(self.state, plan, events, now_s)
         self._plan_wake_s = min(plan.wake_s, self._ahead.wake_s)
         return Decided(tuple(events), tuple(effects), refused=tuple(refused))
 

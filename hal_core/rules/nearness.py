@@ -9,16 +9,16 @@ waits for the same processors, and nobody behind takes them, so that waiting end
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from hal_core.models.masks import members_of
 from hal_core.models.plan import Start
 from hal_core.models.staging import Tier, Tiers
+from hal_core.rules.coming_free import ComingFree
 
 if TYPE_CHECKING:
     from hal_core.models.packing import Ask
-    from hal_core.models.plan import PendingJob, RunningJob, Snapshot
+    from hal_core.models.plan import PendingJob, Snapshot
     from hal_core.models.room import Room
 
 NEAR_NODES_MAX: Final = 64
@@ -37,15 +37,9 @@ class Nearness:
         self._can_wait = does_wait
         self._now_s = snapshot.now_s
         self._room = room
-        self._snapshot = snapshot
-        self._running: Iterator[RunningJob] | None = None
-        """What of the running jobs was not sorted by node yet. Asked for when somebody may wait: it is not for free."""
-        self._next: RunningJob | None = None
-        self._ends_on: dict[int, list[RunningJob]] = {}
-        self._claims: dict[int, list[Ask]] = {}
-        """By node: who waits for it, in order."""
+        self._coming = ComingFree(snapshot, room)
         self._claimed_s: dict[int, float] = {}
-        """By node: when the first of them is to start."""
+        """By node: when the first who waits for it is to start."""
         self.wake_s = math.inf
         """When the first of all who wait is to start."""
 
@@ -99,57 +93,11 @@ class Nearness:
             if saved_s <= 0 or nodes.bit_count() > NEAR_NODES_MAX:
                 return False
             before = tier.nodes
-            found = self._first_free(ask, nodes, self._now_s + saved_s)
+            found = self._coming.first(ask, nodes, self._now_s + saved_s)
             if found is not None:
                 time_s, number = found
-                self._claims.setdefault(number, []).append(ask)
+                self._coming.claim(number, ask)
                 self._claimed_s[number] = min(time_s, self._claimed_s.get(number, time_s))
                 self.wake_s = min(self.wake_s, time_s)
                 return True
         return False
-
-    def _first_free(self, ask: Ask, nodes: int, before_s: float) -> tuple[float, int] | None:
-        """Which of the nodes has room first, and when, if that is before the time and all ends as expected."""
-        self._look_until(before_s)
-        best: tuple[float, int] | None = None
-        for number in members_of(nodes):
-            time_s = self._when(ask, number, before_s if best is None else best[0])
-            if time_s is not None:
-                best = time_s, number
-        return best
-
-    def _when(self, ask: Ask, number: int, before_s: float) -> float | None:
-        """When the node has room beside those who wait for it already. Shares of GPUs come back as nothing."""
-        ending = self._ends_on.get(number)
-        row = self._room.row_of(number) if ending else -1
-        if not ending or row < 0:
-            return None
-        packing = self._room.packing
-        node_class = row >> packing.class_shift
-        ask_of, guards = packing.ask, packing.guards
-        needs = [claim.need_of[node_class] for claim in self._claims.get(number, ())]
-        need = ask.need_of.get(node_class)
-        if need is None:
-            return None
-        needs.append(need)
-        at, last = 0, len(needs) - 1
-        for job in ending:
-            if job.expected_end_s >= before_s:
-                return None
-            row += ask_of(job.shape).need_of[node_class]
-            while (row | guards) - needs[at] & guards == guards:
-                if at == last:
-                    return max(job.expected_end_s, self._now_s)
-                row -= needs[at]
-                at += 1
-        return None
-
-    def _look_until(self, time_s: float) -> None:
-        """Sort by node what is expected to end before that."""
-        if self._running is None:
-            self._running = iter(self._snapshot.running())
-            self._next = next(self._running, None)
-        while self._next is not None and self._next.expected_end_s < time_s:
-            for number in self._next.node_numbers:
-                self._ends_on.setdefault(number, []).append(self._next)
-            self._next = next(self._running, None)

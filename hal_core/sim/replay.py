@@ -25,7 +25,7 @@ from hal_core.models.quota import Quota
 from hal_core.models.reservation import NO_HOLDS, Holds
 from hal_core.models.room import Room
 from hal_core.models.staging import Tiers
-from hal_core.rules.likely_starts import likely_starts
+from hal_core.rules.likely_starts import LEAD, Brought, likely_starts
 from hal_core.sim.data import Data
 from hal_core.sim.expectations import Correct, Expectations
 from hal_core.sim.machine import Machine
@@ -165,6 +165,7 @@ class Replay:
         self._starts = foresight.starts
         self._room, self._idle = machine.idle_room(), machine.idle_room()
         self._data = data
+        self._brought = Brought()
         self._view = _View(machine, self._room, data)
         self._pending, self._ends = self._view._pending, self._view._ends
         self._next = 0
@@ -315,7 +316,7 @@ class Replay:
         self._arrived, self._ended, self._is_otherwise = [], [], False
         self._wake_s = plan.wake_s if plan.wake_s > view.now_s else math.inf
         if self._data is not None and self._data.is_brought_ahead:
-            self._bring_ahead(self._data)
+            self._bring_ahead(self._data, plan)
 
     def _start(self, start: Start, now_s: float) -> None:
         pending = self._pending.pop(start.job_id, None)
@@ -325,6 +326,7 @@ class Replay:
         if not self._room.fits_on(start.node_numbers, ask):
             raise PluginError(f"the engine started job {start.job_id} where there is no room for it")
         self._room.take(start.node_numbers, ask)
+        self._brought.forget(start.job_id)
         at = int(start.job_id)
         job = self._jobs[at]
         self.start_s[at] = now_s
@@ -345,12 +347,13 @@ class Replay:
         stage_s = self.stage_s[at] = self._data.stores.start(self._jobs[at], start.node_numbers[0], now_s)
         return stage_s
 
-    def _bring_ahead(self, data: Data) -> None:
+    def _bring_ahead(self, data: Data, plan: Plan) -> None:
         """The inputs of jobs that are likely to start about as soon as a transfer takes."""
-        view = self._view
-        for job, start_s, number, stage_s in likely_starts(view, data.ahead_s):
-            if start_s - view.now_s <= stage_s:
-                data.stores.bring_ahead(self._jobs[int(job.job_id)], number, view.now_s)
+        now_s = self._view.now_s
+        for guess in likely_starts(self._view, LEAD * data.ahead_s, plan.waiting):
+            if self._brought.is_due(guess, now_s):
+                self._brought.bring(guess, now_s)
+                data.stores.bring_ahead(self._jobs[int(guess[0].job_id)], guess[2], now_s)
 
     def _release(self, running: _Running) -> None:
         if running.has_released:

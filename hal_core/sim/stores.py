@@ -75,9 +75,8 @@ class Stores:
         self._homes = _homes(trace.sizes, trace.replica_count, len(budgets))
         self._ready_s: dict[str, dict[int, float]] = {}
         """File -> node -> when it is, or will be, there."""
-        self._ahead: dict[str, tuple[int, float]] = {}
-        """Files that were brought before a job had the node: where to, and how long that takes. No file is brought
-        ahead to two nodes before it was used on one."""
+        self._ahead: dict[tuple[str, int], float] = {}
+        """Files that were brought before a job had the node, by file and node: how long that takes."""
         self.moved = Moved()
 
     def stage_in(self, inputs: tuple[str, ...], now_s: float) -> Tiers:
@@ -132,13 +131,13 @@ class Stores:
             self._keep(number, name, self._weight(job))
 
     def bring_ahead(self, job: TraceJob, number: int, now_s: float) -> None:
-        """A job that waits is promised the node: its file is brought while it waits, if there is room for it."""
+        """A job that waits is likely to get the node: its file is brought while it waits, if there is room for it."""
         (name,) = job.inputs
         node, weight = self._nodes[number], self._weight(job)
-        if number in self._homes.get(name, ()) or number in self._ready_s.get(name, {}) or name in self._ahead:
+        if number in self._homes.get(name, ()) or number in self._ready_s.get(name, {}):
             return
         if node.used + weight <= node.budget:
-            self._ahead[name] = number, self._bring(name, number, now_s) - now_s
+            self._ahead[name, number] = self._bring(name, number, now_s) - now_s
             self._keep(number, name, weight)
 
     def _bring(self, name: str, number: int, now_s: float) -> float:
@@ -162,9 +161,8 @@ class Stores:
 
     def _credit(self, name: str, number: int, now_s: float) -> None:
         """A job uses what was brought ahead: the part of the transfer that is over was hidden."""
-        ahead, took_s = self._ahead.get(name, (None, 0.0))
-        if ahead == number:
-            del self._ahead[name]
+        took_s = self._ahead.pop((name, number), None)
+        if took_s is not None:
             self.moved.hidden_s += max(0.0, took_s - max(0.0, self._ready_s[name][number] - now_s))
 
     def _keep(self, number: int, name: str, weight: float) -> None:
@@ -179,8 +177,7 @@ class Stores:
             name, weight = node.idle.popitem(last=False)
             node.idle_weight -= weight
             del self._ready_s[name][number]
-            if self._ahead.get(name, (None, 0.0))[0] == number:
-                del self._ahead[name]
+            self._ahead.pop((name, number), None)
 
     def _weight(self, job: TraceJob) -> float:
         return job.processors if self._is_memory else self._sizes[job.inputs[0]]

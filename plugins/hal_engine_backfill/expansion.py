@@ -27,6 +27,8 @@ FOREVER_S = 10 * 365 * 86_400.0
 MARGIN_SHARE = 0.5
 """Of the time until a promised start, if that rests on predictions: they are not so exact that waiting for it to the
 second would pay, and what fills the hole meanwhile is shorter."""
+WAITING_MAX = 200
+"""So many of the jobs that are left are told in order."""
 _submit_order = attrgetter("submit_time_s", "job_id")
 _key = itemgetter(0)
 
@@ -51,7 +53,9 @@ class Expansion:
         behind = one_pass.start_in_order(iter(queue))
         if behind:
             one_pass.backfill(behind, self._depth_max)
-        return one_pass.result()
+        started = {start.job_id for start in one_pass.starts}
+        left = islice((job for job in queue if job.job_id not in started), WAITING_MAX)
+        return attrs.evolve(one_pass.result(), waiting=tuple(left))
 
     def _split(self, snapshot: Snapshot) -> tuple[list[PendingJob], list[PendingJob]]:
         """Who has waited too long, and all others, each in order."""

@@ -14,6 +14,7 @@ from hal_core.models.effect import BringAhead, Stage
 from hal_core.models.job import JobId
 from hal_core.models.message import AddDataset, Tick
 from hal_core.models.placement import AttemptKey
+from hal_core.rules.likely_starts import LEAD
 from hal_core.testing import FakeSource
 from hal_core.wire import messages
 from hal_core.wire.frames import FrameStream
@@ -42,12 +43,12 @@ def waiting(world: World) -> JobId:
     return world.submit(inputs=("dataset:genome",), walltime_s=10.0, **FULL)
 
 
-def test_it_is_ordered_when_the_start_is_as_near_as_the_transfer_is_long_and_once():
+def test_it_is_ordered_when_the_start_is_as_near_as_two_transfers_are_long_and_once():
     world = busy_world(until_s=200.0)
     job_id = waiting(world)
     assert ahead(world) == []
-    assert world.core.next_wake_s() == 1000.0 + 200.0 - STAGE_S, "nothing need happen until then"
-    world.now_s = 1000.0 + 200.0 - STAGE_S
+    assert world.core.next_wake_s() == 1000.0 + 200.0 - LEAD * STAGE_S, "nothing need happen until then"
+    world.now_s = 1000.0 + 200.0 - LEAD * STAGE_S
     world.tell(Tick())
     (order,) = ahead(world)
     assert (order.node, order.key) == ("n0", AttemptKey(job_id, 0, 0))
