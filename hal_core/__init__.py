@@ -217,7 +217,7 @@ if TYPE_CHECKING:
     from hal_core.wire.agents import AgentLink as AgentLink, Introduction as Introduction
     from hal_core.wire.door import Door as Door, Guest as Guest
     from hal_core.wire.frames import LinkLost as LinkLost
-    from hal_core.wire.loans import make_ticket as make_ticket
+    from hal_core.wire.loans import TICKET_S as TICKET_S, make_ticket as make_ticket
     from hal_core.wire.messages import (
         Delivery as Delivery,
         Inventory as Inventory,
@@ -296,7 +296,7 @@ _NAMES_BY_MODULE = {
     "wire.agents": "AgentLink Introduction",
     "wire.door": "Door Guest",
     "wire.frames": "LinkLost",
-    "wire.loans": "make_ticket",
+    "wire.loans": "TICKET_S make_ticket",
     "wire.messages": "Delivery Inventory Leaving Loan Made TerminalOffer Use",
     "wire.terminals": "Terminals",
     "wire.tls": "parse_address",

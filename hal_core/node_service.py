@@ -52,6 +52,7 @@ def run_agent(arguments: Namespace, announce: Callable[[str], None]) -> int:
         hook_timeout_s=configuration.hook_timeout,
         store_directory=Path(configuration.data.store) if configuration.data.store else None,
         store_budget_bytes=configuration.data.budget,
+        store_bytes_per_s=float(configuration.data.limit),
         lending_port=configuration.data.port,
         sources=data_sources(configuration),
         instance=rented(arguments, configuration),

@@ -80,7 +80,7 @@ class Agent:
         self._lease = Lease(options.state_directory, self._machine.boot_id)
         borrowing = Borrowing(identity.directory) if identity is not None else None
         reader = reader_of(options.sources, borrowing.reading if borrowing is not None else None)
-        store = Store(options.store, options.store_budget_bytes, reader)
+        store = Store(options.store, options.store_budget_bytes, reader, bytes_per_s=options.store_bytes_per_s)
         self._staging = Staging(store, borrowing)
         self._lending = Lending(store, identity.directory, options.lending_port) if identity is not None else None
         self._outputs = Outputs(options.state_directory)

@@ -10,12 +10,14 @@ import logging
 import os
 import secrets
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import trio
 
+from hal_core.agent.bound import Bound
 from hal_core.agent.store import Store
 from hal_core.errors import Refused, WireError
 from hal_core.wire import loans, messages, tls
@@ -37,10 +39,13 @@ log = logging.getLogger(__name__)
 class Lending:
     """`port` is where it listens, once `run` has started; 0: nowhere."""
 
-    def __init__(self, store: Store, tls_directory: Path, port: int = 0) -> None:
+    def __init__(
+        self, store: Store, tls_directory: Path, port: int = 0, now_s: Callable[[], float] = time.time
+    ) -> None:
         self._store = store
         self._tls_directory = tls_directory
         self._wanted_port = port
+        self._now_s = now_s
         self._loans = trio.CapacityLimiter(LOANS_MAX)
         self.port = 0
         self.secret = secrets.token_bytes(loans.SECRET_BYTES)
@@ -92,6 +97,8 @@ class Lending:
     def _checked(self, asked: loans.Borrow, borrower: str) -> loans.Borrow:
         if asked.protocol != messages.PROTOCOL_VERSION:
             raise Refused(f"protocol version {asked.protocol}; this node speaks {messages.PROTOCOL_VERSION}")
+        if loans.is_over(asked.ticket, self._now_s()):
+            raise Refused(f"the ticket of node {borrower} for {asked.dataset} is not good any more")
         if not loans.is_good(asked.ticket, self.secret, borrower, asked.dataset):
             log.warning("node %s has no ticket for %s", borrower, asked.dataset)
             raise Refused(f"node {borrower} has no ticket for {asked.dataset} here")
@@ -114,10 +121,10 @@ async def give(
         with trio.move_on_after(WAIT_S):
             await store.change.wait()
     with store.lent(asked.dataset):
-        await _send_file(frames, path, asked.offset)
+        await _send_file(frames, path, asked.offset, store.lending_bound)
 
 
-async def _send_file(frames: FrameStream, path: Path, offset: int) -> None:
+async def _send_file(frames: FrameStream, path: Path, offset: int, bound: Bound) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         while True:
@@ -125,7 +132,9 @@ async def _send_file(frames: FrameStream, path: Path, offset: int) -> None:
             if not read:
                 return
             for at in range(0, len(read), PIECE_BYTES):
-                await frames.send(loans.Lent(read[at : at + PIECE_BYTES]))
+                piece = read[at : at + PIECE_BYTES]
+                await frames.send(loans.Lent(piece))
+                await bound.passed(len(piece))
             offset += len(read)
     finally:
         os.close(descriptor)

@@ -39,6 +39,8 @@ class AgentOptions:
     store_directory: Path | None = None
     """Where copies of datasets are kept, for all users to read; None: `store` in the state directory."""
     store_budget_bytes: int = 100 << 30
+    store_bytes_per_s: float = 0.0
+    """What all transfers to the store together may take, and all from it; 0: no bound."""
     lending_port: int = 0
     """Where other nodes can read the store; 0: at any port that is free."""
     sources: Mapping[str, Source] = attrs.field(factory=dict)

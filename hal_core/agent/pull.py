@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from hal_core.agent.bound import UNBOUND, Bound
 from hal_core.errors import Refused
 from hal_core.models.dataset import DataFile, Dataset
 
@@ -36,11 +37,14 @@ class DiskFull(Refused):
 class Pull:
     """One reading of one replica, onto the end of what there is of the file."""
 
-    def __init__(self, path: Path, file: DataFile, note: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(
+        self, path: Path, file: DataFile, note: Callable[[int], None] = lambda _: None, bound: Bound = UNBOUND
+    ) -> None:
         self._path = path
         self._file = file
         self._note = note
         """Told of the bytes of each piece, as they come."""
+        self._bound = bound
         self.bytes_moved = 0
 
     async def run(self, reader: Reader, dataset: Dataset, address: str) -> None:
@@ -89,6 +93,7 @@ class Pull:
                         offset += len(piece)
                         self.bytes_moved += len(piece)
                         self._note(len(piece))
+                        await self._bound.passed(len(piece))
                         if offset > size_bytes:
                             raise WrongBytes(f"it is longer than the {size_bytes} bytes of the catalogue")
                         waiting += piece

@@ -27,6 +27,7 @@ import attrs
 import msgspec
 import trio
 
+from hal_core.agent.bound import Bound
 from hal_core.agent.pull import STALL_S, DiskFull, Pull, Reader, WrongBytes
 from hal_core.agent.shelf import Copy, NoRoom, Shelf
 from hal_core.errors import Refused, UserError
@@ -48,14 +49,20 @@ log = logging.getLogger(__name__)
 
 
 class Store:
-    """One directory, one user: the agent. `now_s` gives the time of day."""
+    """One directory, one user. `bytes_per_s` bounds all transfers to here together, and all from here; 0: no bound."""
 
     def __init__(
-        self, directory: Path, budget_bytes: int, reader: Reader, now_s: Callable[[], float] = time.time
+        self,
+        directory: Path,
+        budget_bytes: int,
+        reader: Reader,
+        now_s: Callable[[], float] = time.time,
+        bytes_per_s: float = 0.0,
     ) -> None:
         self.directory = directory
         self._reader = reader
         self._now_s = now_s
+        self._bound, self.lending_bound = Bound(bytes_per_s), Bound(bytes_per_s)
         self._locks: WeakValueDictionary[str, trio.Lock] = WeakValueDictionary()
         """By digest and by id of a dataset, as long as anybody waits for it."""
         self._released = trio.Event()
@@ -225,7 +232,7 @@ class Store:
             before = tally.moved
             for replica in tuple(replicas):
                 address = address_in(replica, file)
-                pull = Pull(self._partial(file), file, self._count)
+                pull = Pull(self._partial(file), file, self._count, self._bound)
                 begin_s = trio.current_time()
                 try:
                     await pull.run(self._reader, dataset, address)
@@ -332,9 +339,8 @@ class Store:
             self.shelf.hold(path.name, ids)
             if not ids:
                 path.unlink(missing_ok=True)
-        known = {f"{prefix}{each}" for each in self.shelf.copies for prefix in ("", ".")}
         for path in (self.directory / COPIES).iterdir():
-            if path.name not in known or path.name.startswith("."):
+            if path.name not in self.shelf.copies:
                 shutil.rmtree(path)
         self._remove(())
 

@@ -12,6 +12,7 @@ from hal_core.models.dataset import DataFile, Dataset
 from hal_core.parsing.datasets import parse_dataset_word, parse_digest, parse_file_path, parse_replica, problems_of
 from hal_core.parsing.memory import format_memory, parse_memory
 from hal_core.parsing.names import parse_absolute_path, parse_line
+from hal_core.parsing.quantities import format_bandwidth, parse_limit
 from hal_core.parsing.text import parse_choice, parse_count
 
 SIZE_BYTES_MAX = 2**60
@@ -68,6 +69,12 @@ class DataSection:
         0,
     )
     bandwidth: int = setting(BANDWIDTH, "how fast a node is expected to get data, bytes in a second", 100 << 20)
+    limit: int = setting(
+        Text("bytes in a second, or 0", parse_limit, format_bandwidth),
+        "what all transfers to a node's store together may take of its link, and all from it; 0: no bound",
+        0,
+        example="200M",
+    )
     budget: int = setting(
         Text("memory", parse_memory, format_memory, {"type": ["string", "integer"]}),
         "how much a node keeps; what is pinned or in use never goes for something else",

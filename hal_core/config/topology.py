@@ -25,7 +25,7 @@ from hal_core.parsing.text import parse_count, wrong
 
 DIMENSIONS_MAX = 6
 LATENCY = Text("latency", parse_latency, format_latency)
-BANDWIDTH = Text("bytes in a second", parse_bandwidth, format_bandwidth, {"type": ["string", "integer"]})
+BANDWIDTH = Text("bytes in a second", parse_bandwidth, format_bandwidth, {"type": "string"})
 MONEY = Text("money", parse_money, lambda money: f"{money:g}", {"type": "number", "minimum": 0})
 SEGMENT = Text("whole number", lambda text: parse_count(text, 1, 65_536), str, {"type": "integer", "minimum": 1})
 Report = Callable[[str, str], None]

@@ -114,7 +114,7 @@ class Room:
         if ask.domains is not None or ask.has_gpus_near:
             return self._place(ask, nodes, beside)
         if beside is not None:
-            nodes &= beside.fitting(ask)
+            nodes = beside._fitting_among(nodes & ask.nodes, ask)
         chosen, left = 0, ask.node_count
         for found in self._by_cpus_left(ask, nodes):
             count = found.bit_count()
@@ -176,18 +176,17 @@ class Room:
         guards, shift, milli = packing.guards, packing.class_shift, ask.gpu_milli
         harms = packing.fragmentation.harms(shape)
         found: list[tuple[int, int, int, int]] = []
-        for cpus, bucket in self._rows.buckets.items() if nodes else ():
-            for row, members in bucket.items() if cpus >= ask.cpus else ():
-                hit = members & nodes
-                need = ask.need_of.get(row >> shift) if hit else None
-                if need is None or (row | guards) - need & guards != guards:
-                    continue
-                if milli and not packing.parts.fits(row, milli, shape.gpu_type):
-                    continue
-                harm = harms.get(row)
-                if harm is None:
-                    harm = harms[row] = packing.fragmentation.harm(row, row - self._need(row, ask, 1))
-                found.append((harm, cpus, hit & -hit, hit))
+        for row, members in self._rows_of(nodes, ask.cpus) if nodes else ():
+            hit = members & nodes
+            need = ask.need_of.get(row >> shift) if hit else None
+            if need is None or (row | guards) - need & guards != guards:
+                continue
+            if milli and not packing.parts.fits(row, milli, shape.gpu_type):
+                continue
+            harm = harms.get(row)
+            if harm is None:
+                harm = harms[row] = packing.fragmentation.harm(row, row - self._need(row, ask, 1))
+            found.append((harm, row & FIELD_MASK, hit & -hit, hit))
         found.sort()
         for _, _, _, hit in found:
             yield hit
@@ -196,6 +195,9 @@ class Room:
         """The nodes where one node's part of the ask fits, in groups, the ones that it fills best first."""
         guards, shift, lack_of = self._packing.guards, self._packing.class_shift, ask.lack_of
         nodes &= ask.nodes
+        if nodes.bit_count() <= FEW < len(self._packing.class_of):
+            yield from self._few_by_cpus_left(ask, nodes)
+            return
         for cpus in sorted([cpus for cpus in self._rows.buckets if cpus >= ask.cpus]):
             found = 0
             for row, members in self._rows.buckets[cpus].items():
@@ -204,6 +206,27 @@ class Room:
             found &= nodes
             if found:
                 yield found
+
+    def _few_by_cpus_left(self, ask: Ask, nodes: int) -> Iterator[int]:
+        """The same for few nodes: each is looked at, instead of all rows."""
+        found: dict[int, int] = {}
+        for row, members in self._rows_of(nodes, ask.cpus):
+            if row + ask.lack_of[row >> self._packing.class_shift] & self._packing.guards == self._packing.guards:
+                found[row & FIELD_MASK] = found.get(row & FIELD_MASK, 0) | members
+        for cpus in sorted(found):
+            yield found[cpus]
+
+    def _rows_of(self, nodes: int, cpus: int) -> Iterable[tuple[int, int]]:
+        """Rows with so many CPUs free, with their nodes: the rows of these nodes if they are few, else of all."""
+        if nodes.bit_count() <= FEW:
+            found: dict[int, int] = {}
+            for number in members_of(nodes):
+                row = self._rows.row(number)
+                if row >= 0 and row & FIELD_MASK >= cpus:
+                    found[row] = found.get(row, 0) | 1 << number
+            return found.items()
+        buckets = self._rows.buckets
+        return itertools.chain.from_iterable(buckets[free].items() for free in buckets if free >= cpus)
 
     def count(self, number: int, ask: Ask) -> int:
         """How many elements of the ask (one node's part of each) fit on the node, and have their licences.

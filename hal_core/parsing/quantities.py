@@ -35,11 +35,18 @@ def format_latency(latency_s: float) -> str:
 
 
 def parse_bandwidth(text: str) -> int:
-    """Bytes a second, written as an amount of memory: `25G`."""
+    """Bytes a second, written as an amount of memory with its unit: `25G`, `10000000B`."""
+    if text.isdecimal() and int(text):
+        raise wrong(f"{shown(text)} has no unit; write {text}B if that is bytes in a second, {text}M if megabytes")
     bytes_per_s = parse_memory(text)
     if bytes_per_s < 1:
         raise wrong("is no bandwidth; write how many bytes pass in a second: 25G")
     return bytes_per_s
+
+
+def parse_limit(text: str) -> int:
+    """A bandwidth, or 0 for no bound."""
+    return 0 if text == "0" else parse_bandwidth(text)
 
 
 def format_bandwidth(bytes_per_s: float) -> str:

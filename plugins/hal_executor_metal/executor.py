@@ -25,6 +25,7 @@ import trio
 
 from hal_core import (
     PEER,
+    TICKET_S,
     AgentLink,
     AttemptKey,
     Brought,
@@ -191,7 +192,7 @@ class MetalExecutor:
                     lender = self._lenders.get(NodeName(replica.removeprefix(PEER)))
                     if lender is None or self._lenders.get(node) is None:
                         continue
-                    ticket = make_ticket(lender.lending_secret, node, dataset.id)
+                    ticket = make_ticket(lender.lending_secret, node, dataset.id, time.time() + TICKET_S)
                     loans.append(Loan(dataset.id, lender.node.name, lender.lending_address, ticket))
                 replicas.append(replica)
             readable.append(attrs.evolve(dataset, replicas=tuple(replicas)))

@@ -70,6 +70,7 @@ def test_without_levels_there_is_no_topology():
         (LEVELS.replace("kind: block, ", ""), "[r1, b1]", "only a block has segments"),
         (LEVELS.replace("5us", "5"), "[r1, b1]", "'5' is not a latency with its unit; write 800ns, 1.5us or 30ms"),
         (LEVELS.replace("400G", "0"), "[r1, b1]", "is no bandwidth; write how many bytes pass in a second: 25G"),
+        (LEVELS.replace("400G", "10000000"), "[r1, b1]", "has no unit; write 10000000B if that is bytes in a second"),
         ("    t: {latency: 1us, bandwidth: 1G, kind: torus}\n", "[t1]", "a torus needs its dimensions, such as 8x8x4"),
         (
             "    t: {latency: 1us, bandwidth: 1G, kind: torus, dimensions: 4x4}\n",

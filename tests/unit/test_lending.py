@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import struct
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -54,8 +56,10 @@ class Node:
         self.store = Store(directory / name / "store", 10**6, reader)
         self.lending = Lending(self.store, tls)
 
-    def loan_to(self, borrower: str, dataset: Dataset = GENOME, **fields: object) -> messages.Loan:
-        ticket = make_ticket(self.lending.secret, borrower, dataset.id)
+    def loan_to(
+        self, borrower: str, dataset: Dataset = GENOME, until_s: float = math.inf, **fields: object
+    ) -> messages.Loan:
+        ticket = make_ticket(self.lending.secret, borrower, dataset.id, until_s)
         return attrs.evolve(messages.Loan(dataset.id, self.name, f"127.0.0.1:{self.lending.port}", ticket), **fields)
 
 
@@ -101,13 +105,26 @@ async def test_who_asks_before_it_has_come_waits_for_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "fault",
-    ["another's ticket", "no ticket", "wrong node", "nobody there", "corrupted"],
+    [
+        "another's ticket",
+        "an old ticket",
+        "a forged ticket",
+        "no ticket",
+        "wrong node",
+        "nobody there",
+        "corrupted",
+    ],
 )
 async def test_what_a_node_does_not_give_comes_from_the_next_replica(tmp_path: Path, fault: str) -> None:
     async with nodes(tmp_path, "n1", "n2", "n3") as (first, second, third):
         await first.store.bring("1.0.1", [GENOME])
         loan = first.loan_to("n3" if fault == "another's ticket" else "n2")
-        if fault == "wrong node":
+        if fault == "an old ticket":
+            loan = first.loan_to("n2", until_s=time.time() - 1.0)
+        elif fault == "a forged ticket":
+            later = struct.pack(">d", time.time() + 1e6)
+            loan = attrs.evolve(loan, ticket=later + loan.ticket[len(later) :])
+        elif fault == "wrong node":
             loan = attrs.evolve(loan, address=third.loan_to("n2").address)
         elif fault == "nobody there":
             loan = attrs.evolve(loan, address="127.0.0.1:1")
