@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from hal_core.models.plan import Snapshot
     from hal_core.models.staging import Tiers
 
-JOBS_MAX: Final = 96
-"""So many jobs are looked at: farther ahead it is no more than fortune-telling."""
+JOBS_MAX: Final = 32
+"""So many jobs are looked at: farther ahead it is no more than fortune-telling. With three times as many, more was
+brought for nothing than was hidden (tests/benchmarks/three_sites.py)."""
 LEAD: Final = 2.0
 """An input is brought ahead when the start is no farther off than so many times what bringing it takes: jobs start
 sooner than it was guessed rather than later."""

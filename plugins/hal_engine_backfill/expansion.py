@@ -27,7 +27,7 @@ FOREVER_S = 10 * 365 * 86_400.0
 MARGIN_SHARE = 0.5
 """Of the time until a promised start, if that rests on predictions: they are not so exact that waiting for it to the
 second would pay, and what fills the hole meanwhile is shorter."""
-WAITING_MAX = 200
+WAITING_MAX = 100
 """So many of the jobs that are left are told in order."""
 _submit_order = attrgetter("submit_time_s", "job_id")
 _key = itemgetter(0)
