@@ -13,12 +13,17 @@ from hal_core.models.node import Node
 from hal_core.models.topology import MESSAGE_BYTES, Level, LevelKind, Link, Topology
 from hal_core.models.torus import Torus
 
+KNOWN_BYTES = 64
+"""A domain whose nodes span more than so many bytes is hardly ever twice the same."""
+KNOWN_MAX = 200
+
 
 class Domain:
     """One domain. `depth` 0 is the whole cluster, which has no level; the narrowest ones have no children."""
 
     __slots__ = (
-        *("_near", "_parts", "_span", "children", "depth", "level", "line", "link", "nodes", "path", "place", "torus"),
+        *("_is_wide", "_known", "_near", "_parts", "_span"),
+        *("children", "depth", "level", "line", "link", "nodes", "path", "place", "torus"),
     )
 
     def __init__(self, path: tuple[str, ...], level: Level | None, link: Link) -> None:
@@ -39,6 +44,9 @@ class Domain:
         """Its nodes in these."""
         self._parts: list[tuple[slice, int, Domain]] = []
         """The same of its children."""
+        self._is_wide = False
+        self._known: dict[bytes, Sequence[tuple[int, Domain]]] = {}
+        """What was answered, by the bytes of the set in its span."""
 
     def settle(self) -> None:
         """Its nodes and its children are known."""
@@ -46,13 +54,25 @@ class Domain:
         self._span = slice(first, (self.nodes.bit_length() + 7) // 8)
         self._near = self.nodes >> 8 * first
         self._parts = [(child._span, child._near, child) for child in self.children]
+        self._is_wide = self._span.stop - self._span.start > KNOWN_BYTES
 
     def count(self, packed: bytes) -> int:
         """How many of a set of nodes (Domains.packed) are in it: that costs by its own size, not by the cluster's."""
         return (int.from_bytes(packed[self._span], "little") & self._near).bit_count()
 
-    def rooms(self, packed: bytes) -> list[tuple[int, Domain]]:
+    def rooms(self, packed: bytes) -> Sequence[tuple[int, Domain]]:
         """The children that have any of the nodes, each with how many."""
+        if self._is_wide:
+            return self._rooms(packed)
+        nodes = packed[self._span]  # between two questions little changes in most domains
+        found = self._known.get(nodes)
+        if found is None:
+            if len(self._known) >= KNOWN_MAX:
+                self._known.clear()
+            found = self._known[nodes] = self._rooms(packed)
+        return found
+
+    def _rooms(self, packed: bytes) -> Sequence[tuple[int, Domain]]:
         number_of = int.from_bytes
         return [
             (size, child)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hal_core.models.masks import mask_of, members_of
+from hal_core.models.masks import mask_of, members_of, numbers_of
 from hal_core.models.row_fields import FIELD_MASK
 
 SEVERAL = 8
@@ -79,9 +79,9 @@ class NodeRows:
                 first = left & -left
                 row = self.row(first.bit_length() - 1)
                 hit = left & self.buckets[row & FIELD_MASK][row] if row >= 0 else first
-                found.append((row, hit, () if hit.bit_count() >= WIDE else list(members_of(hit))))
+                found.append((row, hit, () if hit.bit_count() >= WIDE else numbers_of(hit)))
                 left ^= hit
-            numbers = list(members_of(left))
+            numbers = numbers_of(left)
         its_of: dict[int, list[int]] = {}
         for number in numbers:
             its_of.setdefault(self.row(number), []).append(number)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import operator
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 
 from hal_core.models.domains import Domain, Domains, torus_positions
@@ -137,6 +137,55 @@ def _leaf_sizes(domain: Domain, packed: bytes) -> Iterable[int]:
             yield size
 
 
+def _parts(domain: Domain, packed: bytes) -> Iterator[tuple[int, Domain]]:
+    """What a gang is put together of: the narrowest domains that have any of the nodes, each with how many; a domain
+    of segments, or with links between its groups, as a whole."""
+    for size, child in domain.rooms(packed):
+        if child.children and child.kind is LevelKind.TREE:
+            yield from _parts(child, packed)
+        else:
+            yield size, child
+
+
+def _shares(parts: Sequence[tuple[int, Domain]], count: int) -> tuple[list[Domain], int, Domain] | None:
+    """Which parts to take as a whole, and how many nodes of one more; None if they are too few. They come with their
+    sizes, the largest first.
+
+    The fewest parts: the largest as a whole, until one or two hold what is left. That is the smallest that does, or the
+    two with the least to spare.
+    """
+    left = count
+    whole: list[Domain] = []
+    for at, (size, part) in enumerate(parts):
+        if size >= left:
+            last = at
+            while last + 1 < len(parts) and parts[last + 1][0] >= left:
+                last += 1
+            return whole, left, parts[last][1]
+        if at + 1 < len(parts) and size + parts[at + 1][0] >= left:
+            one, other = _two(parts[at:], left)
+            return [*whole, one[1]], left - one[0], other[1]
+        whole.append(part)
+        left -= size
+    return None
+
+
+def _two(parts: Sequence[tuple[int, Domain]], count: int) -> tuple[tuple[int, Domain], tuple[int, Domain]]:
+    """Two parts, the larger first, that hold so many with the least to spare, and of those the least alike. The largest
+    two hold them, and no part alone."""
+    best, least = (parts[0], parts[1]), sys.maxsize
+    other = len(parts) - 1
+    for one in range(len(parts)):
+        while other > one and parts[one][0] + parts[other][0] < count:
+            other -= 1
+        if other <= one:
+            break
+        spare = parts[one][0] + parts[other][0] - count
+        if spare < least:
+            best, least = (parts[one], parts[other]), spare
+    return best
+
+
 class _Filling:
     """Taking nodes of one domain for one gang."""
 
@@ -177,28 +226,30 @@ class _Filling:
         return sum(1 << numbers[position] for position in members_of(domain.torus.box(at, count)))
 
     def _packed(self, domain: Domain, free: int, count: int) -> int:
-        """Whole parts, the fullest first; what is left over where it leaves least, in whole segments if it can."""
-        rooms = domain.rooms(self._free)
-        rooms.sort(key=_count, reverse=True)
+        """The fewest leaves, whichever domains they are in, with as little as can be left over in them; in whole
+        segments if it can."""
+        rooms = list(_parts(domain, self._free))
         for is_segmented in (True, False):
-            chosen, left = 0, count
-            parts = list(rooms)
-            while left and parts:
-                enough = [part for part in parts if _usable(part, is_segmented) >= left]
-                size, child = enough[-1] if enough else parts[0]
-                parts.remove((size, child))
-                wanted = min(left, _usable((size, child), is_segmented))
-                if wanted:
-                    chosen |= self.fill(child, free, wanted)
-                    left -= wanted
-            if not left:
+            parts = [(_usable(room, is_segmented), room[1]) for room in rooms]
+            parts.sort(key=_count, reverse=True)
+            shares = _shares(parts, count)
+            if shares:
+                whole, wanted, last = shares
+                chosen = self.fill(last, free, wanted)
+                for part in whole:
+                    chosen |= self._whole(part, free, is_segmented)
                 return chosen
         raise AssertionError("the domain had room for the gang")
 
+    def _whole(self, part: Domain, free: int, is_segmented: bool) -> int:
+        """All that a wider gang may take of a part."""
+        if not is_segmented or part.level is None or part.level.segment == 1:
+            return free & part.nodes
+        return self.fill(part, free, _usable((part.count(self._free), part), is_segmented))
+
     def _spread(self, domain: Domain, free: int, count: int) -> int:
         """Evenly over all parts: each takes what its share of the rest is, the smallest first."""
-        rooms = domain.rooms(self._free)
-        rooms.sort(key=_count)
+        rooms = sorted(domain.rooms(self._free), key=_count)
         chosen, left = 0, count
         for at, (size, child) in enumerate(rooms):
             wanted = min(size, -(-left // (len(rooms) - at)))

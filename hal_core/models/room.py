@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from hal_core.models import placing
-from hal_core.models.masks import mask_of, members_of
+from hal_core.models.masks import mask_of, members_of, numbers_of
 from hal_core.models.node_rows import NodeRows
 from hal_core.models.packing import AMOUNT_MAX, FIELD_BITS, FIELD_MASK, Ask, Packing
 
@@ -137,7 +137,7 @@ class Room:
                 continue
             found = self._gang(ask, list(groups), beside)
             if found:
-                return tuple(members_of(found)) if domains is None else domains.ordered(members_of(found))
+                return tuple(numbers_of(found)) if domains is None else domains.ordered(numbers_of(found))
         return ()
 
     def _gang(self, ask: Ask, groups: list[int], beside: Room | None) -> int:
@@ -163,7 +163,7 @@ class Room:
     def _fitting_among(self, nodes: int, ask: Ask) -> int:
         """Those of the nodes where one node's part of the ask fits; looked at one by one if they are few."""
         if nodes.bit_count() <= max(self.row_count // 2, FEW):
-            return self._fitting_of(list(members_of(nodes)), ask) & ask.nodes
+            return self._fitting_of(numbers_of(nodes), ask) & ask.nodes
         return self._fitting(ask) & nodes
 
     def _by_harm(self, ask: Ask, nodes: int) -> Iterator[int]:

@@ -29,6 +29,7 @@ CPUS = 64
 JOB_COUNTS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 NODE_COUNTS = (100, 1000, 10_000, 100_000)
 JOBS_BY_NODES = 20_000
+TELL_EVERY = 100_000
 YEAR = (1_000_000, 10_000)
 SWITCH_NODES, RACK_SWITCHES = 16, 8
 TOPOLOGY = Topology(
@@ -93,8 +94,11 @@ def measure(job_count: int, node_count: int, policy: str = "easy") -> dict[str, 
     foresight = Foresight(expectations_of("requested"), CORRECTIONS["request"])
     started_s = time.process_time()
     run = Replay(engine_of(policy), machine, jobs, foresight)
-    for _ in run.run(EventOrder.TOGETHER):
-        pass
+    next_told = TELL_EVERY
+    for submitted in run.run(EventOrder.TOGETHER):
+        if submitted >= next_told:
+            next_told += TELL_EVERY
+            print(f"  {submitted:9,} submitted, {time.process_time() - started_s:8.1f} s", file=sys.stderr, flush=True)
     cpu_s = time.process_time() - started_s
     figures = figures_of(jobs, run.start_s, machine.processors)
     return {

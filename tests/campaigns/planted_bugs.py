@@ -107,7 +107,7 @@ ORDERED = ("tests/unit/test_expansion.py", "tests/properties/test_sharing.py", "
 VARIED = ("tests/properties/test_variants.py", "tests/unit/test_variants.py")
 
 OTHER_BUGS = (
-    Bug(f"{MODELS}/placing.py", "    rooms.sort(key=_count, reverse=True)\n", "    rooms.sort(key=_count)\n", TOPOLOGY),
+    Bug(f"{MODELS}/placing.py", "    parts.sort(key=_count, reverse=True)\n", "    parts.sort(key=_count)\n", TOPOLOGY),
     Bug(f"{MODELS}/placing.py", "holding.sort(key=_count)", "holding.sort(key=_count, reverse=True)", TOPOLOGY),
     Bug(f"{MODELS}/placing.py", "if depth < wish.depth:", "if depth + 1 < wish.depth:", TOPOLOGY),
     Bug(f"{RULES}/patience.py", "    return wait_s + run_s *", "    return run_s *", TOPOLOGY),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from hal_core.models.job import Shape
-from hal_core.models.packing import Packing, mask_of, members_of
+from hal_core.models.masks import mask_of, members_of, numbers_of
+from hal_core.models.packing import Packing
 from hal_core.models.room import Room
 from hal_core.testing.snapshots import FakeColumns, FakeSnapshot
 from hal_core.testing.strategies import shapes, snapshots
@@ -62,7 +63,7 @@ def test_room_counts_as_columns_do(data: st.DataObject) -> None:
 
 @given(st.sets(st.integers(0, 200)))
 def test_masks_are_sets_of_numbers(numbers: set[int]) -> None:
-    assert list(members_of(mask_of(numbers))) == sorted(numbers)
+    assert list(members_of(mask_of(numbers))) == numbers_of(mask_of(numbers)) == sorted(numbers)
 
 
 def test_a_room_without_nodes_has_no_room() -> None:

@@ -90,9 +90,8 @@ def test_a_gang_is_in_the_narrowest_domain_and_on_the_fewest_leaves_in_it(
     assert set(found) <= set(free)
     narrowest = max(common_depth(nodes, each) for each in allowed)
     assert common_depth(nodes, found) == narrowest
-    if narrowest >= 1:  # across racks, whole racks come first, and then the fewest leaves of the last one
-        fewest = min(leaves(nodes, each) for each in allowed if common_depth(nodes, each) == narrowest)
-        assert leaves(nodes, found) == fewest
+    fewest = min(leaves(nodes, each) for each in allowed if common_depth(nodes, each) == narrowest)
+    assert leaves(nodes, found) == fewest
 
 
 @given(st.lists(st.integers(1, 5), min_size=2, max_size=6), st.data())
