@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 AHEAD_SHOWN = 5
 HOLDERS_SHOWN = 3
 SUGGESTIONS_MAX = 3
+NOTHING_WAITS = "nothing of it waits"
 GAIN_S_MIN = 1.0
 """A change that gains less is not worth telling."""
 
@@ -43,18 +44,27 @@ def explain(state: State, record: JobRecord, now_s: float) -> Explanation:
     reason = waiting.reason(record)
     shares = state.fair_shares(now_s)
     ahead_count = state.queue.count_before(record, now_s, shares) if record.is_queued else 0
+    elsewhere_s = None if reason else _start_elsewhere_s(record)
+    none = NOTHING_WAITS if elsewhere_s is None else "it waits in the queue of the scheduler that has its nodes"
     return Explanation(
         job_id=record.job_id,
         state=record.state.value,
         reason=reason.kind if reason else "",
-        text=reason.text if reason else "nothing of it waits",
+        text=reason.text if reason else none,
         priority=tuple(state.queue.order.terms(record, now_s, shares)),
         ahead_count=ahead_count,
         ahead=tuple(islice(state.queue, min(ahead_count, AHEAD_SHOWN))),
         constraint=_binding(state, record, waiting) if record.is_queued else None,
         choice=choice_text(record),
         pools=pool_texts(state, record, now_s),
+        start_time_s=elsewhere_s,
     )
+
+
+def _start_elsewhere_s(record: JobRecord) -> float | None:
+    """When the first of it is expected to start that was handed over to another scheduler and waits there."""
+    waiting = (each.queued_start_s for each in record.active.values() if each.start_time_s is None)
+    return min((start_s for start_s in waiting if start_s is not None), default=None)
 
 
 def _binding(state: State, record: JobRecord, waiting: Waiting) -> Constraint | None:

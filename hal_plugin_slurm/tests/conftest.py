@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator, Iterator
 
@@ -17,6 +18,8 @@ from tests.support.needs import need
 from tests.support.slurm import SlurmCluster
 
 ANSWER_TIMEOUT_S = 60.0
+SLURM_ROOT = "HAL_SLURM_ROOT"
+"""A folder with another Debian, whose Slurm is tested instead of the machine's own (campaigns/slurm_trixie.py)."""
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +27,14 @@ def slurm() -> Iterator[SlurmCluster]:
     need(slurm_packages.why_impossible())
     settings = {"SchedulerParameters": "batch_sched_delay=0,sched_min_interval=0,sched_interval=1,bf_interval=2"}
     with SlurmCluster(
-        node_count=4, cpus=8, gpus=2, has_accounting=True, has_rest=True, nodes_per_switch=2, settings=settings
+        node_count=4,
+        cpus=8,
+        gpus=2,
+        has_accounting=True,
+        has_rest=True,
+        nodes_per_switch=2,
+        root=os.environ.get(SLURM_ROOT, ""),
+        settings=settings,
     ) as cluster:
         yield cluster
 

@@ -64,3 +64,51 @@ def test_jobs_survive_kills_of_hal_and_of_slurm(hal: HalOverSlurm, slurm: SlurmC
 def test_the_plugin_and_its_nodes_are_shown(hal: HalOverSlurm) -> None:
     assert "slurm" in hal.run("plugins").stdout
     assert hal.run("nodes").stdout.count("fake") == 4
+
+
+@attrs.define(kw_only=True)
+class TwoSites(HalOverSlurm):
+    """Half of the nodes are one site and half another: to HAL they are two Slurms, each with a name of its own."""
+
+    def _configuration_text(self) -> str:
+        text = super()._configuration_text().partition("executors:\n")[0]
+        own = text.partition("nodes:\n")[2].partition("partitions:\n")[0]
+        other = own.replace("n0[1-4]", "n0[3-4]").replace("executor: slurm", "executor: south")
+        text = text.replace(own, own.replace("n0[1-4]", "n0[1-2]") + other)
+        text = text.replace("    nodes: n0[1-4]\n", "    nodes: n0[1-2]\n")
+        text = text.replace("listen:\n", "  - {name: south, nodes: 'n0[3-4]'}\nlisten:\n")
+        paces = "poll_s_min: 0.3, poll_s_max: 0.5, view_s: 0.3"
+        ways = f"way: commands, configuration: {self.slurm.layout.configuration}, {paces}"
+        south = f"  south: {{plugin: slurm, {ways}, partitions: {{south: normal}}}}\n"
+        return f"{text}executors:\n  slurm: {{{ways}, partitions: {{main: normal}}}}\n{south}"
+
+
+@pytest.fixture
+def two_sites(slurm: SlurmCluster) -> Iterator[TwoSites]:
+    with TwoSites(node_count=4, cpus=8, slurm=slurm, executor="") as cluster:
+        yield cluster
+
+
+def test_a_job_may_run_at_either_site_and_goes_where_there_is_room(two_sites: TwoSites, slurm: SlurmCluster) -> None:
+    """Others have the nodes of the first one for an hour; how long it would wait there is told; it goes elsewhere."""
+    hal = two_sites
+    hal.work.chmod(0o777)
+    other = slurm.submit(
+        "--exclusive", "--nodelist=n01,n02", "-N2", "--time=60", "-o", "/dev/null", "--wrap", "sleep 3600"
+    )
+    try:
+        request = {"command": ["true"], "options": [["where", "any"], ["time", "5"]]}
+
+        def waits_s() -> dict[str, float]:
+            return {each["site"]: each["queue_s"] for each in hal.post("/v1/forecasts", request)["variants"]}
+
+        def is_seen() -> bool:
+            return waits_s()["slurm"] > 3000 and waits_s()["south"] == 0.0
+
+        hal.tree.until("the queue of others is seen", is_seen, 60, hal.watched)
+        job_id = hal.submit("true", options=[("where", "any"), ("time", "5")])
+        hal.wait_until_done(timeout_s=120)
+        job = hal.get(f"/v1/jobs/{job_id}")
+        assert (job["state"], job["partition"]) == ("COMPLETED", "south")
+    finally:
+        slurm.run("scancel", str(other))

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 
 import httpx
 import pytest
 
 from hal_core import members
+from hal_plugin_slurm.command_line import CommandLine
 from hal_plugin_slurm.pace import Pace
-from hal_plugin_slurm.payload import job_of, node_of, state_of, submit_body
+from hal_plugin_slurm.payload import job_of, node_of, past_job_of, state_of, submit_body
 from hal_plugin_slurm.rest import Rest
 from hal_plugin_slurm.shell import Shell
 from hal_plugin_slurm.tokens import Tokens
 from hal_plugin_slurm.way import (
+    Amounts,
     SlurmRefused,
     SlurmSilent,
     SlurmUnanswered,
@@ -219,3 +222,63 @@ async def test_a_program_that_cannot_start_or_does_not_end_is_told():
         await Shell(answer_timeout_s=0.1).run(["sleep", "100"])
     done = await Shell(environment={"A": "b c"}).run(["sh", "-c", "cat; echo $A >&2; exit 3"], "words")
     assert (done.code, done.output, done.error) == (3, "words", "b c\n")
+
+
+def test_what_slurm_24_11_really_answers_is_read():
+    """As its slurmrestd answered: three jobs of which one failed, one runs on two nodes and one is of an array."""
+    answers = json.loads((Path(__file__).parent / "data" / "slurm_24_11.json").read_text())
+    failed, running, element = map(job_of, answers["jobs v0.0.42"])
+    assert (failed.state, failed.exit_code, failed.signal, failed.nodes) == ("FAILED", 3, None, "n01")
+    assert (running.state, running.nodes, running.limit_s) == ("RUNNING", "n[01-02]", 3600.0)
+    assert running.amounts == Amounts(2, 2, 200, 4)
+    assert running.end_time_s == running.start_time_s + 3600.0
+    assert (element.native_id, element.index, element.state) == (3, 0, "COMPLETED")
+    assert (running.partition, running.user, running.priority) == ("normal", "root", 1)
+    assert list(map(job_of, answers["jobs v0.0.40"])) == [running]
+    (node,) = map(node_of, answers["nodes v0.0.42"])
+    assert (node.state, node.cpu_count, node.memory_mb, node.gpus) == ("mixed", 8, 16000, ("fake", "fake"))
+    assert node.partitions == ("normal", "short")
+    past = [past_job_of(each) for each in answers["past jobs v0.0.42"]]
+    assert [(each.native_id, each.index, each.state, each.exit_code) for each in past] == [
+        *((1, None, "FAILED", 3), (2, None, "RUNNING", 0)),
+        (3, 3, "COMPLETED", 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ("1792", (7, None)),
+        ("9", (None, 9)),
+        ("0:0", (0, None)),
+        ("7:0", (7, None)),
+        ("0:9", (None, 9)),
+        ("0:53", (None, 53)),
+    ],
+)
+async def test_squeue_tells_an_end_as_one_number_or_as_two(tmp_path, told, found):
+    """22.05 and 24.11: by the commands nothing was understood of the newer one."""
+    row = ["1", "1", "N/A", "FAILED", told, "10", "20", "None", "n01", "root", "normal", "1", "1:00:00", "cpu=1,node=1"]
+    squeue = tmp_path / "squeue"
+    squeue.write_text(f"#!/bin/sh\ncat <<'END'\n{'|'.join(row)}|a@b|\nEND\n")
+    squeue.chmod(0o755)
+    (job,) = await CommandLine(Shell("", {"PATH": f"{tmp_path}:/usr/bin:/bin"}, 60.0), "root").jobs()
+    assert (job.exit_code, job.signal) == found
+
+
+async def test_a_job_that_there_is_not_is_no_reason_to_look_for_another_version():
+    """24.11 answers 404 about it; 404 without a reason is about the path."""
+    gone = {"errors": [{"error_number": 2017, "description": "Invalid job id specified"}]}
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return served(request) or httpx.Response(404, json=gone)
+
+    rest = rest_that(answer)
+    await rest.cancel([(7, None)])
+    await rest.cancel([(8, None)])
+    assert asked == ["/openapi/v3", "/slurm/v0.0.38/job/7", "/slurm/v0.0.38/job/8"]
+    lost = rest_that(lambda request: served(request) or httpx.Response(404, text="no such path"))
+    with pytest.raises(SlurmSilent, match="any more"):
+        await lost.cancel([(7, None)])

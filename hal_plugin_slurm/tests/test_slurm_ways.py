@@ -139,7 +139,7 @@ async def test_a_refusal_says_why(way, plain, changes, words):
 
 
 async def test_an_output_that_cannot_be_opened_is_told_as_such(way, plain):
-    job = await end_of(way, attrs.evolve(plain, output="/nonexistent/folder/file", error="/nonexistent/folder/file"))
+    job = await end_of(way, attrs.evolve(plain, output="/dev/null/file", error="/dev/null/file"))
     assert (job.state, job.signal) == ("FAILED", LAUNCH_FAILED_SIGNAL)
 
 

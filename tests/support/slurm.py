@@ -25,7 +25,7 @@ from typing import Self
 
 import attrs
 
-from tests.support import slurm_packages
+from tests.support import slurm_packages, slurm_root
 from tests.support.processes import ProcessTree, SupportError
 from tests.support.slurm_config import Layout, SlurmOptions, node_names
 from tests.support.slurm_daemons import Daemons, free_ports, identity
@@ -68,6 +68,8 @@ class SlurmCluster(SlurmOptions):
         _progress(f"starting Slurm with {self.node_count} nodes ...")
         base = Path(tempfile.mkdtemp(prefix="slurm-"))
         self.layout = Layout(base, socket.gethostname().partition(".")[0], free_ports(self.node_count))
+        if self.root:
+            slurm_root.mount(Path(self.root), base)
         self.tree.__enter__()
         self.daemons = Daemons(self.tree, self, self.layout)
         try:
@@ -150,7 +152,8 @@ class SlurmCluster(SlurmOptions):
     @property
     def environment(self) -> Mapping[str, str]:
         """What a program must have in its environment to use this cluster."""
-        return {"SLURM_CONF": str(self.layout.configuration)}
+        found = {"SLURM_CONF": str(self.layout.configuration)}
+        return found | ({"PATH": self.daemons.environment["PATH"]} if self.root else {})
 
     @property
     def nodes(self) -> list[str]:
@@ -182,6 +185,9 @@ class SlurmCluster(SlurmOptions):
     def _leave(self) -> None:
         """The state is thrown away with the cluster, so nothing needs to end in good order."""
         self.tree.__exit__(None, None, None)
+        if self.root:
+            slurm_root.unmount(Path(self.root), self.layout.base)
+            shutil.rmtree(self.layout.wrappers)
         shutil.rmtree(self.layout.base)
 
 

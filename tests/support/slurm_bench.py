@@ -143,7 +143,7 @@ def every_kind(bench: SlurmBench, first_id: int) -> list[LaunchOrder]:
         bench.order(first_id + 2, "kill -9 $$"),
         bench.order(first_id + 3, "kill -15 $$; sleep 5"),
         bench.order(first_id + 4, command=("sh", "-c", "exit 3")),
-        bench.order(first_id + 5, output_pattern="/nonexistent/%j"),
+        bench.order(first_id + 5, output_pattern="/dev/null/%j"),
         bench.order(first_id + 6, "exit $HAL_TASK_RANK", **gang),
         bench.order(first_id + 7, 'test "$CUDA_VISIBLE_DEVICES" = 0,1', gpus_per_node=2, gpu_type="fake"),
         *(bench.order(first_id + 8, "exit $((HAL_ARRAY_INDEX % 3))", index, array=array) for index in range(4)),

@@ -12,6 +12,8 @@ from pathlib import Path
 import attrs
 
 CLUSTER_NAME = "testcluster"
+NO_CGROUPS = "CgroupPlugin=cgroup/v1\nCgroupAutomount=no\nConstrainCores=no\nConstrainRAMSpace=no\n"
+NO_CGROUPS_NEW = "CgroupPlugin=disabled\n"
 DEFAULT_PARTITIONS = {
     "normal": "Default=YES MaxTime=1-00:00:00 DefaultTime=01:00:00",
     "short": "MaxTime=00:10:00 DefaultTime=00:05:00 PriorityTier=10",
@@ -38,6 +40,8 @@ class SlurmOptions:
     """slurmrestd with JSON web tokens."""
     partitions: Mapping[str, str] = attrs.field(factory=lambda: dict(DEFAULT_PARTITIONS))
     """Name to the rest of the line; every partition has all nodes unless it says `Nodes=`."""
+    root: str = ""
+    """A folder with another Debian, whose Slurm it is (slurm_root.py); empty: the machine's own."""
     settings: Mapping[str, str] = attrs.field(factory=dict)
     """Further lines of slurm.conf, which win over ours; an empty value drops the line."""
 
@@ -63,6 +67,11 @@ class Layout:
     @property
     def configuration(self) -> Path:
         return self.base / "etc" / "slurm.conf"
+
+    @property
+    def wrappers(self) -> Path:
+        """Programs of another generation of Slurm, for PATH. Beside `base`: they must not be found in the folder."""
+        return self.base.with_name(f"{self.base.name}-bin")
 
     @property
     def munge_socket(self) -> Path:
@@ -99,7 +108,7 @@ def files(options: SlurmOptions, layout: Layout) -> dict[str, str]:
     """The configuration, by file name within the directory of slurm.conf."""
     found = {
         "slurm.conf": slurm_conf(options, layout),
-        "cgroup.conf": "CgroupPlugin=cgroup/v1\nCgroupAutomount=no\nConstrainCores=no\nConstrainRAMSpace=no\n",
+        "cgroup.conf": NO_CGROUPS_NEW if options.root else NO_CGROUPS,
     }
     if options.gpus:
         devices = ",".join(str(layout.device(index)) for index in range(options.gpus))
@@ -119,6 +128,8 @@ def slurm_conf(options: SlurmOptions, layout: Layout) -> str:
         lines["TopologyPlugin"] = "topology/tree"
     if options.has_rest:
         lines |= _token_settings(layout)
+    if options.root:
+        lines["SwitchType"] = ""  # there is no switch/none any more
     lines |= options.settings
     text = [f"{key}={value}" for key, value in lines.items() if value]
     text += _node_lines(options, layout)

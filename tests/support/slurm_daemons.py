@@ -15,7 +15,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support import slurm_config
+from tests.support import slurm_config, slurm_root
 from tests.support.processes import ProcessTree, SupportError
 from tests.support.slurm_config import Layout, Ports, SlurmOptions
 
@@ -31,12 +31,15 @@ class Daemons:
 
     def __init__(self, tree: ProcessTree, options: SlurmOptions, layout: Layout) -> None:
         self.tree, self.options, self.layout = tree, options, layout
-        self.environment = {"PATH": PATH, "LANG": "C.UTF-8", "SLURM_CONF": str(layout.configuration)}
+        path = f"{layout.wrappers}:{PATH}" if options.root else PATH
+        self.environment = {"PATH": path, "LANG": "C.UTF-8", "SLURM_CONF": str(layout.configuration)}
         self.pids: dict[str, int] = {}
 
     def start_all(self) -> None:
         """From nothing to a cluster whose nodes are all idle."""
         _make_directories(self.options, self.layout)
+        if self.options.root:
+            slurm_root.write_wrappers(Path(self.options.root), self.layout.wrappers)
         _write_configuration(self.options, self.layout)
         self.start("munged")
         if self.options.has_accounting:
@@ -56,6 +59,8 @@ class Daemons:
         """Start a daemon by its name and wait until it answers (a slurmd: until it is started)."""
         assert name not in self.pids, f"{name} runs already"
         argv, user, environment = self._command(name)
+        if self.options.root and name.startswith("slurm"):
+            user = "root"  # the wrapper becomes who it is to be: only root can change to the folder
         log = self.layout.base / "log" / f"{name}.out"
         pid = self.tree.start(argv, log, self.environment | environment, user=identity(user), directory=log.parent)
         self.pids[name] = pid

@@ -127,6 +127,8 @@ def test_a_job_in_the_foreign_queue_is_expected_to_end_as_late_as_it_starts_ther
     booked(world, start_s, "", QueuedStart(job_id, 0, start_s))
     (row,) = world.state.snapshot(world.now_s).running()
     assert row.expected_end_s == start_s + HOUR_S
+    told = explain(world.state, world.job(job_id), world.now_s)
+    assert (told.start_time_s, told.text) == (start_s, "it waits in the queue of the scheduler that has its nodes")
     check_dump(world.state)
     booked(world, None)
     (row,) = world.state.snapshot(world.now_s).running()

@@ -185,7 +185,7 @@ def _job(row: list[str]) -> SlurmJob:
     job_id, array_id, index, state, status, start, end, reason, nodes, user, *asked, name = row
     partition, priority, limit, tres = asked
     try:
-        code, signal = wait_status(int(status))
+        code, signal = _end(status)
         is_rest = index not in ("", "N/A") and not index.isdecimal()
         return SlurmJob(
             native_id=int(array_id or job_id),
@@ -247,6 +247,14 @@ def _node(row: list[str]) -> SlurmNode:
         )
     except ValueError:
         raise SlurmUnanswered(f"sinfo answered {'|'.join(row)[:200]!r}") from None
+
+
+def _end(text: str) -> tuple[int | None, int | None]:
+    """(exit code, signal) of what squeue calls `exit_code`: a wait status (22.05), or `code:signal` (24.11)."""
+    code, colon, signal = text.partition(":")
+    if not colon:
+        return wait_status(int(code))
+    return (None, int(signal)) if int(signal) else (int(code), None)
 
 
 def _instant(text: str) -> float | None:

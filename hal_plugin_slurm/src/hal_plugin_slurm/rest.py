@@ -152,7 +152,7 @@ class Rest:
         if response.status_code == httpx.codes.UNAUTHORIZED and self._tokens is not None:
             self._tokens.reject()
             raise SlurmSilent("slurmrestd refused the token")
-        if response.status_code == httpx.codes.NOT_FOUND:
+        if response.status_code == httpx.codes.NOT_FOUND and not _does_explain(response):
             self._version = None  # another slurmrestd than before
             raise SlurmSilent(f"slurmrestd has no {path.format(version)} any more")
         try:
@@ -173,6 +173,15 @@ class Rest:
             raise SlurmSilent(f"cannot reach slurmrestd: {error or type(error).__name__}") from None
         except httpx.HTTPError as error:
             raise SlurmUnanswered(f"slurmrestd: {error or type(error).__name__}") from None
+
+
+def _does_explain(response: httpx.Response) -> bool:
+    """Newer ones (24.11) answer about a job that there is not with 404, too, and say so in JSON."""
+    try:
+        answer = response.json()
+    except ValueError:
+        return False
+    return isinstance(answer, dict) and bool(_codes(answer))
 
 
 def _headers(token: Token | None, user: str = "") -> dict[str, str]:

@@ -1,0 +1,57 @@
+"""Another generation of Slurm: its programs are those of a Debian in a folder (debootstrap), run through chroot.
+
+Beside the daemons of the machine itself (munge, MariaDB): what they say is the same for both. A cluster's directory is
+seen at the same path within the folder. Needs root, as the cluster does.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Final
+
+RELEASE: Final = "trixie"
+MIRROR: Final = "http://deb.debian.org/debian"
+PACKAGES: Final = (
+    *("munge", "slurm-client", "slurmctld", "slurmd", "slurmdbd", "slurmrestd"),
+    *("slurm-wlm-jwt-plugin", "slurm-wlm-mysql-plugin"),
+)
+USERS: Final = {"slurmctld": "slurm:slurm", "slurmdbd": "slurm:slurm", "slurmrestd": "nobody:nogroup"}
+"""Who its daemons run as; all other programs as root."""
+PROGRAMS: Final = (
+    *("slurmctld", "slurmdbd", "slurmrestd", "slurmd"),
+    *("sacct", "sacctmgr", "salloc", "sbatch", "scancel", "scontrol", "sdiag", "sinfo", "squeue", "srun"),
+)
+SYSTEM: Final = ("/proc", "/sys", "/dev")
+
+
+def make_root(root: Path) -> None:
+    """The folder with that Debian, if it is not there yet: about a minute."""
+    if (root / "usr/sbin/slurmctld").exists():
+        return
+    words = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", RELEASE, str(root), MIRROR]
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+
+
+def write_wrappers(root: Path, folder: Path) -> None:
+    """Programs for PATH that are those of the folder, in the directory where they are called if it is there too."""
+    folder.mkdir()
+    for name in PROGRAMS:
+        user = f"--userspec={USERS[name]} " if name in USERS else ""
+        run = f"""exec chroot {user}{root} sh -c 'cd "$0" 2>/dev/null; exec "$@"' "$PWD" {name} "$@"\n"""
+        (folder / name).write_text(f"#!/bin/sh\n{run}")
+        (folder / name).chmod(0o755)
+
+
+def mount(root: Path, base: Path) -> None:
+    for source in (*SYSTEM, str(base)):
+        target = root / source.lstrip("/")
+        target.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["mount", "--rbind" if source in SYSTEM else "--bind", source, str(target)], check=True)
+        subprocess.run(["mount", "--make-rslave", str(target)], check=True)
+
+
+def unmount(root: Path, base: Path) -> None:
+    for source in (str(base), *reversed(SYSTEM)):
+        subprocess.run(["umount", "--recursive", "--lazy", str(root / source.lstrip("/"))], check=False)
+    (root / str(base).lstrip("/")).rmdir()
