@@ -35,6 +35,7 @@ from hal_core.kernel.cluster_meter import ClusterMeter
 from hal_core.kernel.collector import settle_collector
 from hal_core.kernel.conducts import Conducts
 from hal_core.kernel.effects import Effects, having_stores
+from hal_core.kernel.exposition import Together
 from hal_core.kernel.journal import SNAPSHOT_EVENT_COUNT, Journal
 from hal_core.kernel.journal_files import Disk
 from hal_core.kernel.journal_recovery import rebuild
@@ -188,7 +189,8 @@ class Daemon:
             begin_observers(observers, core.state)
             settle_collector()
             stalls, figures = StallMeter(), ClusterMeter(lambda: kernel.state, lambda: kernel.problem, time.time)
-            parts = (*observers.values(), *executors.values(), stalls, figures, pools, kernel.meter)
+            of_executors = Together(each.render for each in executors.values() if isinstance(each, MetricsSource))
+            parts = (*observers.values(), of_executors, stalls, figures, pools, kernel.meter)
             sources = [each for each in parts if isinstance(each, MetricsSource)]
             context = self._context(Port(kernel, journal, self._parse_context), sources)
             sources.append(context.sessions)

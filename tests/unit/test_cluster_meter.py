@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from hal_core.kernel.cluster_meter import ClusterMeter
 from hal_core.kernel.cycle_meter import CycleMeter
+from hal_core.kernel.exposition import Together
 from hal_core.models.message import DrainNode, Hold, JobSelection, NodeLost
 from hal_core.models.node import NodeName
 from hal_core.rules.waiting import REASON_KINDS, Waiting
@@ -60,3 +63,19 @@ def test_spans_are_counted_and_summed() -> None:
     found = samples(meter.render())
     assert (found["hal_plan_seconds_sum",], found["hal_plan_seconds_count",]) == (0.75, 2)
     assert found["hal_journal_append_seconds_count",] == 0
+
+
+def test_metrics_of_several_sources_of_a_kind_are_told_as_one():
+    """Two Slurms: a scrape in which a metric is explained twice is refused as a whole."""
+
+    def of(name: str) -> Callable[[], bytes]:
+        head = "# HELP hal_x What.\n# TYPE hal_x gauge\n"
+        return lambda: (
+            f'{head}hal_x{{executor="{name}"}} 1\n# HELP hal_y_total How.\n# TYPE hal_y_total counter\n'.encode()
+        )
+
+    text = Together([of("north"), of("south")]).render()
+    assert samples(text) == {("hal_x", "north"): 1.0, ("hal_x", "south"): 1.0}
+    assert text.count(b"# HELP hal_x ") == 1
+    assert text.index(b"south") < text.index(b"hal_y")
+    assert Together([]).render() == b""

@@ -92,14 +92,17 @@ class SlurmExecutor:
 
     def render(self) -> bytes:
         """For /metrics."""
+        own = f'executor="{self._options.name}"'
         lines = [
             "# HELP hal_slurm_reachable Whether Slurm answered the last question.",
             "# TYPE hal_slurm_reachable gauge",
-            f"hal_slurm_reachable {int(not self._is_out_of_reach)}",
+            f"hal_slurm_reachable{{{own}}} {int(not self._is_out_of_reach)}",
             "# HELP hal_slurm_requests_total What Slurm was asked, by kind.",
             "# TYPE hal_slurm_requests_total counter",
         ]
-        lines += [f'hal_slurm_requests_total{{kind="{kind}"}} {count}' for kind, count in sorted(self.counts.items())]
+        lines += [
+            f'hal_slurm_requests_total{{{own},kind="{kind}"}} {count}' for kind, count in sorted(self.counts.items())
+        ]
         return "".join(f"{line}\n" for line in lines).encode()
 
     async def run(self, report: Report, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
