@@ -311,7 +311,8 @@ class Agent:
         try:
             while True:
                 await trio.lowlevel.wait_readable(hints)
-                await trio.sleep(pace.wait_s(trio.current_time()))
+                running = sum(status.end is None for status in self._reported.values())
+                await trio.sleep(pace.wait_s(trio.current_time(), len(self._spawner.pending) + running))
                 data = os.read(hints, HINT_BYTES)
                 if len(data) == HINT_BYTES:
                     await self._report(self._book.known())
