@@ -27,7 +27,8 @@ from hal_core.config.machine import describe_machine, read_machine_facts
 from hal_core.config.schema import Configuration
 from hal_core.configured import read_with_plugins
 from hal_core.daemon import AGENT_SOCKET_NAME, Announce, Daemon, run_service, until_signalled
-from hal_core.errors import Unavailable
+from hal_core.dev_cloud import HINTS, release_all, write_configuration
+from hal_core.errors import Refused, Unavailable
 from hal_core.kernel.loop import Kernel
 from hal_core.models.node import Node, NodeStatus
 from hal_core.models.plural import plural
@@ -50,8 +51,13 @@ def run_dev(arguments: Namespace, announce: Announce) -> int:
     with _state_directory(arguments.state) as directory:
         configuration, plugins = _configuration(arguments, directory, socket)
         daemon = Daemon(configuration, plugins, arguments.config)
-        # What nobody can take over ends also when we are killed.
-        run_service(partial(_serve, daemon, announce, is_leashed=arguments.state is None))
+        hints = HINTS if arguments.cloud else ()
+        try:
+            # What nobody can take over ends also when we are killed.
+            run_service(partial(_serve, daemon, announce, is_leashed=arguments.state is None, hints=hints))
+        finally:
+            if arguments.cloud:
+                trio.run(release_all, configuration, plugins)
     return 0
 
 
@@ -70,6 +76,11 @@ def _state_directory(given: str | None) -> Iterator[Path]:
 
 
 def _configuration(arguments: Namespace, directory: Path, socket: Path) -> tuple[Configuration, Plugins]:
+    if arguments.cloud:
+        if arguments.config or arguments.cpus or arguments.nodes != 1:
+            raise Refused("--cloud has nodes and a configuration of its own; leave out --config, --nodes and --cpus")
+        configuration, plugins = write_configuration(directory, socket)
+        return _with_log(configuration, directory, arguments.address), plugins
     if arguments.config:
         configuration, plugins = read_with_plugins(arguments.config)
         listen = attrs.evolve(configuration.listen, socket=str(socket))
@@ -80,10 +91,14 @@ def _configuration(arguments: Namespace, directory: Path, socket: Path) -> tuple
     if arguments.cpus:
         facts = attrs.evolve(facts, cpu_count=arguments.cpus * arguments.nodes)
     configuration = describe_machine(facts, str(directory), str(socket), arguments.nodes)
+    return _with_log(configuration, directory, arguments.address), Plugins.load()
+
+
+def _with_log(configuration: Configuration, directory: Path, address: str | None) -> Configuration:
+    """What happens is written there, and not to the terminal."""
     log = {"path": str(directory / "events.log")}
-    listen = attrs.evolve(configuration.listen, address=_checked_address(arguments.address))
-    observers = {**configuration.observers, "log": log}
-    return attrs.evolve(configuration, listen=listen, observers=observers), Plugins.load()
+    listen = attrs.evolve(configuration.listen, address=_checked_address(address))
+    return attrs.evolve(configuration, listen=listen, observers={**configuration.observers, "log": log})
 
 
 def _checked_address(given: str | None) -> str:
@@ -91,7 +106,7 @@ def _checked_address(given: str | None) -> str:
     return parse_address(given) if given else ""
 
 
-async def _serve(daemon: Daemon, announce: Announce, is_leashed: bool) -> None:
+async def _serve(daemon: Daemon, announce: Announce, is_leashed: bool, hints: Sequence[str] = ()) -> None:
     seats = [
         _Seat.of_node(node, daemon.state_directory, is_leashed)
         for node in _own_nodes(daemon.configuration)
@@ -105,6 +120,8 @@ async def _serve(daemon: Daemon, announce: Announce, is_leashed: bool) -> None:
                 keepers.start_soon(_keep, seat, announce)
             await _all_up(kernel, announce, {node.name for node in _own_nodes(daemon.configuration)})
             _greet(daemon, announce, is_leashed)
+            for hint in hints:
+                announce(hint)
 
 
 @asynccontextmanager

@@ -29,13 +29,14 @@ USAGES = {
     "       hal cloud instances CONFIG [--json]\n"
     "       hal cloud release CONFIG (INSTANCE... | --all)\n"
     "       hal cloud pools [POOL] [--json]\n"
+    "       hal cloud plan POOL [--json]\n"
     "       hal cloud stop POOL [--release]\n"
     "       hal cloud resume POOL"
 }
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("action", metavar="ACTION", help="offers, instances, release; pools, stop, resume")
+    parser.add_argument("action", metavar="ACTION", help="offers, instances, release; pools, plan, stop, resume")
     parser.add_argument("config", nargs="?", metavar="CONFIG", help="the cluster's configuration file; or a pool")
     parser.add_argument("instances", metavar="INSTANCE", nargs="*", help="what to end: node names or the cloud's ids")
     parser.add_argument("--all", action="store_true", help="release: all that bears this cluster's name")

@@ -9,7 +9,7 @@ from argparse import Namespace
 
 from hal_core.cli.arguments import Parser, checked, one_index, selector
 from hal_core.cli.console import Console
-from hal_core.cli.formats import duration, instant, pairs, table
+from hal_core.cli.formats import duration, instant, money, pairs, table
 from hal_core.cli.submission import tell_warnings
 from hal_core.models.plural import plural
 
@@ -120,7 +120,31 @@ def tell_forecast(console: Console, request: dict[str, Any], is_json: bool) -> i
     if found["likely"] is not None:
         console.line(f"Likely: {likely_text(found['likely'])}")
     _tell_variants(console, found)
+    _tell_quotes(console, found.get("pools", []))
     return 0
+
+
+def _tell_quotes(console: Console, quotes: list[dict[str, Any]]) -> None:
+    """What it would cost where."""
+    if not quotes:
+        return
+    console.line()
+    console.line("What it would cost, as it is expected to run (*: rented for it now):")
+    rows = [
+        (
+            f"{'* ' if each['is_chosen'] else '  '}{each['pool'] or 'own nodes'}", each["offer"] or "-",
+            each["market"] or "-", *(_span(each[name]) for name in ("wait_s", "boot_s", "run_s")),
+            money(each["cost"]), money(each["committed"]) if each["offer"] else "-", each["says"],
+        )
+        for each in quotes
+    ]  # fmt: skip
+    heads = ("  WHERE", "OFFER", "MARKET", "WAIT", "BOOT", "RUN", "COST", "COMMITTED", "WHY")
+    for line in table(heads, rows, (False, False, False, True, True, True, True, True, False)):
+        console.line(f"  {line}")
+
+
+def _span(seconds: float | None) -> str:
+    return "-" if seconds is None else duration(seconds)
 
 
 def start_text(found: dict[str, Any]) -> str:

@@ -27,6 +27,11 @@ def duration(seconds: float | None) -> str:
     return f"{hour:02}:{minute:02}:{second:02}" if hour else f"{minute}:{second:02}"
 
 
+def money(amount: float | None) -> str:
+    """With four digits below one; `-` for none."""
+    return "-" if amount is None else f"{amount:.4f}" if 0.0 < abs(amount) < 1.0 else f"{amount:.2f}"
+
+
 def instant(time_s: float | None) -> str:
     """Local date and time; `-` for none (or the epoch, which stands for none in begin times)."""
     if not time_s:

@@ -1,11 +1,11 @@
-"""`hal cloud pools`, `stop` and `resume`: what the daemon rents, what that costs, and the kill switch."""
+"""`hal cloud pools`, `plan`, `stop` and `resume`: what the daemon rents, what that costs, and the kill switch."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 
 from hal_core.cli.console import Console
-from hal_core.cli.formats import duration, instant, pairs
+from hal_core.cli.formats import duration, instant, money, pairs
 from hal_core.cli.usage import UsageError
 from hal_core.client.http import quoted
 
@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-ACTIONS = ("pools", "stop", "resume")
+ACTIONS = ("pools", "plan", "stop", "resume")
 
 
 def run(console: Console, arguments: Namespace) -> int:
@@ -27,8 +27,8 @@ def run(console: Console, arguments: Namespace) -> int:
     if pool is None:
         raise UsageError(f"{action} needs the name of a pool; `hal cloud pools` lists them")
     path = f"/v1/pools/{quoted(pool)}"
-    if action == "pools":
-        answer = console.get(path)
+    if action in ("pools", "plan"):
+        answer = console.get(path if action == "pools" else f"{path}/plan")
     else:
         body = {"does_release": arguments.release} if action == "stop" else {}
         answer = console.post(f"{path}/{action}", body)
@@ -36,6 +36,8 @@ def run(console: Console, arguments: Namespace) -> int:
         console.body(answer)
     elif action == "pools":
         show(console, answer.json())
+    elif action == "plan":
+        show_plan(console, answer.json()["actions"])
     else:
         console.line(f"pool {pool}: {state_text(answer.json())}")
     return 0
@@ -101,6 +103,14 @@ def show(console: Console, pool: dict[str, Any]) -> None:
         console.table(heads, rows, (False, False, False, False, True, True, False, False))
 
 
+def show_plan(console: Console, actions: list[dict[str, Any]]) -> None:
+    if not actions:
+        console.line("The pool would do nothing now.")
+        return
+    rows = [(each["action"], each["what"], each["reason"]) for each in actions]
+    console.table(("NOW IT WOULD", "WHAT", "WHY"), rows)
+
+
 def state_text(pool: dict[str, Any]) -> str:
     if not pool["is_stopped"]:
         return "renting"
@@ -111,7 +121,3 @@ def period(pool: dict[str, Any]) -> str:
     if pool["budget"] is None:
         return "-"
     return "for ever" if pool["period_s"] is None else f"every {duration(pool['period_s'])}"
-
-
-def money(amount: float | None) -> str:
-    return "-" if amount is None else f"{amount:.2f}"

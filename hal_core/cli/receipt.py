@@ -6,7 +6,7 @@ from argparse import Namespace
 
 from hal_core.cli.arguments import Parser, checked, one_index, selector
 from hal_core.cli.console import Console
-from hal_core.cli.formats import duration, instant, pairs, size
+from hal_core.cli.formats import duration, instant, money, pairs, size
 from hal_core.cli.usage import UsageError
 from hal_core.client.http import query
 
@@ -71,7 +71,7 @@ def print_receipt(console: Console, receipt: dict[str, Any]) -> None:
         ("Ran", precise(receipt["ran_s"]) + lost + (f", in {attempts} attempts" if attempts > 1 else "")),
         ("Held", held_text(receipt)),
         ("Used", used_text(receipt)),
-        ("Cost", f"{receipt['money']:.2f}" if receipt["money"] else "nothing: its partition has no prices"),
+        ("Cost", money(receipt["money"]) if receipt["money"] else "nothing: its partition has no prices"),
         ("Data", data_text(receipt)),
         ("Right size", right_size_text(receipt["right_size"])),
     ]

@@ -29,6 +29,7 @@ def configure(parser: Parser) -> None:
         parser.add_argument("--nodes", metavar="N", type=checked(count), default=1, help="how many nodes (default: 1)")
         parser.add_argument("--cpus", metavar="N", type=checked(count), help="CPUs of each node (default: all)")
         parser.add_argument("--address", metavar="ADDRESS", help="serve the web page at 127.0.0.1:8817 or so")
+        parser.add_argument("--cloud", action="store_true", help="one small node, and a pool of pretended rented ones")
         parser.add_argument("--config", metavar="FILE", help="a configuration instead of describing this machine")
         parser.add_argument("--socket", metavar="PATH", help="where to listen (default: where the commands look)")
     elif parser.command == "daemon":

@@ -14,6 +14,7 @@ from hal_core.errors import InvalidInput, NotFound, Problem
 from hal_core.models.explanation import Explanation, LikelyStart, VariantOutlook
 from hal_core.models.job import JobId, JobSpec
 from hal_core.models.node import NodeName
+from hal_core.models.pool_quote import PoolQuote
 from hal_core.models.prediction import Arrival, Foretold, Prediction
 from hal_core.parsing.request import JobRequest
 from hal_core.rest.answers import Answer, json_answer
@@ -25,6 +26,7 @@ from hal_core.rules.charging import charged
 from hal_core.rules.excerpt import Excerpt, excerpt, excerpt_of, record_of
 from hal_core.rules.explain import explain, question, verified
 from hal_core.rules.forecast import Forecast, forecast
+from hal_core.rules.pool_quotes import quotes
 from hal_core.rules.variant_outlook import first_to_end, outlooks, variations
 
 
@@ -41,6 +43,8 @@ class ForecastAnswer:
     warnings: tuple[Problem, ...]
     likely: LikelyStart | None = None
     """When it is likely to start, with all that may come between. None: that cannot be said."""
+    pools: tuple[PoolQuote, ...] = ()
+    """What it would cost where; nothing unless nodes can be rented."""
 
 
 @attrs.frozen
@@ -113,7 +117,8 @@ async def _look_ahead(
     if variants and (best := first_to_end(variants)).start_time_s is not None:
         found = Forecast(best.start_time_s, best.nodes)
     likely = await _likely(call, part, now_s)
-    return ForecastAnswer(found.start_time_s, found.nodes, found.why_not, variants, warnings, likely)
+    sums = quotes(state, record, now_s)
+    return ForecastAnswer(found.start_time_s, found.nodes, found.why_not, variants, warnings, likely, sums)
 
 
 async def _likely(call: Call, part: Excerpt, now_s: float) -> LikelyStart | None:

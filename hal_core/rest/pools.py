@@ -6,11 +6,13 @@ import attrs
 
 from hal_core.errors import NotFound, did_you_mean
 from hal_core.models.message import ResumePool, StopPool
+from hal_core.models.pool_quote import PlannedAction
 from hal_core.rest.answers import Answer, json_answer
 from hal_core.rest.bodies import EmptyRequest
 from hal_core.rest.call import Call, Route
 from hal_core.rest.rights import Verb
 from hal_core.rules.pool_book import KeptPool
+from hal_core.rules.pool_quotes import planned
 from hal_core.rules.pool_status import PoolStatus, pool_status
 
 
@@ -24,6 +26,14 @@ class StopPoolRequest:
 @attrs.frozen
 class PoolsAnswer:
     pools: list[PoolStatus]
+    sequence: int
+
+
+@attrs.frozen
+class PoolPlanAnswer:
+    """What the pool would do if it decided now. Nothing is rented by asking."""
+
+    actions: tuple[PlannedAction, ...]
     sequence: int
 
 
@@ -49,6 +59,11 @@ async def list_pools(call: Call) -> Answer:
 
 async def show_pool(call: Call) -> Answer:
     return _status(call)
+
+
+async def plan_pool(call: Call) -> Answer:
+    kept, state = _find(call), call.context.kernel.state
+    return json_answer(PoolPlanAnswer(planned(state, kept, call.context.now_s()), state.sequence))
 
 
 async def stop_pool(call: Call) -> Answer:
@@ -78,6 +93,13 @@ ROUTES = (
         handler=show_pool,
         summary="One cloud pool",
         answer=PoolStatus,
+    ),
+    Route(
+        method="GET",
+        path="/v1/pools/{name}/plan",
+        handler=plan_pool,
+        summary="What the pool would rent and give back now, and why; nothing is done",
+        answer=PoolPlanAnswer,
     ),
     Route(
         method="POST",

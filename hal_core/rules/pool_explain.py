@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from hal_core.models.cloud_pool import Market
 from hal_core.models.pool_decision import Admit, Decline, InstanceState
 from hal_core.rules.pool_wants import view_of
-from hal_core.rules.pools import decide_pool
+from hal_core.rules.pools import PoolDecision, decide_pool
 
 if TYPE_CHECKING:
     from hal_core.models.pool_event import JobAdmitted
@@ -42,14 +44,28 @@ def _text(state: State, kept: KeptPool, record: JobRecord, now_s: float) -> str:
     event = state.pools.admitted.get(record.job_id)
     if event is not None and event.pool == kept.pool.name:
         return f"admitted: {event.reason}; it {waits_for(state, event, now_s)}"
-    if record.spec.walltime_s is None:
-        return NO_LIMIT
     decision = decide_pool(kept.ledger.as_seen(kept.terms, now_s), view_of(state, kept, now_s))
+    said = answer_to(kept, record, decision)
+    return f"would be admitted: {said.text}" if said.offer else said.text
+
+
+@attrs.frozen
+class Said:
+    """What a decision says of one job. `offer` is empty if nothing is rented for it."""
+
+    text: str
+    offer: str = ""
+
+
+def answer_to(kept: KeptPool, record: JobRecord, decision: PoolDecision) -> Said:
+    """Of a job that was not admitted before."""
+    if record.spec.walltime_s is None:
+        return Said(NO_LIMIT)
     said = [
         action for action in decision.actions if isinstance(action, Admit | Decline) and action.job_id == record.job_id
     ]
     if not said:
         is_taken_back = any(offer.market is Market.SPOT for offer in kept.pool.offers)
-        return NO_RESTART if is_taken_back and not record.spec.can_requeue else NOT_ASKED
+        return Said(NO_RESTART if is_taken_back and not record.spec.can_requeue else NOT_ASKED)
     best = next((action for action in said if isinstance(action, Admit)), said[0])
-    return f"would be admitted: {best.reason}" if isinstance(best, Admit) else best.reason
+    return Said(best.reason, best.offer if isinstance(best, Admit) else "")

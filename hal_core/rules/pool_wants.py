@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from hal_core.models.cloud_pool import Market
-from hal_core.models.job import Shape
+from hal_core.models.job import JobSpec, Shape
 from hal_core.models.masks import mask_of
 from hal_core.models.node import Node, NodeName
 from hal_core.models.plan import PendingJob, Snapshot
@@ -22,6 +22,7 @@ from hal_core.rules.pools import WANTS_MAX, PoolView
 
 if TYPE_CHECKING:
     from hal_core.models.cloud_pool import PoolOffer
+    from hal_core.rules.job_record import JobRecord
     from hal_core.rules.node_table import NodeTable
     from hal_core.rules.pool_book import KeptPool
     from hal_core.rules.state import State
@@ -30,15 +31,15 @@ SCAN_MAX = 2_000
 """So many jobs of the queue are looked at for those that a pool could serve."""
 
 
-def view_of(state: State, kept: KeptPool, now_s: float) -> PoolView:
-    """All that a decision about this pool sees."""
+def view_of(state: State, kept: KeptPool, now_s: float, more: JobRecord | None = None) -> PoolView:
+    """All that a decision about this pool sees; with a job `more` that nobody knows of, at the end of the queue."""
     ledger, name = kept.ledger, kept.pool.name
     snapshot = state.snapshot(now_s)
     return PoolView(
         now_s,
         tuple(ledger.instances.values()),
         free_shares(state, kept, snapshot),
-        wants_of(state, kept, snapshot),
+        wants_of(state, kept, snapshot, more),
         {job_id: event.offer for job_id, event in state.pools.admitted.items() if event.pool == name},
         ledger.spent(now_s),
         dict(ledger.closed_until_s),
@@ -83,12 +84,14 @@ def free_share(table: NodeTable, number: int) -> float:
     return max(0.0, min(shares))
 
 
-def wants_of(state: State, kept: KeptPool, snapshot: Snapshot) -> list[Want]:
+def wants_of(state: State, kept: KeptPool, snapshot: Snapshot, more: JobRecord | None = None) -> list[Want]:
     """In the order of the queue. Jobs that another pool has admitted are that pool's."""
     rows: list[PendingJob] = []
     needs: list[dict[str, float]] = []
-    for row in islice(snapshot.pending(), SCAN_MAX):
-        need = _needs(state, kept, row)
+    last = () if more is None or more.job_id in state.jobs else (more.pending_row(),)
+    records = state.jobs if more is None else {**state.jobs, more.job_id: more}
+    for row in chain(islice(snapshot.pending(), SCAN_MAX), last):
+        need = _needs(state, kept, row, records[row.job_id])
         if need:
             count = min(row.element_count, WANTS_MAX - len(rows))
             rows += [row] * count
@@ -96,20 +99,19 @@ def wants_of(state: State, kept: KeptPool, snapshot: Snapshot) -> list[Want]:
         if len(rows) >= WANTS_MAX:
             break
     starts_s = starts_in_turn(snapshot, rows)
-    return [_want(state, kept, row, need, at_s) for row, need, at_s in zip(rows, needs, starts_s, strict=True)]
+    found = zip(rows, needs, starts_s, strict=True)
+    return [_want(kept, records[row.job_id].spec, row, need, at_s) for row, need, at_s in found]
 
 
-def _want(state: State, kept: KeptPool, row: PendingJob, need: dict[str, float], start_s: float) -> Want:
-    spec = state.jobs[row.job_id].spec
+def _want(kept: KeptPool, spec: JobSpec, row: PendingJob, need: dict[str, float], start_s: float) -> Want:
     deadline_s = math.inf if spec.deadline_time_s is None else spec.deadline_time_s
     checkpoint_s = math.inf if spec.checkpoint_s is None else spec.checkpoint_s
     times_s = (start_s, row.expected_s, row.walltime_s, row.submit_time_s, deadline_s, checkpoint_s)
     return Want(row.job_id, need, *times_s, row.job_id in kept.late, spec.value_per_hour)
 
 
-def _needs(state: State, kept: KeptPool, row: PendingJob) -> dict[str, float]:
+def _needs(state: State, kept: KeptPool, row: PendingJob, record: JobRecord) -> dict[str, float]:
     """How many instances of each offer one element needs. Who bears no restart is kept off what is taken back."""
-    record = state.jobs[row.job_id]
     admitted, pool = state.pools.admitted.get(row.job_id), kept.pool
     is_elsewhere = admitted is not None and admitted.pool != pool.name
     if is_elsewhere or record.spec.reservation or record.spec.elastic_weight:

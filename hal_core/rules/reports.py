@@ -50,7 +50,8 @@ if TYPE_CHECKING:
 
 
 ATTEMPTS_MAX = 10
-"""A job that has lost its nodes so often is not queued again by itself: it may be what they die of."""
+"""A job that has lost its nodes so often is not queued again by itself: it may be what they die of. Unless a cloud has
+taken them back."""
 REQUEUED_BY = "hal"
 STILL_THERE = "it may still run on a node out of contact, so it is not queued again"
 
@@ -159,7 +160,7 @@ def _end_part(activity: Activity, part: _PartEnd, now_s: float, gone: Set[NodeNa
             whole = attrs.evolve(whole, kind=EndKind.NODE_LOST, detail=STILL_THERE)
         if whole.kind is not EndKind.NODE_LOST:
             whole = attrs.evolve(whole, kind=EndKind.CANCELLED, by=by, detail=detail or whole.detail)
-    elif not part.is_at_large and _is_queued_again(activity, whole):
+    elif not part.is_at_large and _is_queued_again(activity, whole, part.by):
         return JobRequeued(now_s, activity.key, part.by, whole)
     job_id, index, attempt = activity.key
     start_s = part.start_time_s
@@ -167,11 +168,13 @@ def _end_part(activity: Activity, part: _PartEnd, now_s: float, gone: Set[NodeNa
     return JobEnded(now_s, job_id, ((index, index + 1),), attempt, whole, start_s, end_s)
 
 
-def _is_queued_again(activity: Activity, end: End) -> bool:
+def _is_queued_again(activity: Activity, end: End, by: str) -> bool:
     """What lost its node, if it can bear a restart; what nowhere began because of a prolog, and what was given less
     memory than it asked for and ran out of it, in any case."""
     if end.kind is EndKind.OUT_OF_MEMORY:
         return activity.record.can_outgrow
+    if by == CLOUD and end.kind is EndKind.NODE_LOST:
+        return activity.record.spec.can_requeue
     if activity.attempt >= ATTEMPTS_MAX:
         return False
     if end.kind is EndKind.PROLOG_FAILED and not activity.parts_started:

@@ -41,6 +41,8 @@ class Burst:
         self.vanished = 0
         self.taken_s: dict[str, float] = {}
         """Instances that are taken back, and when."""
+        self.told: dict[str, str] = {}
+        """Their addresses, while they are there."""
 
     def run(self) -> Figures:
         hal = self.hal
@@ -104,15 +106,16 @@ class Burst:
     def _take_back(self, running: list[str]) -> None:
         """One at a time gets a notice, and goes when its time is over."""
         now_s = time.monotonic()
-        going = [each for each, at_s in self.taken_s.items() if each in running and at_s < now_s]
-        for native_id in going:
-            address = self.hal.booted.address_of(native_id)
-            self.hal.booted.let(native_id, VANISH)
-            self.service.withdraw(address)
+        for native_id, at_s in self.taken_s.items():
+            if native_id in running and at_s < now_s:
+                self.hal.booted.let(native_id, VANISH)
+        for native_id in self.told.keys() - set(running):
+            self.service.withdraw(self.told.pop(native_id))
         is_busy = self.hal.counts().get("RUNNING", 0) > 0
         if len(self.taken_s) < self.given.interrupt and is_busy and not set(self.taken_s) & set(running):
             native_id = self.chance.choice(running)
-            self.service.interrupt(NOTICE_S, self.hal.booted.address_of(native_id))
+            self.told[native_id] = self.hal.booted.address_of(native_id)
+            self.service.interrupt(NOTICE_S, self.told[native_id])
             self.taken_s[native_id] = now_s + NOTICE_S
 
     def _requeued(self) -> dict[str, int]:

@@ -61,6 +61,20 @@ def test_without_a_state_directory_everything_ends_when_it_is_killed(tmp_path: P
         assert ended, "a process outlived a killed `hal dev` that nobody can take over"
 
 
+def test_a_pool_of_pretended_machines_serves_what_the_one_node_cannot_and_leaves_nothing(state: Path) -> None:
+    service = start(state, "--cloud")
+    socket = state.parent / "hal.sock"
+    for _ in range(2):
+        assert hal(socket, "submit", "--time", "5", "-o", "/dev/null", "--", "sleep", "1000").code == 0
+    with HalConnection(socket) as connection:
+        for job_id in (1, 2):
+            assert connection.get(f"/v1/jobs/{job_id}?wait=started&timeout_s=60")["state"] == "RUNNING"
+        nodes = connection.get("/v1/jobs/2")["nodes"]
+    assert nodes.startswith("rented")
+    end(service, signal.SIGINT)
+    assert processes_of(state) == []
+
+
 def start(state: Path, *words: str) -> subprocess.Popen[str]:
     """`hal dev`, ready."""
     socket = state.parent / "hal.sock"

@@ -74,7 +74,7 @@ async def test_instances_and_their_end(site):
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["start"], "cloud has no action 'start'; it has offers, instances, release, pools, stop, resume"),
+        (["start"], "cloud has no action 'start'; it has offers, instances, release, pools, plan, stop, resume"),
         (["release"], "release needs the instances to end, or --all"),
         (["release", "s1", "--all"], "release needs the instances to end, or --all"),
         (["release", "--all", "--json"], "release takes no --json"),

@@ -34,6 +34,7 @@ from hal_core.models.pool_event import (
     OfferClosed,
 )
 from hal_core.rules.explain import explain
+from hal_core.rules.reports import ATTEMPTS_MAX
 from tests.support.pool_world import BURST, PoolWorld, pool_cluster
 
 LIMIT_S = 600.0
@@ -336,6 +337,21 @@ def test_what_a_cloud_takes_back_is_queued_again_by_the_cloud_whoever_tells_it_f
         (requeued,) = world.of(JobRequeued)
         assert requeued.by == "cloud"
         assert not is_told or requeued.end.detail == "c0: it is taken back"
+
+
+def test_what_is_taken_back_again_and_again_is_queued_again_for_it_is_not_what_nodes_die_of() -> None:
+    world = PoolWorld()
+    job = world.submit(walltime_s=LIMIT_S, can_requeue=True)
+    for _ in range(ATTEMPTS_MAX + 2):
+        world.serve()
+        (share,) = world.activity(job).shares
+        world.tell(NodeLeaving(share.node, "it is taken back", None))
+        world.nodes[share.node].is_in_contact = False
+        world.tell(NodeSilent(share.node))
+        world.tell(InstancesEnded(BURST, (world.instances[0].name,), was_asked=False))
+        world.nodes[share.node].is_in_contact = True
+    assert world.job(job).state is JobState.PENDING
+    assert len(world.of(JobRequeued)) == ATTEMPTS_MAX + 2
 
 
 def test_what_ends_by_itself_in_time_for_its_lease_is_known_to_have() -> None:

@@ -199,6 +199,7 @@ def test_no_route_that_reads_is_left_out() -> None:
         "/v1/jobs/{job_id}/explanation",
         "/v1/pools",
         "/v1/pools/{name}",
+        "/v1/pools/{name}/plan",
     }  # these have tests of their own
 
 
