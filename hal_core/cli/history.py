@@ -8,7 +8,7 @@ from argparse import Namespace
 
 from hal_core.cli.arguments import Parser, checked, count
 from hal_core.cli.console import Console
-from hal_core.cli.formats import duration, instant, size
+from hal_core.cli.formats import duration, instant, money, size
 from hal_core.cli.queue import STATE_COLOURS, filters_of, pages, tell_rest
 from hal_core.cli.usage import UsageError
 from hal_core.models.event_words import end_text
@@ -27,6 +27,7 @@ def configure(parser: Parser) -> None:
         "--since", metavar="TIME", help="ended at or after: 2026-01-31, 2026-01-31T12:00, or 2h, 7d ago"
     )
     parser.add_argument("--until", metavar="TIME", help="ended before; as for --since")
+    parser.add_argument("--cost", action="store_true", help="with what each end cost, on nodes of the site's too")
     parser.add_argument("--oldest", action="store_true", help="oldest first")
     parser.add_json()
 
@@ -38,28 +39,31 @@ def run(console: Console, arguments: Namespace) -> int:
         "since_time_s": moment(arguments.since, now_s),
         "until_time_s": moment(arguments.until, now_s),
         "order": "oldest" if arguments.oldest else None,
+        "with": "cost" if arguments.cost else None,
     }
     body = pages(console, "/v1/history", "entries", filters, arguments)
     if arguments.json:
         console.line(json.dumps(body))
         return 0
-    print_history(console, body["entries"])
+    print_history(console, body["entries"], arguments.cost)
     tell_rest(console, body, len(body["entries"]))
     return 0
 
 
-def print_history(console: Console, entries: list[dict[str, Any]]) -> None:
-    heads = ("JOB", "NAME", "USER", "PARTITION", "STATE", "ENDED", "TIME", "CPU TIME", "MEMORY", "HOW")
+def print_history(console: Console, entries: list[dict[str, Any]], has_cost: bool = False) -> None:
+    cost = ("COST",) if has_cost else ()
+    heads = ("JOB", "NAME", "USER", "PARTITION", "STATE", "ENDED", "TIME", "CPU TIME", "MEMORY", *cost, "HOW")
     rows = [
         (
             name_of(each),
             each["name"], each["user"], each["partition"], each["state"], instant(each["end_time_s"]),
             duration(each["end_time_s"] - each["start_time_s"] if each["start_time_s"] else None),
-            duration(each["cpu_s"]), size(each["peak_memory_bytes"]), end_text({**each, "by": each["ended_by"]}),
+            duration(each["cpu_s"]), size(each["peak_memory_bytes"]), *(money(each["money"]) for _ in cost),
+            end_text({**each, "by": each["ended_by"]}),
         )
         for each in entries
     ]  # fmt: skip
-    right = (False, False, False, False, False, False, True, True, True)
+    right = (*[False] * 6, *[True] * (3 + len(cost)))
     console.table(heads, rows, right, [STATE_COLOURS.get(each["state"], "") for each in entries])
 
 

@@ -51,13 +51,14 @@ def list_pools(console: Console, arguments: Namespace) -> int:
     rows = [
         (
             each["name"], each["cloud"], state_text(each), f"{each['count']}/{each['count_max']}",
-            str(each["admitted_count"]), money(each["spent"]), money(each["committed"]), money(each["left"]),
-            period(each),
+            str(each["admitted_count"]),
+            *(money(each[name]) for name in ("per_hour", "spent", "committed", "left", "forecast")), period(each),
         )
         for each in answer.json()["pools"]
     ]  # fmt: skip
-    heads = ("POOL", "CLOUD", "STATE", "INSTANCES", "ADMITTED", "SPENT", "COMMITTED", "LEFT", "PERIOD")
-    console.table(heads, rows, (False, False, False, True, True, True, True, True, False))
+    what = ("POOL", "CLOUD", "STATE", "INSTANCES", "ADMITTED")
+    heads = (*what, "AN HOUR", "SPENT", "COMMITTED", "LEFT", "FORECAST", "PERIOD")
+    console.table(heads, rows, (False, False, False, *[True] * 7, False))
     return 0
 
 
@@ -71,6 +72,8 @@ def show(console: Console, pool: dict[str, Any]) -> None:
         ("Admitted", f"{pool['admitted_count']} waiting jobs"),
         ("Spent", money(pool["spent"])),
         ("Committed", money(pool["committed"])),
+        ("An hour", money(pool["per_hour"])),
+        ("Forecast", f"{money(pool['forecast'])} by the end of the period" if pool["forecast"] is not None else "-"),
         (
             "Budget",
             f"{money(pool['budget'])}, {money(pool['left'])} left, {period(pool)}" if pool["budget"] else "none",

@@ -29,7 +29,9 @@ HOUR_S = 3600.0
 
 def configure(parser: Parser) -> None:
     parser.add_argument("job", metavar="JOB", nargs="?", type=checked(selector), help="a job, such as 17")
-    parser.add_argument("--by", choices=("user", "account", "month"), help="without JOB: a sum for each of these")
+    parser.add_argument(
+        "--by", choices=("user", "account", "month", "day"), help="without JOB: a sum for each of these"
+    )
     parser.add_argument("--user", metavar="USER", help="without JOB: of this user's jobs")
     parser.add_argument("--account", metavar="ACCOUNT", help="without JOB: of jobs of this account")
     parser.add_argument("--month", metavar="MONTH", help="without JOB: of jobs that ended in it (UTC): 2026-11")

@@ -83,7 +83,9 @@ class ReceiptSum:
     user: str
     account: str
     month: str
-    """In which they ended, in UTC: `2026-11`. The empty string, in any of the three: of all."""
+    """In which they ended, in UTC: `2026-11`. The empty string, in any of the four: of all."""
+    day: str
+    """Likewise: `2026-11-26`."""
     job_count: int
     wait_s: float
     ran_s: float

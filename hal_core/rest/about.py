@@ -9,7 +9,7 @@ import trio
 
 from hal_core.errors import InvalidInput, Problem, Refused
 from hal_core.models.access import AccessChange
-from hal_core.models.history import HistoryFilters
+from hal_core.models.history import HistoryEntry, HistoryFilters
 from hal_core.models.job import JobId
 from hal_core.models.message import NoteAccess
 from hal_core.parsing.durations import format_interval, parse_interval
@@ -24,9 +24,10 @@ from hal_core.rest.bodies import (
     TokenRequest,
 )
 from hal_core.rest.call import Call, Route
-from hal_core.rest.port import ConfigurationView
+from hal_core.rest.port import ConfigurationView, JournalReader
 from hal_core.rest.query import LIMIT, SEQUENCE_MAX, cursor_of, integer, number, one_of, states, text, write_cursor
 from hal_core.rest.rights import Forbidden, Verb
+from hal_core.rules.end_costs import costs_of_ends
 from hal_core.rules.node_view import cluster_view
 from hal_core.rules.queue_view import queue_counts
 
@@ -83,8 +84,17 @@ async def show_history(call: Call) -> Answer:
     after = query["cursor"].sequence if query["cursor"] else None
     sequence = kernel.durable_sequence
     page = await trio.to_thread.run_sync(kernel.journal.history, filters, query["limit"], after)
+    entries = page.entries
+    if query["with"] == "cost":
+        entries = await trio.to_thread.run_sync(_with_costs, kernel.journal, entries)
     cursor = None if page.next_cursor is None else HistoryPosition(page.next_cursor)
-    return json_answer(HistoryAnswer(page.entries, write_cursor(cursor), sequence))
+    return json_answer(HistoryAnswer(entries, write_cursor(cursor), sequence))
+
+
+def _with_costs(journal: JournalReader, entries: tuple[HistoryEntry, ...]) -> tuple[HistoryEntry, ...]:
+    """Blocks while the events of their jobs are read."""
+    costs = {job_id: costs_of_ends(journal.events_of(job_id)) for job_id in {each.job_id for each in entries}}
+    return tuple(attrs.evolve(each, money=costs[each.job_id].get(each.elements)) for each in entries)
 
 
 async def show_plugins(call: Call) -> Answer:
@@ -159,6 +169,7 @@ ROUTES = (
             number("since_time_s", "ended then or later", TIME_S_MAX),
             number("until_time_s", "ended earlier than this", TIME_S_MAX),
             one_of("order", "which end comes first; default: latest", ("latest", "oldest")),
+            one_of("with", "what each end cost, too", ("cost",)),
             LIMIT,
             cursor_of(HistoryPosition),
         ),

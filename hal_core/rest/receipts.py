@@ -122,7 +122,7 @@ ROUTES = (
         summary="Receipts of ended jobs, added up",
         answer=ReceiptsAnswer,
         query=(
-            one_of("by", "a sum for each of these; default: user", ("user", "account", "month")),
+            one_of("by", "a sum for each of these; default: user", ("user", "account", "month", "day")),
             text("user", "of this user"),
             text("account", "of this account"),
             _month(),

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from hal_core.models.cloud_pool import HOUR_S
 from hal_core.models.node import NodeName
 from hal_core.models.pool_decision import PoolInstance
 
 if TYPE_CHECKING:
-    from hal_core.models.cloud_pool import PoolOffer
+    from hal_core.models.cloud_pool import PoolOffer, SpendLimit
     from hal_core.rules.pool_book import KeptPool
     from hal_core.rules.state import State
 
@@ -65,6 +66,11 @@ class PoolStatus:
     left: float | None
     period_s: float | None
     """None: the budget is for ever."""
+    per_hour: float
+    """What its instances cost now."""
+    forecast: float | None
+    """What will be spent by the end of the period, if the rest of it is like what is over of it. None: without periods,
+    and in the first hour of one."""
     admitted_count: int
     """Jobs that wait and may start there."""
     offers: tuple[PoolOfferStatus, ...]
@@ -89,10 +95,21 @@ def pool_status(state: State, kept: KeptPool, now_s: float) -> PoolStatus:
         budget=None if budget is None else budget.amount,
         left=None if budget is None else budget.amount - spent - committed,
         period_s=None if budget is None or budget.period_s == math.inf else budget.period_s,
+        per_hour=math.fsum(each.price_per_hour for each in ledger.instances.values()),
+        forecast=None if budget is None else _forecast(budget, spent, committed, now_s),
         admitted_count=sum(event.pool == pool.name for event in state.pools.admitted.values()),
         offers=tuple(_offer(kept, offer, now_s) for offer in pool.offers),
         instances=tuple(_instance(state, each, now_s) for each in ledger.instances.values()),
     )
+
+
+def _forecast(budget: SpendLimit, spent: float, committed: float, now_s: float) -> float | None:
+    """No less than is committed in this period already, and no more than the budget, which holds."""
+    begin_s, end_s = budget.period_of(now_s)
+    if not HOUR_S <= now_s - begin_s < math.inf:
+        return None
+    likely = spent * (end_s - begin_s) / (now_s - begin_s)
+    return min(max(likely, spent + committed), budget.amount)
 
 
 def _offer(kept: KeptPool, offer: PoolOffer, now_s: float) -> PoolOfferStatus:

@@ -1,6 +1,6 @@
-"""Sums of receipts by user, account and month: a fold of the whole log. Pure.
+"""Sums of receipts by user, account, month and day: a fold of the whole log. Pure.
 
-A job counts in the month in which its last element ended, with all that it ever waited, ran and cost. Sums are of whole
+A job counts on the day on which its last element ended, with all that it ever waited, ran and cost. Sums are of whole
 ticks and millionths (`receipt.py`), so whatever is added up first, the sum is the same.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 
@@ -23,14 +23,18 @@ COUNTED: Final = (
     *("bytes_moved", "bytes_saved"),
 )
 Row = tuple[str, str, str, tuple[int, ...]]
-"""User, account, month, and the amounts that are COUNTED."""
+"""User, account, day, and the amounts that are COUNTED."""
 Key = tuple[str, str, str]
 Sums = dict[Key, list[int]]
+ShownKey = tuple[str, str, str, str]
+"""User, account, month, day."""
+
+_Key = TypeVar("_Key", Key, ShownKey)
 
 
 @attrs.frozen
 class SumFilters:
-    """Which jobs to add up, and by what: of `by`, some of user, account and month. None: all."""
+    """Which jobs to add up, and by what: of `by`, some of user, account, month and day. None: all."""
 
     by: tuple[str, ...] = ("user",)
     user: str | None = None
@@ -79,39 +83,40 @@ class ReceiptSums:
 
 def summed(rows: Iterable[Row], filters: SumFilters) -> tuple[ReceiptSum, ...]:
     """The rows that are asked for, added up and in order."""
-    sums: Sums = {}
-    for user, account, month, amounts in rows:
-        key = (user, account, month)
+    sums: dict[ShownKey, list[int]] = {}
+    for user, account, day, amounts in rows:
+        month = day[:7]
         wanted = (filters.user, filters.account, filters.month)
-        if all(want is None or want == have for want, have in zip(wanted, key, strict=True)):
-            names = ("user", "account", "month")
-            shown = [have if name in filters.by else "" for name, have in zip(names, key, strict=True)]
-            _add_to(sums, (shown[0], shown[1], shown[2]), amounts)
+        if all(want is None or want == have for want, have in zip(wanted, (user, account, month), strict=True)):
+            parts = {"user": user, "account": account, "month": month, "day": day}
+            shown = [have if name in filters.by else "" for name, have in parts.items()]
+            _add_to(sums, (shown[0], shown[1], shown[2], shown[3]), amounts)
     return tuple(_sum(key, dict(zip(COUNTED, sums[key], strict=True))) for key in sorted(sums))
 
 
 def _add_fold(sums: Sums, fold: ReceiptFold) -> None:
     totals, submitted = fold.totals, fold.submitted
-    month = datetime.fromtimestamp(fold.end_time_s, UTC).strftime("%Y-%m")
+    day = datetime.fromtimestamp(fold.end_time_s, UTC).strftime("%Y-%m-%d")
     amounts = (
         *(1, sum(totals.waits.values()), totals.ran, totals.lost, totals.core, totals.gpu_milli, totals.money),
         *(totals.bytes_moved, totals.bytes_saved),
     )
-    _add_to(sums, (submitted.owner.user, submitted.spec.account, month), amounts)
+    _add_to(sums, (submitted.owner.user, submitted.spec.account, day), amounts)
 
 
-def _add_to(sums: Sums, key: Key, amounts: Sequence[int]) -> None:
+def _add_to(sums: dict[_Key, list[int]], key: _Key, amounts: Sequence[int]) -> None:
     have = sums.setdefault(key, [0] * len(COUNTED))
     for at, amount in enumerate(amounts):
         have[at] += amount
 
 
-def _sum(key: Key, amounts: dict[str, int]) -> ReceiptSum:
-    user, account, month = key
+def _sum(key: ShownKey, amounts: dict[str, int]) -> ReceiptSum:
+    user, account, month, day = key
     return ReceiptSum(
         user=user,
         account=account,
         month=month,
+        day=day,
         job_count=amounts["job_count"],
         wait_s=seconds_of(amounts["wait"]),
         ran_s=seconds_of(amounts["ran"]),

@@ -30,6 +30,10 @@ def test_a_receipt_says_why_the_job_waited_and_what_it_cost() -> None:
         assert "CPU" in text
         assert "for the launch" in text
         assert f"{first} sleep, COMPLETED" in text
+        ends = json.loads(hal.run("history", "--cost", "--json").stdout)["entries"]
+        costs = {each["job_id"]: each["money"] for each in ends}
+        assert costs == {each: hal.get(f"/v1/jobs/{each}/receipt")["money"] for each in (first, second)}
+        assert "COST" in hal.run("history", "--cost").stdout.splitlines()[0]
         sums = json.loads(hal.run("receipt", "--by", "month", "--json").stdout)["receipts"]
         both = [hal.get(f"/v1/jobs/{job_id}/receipt") for job_id in (first, second)]
         assert [each["job_count"] for each in sums] == [2]

@@ -155,7 +155,7 @@ def test_sums_are_those_of_the_receipts(seed: int, engine: type[Engine]) -> None
     for event in events:
         book.apply(event)
     ended = [receipt for receipt in receipts_of(events).values() if receipt.end_time_s is not None]
-    for by in ("user", "account", "month"):
+    for by in ("user", "account", "month", "day"):
         sums = summed(book.rows(), SumFilters((by,)))
         assert sum(each.job_count for each in sums) == len(ended)
         for name in ("wait_s", "ran_s", "lost_s", "core_s", "gpu_s"):
