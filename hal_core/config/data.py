@@ -18,6 +18,12 @@ from hal_core.parsing.text import parse_choice, parse_count
 SIZE_BYTES_MAX = 2**60
 WORD = Text("name", parse_dataset_word)
 SIZE = Text("bytes", lambda text: parse_count(text, 0, SIZE_BYTES_MAX), str, {"type": "integer", "minimum": 0})
+LIMIT = Text(
+    "bytes in a second, or 0",
+    parse_limit,
+    format_bandwidth,
+    {"type": ["string", "integer"], "minimum": 0, "maximum": 0},
+)
 FLAG = Text(
     "true or false",
     lambda text: parse_choice(text, ("true", "false")) == "true",
@@ -70,7 +76,7 @@ class DataSection:
     )
     bandwidth: int = setting(BANDWIDTH, "how fast a node is expected to get data, bytes in a second", 100 << 20)
     limit: int = setting(
-        Text("bytes in a second, or 0", parse_limit, format_bandwidth),
+        LIMIT,
         "what all transfers to a node's store together may take of its link, and all from it; 0: no bound",
         0,
         example="200M",
