@@ -22,7 +22,6 @@ PROGRAMS: Final = (
     *("slurmctld", "slurmdbd", "slurmrestd", "slurmd"),
     *("sacct", "sacctmgr", "salloc", "sbatch", "scancel", "scontrol", "sdiag", "sinfo", "squeue", "srun"),
 )
-SYSTEM: Final = ("/proc", "/sys", "/dev")
 
 
 def make_root(root: Path) -> None:
@@ -44,14 +43,17 @@ def write_wrappers(root: Path, folder: Path) -> None:
 
 
 def mount(root: Path, base: Path) -> None:
-    for source in (*SYSTEM, str(base)):
-        target = root / source.lstrip("/")
-        target.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["mount", "--rbind" if source in SYSTEM else "--bind", source, str(target)], check=True)
-        subprocess.run(["mount", "--make-rslave", str(target)], check=True)
+    """Nothing of the machine's own is mounted: whoever removes the folder after a crash removes no more than that. The
+    devices in it are debootstrap's."""
+    if not (root / "proc/self").exists():
+        subprocess.run(["mount", "-t", "proc", "proc", str(root / "proc")], check=True)
+    target = root / str(base).lstrip("/")
+    target.mkdir(parents=True)
+    subprocess.run(["mount", "--bind", str(base), str(target)], check=True)
 
 
 def unmount(root: Path, base: Path) -> None:
-    for source in (str(base), *reversed(SYSTEM)):
-        subprocess.run(["umount", "--recursive", "--lazy", str(root / source.lstrip("/"))], check=False)
-    (root / str(base).lstrip("/")).rmdir()
+    target = root / str(base).lstrip("/")
+    subprocess.run(["umount", "--lazy", str(target)], check=True)
+    subprocess.run(["umount", "--lazy", str(root / "proc")], check=True)
+    target.rmdir()
