@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
@@ -22,10 +23,13 @@ from hal_core.wire.private_files import read_private, write_private
 
 JobOptions = Mapping[str, str | int | float | bool]
 NO_OPTIONS: Final[JobOptions] = {}
+ORDER_VARIABLE: Final = "HAL_SESSION_ORDER"
+"""What a worker on a node must know: see sessions/orders.py."""
 START_S_MAX: Final = 30.0
 POLL_S: Final = 0.02
 
 PROGRAM: Final = "import sys; sys.path.insert(0, sys.argv[1]); from hal_core.sessions.__main__ import main; main()"
+WORKER_PROGRAM: Final = PROGRAM.replace("__main__", "node_worker")
 """The path is given as a word, because PYTHONPATH would reach the programs that tasks start."""
 
 
@@ -41,11 +45,17 @@ class BrokerProcess:
 
     @classmethod
     def new(
-        cls, counts: tuple[int, int], is_recoverable: bool, server: str = "", job: Mapping[str, object] = NO_OPTIONS
+        cls,
+        counts: tuple[int, int],
+        is_recoverable: bool,
+        server: str = "",
+        job: Mapping[str, object] = NO_OPTIONS,
+        order: tuple[str, int] = ("", 0),
     ) -> BrokerProcess:
         """Workers are a job of the daemon at `server`, with these options; without one, processes of this machine.
 
-        `counts` are those that it has in any case, and those it has more when there is room.
+        `counts` are those that it has in any case, and those it has more when there is room. `order`: a file that tells
+        others how to become workers, and how many will.
         """
         worker_count, elastic_count = counts
         session = secrets.token_hex(6)
@@ -53,7 +63,8 @@ class BrokerProcess:
         options: dict[str, object] = {
             "session": session,
             "local_worker_count": 0 if server else worker_count,
-            "node_worker_count": worker_count if server else 0,
+            "node_worker_count": worker_count if server else order[1],
+            "order_path": order[0],
             "elastic_worker_count": elastic_count if server else 0,
             "server": server,
             "job": dict(job),
@@ -115,5 +126,5 @@ class BrokerProcess:
         words = [sys.executable, "-P", "-c", PROGRAM, root, f"hal-session-{self.session}"]
         self._process = subprocess.Popen(words, stdin=subprocess.PIPE, pass_fds=descriptors, start_new_session=True)
         assert self._process.stdin is not None
-        with self._process.stdin as stdin:
+        with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:  # It died at once: its end tells.
             stdin.write(msgspec.json.encode(options))

@@ -20,6 +20,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from hal_core.client.address import find_socket, given_socket
 from hal_core.client.progress import Progress
+from hal_core.client.session_allocation import SERVER, open_in_allocation
 from hal_core.client.session_calls import Calls
 from hal_core.client.session_commands import CommandEnd, run_command
 from hal_core.client.session_feed import STREAM_COUNT_MAX, Feed
@@ -52,8 +53,9 @@ def session(
 
     With a daemon its workers are a job, an array of `workers` elements with the options in `job` (as for `hal submit`).
     `server` is the daemon's address; None means the one that `hal` would find, and if none answers, processes of this
-    machine; "local" means these in any case. Up to `elastic` workers more run where other jobs leave room, and go when
-    it is needed; `job={"elastic": 3}` gives them a larger part of it. Processes of this machine are `workers` only.
+    machine; "local" means these in any case, and "allocation" the other tasks of the job that the program runs in. Up
+    to `elastic` workers more run where other jobs leave room, and go when it is needed; `job={"elastic": 3}` gives them
+    a larger part of it. Processes of this machine are `workers` only.
 
     A `recoverable` session keeps a journal: no result that was given is lost, whichever of its processes dies, and it
     goes on when its client has gone (see `attach`).
@@ -65,6 +67,8 @@ def session(
         problems.append(Problem("workers", f"{workers} is too few; give 1 or more"))
     if problems:
         raise InvalidInput(problems)
+    if server == SERVER:
+        return Session(Opened(open_in_allocation(os.environ, recoverable)))
     found = server_of(server, os.environ)
     if job and not found:
         raise InvalidInput(

@@ -169,6 +169,7 @@ class Broker:
             raise WireError("you are no worker of this session")
         if any(each.name == peer.name for each in self._known):
             raise WireError(f"worker {peer.name} is here already")
+        self._nodes.note(peer.name)
 
     async def serve_client(self, client: Peer, messages: list[Said] | None, nursery: trio.Nursery) -> None:
         """Of a recoverable session the client says first what it wants to be told; until then it is told nothing."""

@@ -19,7 +19,8 @@ from typing import Final, NoReturn
 import msgspec
 
 from hal_core.client.session_directory import connect
-from hal_core.sessions.orders import VARIABLE, WorkerOrder
+from hal_core.client.session_start import ORDER_VARIABLE
+from hal_core.sessions.orders import WorkerOrder
 from hal_core.sessions.worker import Worker
 
 PATIENCE_S: Final = 20.0
@@ -27,13 +28,17 @@ PAUSE_S: Final = 0.2
 CONNECT_S_MAX: Final = 10.0
 OVER, LEFT, NO_BROKER = 0, 100, 101
 """Exit codes of the child."""
+NAMING: Final = ("HAL_JOB_ID", "HAL_ARRAY_INDEX", "HAL_ATTEMPT", "HAL_TASK_RANK")
+"""No two workers have all of these in common."""
 SHORT_LIFE_S: Final = 5.0
 SHORT_LIVES_MAX: Final = 16
 """So many children in a row that die young: something is wrong with all of them."""
 
 
 def main() -> None:
-    order = msgspec.json.decode(os.environ.pop(VARIABLE), type=WorkerOrder)  # Tasks and their programs get no secret.
+    order = msgspec.json.decode(
+        os.environ.pop(ORDER_VARIABLE), type=WorkerOrder
+    )  # Tasks and their programs get no secret.
     sys.path[:] = order.import_path
     keeper = Keeper()
     signal.signal(signal.SIGTERM, keeper.pass_on)
@@ -89,7 +94,7 @@ def work(order: WorkerOrder, parent: int) -> NoReturn:
     threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     leaver = Leaver(asked)
     leaver.start()
-    name = "_".join(os.environ.get(each, "0") for each in ("HAL_JOB_ID", "HAL_ARRAY_INDEX", "HAL_ATTEMPT"))
+    name = "_".join(os.environ.get(each, "0") for each in NAMING)
     host = os.environ.get("HAL_NODE_NAME", "")
     lost_time_s = time.monotonic()
     while time.monotonic() - lost_time_s < PATIENCE_S and not leaver.is_leaving:

@@ -24,10 +24,11 @@ import trio
 
 import hal_core
 from hal_core.client import AsyncClient, JobRequest
+from hal_core.client.session_start import ORDER_VARIABLE, WORKER_PROGRAM
 from hal_core.errors import HalError, Unavailable
 from hal_core.models.ranges import RangeSet, format_ranges
 from hal_core.sessions.options import BrokerOptions
-from hal_core.sessions.orders import VARIABLE, WorkerOrder
+from hal_core.sessions.orders import WorkerOrder
 from hal_core.wire import certificates
 from hal_core.wire.private_files import read_private, write_private
 
@@ -43,7 +44,8 @@ HOST_VARIABLE: Final = "HAL_SESSION_HOST"
 AWAY_S: Final = 2.0
 """Between two questions to a daemon that does not answer."""
 TOLD: Final = ("worker_count", "waiting_count", "running_count", "done_count", "failed_count", "dropped_count")
-PROGRAM: Final = "import sys; sys.path.insert(0, sys.argv[1]); from hal_core.sessions.node_worker import main; main()"
+COME_S_MAX: Final = 5.0
+"""For the tasks of a job, which began together, to dial in, if the session is over before."""
 
 
 class Door(msgspec.Struct):
@@ -81,15 +83,26 @@ class NodeWorkers:
         self.context.load_cert_chain(self._directory / CERTIFICATE, self._directory / KEY)
         self._jobs: list[tuple[int, int]] = []
         """(id, how many elements) of each."""
+        self._came: set[str] = set()
+        self._all_came = trio.Event()
         self.figures: Callable[[], Figures] | None = None
         """How the session does, which the daemon is told now and then. Filled in by whoever has the broker."""
+
+    def note(self, name: str) -> None:
+        """This worker has come."""
+        self._came.add(name)
+        if len(self._came) >= self._options.node_worker_count:
+            self._all_came.set()
 
     def is_secret(self, given: str) -> bool:
         return secrets.compare_digest(given.encode(), self._door.secret.encode())
 
     async def run(self) -> str:
         """Submit the jobs and wait for the end of the first, which should not come before the session's. Returns how it
-        ended."""
+        ended. Tasks of our own job, which are there already, are told where to dial."""
+        if self._options.order_path:
+            write_private(Path(self._options.order_path), msgspec.json.encode(self._order()))
+            await trio.sleep_forever()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tell_figures)
             why = await self._run_jobs()
@@ -154,6 +167,10 @@ class NodeWorkers:
 
     async def end(self, present: Set[str]) -> None:
         """Cancel the elements that are not here; those with these names end by themselves."""
+        if self._options.order_path:
+            with trio.move_on_after(COME_S_MAX):
+                await self._all_came.wait()
+            await trio.Path(self._options.order_path).unlink(missing_ok=True)
         here: dict[str, RangeSet] = {}
         for name in present:
             job, _, rest = name.partition("_")
@@ -180,22 +197,23 @@ class NodeWorkers:
 
     def _request(self, part: Part) -> JobRequest:
         options = self._options
-        host = os.environ.get(HOST_VARIABLE) or socket.gethostname()
-        order = WorkerOrder(
-            options.directory, host, self._door.port, self._door.authority_pem, self._door.secret, options.import_path
-        )
         given = [f"{name}={value}" for name, value in os.environ.items()]
         return JobRequest(
-            command=[sys.executable, "-P", "-c", PROGRAM, str(Path(hal_core.__file__).parents[1])],
+            command=[sys.executable, "-P", "-c", WORKER_PROGRAM, str(Path(hal_core.__file__).parents[1])],
             options={
                 "array": f"0-{part.count - 1}",
                 "job-name": f"session-{options.session}",
                 "output": "/dev/null",
                 **part.options,
             },
-            environment=[*given, f"{VARIABLE}={msgspec.json.encode(order).decode()}"],
+            environment=[*given, f"{ORDER_VARIABLE}={msgspec.json.encode(self._order()).decode()}"],
             client_id=part.client_id,
         )
+
+    def _order(self) -> WorkerOrder:
+        options, door = self._options, self._door
+        host = os.environ.get(HOST_VARIABLE) or socket.gethostname()
+        return WorkerOrder(options.directory, host, door.port, door.authority_pem, door.secret, options.import_path)
 
     def _known_door(self) -> Door | None:
         path = self._directory / STATE

@@ -13,6 +13,8 @@ class BrokerOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     node_worker_count: int = 0
     elastic_worker_count: int = 0
     """So many more of the daemon, in what other jobs leave."""
+    order_path: str = ""
+    """If the workers are the other tasks of the job that we run in: where they look for what they must know."""
     server: str = ""
     job: dict[str, str | int | float | bool] = {}
     """Options of the workers' job, as for `hal submit`."""

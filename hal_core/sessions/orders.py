@@ -6,11 +6,7 @@ certificate is of an authority made for this one session, so the worker trusts t
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
-
-VARIABLE: Final = "HAL_SESSION_ORDER"
 
 
 class WorkerOrder(msgspec.Struct, frozen=True):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
+import sys
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 
-from hal_core.client import Client, attach, session
+from hal_core.client import Client, JobRequest, attach, session
 from hal_core.client.session_directory import known_sessions
 from hal_core.client.session_shared import Shared
 from hal_core.client.session_visit import set_priority
@@ -22,6 +25,7 @@ from tests.support.gate import Gate
 from tests.support.hal import HalCluster
 
 WAIT_S_MAX = 90.0
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +201,44 @@ def test_a_daemon_that_is_not_there_is_told_however_soon_that_is_known(tmp_path)
     told = pytest.raises(SessionError, match=r"no workers: cannot reach the daemon at .*nobody\.sock")
     with session(workers=1, server=str(tmp_path / "nobody.sock")) as opened, told:
         opened.submit(os.getpid).result(timeout=60)
+
+
+ALLOCATED = """
+import os
+from hal_core.client import session
+
+def place(number):
+    return os.environ["HAL_NODE_NAME"], os.environ["HAL_TASK_RANK"]
+
+with session(server="allocation") as s:
+    while s.figures().worker_count < 3:
+        pass
+    places = set()
+    while len(places) < 3:
+        places.update(s.map(place, range(300)))
+    print(sorted(places))
+"""
+
+
+def test_in_a_job_of_several_tasks_the_first_has_the_session_and_the_others_work_for_it(cluster, tmp_path):
+    program, output = tmp_path / "sweep.py", tmp_path / "output"
+    program.write_text(ALLOCATED)
+    with Client(str(cluster.socket)) as client:
+        words = [sys.executable, str(program)]
+        environment = {"XDG_STATE_HOME": os.environ["XDG_STATE_HOME"], "PYTHONPATH": str(ROOT)}
+        options = {"ntasks": 3, "ntasks-per-node": 2, "spread": "task", "output": str(output)}
+        request = JobRequest(words, options=options, environment=[f"{n}={v}" for n, v in environment.items()])
+        view = client.wait(client.submit(request), timeout_s=90)
+        assert view.state.value == "COMPLETED", output.read_text()
+        places = ast.literal_eval(output.read_text())
+        assert sorted(rank for _, rank in places) == ["0", "1", "2"]
+        assert {node for node, _ in places} == {"n1", "n2"}
+    assert not list((tmp_path / "state" / "hal" / "allocations").iterdir())
+
+
+def test_outside_of_a_job_there_is_no_allocation_to_work_in():
+    with pytest.raises(InvalidInput, match=r"server: 'allocation' is for programs that run in a job of HAL; it needs"):
+        session(server="allocation")
 
 
 def test_which_daemon_is_meant(tmp_path):
