@@ -1,9 +1,10 @@
-"""Where in the topology a job goes: the narrowest domain that holds it, and in it the fewest and fullest parts.
+"""Where in the topology a job goes: the narrowest domain that holds it, and in it the fewest leaves.
 
 A gang takes the narrowest domain that has room for all of it; of several the one where it needs the fewest leaves, and
-of those the one with the least room to spare, so that larger holes stay whole. Within it, parts that it fills come
-first, the fullest first; what is left over goes into the part that it fills best. A single node is taken where
-least is left to break: in the domain with the fewest free nodes, from the widest level down.
+of those the one with the least room to spare, so that larger holes stay whole. Within it, it is put together of the
+fewest leaves, whichever parts those are in: the largest as a whole, until two hold what is left, and of those the pair
+that leaves least. A single node is taken where least is left to break: in the domain with the fewest free nodes, from
+the widest level down.
 Best fit over a hierarchy of counts, as in Slurm's topology plug-ins (SchedMD, topology guide) and Kueue's TAS. Pure.
 """
 
