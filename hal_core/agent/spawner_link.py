@@ -73,13 +73,16 @@ class SpawnerLink:
         await self._send(stop_frame())
 
     async def until_read(self) -> None:
-        """Until the spawner has read all that it was sent. Without a spawner there is nothing that it could read."""
+        """Until the spawner has carried out all that it was sent; it takes an order out of the socket only then.
+        Without a spawner there is nothing that it could read."""
         while not self._is_read():  # noqa: ASYNC110 - only the kernel knows, and it tells nobody
             await trio.sleep(READ_PAUSE_S)
 
     def _is_read(self) -> bool:
         if (stream := self._stream) is None:
             return True
+        if self._sending.locked():
+            return False  # Of what is being sent, a part may be there and the rest not.
         unread = fcntl.ioctl(stream.socket.fileno(), termios.TIOCOUTQ, bytes(4))
         return int.from_bytes(unread, sys.byteorder) == 0
 

@@ -110,9 +110,10 @@ class Spawner:
             self._buffer.clear()
 
     def _listen(self, agent: socket.socket) -> None:
-        """Read what is there and carry out every whole frame. A reset connection is an agent that was killed."""
+        """Carry out every whole frame of what is there, and only then take it out of the socket: the agent sees by that
+        which of its orders cannot begin any more. A reset connection is an agent that was killed."""
         try:
-            data = agent.recv(READ_BYTES)
+            data = agent.recv(READ_BYTES, socket.MSG_PEEK)
         except ConnectionResetError:
             data = b""
         if not data:
@@ -133,6 +134,10 @@ class Spawner:
         except fields.BadFrame as error:
             _log(f"closing the agent's connection: {error}")
             self._drop_agent()
+            return
+        left = len(data)
+        while left:
+            left -= len(agent.recv(left))
 
     def _launch(self, orders: list[tuple[str, list[bytes]]]) -> None:
         """Claim all, make the claims durable, and only then hand them to supervisors."""
