@@ -73,7 +73,11 @@ def _known(
 
 
 def _is_same_request(known: JobSpec, given: JobSpec) -> bool:
-    """`now+1hour` means another moment each time it is read; what counts is that the same was asked for."""
+    """What counts is that the same was asked for: `now+1hour` means another moment each time it is read, and by now HAL
+    may have chosen another variant, or would give a first attempt another size."""
+    if known.variants:
+        known = known.in_variant(0)
+    given = attrs.evolve(given, first_memory_bytes=known.first_memory_bytes)
     if known.begin and known.begin == given.begin:
         given = attrs.evolve(given, begin_time_s=known.begin_time_s)
     if known.deadline and known.deadline == given.deadline:

@@ -1,8 +1,10 @@
 """What counts as the same request again: what was asked for, not the moment that it meant when it was read."""
 
+import attrs
 import pytest
 
 from hal_core.errors import Conflict
+from hal_core.models.event import VariantChosen
 from hal_core.models.job import JobSpec, Owner
 from hal_core.models.message import Submission, Submit
 from hal_core.parsing.request import JobRequest, ParseContext, parse_job
@@ -38,6 +40,25 @@ async def test_another_request_is_another_request(options):
     await kernel.ask(submit("c", spec(1000.0, ("begin", "now+1hour"))))
     with pytest.raises(Conflict, match="asks for something else"):
         await kernel.ask(submit("c", spec(1000.0, *options)))
+
+
+def test_a_request_is_the_same_whichever_amounts_were_chosen_for_it_meanwhile():
+    core = RestKernel().core
+    given = spec(1000.0, ("nodes", "1-2"), ("time", "60"))
+    answer = core.receive(submit("c", given), 1000.0).answer
+    (record,) = core.state.jobs.values()
+    core.state.apply(VariantChosen(1001.0, record.job_id, 1, given.variants[1], None, None))
+    assert record.spec != given
+    assert core.receive(submit("c", given), 1001.0).answer == answer
+
+
+def test_a_request_is_the_same_whatever_size_its_first_attempt_is_given_by_now():
+    core = RestKernel().core
+    given = spec(1000.0, ("mem", "8G"), ("auto-memory", ""))
+    answer = core.receive(submit("c", attrs.evolve(given, first_memory_bytes=1 << 30)), 1000.0).answer
+    for size_bytes in (0, 1 << 31):
+        again = attrs.evolve(given, first_memory_bytes=size_bytes)
+        assert core.receive(submit("c", again), 1001.0).answer == answer
 
 
 def test_a_large_message_is_decided_in_slices_and_means_the_same():

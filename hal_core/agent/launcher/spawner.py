@@ -97,10 +97,9 @@ class Spawner:
 
     def _accept(self, listener: socket.socket) -> None:
         """The latest agent counts. Only the owner of the socket, and root, can connect."""
-        agent, _ = listener.accept()
         self._drop_agent()
-        self._agent = agent
-        self._poll.register(agent.fileno(), select.EPOLLIN)
+        self._agent, _ = listener.accept()
+        self._poll.register(self._agent.fileno(), select.EPOLLIN)
 
     def _drop_agent(self) -> None:
         if self._agent is not None:
@@ -131,13 +130,10 @@ class Spawner:
                     self._is_stopping = True
                 else:
                     raise fields.BadFrame("unknown verb")
+            agent.recv(len(data), socket.MSG_WAITALL)
         except fields.BadFrame as error:
             _log(f"closing the agent's connection: {error}")
             self._drop_agent()
-            return
-        left = len(data)
-        while left:
-            left -= len(agent.recv(left))
 
     def _launch(self, orders: list[tuple[str, list[bytes]]]) -> None:
         """Claim all, make the claims durable, and only then hand them to supervisors."""
