@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import fcntl
 import hashlib
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -129,15 +132,24 @@ class Authority:
     def enrol(self, secret: str, request_pem: bytes, now_s: float) -> Enrolled:
         """The certificate for a token that is good. Using it up comes first: it works once, whatever follows."""
         path = self._token_path(secret)
-        try:
-            token = msgspec.json.decode(read_private(path), type=StoredToken)
-            os.unlink(path)
-        except (UserError, OSError, msgspec.MsgspecError):
-            raise Refused("the join token is not known: it was used already, or made for another cluster") from None
-        sync_directory(path.parent)
-        if now_s > token.expiry_s:
-            raise Refused("the join token has expired; make another with `hal agent token`")
-        return Enrolled(token.node, self.issue(token.node, request_pem, now_s), token.by)
+        with self._turn():
+            try:
+                token = msgspec.json.decode(read_private(path), type=StoredToken)
+                os.unlink(path)
+            except (UserError, OSError, msgspec.MsgspecError):
+                text = "the join token is not known: it was used already, or made for another cluster"
+                raise Refused(text) from None
+            sync_directory(path.parent)
+            if now_s > token.expiry_s:
+                raise Refused("the join token has expired; make another with `hal agent token`")
+            return Enrolled(token.node, self.issue(token.node, request_pem, now_s), token.by)
+
+    def renew(self, node: str, serial: int, request_pem: bytes, now_s: float) -> bytes:
+        """The next certificate for a node that came with that one: not after it was revoked, be it a moment ago."""
+        with self._turn():
+            if serial in self.revoked():
+                raise Refused(f"the certificate of node {node} was revoked")
+            return self.issue(node, request_pem, now_s)
 
     def issue(self, node: str, request_pem: bytes, now_s: float) -> bytes:
         """A certificate for that node, on record before anybody has it."""
@@ -147,6 +159,10 @@ class Authority:
 
     def revoke(self, node: str, by: str = "") -> int:
         """Every certificate and token that the node has so far is void. Returns how many."""
+        with self._turn():
+            return self._revoke(node, by)
+
+    def _revoke(self, node: str, by: str) -> int:
         known = [line.split() for line in self._lines("issued")]
         already = self.revoked()
         serials = [serial for serial, name, *_ in known if name == node and int(serial, 16) not in already]
@@ -179,6 +195,16 @@ class Authority:
         """(node, by whom) of each serial that is void."""
         lines = (line.split() for line in self._lines("revoked"))
         return {int(serial, 16): (node, " ".join(by)) for serial, node, *by in lines}
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One at a time, in whichever process: what is issued while it is revoked would be missed."""
+        descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _lines(self, name: str) -> list[str]:
         path = self.directory / name

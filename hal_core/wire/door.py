@@ -86,7 +86,7 @@ class Door:
         if peer.serial in self._authority.revoked():
             self._refuse("revoked", f"{where} shows a revoked certificate of node {peer.node}")
             return None
-        return Guest(stream, peer.node, peer.serial, self._renewal(peer.node))
+        return Guest(stream, peer.node, peer.serial, self._renewal(peer.node, peer.serial))
 
     @asynccontextmanager
     async def _turn(self, host: str) -> AsyncIterator[None]:
@@ -155,10 +155,10 @@ class Door:
             log.info("node %s has joined from %s", enrolled.node, where)
             await frames.send(messages.Certificate(enrolled.pem))
 
-    def _renewal(self, node: str) -> Callable[[bytes], bytes]:
+    def _renewal(self, node: str, serial: int) -> Callable[[bytes], bytes]:
         def renew(request: bytes) -> bytes:
             try:
-                return self._authority.issue(node, request, self._now_s())
+                return self._authority.renew(node, serial, request, self._now_s())
             except Refused as error:
                 raise WireError(str(error)) from None
 

@@ -72,6 +72,15 @@ def test_revoking_voids_certificates_and_tokens_of_that_node_only(authority: Aut
     assert x509.load_pem_x509_certificate(again).serial_number not in authority.revoked()
 
 
+def test_what_is_revoked_renews_nothing(authority: Authority) -> None:
+    serial = x509.load_pem_x509_certificate(authority.issue("n1", request_of("n1"), NOW_S)).serial_number
+    renewed = x509.load_pem_x509_certificate(authority.renew("n1", serial, request_of("n1"), NOW_S)).serial_number
+    assert authority.revoke("n1") == 2
+    for each in (serial, renewed):
+        with pytest.raises(Refused, match="n1 was revoked"):
+            authority.renew("n1", each, request_of("n1"), NOW_S)
+
+
 def test_there_is_one_authority_and_it_is_not_made_by_accident(authority: Authority, tmp_path: Path) -> None:
     with pytest.raises(Refused, match="already"):
         Authority.create(authority.directory, "test", NOW_S)

@@ -214,6 +214,20 @@ async def test_a_certificate_is_renewed_over_its_own_connection(tmp_path: Path) 
             assert isinstance((await frames.receive())[0], messages.Welcome), "still n1, whatever the request said"
 
 
+async def test_whoever_is_inside_when_its_key_is_revoked_gets_no_other(tmp_path: Path) -> None:
+    """Its connection is ended a moment later: until then it must not fetch itself a key that is not on the list."""
+    with trio.fail_after(PATIENCE_S):
+        async with site_of(tmp_path) as site:
+            identity = await site.enrol("n1")
+            async with await site.hello(identity, "n1") as frames:
+                (welcome,) = await frames.receive()
+                assert isinstance(welcome, messages.Welcome)
+                Authority(site.authority.directory).revoke("n1", "eve")
+                await frames.send(messages.Renew(identity.request("n1")))
+                with suppress(WireError):
+                    assert await frames.receive() == []
+
+
 async def test_a_revoked_key_is_disconnected_and_stays_out(tmp_path: Path) -> None:
     async with site_of(tmp_path) as site:
         identity, other = await site.enrol("n1"), await site.enrol("n2")

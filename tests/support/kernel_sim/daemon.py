@@ -306,7 +306,10 @@ class Daemon:
 
     def _stage(self, effect: Stage) -> None:
         faults, dice = self._world.faults, self._dice
-        self._later(dice.uniform(0.0, faults.staging_s_max), lambda: self.report(self._staged(effect)))
+        delay_s = dice.uniform(0.0, faults.staging_s_max)
+        self._later(delay_s, lambda: self.report(self._staged(effect)))
+        if dice.random() < faults.kills_in_staging:
+            self._later(dice.uniform(0.0, delay_s), self._world.kill_in_staging)
         if dice.random() < faults.report_copies:
             self._later(dice.uniform(0.0, 60.0), lambda: self.report(self._staged(effect)))
 

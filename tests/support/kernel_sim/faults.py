@@ -20,6 +20,8 @@ class Faults:
     daemon_kills: float = 0.0
     kills_in_recovery: float = 0.0
     """Chance that a daemon which was killed is killed again before it is ready."""
+    kills_in_staging: float = 0.0
+    """Chance that the daemon is killed while the inputs of an attempt are brought."""
     cuts: float = 0.0
     """A node's link is cut, both ways or one, from a second to two hours."""
     resets: float = 0.0
@@ -73,6 +75,7 @@ RATES = {
 }
 CHANCES = {
     "kills_in_recovery": 0.5,
+    "kills_in_staging": 0.1,
     "report_copies": 0.2,
     "order_copies": 0.2,
     "old_orders": 0.2,

@@ -212,6 +212,10 @@ class World:
         self.daemon.kill()
         self.timeline.after(self._dice.choice([0.1, 2.0, 60.0, 600.0]), self._restart_daemon)
 
+    def kill_in_staging(self) -> None:
+        self.count("kills_in_staging")
+        self._daemon_kill()
+
     def _restart_daemon(self) -> None:
         if self.daemon.is_alive:
             return
