@@ -95,13 +95,17 @@ def _becoming(dataset: Dataset, path: str) -> dict[str, Any]:
 
 
 def becoming(uid: int, gid: int, whose: str) -> dict[str, Any]:
-    """For a process that is to be that user. `whose` says in an error what it would have been for."""
+    """For a process that is to be that user, with the groups that this node knows: the group was said elsewhere, and
+    counts only if the user is in it here. `whose` says in an error what it would have been for."""
     if uid == os.geteuid():
         return {}
     if os.geteuid() != 0:
         raise Refused(f"{whose}: the agent of this node is not root and cannot become user {uid}")
     try:
-        groups = os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)
+        entry = pwd.getpwuid(uid)
     except KeyError:
-        groups = []
+        raise Refused(f"{whose}: uid {uid} is not known on this node") from None
+    groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
+    if gid not in groups:
+        raise Refused(f"{whose}: user {entry.pw_name} is not in group {gid} on this node")
     return {"user": uid, "group": gid, "extra_groups": groups}

@@ -60,6 +60,8 @@ class Hold:
 class Release:
     selection: JobSelection
     by: str
+    may_overrule: bool = True
+    """Also a hold of somebody who is neither the caller nor the job's owner."""
 
 
 @attrs.frozen

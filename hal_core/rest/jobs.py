@@ -160,7 +160,8 @@ async def release(call: Call) -> Answer:
     record, selection = _controlled(call)
     if record.held_by not in ("", call.caller.user, record.owner.user):
         call.caller.insist(Verb.RELEASE_FOREIGN_HOLD)
-    await call.context.kernel.ask(Release(selection, call.caller.user))
+    may_overrule = call.caller.may(Verb.RELEASE_FOREIGN_HOLD)  # An operator may hold it before this is decided.
+    await call.context.kernel.ask(Release(selection, call.caller.user, may_overrule))
     return json_answer(CountAnswer(record.job_id, record.pending_count))
 
 

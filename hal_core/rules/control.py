@@ -116,6 +116,8 @@ def hold_or_release(state: State, message: Hold | Release, now_s: float) -> list
         raise Refused(f"job {record.job_id} has ended; there is nothing to {verb}")
     if isinstance(message, Hold):
         return [] if record.held_by else [JobHeld(now_s, record.job_id, message.by)]
+    if not message.may_overrule and record.held_by not in ("", message.by, record.owner.user):
+        raise Refused(f"job {record.job_id} is held by {record.held_by}; only an operator may release it")
     return [JobReleased(now_s, record.job_id, message.by)] if record.held_by else []
 
 

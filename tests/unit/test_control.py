@@ -196,6 +196,17 @@ def test_a_held_job_waits_until_it_is_released(world):
     assert world.job(job_id).state is JobState.RUNNING
 
 
+def test_a_hold_that_comes_between_the_look_at_the_rights_and_the_release_stays(world):
+    job_id = world.submit()
+    world.tell(Hold(select(job_id), "operator"))
+    with pytest.raises(Refused, match="held by operator"):
+        world.tell(Release(select(job_id), "ada", may_overrule=False))
+    world.tell(Release(select(job_id), "another", may_overrule=True))
+    world.tell(Hold(select(job_id), "ada"))
+    world.tell(Release(select(job_id), "ada", may_overrule=False))
+    assert len(world.of(JobReleased)) == 2
+
+
 def test_holding_twice_is_one_event_and_what_runs_goes_on(world):
     job_id = world.submit(array="0-3", throttle=2)
     world.settle()

@@ -15,7 +15,7 @@ import trio
 import trio.testing
 from hypothesis import given, settings, strategies as st
 
-from hal_core.agent.reading import reader_of
+from hal_core.agent.reading import becoming, reader_of
 from hal_core.agent.shelf import NoRoom, Shelf
 from hal_core.agent.store import Store
 from hal_core.errors import NotFound, Refused, UserError
@@ -356,6 +356,16 @@ async def test_a_directory_is_read_from_any_place(tmp_path):
     with pytest.raises(NotFound, match="no locality provider on this node reads 'https://h/x'"):
         async with read(GENOME, "https://h/x", 0):
             pass
+
+
+@pytest.mark.parametrize(
+    ("uid", "gid", "told"), [(65534, 0, "nobody is not in group 0"), (54_321, 54_321, "uid 54321 is not known")]
+)
+def test_groups_are_those_of_this_node_whoever_said_another(uid, gid, told):
+    need("" if os.geteuid() == 0 else "becoming another user needs root")
+    assert becoming(65534, 65534, "x")["user"] == 65534
+    with pytest.raises(Refused, match=f"/data: .*{told}"):
+        becoming(uid, gid, "/data")
 
 
 async def test_what_its_owner_cannot_read_is_not_published(tmp_path):
