@@ -222,11 +222,11 @@ class Kernel:
         reach("kernel.recovered")
         await self.report(DefineCluster(cluster))
         reach("kernel.defined")
+        await self.report(ClockSet())
         table = self.state.table
         for number, node in enumerate(table.nodes):
             if table.status[number] is NodeStatus.UP:
                 await self.report(NodeSilent(node.name))
-        await self.report(ClockSet())
 
     async def _loop(self) -> None:
         """The cycle: take, decide, apply, hand over, plan."""

@@ -121,9 +121,9 @@ class Daemon:
             if left == 0:
                 self._ready()
 
+        self.report(ClockSet(), told)
         for name in up:
             self.report(NodeSilent(name), told)
-        self.report(ClockSet(), told)
 
     def _ready(self) -> None:
         self.is_listening = True

@@ -88,7 +88,9 @@ PLANTED: dict[str, Planted] = {
         "    did_reboot = False\n",
     ),
     "a lease that is over counts as a cancel": Planted(
-        "rules.reports", "    if not activity.record.spec.can_requeue:\n        return end\n", "    return end\n"
+        "rules.reports",
+        "    if not activity.record.spec.can_requeue:\n        return attrs.evolve(end, detail=end.detail or why)\n",
+        "    return attrs.evolve(end, detail=end.detail or why)\n",
     ),
     "what may still run is queued again by hand": Planted(
         "rules.control", "        if orphans and any(", "        if False and any("
