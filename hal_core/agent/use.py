@@ -13,6 +13,7 @@ from typing import Final
 import trio
 
 from hal_core.agent.book import Book
+from hal_core.agent.gpu_use import GpuMeter
 from hal_core.agent.launcher.tree import children
 from hal_core.agent.lease import boot_time_s
 from hal_core.errors import WireError
@@ -23,6 +24,7 @@ from hal_core.wire.messages import Use
 
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+GPUS_VARIABLE: Final = b"HAL_GPUS="
 PARTS_MAX: Final = 4096
 """So many attempts of one node are measured; what is said of them fits into one frame."""
 
@@ -42,7 +44,11 @@ async def keep_telling(frames: FrameStream, meter: UseMeter, book: Book, period_
 class UseMeter:
     """`cgroups` are the directories for groups by controller, as the launcher was given them."""
 
-    def __init__(self, cgroups: Mapping[str, str]) -> None:
+    def __init__(self, cgroups: Mapping[str, str], gpus: GpuMeter | None = None) -> None:
+        """`gpus` None: the node has none."""
+        self._gpus = gpus
+        self._devices: dict[AttemptKey, tuple[int, ...]] = {}
+        """Of each attempt, as the environment of its first process says, also to an agent that came later."""
         self._unified = cgroups.get("unified")
         self._memory = cgroups.get("memory")
         self._totals: dict[AttemptKey, float] = {}
@@ -58,13 +64,25 @@ class UseMeter:
         period_s = 0.0 if self._last_s is None else now_s - self._last_s
         self._last_s = now_s
         totals, found = {}, []
+        busy = {} if self._gpus is None else self._gpus.busy()
         for key, supervisor_pid in running[:PARTS_MAX]:
             cpu_s, memory_bytes = self._total(key, supervisor_pid)
             totals[key] = cpu_s
             if key in self._totals and period_s > 0:
-                found.append(PartUse(key, max(0.0, cpu_s - self._totals[key]) / period_s, memory_bytes))
+                cpus = max(0.0, cpu_s - self._totals[key]) / period_s
+                found.append(PartUse(key, cpus, memory_bytes, self._busy_of(key, supervisor_pid, busy)))
         self._totals = totals
+        self._devices = {key: devices for key, devices in self._devices.items() if key in totals}
         return Use(period_s, tuple(found)) if period_s > 0 else None
+
+    def _busy_of(self, key: AttemptKey, supervisor_pid: int, busy: Mapping[int, float]) -> float | None:
+        """How many of its devices computed; None if it has none, or one of them does not tell."""
+        if not busy:
+            return None
+        if key not in self._devices and (found := _devices_of(supervisor_pid)) is not None:
+            self._devices[key] = found
+        devices = self._devices.get(key, ())
+        return sum(busy[each] for each in devices) if devices and all(each in busy for each in devices) else None
 
     def _total(self, key: AttemptKey, supervisor_pid: int) -> tuple[float, int]:
         """CPU time (seconds) so far and memory (bytes) now. What cannot be read is 0: it has just ended."""
@@ -82,6 +100,15 @@ class UseMeter:
         file = "memory.current" if self._memory == self._unified else "memory.usage_in_bytes"
         text = _read(f"{self._memory}/{key}/{file}")
         return int(text) if text else None
+
+
+def _devices_of(supervisor_pid: int) -> tuple[int, ...] | None:
+    """The GPUs that were given to what is below the supervisor, as HAL told its first process; None: not there yet."""
+    for pid in children(supervisor_pid):
+        for text in _read(f"/proc/{pid}/environ").split(b"\0"):
+            if text.startswith(GPUS_VARIABLE):
+                return tuple(int(each) for each in text.removeprefix(GPUS_VARIABLE).split(b",") if each)
+    return None
 
 
 def _cpu_s_of_group(directory: str) -> float | None:

@@ -266,7 +266,13 @@ def use_text(use: dict[str, Any] | None) -> str:
     most = f" (at most {size(use['memory_bytes_max'])} on a node)" if use["memory_bytes_max"] else ""
     idle = f", idle since {instant(use['idle_since_s'])}" if use["idle_since_s"] else ""
     cpus = f"{use['cpus']:.1f} of {plural(use['cpu_count'], 'CPU')} ({use['cpus_mean']:.1f} on average)"
-    return f"{cpus}, {size(use['memory_bytes'])} of memory{most}{idle}"
+    gpus = ""
+    if use["gpu_count"]:
+        known = use["gpus"] is not None and use["gpus_mean"] is not None
+        mean = f" ({use['gpus_mean']:.1f} on average)" if known else ", it is not known how busy"
+        gpus = f"{use['gpus']:.1f} of " if known else ""
+        gpus = f", {gpus}{plural(use['gpu_count'], 'GPU')}{mean}"
+    return f"{cpus}, {size(use['memory_bytes'])} of memory{most}{gpus}{idle}"
 
 
 def dependencies_text(job: dict[str, Any]) -> str:

@@ -59,7 +59,7 @@ class UseWatch:
             activity = self._state().activity(part.key)
             if activity is not None:
                 part_count = sum(activity.has_part(share.node) for share in activity.shares)
-                self._log.begin(part.key, activity.cpu_count, part_count, bool(activity.gpu_count))
+                self._log.begin(part.key, activity.cpu_count, part_count, activity.gpu_count)
         self._log.note(node, period_s, parts, self._now_s())
 
     async def run(self, report: Report) -> None:

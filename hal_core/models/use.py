@@ -16,6 +16,8 @@ class PartUse:
     """CPUs that were busy, on average."""
     memory_bytes: int
     """At the end of that time."""
+    gpus: float | None = None
+    """Of its GPUs, how many computed, on average; None if it has none, or nobody can tell."""
 
 
 @attrs.frozen(kw_only=True)
@@ -36,5 +38,11 @@ class JobUse:
     """The most that one part was seen to use."""
     measured_s: float
     """How long they were looked at; of several elements, the longest."""
+    gpus: float | None = None
+    """GPUs that computed, on average since the last look; None: not known, or there are none."""
+    gpus_mean: float | None = None
+    """On average for as long as that was known."""
+    gpu_count: int = 0
+    """Held by the elements that were measured."""
     idle_since_s: float | None
     """Since when all of them have done next to nothing, in seconds since the epoch; None: some do."""

@@ -1,8 +1,8 @@
 """What running attempts use, from what nodes measure now and then. Kept in memory only: it is measured again.
 
 An allocation is idle while less than a twentieth of its CPUs is busy, over all its nodes together; with GPUs, while
-hardly anything is. What a node measured counts for the time since it looked last, and an attempt of which some node has
-said nothing yet is not idle.
+less than a twentieth of those computes as well, or, where nobody can tell, while hardly a CPU is busy. What a node
+measured counts for the time since it looked last, and an attempt of which some node has said nothing yet is not idle.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hal_core.models.use import JobUse, PartUse
 IDLE_SHARE: Final = 0.05
 """Of the CPUs of an allocation: less than this busy is next to nothing."""
 IDLE_CPUS_BESIDE_GPUS: Final = 0.05
-"""CPUs, of an allocation with GPUs: these may be busy while hardly a CPU is, and nobody measures them."""
+"""CPUs, of an allocation with GPUs of which nobody knows what they do: they may compute while hardly a CPU is busy."""
 PERIODS_GOOD: Final = 3.0
 """So many periods later what a node said of itself is too old to be counted."""
 
@@ -33,6 +33,9 @@ class _Part:
     memory_bytes: int = 0
     memory_bytes_max: int = 0
     measured_s: float = 0.0
+    gpus: float | None = None
+    gpu_s: float = 0.0
+    gpus_measured_s: float = 0.0
 
 
 @attrs.frozen
@@ -45,8 +48,7 @@ class _NodeUse:
 class _Attempt:
     cpu_count: int
     part_count: int
-    idle_below: float
-    """CPUs."""
+    gpu_count: int = 0
     parts: dict[NodeName, _Part] = attrs.Factory(dict)
     idle_since_s: float | None = None
 
@@ -59,11 +61,10 @@ class UseLog:
         self._keys: dict[JobId, set[AttemptKey]] = {}
         self._nodes: dict[NodeName, _NodeUse] = {}
 
-    def begin(self, key: AttemptKey, cpu_count: int, part_count: int, has_gpus: bool) -> None:
-        """The attempt holds so many CPUs on all nodes together, and has processes on `part_count` of them."""
+    def begin(self, key: AttemptKey, cpu_count: int, part_count: int, gpu_count: int) -> None:
+        """The attempt holds so many CPUs and GPUs on all nodes together, and has processes on `part_count` of them."""
         if key not in self._attempts:
-            idle_below = IDLE_CPUS_BESIDE_GPUS if has_gpus else IDLE_SHARE * cpu_count
-            self._attempts[key] = _Attempt(cpu_count, part_count, idle_below)
+            self._attempts[key] = _Attempt(cpu_count, part_count, gpu_count)
             self._keys.setdefault(key.job_id, set()).add(key)
 
     def note(self, node: NodeName, period_s: float, uses: Sequence[PartUse], now_s: float) -> None:
@@ -110,6 +111,9 @@ class UseLog:
             memory_bytes=sum(part.memory_bytes for part in parts),
             memory_bytes_max=max(part.memory_bytes_max for part in parts),
             measured_s=max(part.measured_s for part in parts),
+            gpus=_sum(part.gpus for part in parts),
+            gpus_mean=_sum(part.gpu_s / part.gpus_measured_s for part in parts if part.gpus_measured_s),
+            gpu_count=sum(attempt.gpu_count for attempt in attempts),
             idle_since_s=None if None in idle else max(since_s for since_s in idle if since_s is not None),
         )
 
@@ -120,8 +124,25 @@ def _add(attempt: _Attempt, node: NodeName, period_s: float, use: PartUse, now_s
     part.cpu_s += use.cpus * period_s
     part.measured_s += period_s
     part.memory_bytes_max = max(part.memory_bytes_max, use.memory_bytes)
-    busy = math.fsum(each.cpus for each in attempt.parts.values())
-    if busy >= attempt.idle_below or len(attempt.parts) < attempt.part_count:
+    part.gpus = use.gpus
+    if use.gpus is not None:
+        part.gpu_s += use.gpus * period_s
+        part.gpus_measured_s += period_s
+    if _is_busy(attempt) or len(attempt.parts) < attempt.part_count:
         attempt.idle_since_s = None
     elif attempt.idle_since_s is None:
         attempt.idle_since_s = now_s - period_s
+
+
+def _is_busy(attempt: _Attempt) -> bool:
+    cpus, gpus = [part.cpus for part in attempt.parts.values()], [part.gpus for part in attempt.parts.values()]
+    if attempt.gpu_count and None in gpus:
+        return math.fsum(cpus) >= IDLE_CPUS_BESIDE_GPUS
+    computes = attempt.gpu_count > 0 and (_sum(gpus) or 0.0) >= IDLE_SHARE * attempt.gpu_count
+    return computes or math.fsum(cpus) >= IDLE_SHARE * attempt.cpu_count
+
+
+def _sum(amounts: Iterable[float | None]) -> float | None:
+    """Of what is known; None if nothing is."""
+    known = [amount for amount in amounts if amount is not None]
+    return math.fsum(known) if known else None

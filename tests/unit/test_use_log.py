@@ -80,6 +80,18 @@ def test_beside_gpus_even_a_little_is_work() -> None:
         assert bool(dict(log.idle(10.0))) is not has_gpus
 
 
+def test_gpus_of_which_is_known_what_they_do_count_as_cpus_do() -> None:
+    for gpus, is_idle in ((0.0, True), (0.15, True), (0.25, False), (None, False)):
+        log = log_of(cpu_count=32)
+        log.forget(KEY)
+        log.begin(KEY, 32, 1, 4)
+        log.note(N1, 10.0, [PartUse(KEY, 1.0, MIB, gpus)], 10.0)
+        assert bool(dict(log.idle(10.0))) is is_idle, gpus
+        use = log.job(JobId(7))
+        assert use is not None
+        assert (use.gpus, use.gpus_mean, use.gpu_count) == (gpus, gpus, 4)
+
+
 def test_elements_of_an_array_are_idle_together_or_not_at_all() -> None:
     log = log_of(cpu_count=4)
     other = AttemptKey(JobId(7), 1, 1)
