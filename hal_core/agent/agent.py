@@ -19,7 +19,6 @@ import trio
 
 from hal_core.agent.book import Book, hinted_keys
 from hal_core.agent.borrowing import Borrowing
-from hal_core.agent.gpu_use import GpuMeter
 from hal_core.agent.guarding import keep_guarded
 from hal_core.agent.hierarchies import remove_bases
 from hal_core.agent.identity import Dial, Identity
@@ -36,7 +35,7 @@ from hal_core.agent.staging import Staging
 from hal_core.agent.store import Store
 from hal_core.agent.terminals import Terminals
 from hal_core.agent.translation import failed, translate
-from hal_core.agent.use import UseMeter, keep_telling
+from hal_core.agent.use import keep_telling, meter_of
 from hal_core.errors import WireError
 from hal_core.failpoints import reach
 from hal_core.models.effect import LaunchOrder
@@ -85,7 +84,7 @@ class Agent:
         self._staging = Staging(store, borrowing)
         self._lending = Lending(store, identity.directory, options.lending_port) if identity is not None else None
         self._outputs = Outputs(options.state_directory)
-        self._meter = UseMeter(self._machine.cgroups, GpuMeter() if options.node.gpus else None)
+        self._meter = meter_of(options.node, self._machine.cgroups)
         self._spans = PartSpans(SpanSender.from_environment(os.environ, "hal-agent"))
         given = options.instance
         self._instance = Instance(options.state_directory, given) if given else None

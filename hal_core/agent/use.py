@@ -17,6 +17,7 @@ from hal_core.agent.gpu_use import GpuMeter
 from hal_core.agent.launcher.tree import children
 from hal_core.agent.lease import boot_time_s
 from hal_core.errors import WireError
+from hal_core.models.node import Node
 from hal_core.models.placement import AttemptKey
 from hal_core.models.use import PartUse
 from hal_core.wire.frames import FrameStream
@@ -39,6 +40,11 @@ async def keep_telling(frames: FrameStream, meter: UseMeter, book: Book, period_
         except WireError:
             return  # The receiving side notices as well.
         await trio.sleep(period_s)
+
+
+def meter_of(node: Node, cgroups: Mapping[str, str]) -> UseMeter:
+    """That of the node, with its GPUs if it has some."""
+    return UseMeter(cgroups, GpuMeter() if node.gpus else None)
 
 
 class UseMeter:
