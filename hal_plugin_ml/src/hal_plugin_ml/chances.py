@@ -6,6 +6,7 @@ is told one in five, in the long run sees it in one of five.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,15 +21,16 @@ LOGIT_MAX: Final = 8.0
 class Chances(Linear):
     """One probability for each thing that may happen; a half until something was learned."""
 
-    def predict(self, vector: Vector, groups: Groups = ()) -> Vector:
-        return _probability(self.say(vector, groups))
+    def predict(self, vector: Vector, groups: Groups = ()) -> list[float]:
+        return _probabilities(self.say(vector, groups))
 
     def learn(self, vector: Vector, happened: Sequence[bool], groups: Groups = ()) -> None:
         """One step along the slope of the logarithmic loss, for each thing."""
         found, scaled = self.look(vector, groups)
-        self.step(scaled, _probability(found) - np.array(happened), groups)
+        slopes = [said - each for said, each in zip(_probabilities(found), happened, strict=True)]
+        self.step(scaled, np.array(slopes), groups)
 
 
-def _probability(logits: Vector) -> Vector:
-    found: Vector = 1.0 / (1.0 + np.exp(-np.clip(logits, -LOGIT_MAX, LOGIT_MAX)))
-    return found
+def _probabilities(logits: Vector) -> list[float]:
+    """Of a few numbers: one by one is quicker than numpy."""
+    return [1.0 / (1.0 + math.exp(-min(max(each, -LOGIT_MAX), LOGIT_MAX))) for each in logits.tolist()]

@@ -32,6 +32,9 @@ WEEK_S: Final = 7 * DAY_S
 
 ARRIVAL_PLACES: Final = slice(0, 8)
 """Of the vector: what belongs to the moment of the submission and is not looked at again later."""
+LIMIT_PLACE: Final = 9
+USUAL_PLACE: Final = 14
+"""The logarithm of the limit, and the mean of the user's last two run times."""
 SIZE: Final = 28
 
 NO_DIGITS: Final = dict.fromkeys(map(ord, "0123456789"))

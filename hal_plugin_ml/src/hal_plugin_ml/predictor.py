@@ -18,14 +18,13 @@ from hal_plugin_ml.chances import Chances
 from hal_plugin_ml.drift import DriftWatch
 from hal_plugin_ml.history import ARRIVAL_PLACES, SIZE, History, Vector, ends_badly, kind_of, limit_of
 from hal_plugin_ml.linear import Groups
-from hal_plugin_ml.quantiles import Quantiles
+from hal_plugin_ml.mixing import Matrix
+from hal_plugin_ml.models import LOG_MAX, Models
 from hal_plugin_ml.storing import not_ours, packed, unpacked
 
 TAUS: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Evenly spread, so that the mean of the quantiles is about that of the run times."""
 MEDIAN: Final = 2
-LOG_MAX: Final = 50.0
-"""Of a time: without a limit a line may lead anywhere."""
 AGAIN_MAX: Final = 50
 """So many open jobs of a user, the oldest, are looked at again when one ends: some have a thousand, and what is learned
 of the next ones in time is enough."""
@@ -39,6 +38,7 @@ class _Open:
 
     user: str
     vector: Vector
+    said: Matrix
 
 
 class MlPredictor:
@@ -46,7 +46,7 @@ class MlPredictor:
 
     def __init__(self) -> None:
         self._history = History()
-        self._quantiles = Quantiles(TAUS, SIZE)
+        self._models = Models(TAUS)
         self._chances = Chances(2, SIZE)
         """Of running into the limit, and of failing."""
         self._open: dict[JobId, _Open] = {}
@@ -59,55 +59,58 @@ class MlPredictor:
 
     def foretell(self, job: Arrival) -> Prediction | None:
         """As `predict`, of a job that has not come."""
-        return self._answer(job, self._history.look(job))
+        return self._answer(job, *self._said(job, self._history.look(job)))
 
     def _predict(self, job: Arrival) -> Prediction | None:
-        return self._answer(job, self._look(job))
+        known = self._look(job)
+        return self._answer(job, known.vector, known.said)
 
-    def _answer(self, job: Arrival, vector: Vector) -> Prediction | None:
+    def _answer(self, job: Arrival, vector: Vector, said: Matrix) -> Prediction | None:
         if not self._learned_count:
             return None
-        limit_s, is_limited = limit_of(job), job.spec.walltime_s is not None
-        groups = _groups(job)
-        found = sorted(self._quantiles.say(vector, groups).tolist())
-        times_s = [time_of(each, limit_s, is_limited) for each in found]
+        limit_s, is_limited, groups = limit_of(job), job.spec.walltime_s is not None, _groups(job)
+        times_s = [time_of(each, limit_s, is_limited) for each in self._models.together(said, groups)]
         mean_s = min(max(sum(times_s) / len(times_s), 1.0), times_s[-1])
-        time_out, failure = self._chances.predict(vector, groups).tolist()
+        time_out, failure = self._chances.predict(vector, groups)
         ends = (time_out if is_limited else 0.0, failure)
         return Prediction(times_s[0], times_s[MEDIAN], times_s[-1], None, mean_s, *ends)
 
-    def _look(self, job: Arrival) -> Vector:
+    def _said(self, job: Arrival, vector: Vector) -> tuple[Vector, Matrix]:
+        """The job, and what each model says of it."""
+        return vector, self._models.said(vector, _groups(job), job.spec.walltime_s is not None)
+
+    def _look(self, job: Arrival) -> _Open:
         """The job in the light of what is known now; the moment of its submission stays what it was."""
         vector = self._history.look(job)
         known = self._open.get(job.job_id)
         if known is not None:
             vector[ARRIVAL_PLACES] = known.vector[ARRIVAL_PLACES]
-            known.vector = vector
-            return vector
+            known.vector, known.said = self._said(job, vector)
+            return known
         self._history.arrived(job)
-        self._open[job.job_id] = _Open(job.owner.user, vector)
+        self._open[job.job_id] = found = _Open(job.owner.user, *self._said(job, vector))
         self._open_of.setdefault(job.owner.user, {})[job.job_id] = None
         if len(self._open) > OPEN_MAX:
             self._close(next(iter(self._open)))
-        return vector
+        return found
 
     def dump(self) -> bytes:
         """What was learned, for `load`. Jobs that have not ended are left out."""
-        models = {"quantiles": self._quantiles.stored(), "chances": self._chances.stored()}
+        models = {"models": self._models.stored(), "chances": self._chances.stored()}
         return packed({"history": self._history.stored(), **models, "learned_count": self._learned_count})
 
     def load(self, content: bytes) -> None:
         """Go on from there. Raises InvalidInput if that is not what `dump` gave."""
         learned = unpacked(content)
-        history, quantiles, chances = History(), Quantiles(TAUS, SIZE), Chances(2, SIZE)
+        history, models, chances = History(), Models(TAUS), Chances(2, SIZE)
         try:
             history.restore(learned["history"])
-            quantiles.restore(learned["quantiles"])
+            models.restore(learned["models"])
             chances.restore(learned["chances"])
             learned_count = int(learned["learned_count"])
         except (ValueError, TypeError, KeyError) as error:
             raise InvalidInput([not_ours(str(error))]) from None
-        self._history, self._quantiles, self._chances = history, quantiles, chances
+        self._history, self._models, self._chances = history, models, chances
         self._learned_count = learned_count
 
     def learn(self, outcomes: Sequence[Outcome]) -> Sequence[JobId]:
@@ -119,11 +122,11 @@ class MlPredictor:
     def _learn(self, outcome: Outcome) -> None:
         job = outcome.arrival
         known = self._open.get(job.job_id)
-        vector = self._history.look(job) if known is None else known.vector
+        vector, said = (known.vector, known.said) if known else self._said(job, self._history.look(job))
         target = math.log1p(outcome.runtime_s) - math.log1p(limit_of(job))
         groups = _groups(job)
-        self.drift.update(abs(target - float(self._quantiles.say(vector, groups)[MEDIAN])))
-        self._quantiles.learn(vector, target, groups)
+        together = self._models.learn(vector, said, target, groups)
+        self.drift.update(abs(target - float(together[MEDIAN])))
         self._chances.learn(vector, ends_badly(outcome.end), groups)
         self._history.ended(outcome, known is not None)
         self._learned_count += 1
@@ -143,7 +146,8 @@ def time_of(relative: float, limit_s: float, is_limited: bool) -> float:
     job that is killed there is covered."""
     if is_limited and relative >= 0.0:
         return limit_s
-    return math.expm1(min(max(relative + math.log1p(limit_s), 0.0), LOG_MAX))
+    time_s = math.expm1(min(max(relative + math.log1p(limit_s), 0.0), LOG_MAX))
+    return min(time_s, limit_s) if is_limited else time_s  # the two logarithms do not cancel to the last digit
 
 
 def _groups(job: Arrival) -> Groups:
