@@ -1,4 +1,5 @@
-"""Remembers how much memory jobs used: for advice at the submission, and for the size of jobs that leave it to HAL.
+"""Remembers how much memory jobs used and how they ended: for advice at the submission, and for the size of jobs that
+leave it to HAL.
 
 It reads the log like an observer, and at the start the latest ends of the history. The size is part of the submission
 from then on, so that what is decided from the journal later is decided from the journal alone.
@@ -18,6 +19,7 @@ from hal_core.errors import HalError
 from hal_core.models.event import Event, JobEnded, JobSubmitted
 from hal_core.models.history import HISTORY_LIMIT_MAX, HistoryEntry, HistoryFilters, HistoryPage
 from hal_core.models.job import JobSpec, Owner
+from hal_core.rules.bad_ends import BadEnds, EndsPast
 from hal_core.rules.experience import NO_DIGITS
 from hal_core.rules.memory_sizes import GRAIN_BYTES, Kind, MemoryPast, UsedMemory, kind_of
 from hal_core.rules.predictions import TELLING
@@ -47,6 +49,7 @@ class MemorySizing:
         self._state = state
         self._history = history
         self._past = MemoryPast()
+        self._ends = EndsPast()
         jobs = state().jobs.values()
         self._under_way = Counter(record.owner.user for record in jobs if record.spec.first_memory_bytes)
         """By user: jobs with less than they asked for."""
@@ -59,8 +62,10 @@ class MemorySizing:
             logger.warning("how much memory jobs used before is not known: %s", error)
             return
         for at, entry in enumerate(reversed(entries), 1):
-            if entry.kind in TELLING and entry.peak_memory_bytes:
-                self._past.ended(entry.user, _kind_of_entry(entry), entry.peak_memory_bytes)
+            if entry.kind in TELLING:
+                self._ends.ended(entry.user, _kind_of_entry(entry), entry.state)
+                if entry.peak_memory_bytes:
+                    self._past.ended(entry.user, _kind_of_entry(entry), entry.peak_memory_bytes)
             if at % SLICE == 0:
                 await trio.lowlevel.checkpoint()
 
@@ -84,8 +89,10 @@ class MemorySizing:
                 user, spec = record.owner.user, record.spec
                 if spec.first_memory_bytes:
                     counts[user] = max(0, counts[user] - 1)
-                if event.end.kind in TELLING and event.end.peak_memory_bytes:
-                    self._past.ended(user, kind_of(spec), event.end.peak_memory_bytes)
+                if event.end.kind in TELLING:
+                    self._ends.ended(user, kind_of(spec), event.end.state)
+                    if event.end.peak_memory_bytes:
+                        self._past.ended(user, kind_of(spec), event.end.peak_memory_bytes)
 
     def sized(self, owner: Owner, specs: Sequence[JobSpec]) -> list[JobSpec]:
         """Those that leave it to HAL with the size of their first attempt."""
@@ -107,6 +114,10 @@ class MemorySizing:
         if used is None or used.job_count < ADVICE_RUNS_MIN or spec.first_memory_bytes:
             return None
         return used if max(used.peak_bytes, GRAIN_BYTES) <= asked_bytes * ADVICE_SHARE_MAX else None
+
+    def bad_ends(self, owner: Owner, spec: JobSpec) -> BadEnds | None:
+        """How such jobs ended, if most of them did not end well."""
+        return self._ends.told(owner.user, kind_of(spec))
 
 
 def _kind_of_entry(entry: HistoryEntry) -> Kind:

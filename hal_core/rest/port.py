@@ -25,6 +25,7 @@ from hal_core.rest.attendances import Attendances
 from hal_core.rest.rates import Rates
 from hal_core.rest.session_book import SessionBook
 from hal_core.rest.tokens import TokenMaker
+from hal_core.rules.bad_ends import BadEnds
 from hal_core.rules.excerpt import Excerpt
 from hal_core.rules.forecast import Engine
 from hal_core.rules.memory_sizes import UsedMemory
@@ -34,7 +35,7 @@ from hal_core.wire.terminals import Terminals
 
 
 class MemorySizing(Protocol):
-    """Knows how much memory jobs used."""
+    """Knows how much memory jobs used, and how they ended."""
 
     def sized(self, owner: Owner, specs: Sequence[JobSpec]) -> Sequence[JobSpec]:
         """The same, with the size of the first attempt where that is left to HAL."""
@@ -42,6 +43,10 @@ class MemorySizing(Protocol):
 
     def unused(self, owner: Owner, spec: JobSpec) -> UsedMemory | None:
         """What such jobs used, if this one asks for so much more that its owner should know."""
+        ...
+
+    def bad_ends(self, owner: Owner, spec: JobSpec) -> BadEnds | None:
+        """How such jobs ended, if most of them did not end well."""
         ...
 
 

@@ -23,6 +23,7 @@ from hal_core.rest.bodies import BULK_MAX, BulkAnswer, BulkRequest, SubmitAnswer
 from hal_core.rest.call import Call, Route
 from hal_core.rest.rights import Verb
 from hal_core.rest.strict_json import convert, field_names, read_json, unknown_fields
+from hal_core.rules.bad_ends import BadEnds
 from hal_core.rules.memory_sizes import UsedMemory
 
 JOBS_PER_SLICE = 100
@@ -83,8 +84,17 @@ def sized(call: Call, specs: Sequence[JobSpec]) -> tuple[Sequence[JobSpec], tupl
     if memory is None:
         return specs, ()
     found = memory.sized(owner, specs)
-    used = memory.unused(owner, found[0])
-    return found, () if used is None else (Problem("mem", _unused_text(used, found[0])),)
+    used, ends = memory.unused(owner, found[0]), memory.bad_ends(owner, found[0])
+    advice = () if used is None else (Problem("mem", _unused_text(used, found[0])),)
+    return found, advice if ends is None else (*advice, _ends_advice(ends))
+
+
+def _ends_advice(ends: BadEnds) -> Problem:
+    if ends.is_time_short:
+        text = f"{ends.time_limit_count} of your last {ends.job_count} such jobs ran into their time limit"
+        return Problem("time", f"{text}; ask for more, or let the job save what it has before that")
+    text = f"{ends.failed_count} of your last {ends.job_count} such jobs failed"
+    return Problem("job", f"{text}; `hal history` says how")
 
 
 def _unused_text(used: UsedMemory, spec: JobSpec) -> str:

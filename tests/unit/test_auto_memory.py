@@ -12,6 +12,7 @@ from hal_core.kernel.memory_sizing import MemorySizing
 from hal_core.models.event import Event, JobEnded, JobRequeued, JobSubmitted
 from hal_core.models.history import HistoryEntry, HistoryFilters, HistoryPage
 from hal_core.models.job import End, EndKind, JobId, JobSpec, JobState, Owner
+from hal_core.rules.bad_ends import BadEnds
 from hal_core.rules.memory_sizes import KIND_MIN, UNDER_WAY_MAX, UsedMemory
 from tests.support.core_world import ADA, GIB, OK, World, make_spec
 from tests.support.rest_api import serving_api
@@ -149,6 +150,36 @@ async def test_who_asks_for_much_more_than_was_used_should_know(world: World) ->
     assert not (await sizing_after(world, 2)).unused(ADA, SPEC), "two runs say little"
 
 
+@pytest.mark.parametrize(
+    ("end", "count", "is_short", "is_failing"),
+    [
+        (End(EndKind.TIME_LIMIT), 4, False, False),
+        (End(EndKind.TIME_LIMIT), 5, True, False),
+        (End(EndKind.EXITED, exit_code=3), 6, False, True),
+        (End(EndKind.CANCELLED), 20, False, False),
+        (OK, 20, False, False),
+    ],
+)
+async def test_whose_jobs_of_a_kind_mostly_end_badly_should_know(
+    world: World, end: End, count: int, is_short: bool, is_failing: bool
+) -> None:
+    key = world.start(name="train7", walltime_s=600.0)
+    owner, spec = world.state.jobs[key.job_id].owner, world.state.jobs[key.job_id].spec
+    sizing = await sizing_after(world, 0)
+    await sizing.record(1, [JobEnded(0.0, key.job_id, ((0, 1),), 1, end, 0.0, 1.0)] * count)
+    found = sizing.bad_ends(owner, attrs.evolve(spec, name="train8"))
+    assert (found is not None and found.is_time_short, found is not None and found.is_failing) == (is_short, is_failing)
+    assert sizing.bad_ends(owner, attrs.evolve(spec, walltime_s=1200.0)) is None, "with more time it is another kind"
+    assert sizing.bad_ends(Owner("eve", 1, 1), spec) is None
+
+
+async def test_one_bad_end_among_good_ones_is_not_told(world: World) -> None:
+    ends = await sizing_after(world, 20)
+    key = world.start(name="train", walltime_s=600.0, **SIZED)
+    await ends.record(1, [JobEnded(0.0, key.job_id, ((0, 1),), 1, End(EndKind.TIME_LIMIT), 0.0, 1.0)])
+    assert ends.bad_ends(ADA, SPEC) is None
+
+
 class Sizing:
     """Gives each job a gibibyte, and knows of twenty that used a bit more than three."""
 
@@ -157,6 +188,9 @@ class Sizing:
 
     def unused(self, owner: Owner, spec: JobSpec) -> UsedMemory | None:
         return None if spec.first_memory_bytes else UsedMemory(20, 3 * GIB + 1)
+
+    def bad_ends(self, owner: Owner, spec: JobSpec) -> BadEnds | None:
+        return BadEnds(10, 7, 1) if spec.name == "late" else None
 
 
 def body(*options: list[str]) -> dict[str, object]:
@@ -175,3 +209,10 @@ async def test_a_submission_is_sized_or_answered_with_advice(tmp_path: Path) -> 
         assert (await api.post("/v1/jobs/bulk", bulk)).status == 201
         specs = [record.spec for record in api.kernel.state.jobs.values()]
         assert [spec.first_memory_bytes for spec in specs] == [0, GIB, GIB, GIB]
+
+
+async def test_whose_jobs_mostly_ran_into_their_limit_is_told_at_the_submission(tmp_path: Path) -> None:
+    async with serving_api(tmp_path / "s", memory=Sizing()) as api:
+        late = (await api.post("/v1/jobs", body(["job-name", "late"]))).json()
+    text = "7 of your last 10 such jobs ran into their time limit; ask for more, or let the job save what it has"
+    assert late["warnings"][-1] == {"place": "time", "text": f"{text} before that"}
