@@ -26,12 +26,13 @@ class LiveRoom:
 
     def copy(self, packing: Packing, table: NodeTable, licences: Counts) -> Room:
         """What is free now, as a room of its own."""
-        room = self._room
+        room, self._room = self._room, None  # A pass may be broken off anywhere: then it is made anew.
         if room is None or room.packing is not packing or len(table) == 1:
-            room = self._room = Room.of(packing, table, licences)
+            room = Room.of(packing, table, licences)
         else:
             for number in table.touched:
                 room.put(number, packing.row(table, number) if table.is_available[number] else -1)
             room.set_licences(licences)
         table.touched.clear()
+        self._room = room
         return room.copy()
