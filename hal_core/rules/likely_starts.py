@@ -42,11 +42,14 @@ Guess = tuple[PendingJob, float, int, float]
 def likely_starts(snapshot: Snapshot, within_s: float, waiting: Iterable[PendingJob] = ()) -> Iterator[Guess]:
     """For jobs of one node with inputs that are likely to start within that time. `waiting`: the jobs that the engine
     will try first (Plan.waiting); else they are taken as the snapshot has them."""
+    narrow = (job for job in waiting or snapshot.pending() if job.shape.node_count == 1)
+    jobs = list(islice(narrow, JOBS_MAX))
+    if not any(job.inputs for job in jobs):
+        return
     until_s = snapshot.now_s + within_s
     room = snapshot.room()
     coming = ComingFree(snapshot, room)
-    narrow = (job for job in waiting or snapshot.pending() if job.shape.node_count == 1)
-    for job in islice(narrow, JOBS_MAX):
+    for job in jobs:
         ask = room.packing.ask(job.shape)
         tiers = snapshot.stage_in(job.inputs) if job.inputs else ()
         found = _soonest(coming, ask, tiers or NOWHERE, until_s)

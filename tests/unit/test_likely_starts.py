@@ -85,6 +85,27 @@ def test_room_that_several_ends_leave_together_is_found_and_whoever_waits_before
     assert guesses(snapshot) == [(0, 30.0, 0, 0.0)]
 
 
+def test_what_runs_where_nobody_would_start_it_any_more_gives_back_nothing():
+    """Its node has lost a feature by a new configuration, or was declared smaller."""
+    snapshot = snapshot_of([HALF], {0: 20.0, 1: 60.0}, near=0)
+    shapes = (attrs.evolve(WHOLE, features=("old",)), attrs.evolve(WHOLE, cpus=8, is_exclusive=True))
+    running = [attrs.evolve(job, shape=shape) for job, shape in zip(snapshot.running_jobs, shapes, strict=True)]
+    assert guesses(attrs.evolve(snapshot, running_jobs=tuple(running))) == []
+
+
+def test_where_none_of_the_first_jobs_reads_anything_nobody_is_looked_at():
+    snapshot = snapshot_of([WHOLE] * (JOBS_MAX + 1), {0: 20.0}, near=0)
+    *first, last = snapshot.pending_jobs
+    first = [attrs.evolve(job, inputs=()) for job in first]
+
+    class Unseen(FakeSnapshot):
+        def room(self):
+            raise AssertionError("what is free was asked for")
+
+    fields = attrs.asdict(snapshot, recurse=False) | {"pending_jobs": (*first, last)}
+    assert guesses(Unseen(**fields)) == []
+
+
 @given(st.lists(st.tuples(st.floats(0.0, 1e4), st.floats(1e-3, 1e3)), max_size=40))
 def test_what_is_brought_for_one_job_costs_two_transfers_at_most(guessed):
     """Of an hour: after that it is forgotten."""
