@@ -112,12 +112,12 @@ async def _look_ahead(
     record = record_of(state, call.caller.owner, spec, now_s, run_time)
     part = excerpt_of(state, record, now_s)
     tried = variations(state, record, now_s) if part.asked is not None else ()
+    sums = quotes(state, record, now_s)  # Like the excerpt before anything is waited for: a pass may begin then.
     found = await trio.to_thread.run_sync(forecast, part, engine, now_s)
     variants = await trio.to_thread.run_sync(outlooks, part, tried, engine, now_s)
     if variants and (best := first_to_end(variants)).start_time_s is not None:
         found = Forecast(best.start_time_s, best.nodes)
     likely = await _likely(call, part, now_s)
-    sums = quotes(state, record, now_s)
     return ForecastAnswer(found.start_time_s, found.nodes, found.why_not, variants, warnings, likely, sums)
 
 

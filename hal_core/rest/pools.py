@@ -62,6 +62,7 @@ async def show_pool(call: Call) -> Answer:
 
 
 async def plan_pool(call: Call) -> Answer:
+    await call.context.kernel.rested()
     kept, state = _find(call), call.context.kernel.state
     return json_answer(PoolPlanAnswer(planned(state, kept, call.context.now_s()), state.sequence))
 

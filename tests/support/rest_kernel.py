@@ -67,6 +67,8 @@ class RestKernel:
         self.now_s = now_s
         self.durable_sequence = 0
         self.is_held = False
+        self.rest_count = 0
+        """How often somebody waited for a pass to be over."""
         self.fails_with: Exception | None = None
         self.asked: list[Message] = []
         self.parse_count = 0
@@ -82,7 +84,7 @@ class RestKernel:
         return self.core.state
 
     async def rested(self) -> None:
-        pass
+        self.rest_count += 1
 
     def tell(self, message: Message) -> Answer:
         decided = self.core.receive(message, self.now_s)

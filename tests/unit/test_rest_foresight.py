@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hal_core.models.explanation import LikelyStart
 from hal_core.models.prediction import Arrival, Foretold, LearnedFrom, Prediction
+from hal_core.rules.excerpt import Excerpt
 from tests.support.rest_api import ADA, BOB, serving_api
+from tests.support.rest_kernel import RestKernel
 
 
 async def test_a_waiting_job_is_explained(tmp_path: Path) -> None:
@@ -34,6 +37,20 @@ async def test_a_dry_run_refuses_what_a_submission_would_refuse(tmp_path: Path) 
         answer = await api.post("/v1/forecasts", {"command": ["true"], "options": [["tiem", "10"]]})
         assert answer.status == 422
         assert "time" in answer.json()["error"]["problems"][0]["text"]
+
+
+async def test_after_the_looking_ahead_the_queue_is_left_alone(tmp_path: Path) -> None:
+    """By then a pass may be going through it again."""
+    kernel = RestKernel()
+
+    async def likely_start(_part: Excerpt, now_s: float) -> LikelyStart | None:
+        kernel.state.snapshot(now_s + 100.0)
+        return None
+
+    async with serving_api(tmp_path / "s", kernel, likely_start=likely_start) as api:
+        answer = await api.post("/v1/forecasts", {"command": ["true"], "options": [["time", "10"]]})
+        assert answer.json()["pools"], "it has been said what each pool would cost"
+        assert kernel.state.queue.time_s == kernel.now_s + 100.0
 
 
 async def foretell(job: Arrival) -> Foretold:

@@ -17,8 +17,10 @@ async def test_a_pool_is_shown_to_all_and_stopped_by_an_administrator(tmp_path: 
         stopped = (await api.post("/v1/pools/burst/stop", {"does_release": True}, uid=ADMINISTRATOR)).json()
         assert (stopped["is_stopped"], stopped["stopped_by"]) == (True, "admin")
         assert not (await api.post("/v1/pools/burst/resume", {}, uid=ADMINISTRATOR)).json()["is_stopped"]
+        assert api.kernel.rest_count == 0
         plan = (await api.get("/v1/pools/burst/plan", uid=ADA)).json()
         assert plan["actions"] == []
+        assert api.kernel.rest_count == 1, "it puts the queue in order, which a pass may be going through"
         missing = await api.get("/v1/pools/brust", uid=ADA)
         assert missing.status == 404
         assert "did you mean 'burst'" in missing.body.decode()
