@@ -26,6 +26,7 @@ from hal_core.wire.messages import Use
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 GPUS_VARIABLE: Final = b"HAL_GPUS="
+DIGITS_MAX: Final = 6
 PARTS_MAX: Final = 4096
 """So many attempts of one node are measured; what is said of them fits into one frame."""
 
@@ -109,11 +110,16 @@ class UseMeter:
 
 
 def _devices_of(supervisor_pid: int) -> tuple[int, ...] | None:
-    """The GPUs that were given to what is below the supervisor, as HAL told its first process; None: not there yet."""
+    """The GPUs that were given to what is below the supervisor, as HAL told its first process; None: not there yet.
+
+    A process can change what stands there: what is no list of devices counts as none.
+    """
     for pid in children(supervisor_pid):
         for text in _read(f"/proc/{pid}/environ").split(b"\0"):
             if text.startswith(GPUS_VARIABLE):
-                return tuple(int(each) for each in text.removeprefix(GPUS_VARIABLE).split(b",") if each)
+                devices = text.removeprefix(GPUS_VARIABLE).split(b",")
+                is_sound = all(each.isdigit() and len(each) <= DIGITS_MAX for each in devices)
+                return tuple(map(int, devices)) if is_sound else ()
     return None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hal_core.agent.gpu_use import FAILURES_MAX, PROGRAM, GpuMeter
+from hal_core.agent.launcher.tree import children
 from hal_core.agent.use import UseMeter
 from hal_core.models.job import JobId
 from hal_core.models.placement import AttemptKey
@@ -74,6 +75,10 @@ def test_without_the_program_nothing_is_known(tmp_path: Path, monkeypatch: pytes
     assert GpuMeter(5.0).busy() == {}
 
 
+def _says_gpus(pid: int) -> bool:
+    return b"HAL_GPUS=" in Path(f"/proc/{pid}/environ").read_bytes()
+
+
 class Known(GpuMeter):
     """Devices whose use does not change."""
 
@@ -85,12 +90,22 @@ class Known(GpuMeter):
         return self._shares
 
 
-@pytest.mark.parametrize(("shares", "wanted"), [({0: 0.5, 1: 1.0, 2: 0.9}, 1.5), ({0: 0.5}, None), ({}, None)])
+@pytest.mark.parametrize(
+    ("gpus", "shares", "wanted"),
+    [
+        ("0,1", {0: 0.5, 1: 1.0, 2: 0.9}, 1.5),
+        ("0,1", {0: 0.5}, None),
+        ("0,1", {}, None),
+        ("0,x", {0: 0.5}, None),  # what a process says of itself is its user's to choose
+        ("9" * 5000, {0: 0.5}, None),
+    ],
+)
 def test_an_attempt_has_the_devices_that_its_processes_were_given(
-    shares: dict[int, float], wanted: float | None
+    gpus: str, shares: dict[int, float], wanted: float | None
 ) -> None:
-    supervisor = subprocess.Popen(["sh", "-c", "HAL_GPUS=0,1 sleep 600 & wait"], start_new_session=True)
+    supervisor = subprocess.Popen(["sh", "-c", f"HAL_GPUS={gpus} sleep 600 & wait"], start_new_session=True)
     try:
+        until(lambda: any(map(_says_gpus, children(supervisor.pid))), "the process was not told its devices")
         meter, found = UseMeter({}, Known(shares)), []
 
         def is_measured() -> bool:
