@@ -81,8 +81,9 @@ class Outlook:
         """The nodes that may serve it, if other schedulers have all of them: else HAL finds it a place itself."""
         state = self._state
         nodes = [state.table.nodes[number] for number in state.partition_numbers.get(shape.partition, ())]
-        names = [node.name for node in nodes if shape.takes(node)]
-        return names if all(name in state.bookings.by_node for name in names) else []
+        takes, book = [node for node in nodes if shape.takes(node)], state.bookings
+        is_booked = all(node.executor in book.seen_time_s and node.name in book.by_node for node in takes)
+        return [node.name for node in takes] if is_booked else []
 
     def _unseen(self) -> list[Activity]:
         state = self._state
@@ -104,9 +105,14 @@ def _expect(allocations: dict[tuple[JobId, int], Activity], start: QueuedStart, 
 
 
 def bookings_reported(state: State, message: BookingsReported, now_s: float) -> list[Event]:
-    """Only what is new, of nodes that HAL knows. What the other scheduler gives no work is drained, and back."""
+    """Only what is new, of nodes that HAL has from it: another scheduler may have some of the same names. What it gives
+    no work is drained, and back."""
     book, table = state.bookings, state.table
-    known = [each for each in message.nodes if each.node in table.number_of]
+    known = [
+        each
+        for each in message.nodes
+        if (number := table.number_of.get(each.node)) is not None and table.nodes[number].executor == message.executor
+    ]
     changed = tuple(each for each in known if book.by_node.get(each.node) != each)
     starts = None if message.starts == book.starts.get(message.executor, ()) else message.starts
     events: list[Event] = []

@@ -10,10 +10,11 @@ from hal_core.models.event import NodeDrained, NodeResumed
 from hal_core.models.message import BookingsReported
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
 from hal_core.models.variant import Variant
+from hal_core.rules.excerpt import record_of
 from hal_core.rules.explain import explain, question, verified
 from hal_core.rules.state import State
 from hal_engine_backfill.easy import Easy
-from tests.support.core_world import GIB, World, make_spec
+from tests.support.core_world import ADA, GIB, World, make_spec
 from tests.support.invariants import check_dump
 
 OWN, FOREIGN = NodeName("n0"), NodeName("s0")
@@ -54,9 +55,21 @@ def test_only_what_is_new_is_an_event_and_all_of_it_survives_a_dump(world):
     assert State.load(world.state.dump()).bookings.by_node == world.state.bookings.by_node
 
 
-def test_nodes_that_hal_does_not_know_are_passed_over(world):
+def test_nodes_that_hal_does_not_know_or_has_from_somebody_else_are_passed_over(world):
     world.tell(BookingsReported("slurm", (NodeBookings(NodeName("other"), 4, 0),)))
+    world.tell(BookingsReported("other", (NodeBookings(FOREIGN, 4, 0, closed="down"), NodeBookings(OWN, 4, 0))))
     assert world.state.bookings.by_node == {}
+    assert not world.of(NodeDrained)
+
+
+def test_a_node_that_hal_has_taken_over_is_not_booked_any_more(world):
+    booked(world, world.now_s + 500.0)
+    record = record_of(world.state, ADA, make_spec(partition=LONG, walltime_s=HOUR_S), world.now_s)
+    assert world.state.bookings.ready_s(world.state, record, world.now_s) > world.now_s
+    before = cluster()
+    own, foreign = before.nodes
+    world.define(attrs.evolve(before, nodes=(own, attrs.evolve(foreign, executor=own.executor))))
+    assert world.state.bookings.ready_s(world.state, record, world.now_s) == world.now_s
 
 
 def test_what_the_other_scheduler_closes_is_drained_and_given_back_but_not_what_an_operator_drained(world):
