@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import attrs
 import trio
@@ -86,14 +87,18 @@ async def show_history(call: Call) -> Answer:
     page = await trio.to_thread.run_sync(kernel.journal.history, filters, query["limit"], after)
     entries = page.entries
     if query["with"] == "cost":
-        entries = await trio.to_thread.run_sync(_with_costs, kernel.journal, entries)
+        records = {each.job_id: kernel.state.find(each.job_id) for each in entries}
+        over = {job_id: record is None or record.is_finished for job_id, record in records.items()}
+        entries = await trio.to_thread.run_sync(_with_costs, kernel.journal, entries, over)
     cursor = None if page.next_cursor is None else HistoryPosition(page.next_cursor)
     return json_answer(HistoryAnswer(entries, write_cursor(cursor), sequence))
 
 
-def _with_costs(journal: JournalReader, entries: tuple[HistoryEntry, ...]) -> tuple[HistoryEntry, ...]:
-    """Blocks while the events of their jobs are read."""
-    costs = {job_id: costs_of_ends(journal.events_of(job_id)) for job_id in {each.job_id for each in entries}}
+def _with_costs(
+    journal: JournalReader, entries: tuple[HistoryEntry, ...], over: Mapping[JobId, bool]
+) -> tuple[HistoryEntry, ...]:
+    """Blocks while the events of their jobs are read. `over` says of each whether it has ended as a whole."""
+    costs = {job_id: costs_of_ends(journal.events_of(job_id, is_over)) for job_id, is_over in over.items()}
     return tuple(attrs.evolve(each, money=costs[each.job_id].get(each.elements)) for each in entries)
 
 

@@ -46,6 +46,7 @@ class MailedJob:
         self.left = count_of(spec.array.indices) if spec.array else 1
         self._each = spec.array is None or "ARRAY_TASKS" in self.wants
         self._limit_s = spec.walltime_s
+        self._percents = [percent for name, percent in SHARES.items() if name in self.wants]
         self._has_begun = False
         self._bad_count = 0
         self._placed: set[int] = set()
@@ -84,6 +85,8 @@ class MailedJob:
 
     def next_s(self) -> float | None:
         """When `nears` has something to tell next."""
+        if not self._percents:
+            return None  # Asked after each event: of an array of thousands, most want no such mail.
         found = (
             at_s
             for index, start_s in self._starts_s.items()
@@ -94,9 +97,8 @@ class MailedJob:
 
     def _moments(self, start_s: float) -> Iterator[tuple[int, float]]:
         if self._limit_s is not None:
-            for name, percent in SHARES.items():
-                if name in self.wants:
-                    yield percent, start_s + self._limit_s * percent / 100
+            for percent in self._percents:
+                yield percent, start_s + self._limit_s * percent / 100
 
     def _start(self, index: int, time_s: float) -> Iterator[Told]:
         if index in self._starts_s:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import attrs
 import jsonschema
 import trio
 
 from hal_core.kernel.journal import Journal
-from hal_core.models.job import End, EndKind
+from hal_core.models.event import Event
+from hal_core.models.job import End, EndKind, JobId
 from tests.support.http_client import request_bytes
 from tests.support.rest_api import serving_api
-from tests.support.rest_kernel import RestKernel
+from tests.support.rest_kernel import CLUSTER, RestKernel
 
 
 async def test_history_is_paged_and_filtered(tmp_path: Path) -> None:
@@ -44,6 +47,43 @@ async def test_history_is_paged_and_filtered(tmp_path: Path) -> None:
         answer = (await api.get("/v1/history")).json()
         jsonschema.Draft202012Validator(content["schema"] | {"components": document["components"]}).validate(answer)
         assert (await api.get("/v1/history?cursor=gahzZXF1ZW5jZc0D6A==")).status == 422
+    journal.close()
+
+
+class Watched:
+    """A journal, and of which jobs it was asked as of those that are over."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.over: dict[int, bool] = {}
+
+    def events_of(self, job_id: JobId, is_over: bool = False) -> list[Event]:
+        self.over[job_id] = is_over
+        return self._journal.events_of(job_id, is_over)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+
+async def test_what_ends_cost_is_looked_for_no_farther_than_their_jobs_lasted(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path / "state")
+    watched = Watched(journal)
+    main, small = CLUSTER.partitions
+    priced = attrs.evolve(CLUSTER, partitions=(attrs.evolve(main, money_per_cpu_hour=36.0), small))
+    async with serving_api(tmp_path / "s", RestKernel(watched, priced)) as api:  # type: ignore[arg-type]
+        over, going_on = await api.submit(), await api.submit(options=[["array", "0-1"]])
+        api.kernel.plan()
+        api.kernel.now_s += 10
+        for job_id in (over, going_on):
+            api.kernel.end(job_id, 0, End(EndKind.EXITED, exit_code=0))
+        assert {entry["money"] for entry in (await api.get("/v1/history")).json()["entries"]} == {None}
+        assert watched.over == {}
+        entries = (await api.get("/v1/history?with=cost")).json()["entries"]
+        assert [(each["job_id"], each["elements"], each["money"]) for each in entries] == [
+            (going_on, "0", 0.1),
+            (over, "0", 0.1),
+        ]
+        assert watched.over == {over: True, going_on: False}
     journal.close()
 
 
