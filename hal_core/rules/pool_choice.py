@@ -12,8 +12,8 @@ from hal_core.models.pool_decision import Want
 from hal_core.rules.pool_supply import Place, Supply, count_of
 from hal_core.rules.pool_worth import Worth
 
-HOPELESS = 50.0
-"""Who is to be interrupted so often before a checkpoint never gets there."""
+HOPELESS = 3.0
+"""Who is to be interrupted so often before a checkpoint gets there in one of twenty tries: that is not begun."""
 LEASE_SPARE_S = 300.0
 """Beyond the limit of the job: for its end to be known, and for the instance to be released."""
 
@@ -107,6 +107,8 @@ def _interruptions_per_s(offer: PoolOffer, need: float) -> float:
 
 def judge(pool: CloudPool, want: Want, options: list[Option], worth: Worth, now_s: float) -> Verdict:
     """The cheapest that keeps the deadline; without one, the cheapest that is worth its money."""
+    if not options:
+        return Verdict(None, "nothing that it offers lasts until the job has ended, or is taken back too often for that")
     if want.deadline_s < math.inf:
         return _by_deadline(want, options, now_s)
     helping = [option for option in options if option.start_s < want.expected_start_s]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+import pytest
 
 from hal_core.models.cloud_pool import Market
 from hal_core.models.job import JobState
@@ -113,3 +114,18 @@ def test_interruptions_that_were_seen_correct_what_was_said_of_them():
     assert world.ledger.interruptions_per_hour(spot, world.now_s) == 1 / 25
     (seen,) = [each for each in world.ledger.as_seen(pool, world.now_s).offers if each.name == "spot"]
     assert seen.interruptions_per_hour == 1 / 25
+
+
+@pytest.mark.parametrize(("per_hour", "is_rented"), [(0.02, True), (0.2, False)])
+def test_spot_that_is_taken_back_before_a_job_can_end_is_not_rented_again_and_again(per_hour: float, is_rented: bool):
+    """Two nodes for ten hours, which the site will never have, so that any price were worth it: of the latter, four
+    interruptions are to be expected before it ends."""
+    cluster = pool_cluster()
+    (pool,) = cluster.pools
+    (offer,) = pool.offers
+    spot = attrs.evolve(offer, market=Market.SPOT, interruptions_per_hour=per_hour)
+    world = PoolWorld(attrs.evolve(cluster, pools=(attrs.evolve(pool, offers=(spot,)),)))
+    job = world.submit(walltime_s=10 * HOUR_S, node_count=2, task_count=2, cpus_per_task=4, can_requeue=True)
+    world.decide()
+    assert bool(rented(world)) is is_rented
+    assert ("taken back too often" in sum_of(world, job)) is not is_rented
