@@ -108,7 +108,7 @@ def _interruptions_per_s(offer: PoolOffer, need: float) -> float:
 def judge(pool: CloudPool, want: Want, options: list[Option], worth: Worth, now_s: float) -> Verdict:
     """The cheapest that keeps the deadline; without one, the cheapest that is worth its money."""
     if not options:
-        return Verdict(None, "nothing that it offers lasts until the job has ended, or is taken back too often for that")
+        return Verdict(None, "nothing that it offers lasts until the job has ended, or is not taken back too often")
     if want.deadline_s < math.inf:
         return _by_deadline(want, options, now_s)
     helping = [option for option in options if option.start_s < want.expected_start_s]
