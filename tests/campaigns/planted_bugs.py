@@ -82,7 +82,11 @@ BACKFILL_BUGS = (
     Bug(f"{RULES}/cpu_profile.py", "bisect_right(times, held_s - duration_s)", "bisect_right(times, held_s)"),
     Bug(f"{RULES}/profile.py", "times[ahead] < end_s and holds(common)", "times[ahead] < time_s and holds(common)"),
     Bug(f"{RULES}/profile.py", "found[0] < hold.start_s", "found[0] <= hold.start_s + 100"),
-    Bug("hal_core/models/room.py", "nodes &= beside.fitting(ask)\n        chosen", "pass\n        chosen"),
+    Bug(
+        "hal_core/models/room.py",
+        "nodes = beside._fitting_among(nodes & ask.nodes, ask)\n        chosen",
+        "pass\n        chosen",
+    ),
     Bug("hal_core/models/room.py", "row += self._need(row, ask, -1)", "row += self._need(row, ask, -1) + 1"),
     Bug("hal_core/models/room.py", "self._need(group[0], ask, count)", "self._need(group[0], ask, 1)"),
     Bug("hal_core/models/node_rows.py", "        self._owned.clear()\n        return twin", "        return twin"),
