@@ -9,6 +9,7 @@ rebuilt from the journal and the callers are told that HAL is unavailable.
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -130,6 +131,8 @@ class Kernel:
         self._batch_filled = trio.Event()
         self._advanced = trio.Event()
         """Replaced whenever `durable_sequence` or `problem` changes."""
+        self._clock_set_sequence: float = 0
+        """The event that says so if the clock was set; infinity: it is to be said, perhaps again, for that was lost."""
         self._generation = 0
         """Counts rebuilds: what was applied before one and is not on disk never happened."""
         self._next_plan_time_s = 0.0
@@ -236,6 +239,9 @@ class Kernel:
             now_s, step_s = clock.look()
             if step_s:
                 logger.warning("the clock was set by %+.1f s; nodes out of contact are given their time anew", step_s)
+                self._clock_set_sequence = math.inf
+            if self._clock_set_sequence == math.inf and not self._is_resting:
+                self._clock_set_sequence = self.state.sequence + 1
                 await self._decide(_Item(ClockSet()), now_s)
             taken = [self._inbox.popleft() for _ in range(min(len(self._inbox), CYCLE_MAX))]
             self._room.set()
@@ -372,6 +378,8 @@ class Kernel:
         assert state.sequence == self.durable_sequence, "the journal holds other events than were acknowledged"
         self._core.state = state
         self._core.needs_plan = True
+        if self._clock_set_sequence > self.durable_sequence:
+            self._clock_set_sequence = math.inf
         self._generation += 1
         self._inbox_filled.set()  # The loop may wait for a time that the lost events had set.
         self._notify()

@@ -216,10 +216,9 @@ async def test_a_node_that_is_overdue_while_the_disk_is_full_is_not_given_up_aga
             await rig.kernel.wait_beyond(rig.kernel.durable_sequence)
 
 
-async def test_a_clock_that_is_set_is_noticed_before_anything_is_decided(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    """A day forward: what a node out of contact has under its lease is not started again at once."""
+async def test_a_clock_that_is_set_is_noticed_before_anything_is_decided() -> None:
+    """A day forward: what a node out of contact has under its lease is not started again at once. In real time: a clock
+    that jumps while the writer's thread writes gives the node up."""
     ahead_s = 0.0
     async with running(now_s=lambda: trio.current_time() + ahead_s) as rig:
         await rig.kernel.report(NodeSilent(NODES[0].name))
@@ -230,6 +229,23 @@ async def test_a_clock_that_is_set_is_noticed_before_anything_is_decided(
         suspected, submitted = rig.journal.events[set_s:]
         assert (type(suspected), type(submitted)) == (NodeSuspected, JobSubmitted)
         assert suspected.time_s == submitted.time_s >= 86_400.0
+
+
+async def test_a_clock_that_is_set_while_the_disk_is_full_is_not_forgotten_with_what_was_lost() -> None:
+    ahead_s = 0.0
+    async with running(now_s=lambda: trio.current_time() + ahead_s) as rig:
+        await rig.kernel.report(NodeSilent(NODES[0].name))
+        rig.journal.retry_after_s = 0.1
+        rig.journal.refuses = "the disk is full"
+        ahead_s = 86_400.0
+        with pytest.raises(Unavailable):
+            await rig.submit(submission(is_held=True))
+        set_s = rig.kernel.durable_sequence
+        rig.journal.refuses = None
+        with trio.fail_after(60):
+            await rig.kernel.wait_beyond(set_s)
+        assert isinstance(rig.journal.events[set_s], NodeSuspected), "its time is counted anew, before it is given up"
+        assert rig.kernel.state.table.status[0] is NodeStatus.SUSPECT
 
 
 async def test_a_reader_of_a_state_that_never_reached_the_disk_is_told() -> None:
