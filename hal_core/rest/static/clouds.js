@@ -1,4 +1,4 @@
-// Cloud pools: what each has, owes and has spent against its budget; and the kill switch, for operators.
+// Cloud pools: what each has, owes and has spent against its budget; and the kill switch, for administrators.
 
 import { get, post } from "./api.js";
 import { ask, bar, duration, h, instant, legend, link, number, state, table, tell } from "./dom.js";
@@ -18,7 +18,7 @@ export async function open(root, parameters, context) {
   }
 
   function card(pool) {
-    const may = context.status.caller.role !== "user", verb = pool.is_stopped ? "resume" : "stop";
+    const may = context.status.caller.role === "administrator", verb = pool.is_stopped ? "resume" : "stop";
     const now_s = context.status.time_s;
     return h("section", { class: "card" },
       h("div", { class: "between" }, h("h2", {}, pool.name, " ", pool.is_stopped ? state("down", `stopped by ${pool.stopped_by}`) : ""),
