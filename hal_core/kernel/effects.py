@@ -194,7 +194,7 @@ class Effects:
         moved = 0
         try:
             for text in effect.inputs:
-                dataset = text if "://" in text else posixpath.join(effect.working_directory, text)
+                dataset = text if self._is_name(text) else posixpath.join(effect.working_directory, text)
                 moved += await self._staged(dataset, effect.nodes)
             brought = await self._bring(effect)
             message = StagingDone(
@@ -281,6 +281,10 @@ class Effects:
         if not isinstance(executor, StoreExecutor):
             raise Refused(f"nodes of executor {name} have no store for datasets, and the job was placed on {node}")
         return executor
+
+    def _is_name(self, text: str) -> bool:
+        """Whether it stands for itself: a URL, or what a provider calls its own. All else is a path."""
+        return "://" in text or any(provider.recognises(text) for provider in self._localities.values())
 
     def _provider(self, dataset: str) -> tuple[str, LocalityProvider]:
         for name, provider in self._localities.items():

@@ -12,12 +12,12 @@ import trio.testing
 
 from hal_core.kernel.conducts import Conducts
 from hal_core.kernel.effects import FORGET_EVERY_S, Effects
-from hal_core.models.effect import CancelOrder, CancelPart, Forget, Launch, LaunchOrder
+from hal_core.models.effect import CancelOrder, CancelPart, Forget, Launch, LaunchOrder, Stage
 from hal_core.models.job import JobId, JobSpec, Owner
-from hal_core.models.message import Message
+from hal_core.models.message import Message, StagingDone
 from hal_core.models.node import NodeName, PartitionName
 from hal_core.models.placement import AttemptKey, Share
-from hal_core.planes import Report
+from hal_core.planes import Replica, Report
 
 N1 = NodeName("n1")
 SPEC = JobSpec("job", PartitionName("all"), command=("true",))
@@ -142,3 +142,43 @@ async def test_a_forget_that_waited_comes_after_a_launch_that_was_ordered_before
         effects.start([launch(2), Forget(N1, key(2))])
         await trio.sleep(2 * FORGET_EVERY_S)
     assert executor.calls == [("forget", [1]), ("launch", [2]), ("forget", [2])]
+
+
+@attrs.define
+class Shelf:
+    """A provider whose datasets are named shelf:NAME, as those of `hal plugin new --plane locality` are."""
+
+    brought: list[str] = attrs.Factory(list)
+
+    def recognises(self, dataset: str) -> bool:
+        return dataset.startswith(("shelf:", "/data/"))
+
+    async def locate(self, datasets: Sequence[str]) -> Sequence[Sequence[Replica]]:
+        raise AssertionError("nobody asks where")
+
+    async def stage(self, dataset: str, nodes: Sequence[NodeName]) -> int:
+        self.brought.append(dataset)
+        return 0
+
+    async def evict(self, dataset: str, node: NodeName) -> None:
+        raise AssertionError("nobody takes it away")
+
+    def cost(self, replica: Replica, node: NodeName) -> tuple[float, float]:
+        raise AssertionError("nobody asks what it costs")
+
+
+async def test_what_a_provider_calls_its_own_is_no_path(autojump_clock: trio.testing.MockClock) -> None:
+    shelf, is_told = Shelf(), trio.Event()
+    effects = Effects({"metal": Prompt()}, lambda _: "metal", {"shelf": shelf})
+
+    async def hear(message: Message) -> None:
+        assert isinstance(message, StagingDone)
+        is_told.set()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(effects.run, 1, hear)
+        effects.start([Stage(key(1), ("shelf:a", "b", "/data/c"), "/data/here", (N1,))])
+        with trio.fail_after(60):
+            await is_told.wait()
+        nursery.cancel_scope.cancel()
+    assert shelf.brought == ["shelf:a", "/data/here/b", "/data/c"]
