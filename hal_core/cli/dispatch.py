@@ -190,14 +190,15 @@ def report(console: Console, error: Exception) -> int:
         console.note(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
         silence_stdout()
     else:
-        from hal_core.errors import HalError
+        from hal_core.errors import HalError, PluginError
 
         if not isinstance(error, HalError):
             console.note(f"a bug in hal: {type(error).__name__}: {error} (HAL_DEBUG=1 shows where)")
-            if os.environ.get("HAL_DEBUG"):
-                raise error
         else:
-            console.note(str(error))
+            where = " (HAL_DEBUG=1 shows where)" if isinstance(error, PluginError) and error.__cause__ else ""
+            console.note(f"{error}{where}")
+        if os.environ.get("HAL_DEBUG") and (error.__cause__ or not isinstance(error, HalError)):
+            raise error
     return 1
 
 

@@ -297,7 +297,12 @@ class Replay:
         view.sequence += 1
         self._room.settle()
         view.changes = None if self._is_otherwise else Changes(self._arrived, self._ended)
-        plan = self._engine.plan(view)
+        try:
+            plan = self._engine.plan(view)
+        except Exception as error:
+            raise PluginError(
+                f"engine {type(self._engine).__name__} failed: {type(error).__name__}: {error}"
+            ) from error
         self.pass_count += 1
         for start in plan.starts:
             self._start(start, now_s)
