@@ -59,7 +59,8 @@ def _document(directory: Path, socket: Path) -> dict[str, object]:
     machine = {"name": "small", "nodes": list(RENTED), "cpu_count": CPUS, "memory_bytes": MEMORY_BYTES}
     machine |= {"price_per_hour": PRICE_PER_HOUR, "boot_s": BOOT_S, "command": command}
     offer = {"name": "small", "nodes": ",".join(RENTED), "price_per_hour": PRICE_PER_HOUR, "boot": f"{BOOT_S:g}s"}
-    pool = {"name": POOL, "cloud": "static", "offers": [offer], "idle": "20s", "budget": 10, "value_per_hour": 1}
+    pool = {"name": POOL, "cloud": "static", "offers": [offer], "idle": "20s", "budget": 10}
+    pool |= {"count_max": len(RENTED), "value_per_hour": 1}
     return {
         "cluster": "dev",
         "listen": {"socket": str(socket)},

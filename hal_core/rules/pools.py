@@ -113,8 +113,9 @@ class _Decision:
             if offer is None:
                 continue
             found = next((each for each in self._options(want) if each.offer.name == offer), None)
-            if found is None or self._serve(want, found, "its instances are gone"):
-                self.actions.append(Decline(want.job_id, f"{offer} does not come about"))
+            none_left = f"no more of {offer} can be had now, and what is there serves others"
+            if refusal := none_left if found is None else self._serve(want, found, "its instances are gone"):
+                self.actions.append(Decline(want.job_id, refusal))
 
     def serve_others(self) -> None:
         for want in self._view.wants[:WANTS_MAX]:

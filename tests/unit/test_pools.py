@@ -129,6 +129,15 @@ def test_an_instance_that_never_joins_is_released():
     assert [action.reason for action in decide(POOL, instances=[lost])] == ["it did not join in time"]
 
 
+def test_a_job_whose_offer_is_used_up_is_told_so():
+    taken = [instance(number, until_s=NOW_S + HOUR_S) for number in (1, 2)]
+    pool = attrs.evolve(POOL, offers=(attrs.evolve(OFFER, count_max=2),))
+
+    actions = decide(pool, wants=[want(3)], instances=taken, admitted={JobId(3): "c8"}, free={})
+
+    assert next(action.reason for action in only(actions, Decline)).startswith("no more of c8 can be had now")
+
+
 def test_nothing_waits_for_an_instance_that_never_joins():
     """It was paid for until long after the job, and given up, in one breath."""
     lost = instance(state=InstanceState.BOOTING, requested_s=NOW_S - OFFER.boot_s_max, until_s=NOW_S + HOUR_S)
