@@ -67,7 +67,7 @@ class BrokerProcess:
             "order_path": order[0],
             "elastic_worker_count": elastic_count if server else 0,
             "server": server,
-            "job": dict(job),
+            "job": {name.replace("_", "-"): value for name, value in job.items()},  # as for Client.submit
             "import_path": [str(Path(each).absolute()) for each in sys.path],
             "directory": str(directory),
             "is_recoverable": is_recoverable,
