@@ -124,16 +124,16 @@ class Agent:
                         await self._stop_spawner()  # which is there for what runs
 
     async def _stay_connected(self) -> None:
-        pause_s = BACKOFF_S_MIN
+        pause_s, told = BACKOFF_S_MIN, ""
         most_s = BACKOFF_S_MAX if self._options.server else BACKOFF_LOCAL_S_MAX
         while True:
             try:
                 stream = await self._dial()
                 async with FrameStream(stream, messages.FROM_DAEMON) as frames:
                     await self._converse(frames)
-                    pause_s = BACKOFF_S_MIN
+                    pause_s, told = BACKOFF_S_MIN, ""
             except (OSError, WireError, trio.TooSlowError) as error:
-                log.info("no daemon: %s", error)
+                log.log(logging.DEBUG if told == (told := str(error)) else logging.INFO, "no daemon: %s", error)
             finally:
                 self._session = None
             await trio.sleep(pause_s * self._chance.uniform(0.5, 1.5))
