@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 JOB_HELP = "a job (17), an array element (17_3) or several (17_[1-5,9])"
 
 
+MISSING = "the following arguments are required: "
+
+
 class Parser(argparse.ArgumentParser):
     """`command` is the name the user typed, for modules that serve several commands."""
 
@@ -26,7 +29,19 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog=f"hal {command}", usage=usage, description=summary, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see `{self.prog} --help`")
+        raise UsageError(f"{self._with_choices(message)}; see `{self.prog} --help`")
+
+    def _with_choices(self, message: str) -> str:
+        """Of what is missing only that which is needed, and what an action can be: argparse names both by name only."""
+        missing = message.removeprefix(MISSING)
+        if missing == message:
+            return message
+        names, needed = missing.split(", "), []
+        for action in self._actions:
+            if action.metavar in names and action.nargs not in ("*", "?"):
+                said = ", ".join(action.choices) if action.choices else action.help
+                needed.append(f"{action.metavar} ({said})" if action.metavar == "ACTION" else str(action.metavar))
+        return MISSING + (", ".join(needed) or missing)
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
         """Options and arguments in any order. Raises UsageError."""
@@ -95,14 +110,14 @@ def whole_number(text: str, sign: bool = False) -> int:
     """ASCII digits only: `1_0`, `1e3` and other scripts' digits are not numbers here. Raises ValueError."""
     digits = text.removeprefix("-") if sign else text
     if not (digits.isascii() and digits.isdecimal() and len(digits) <= 18):
-        raise ValueError(f"{text!r} is not a whole number")
+        raise ValueError(f"{text!r} is not a whole number{'' if sign else ' from 0 on'}")
     return int(text)
 
 
 def count(text: str) -> int:
     """A whole number from 1."""
-    if (number := whole_number(text)) < 1:
-        raise ValueError("0 is too few; give 1 or more")
+    if (number := whole_number(text, sign=True)) < 1:
+        raise ValueError(f"{number} is too few; give 1 or more")
     return number
 
 

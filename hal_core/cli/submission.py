@@ -83,6 +83,14 @@ def current_directory() -> str:
         raise ScriptError("the current directory is gone; change to another and try again") from None
 
 
+def _if_command(name: str) -> str:
+    """What to write instead if it is no file but a program, as in `hal submit sleep 10`."""
+    import shutil
+
+    is_program = "/" not in name and shutil.which(name) is not None
+    return f"; a command stands behind --, as in: hal submit -- {name}" if is_program else ""
+
+
 def read_script(name: str) -> str:
     """The script's text, from stdin for `-`. Raises ScriptError with the file's name."""
     try:
@@ -92,7 +100,7 @@ def read_script(name: str) -> str:
             with open(name, "rb") as file:
                 content = file.read(SCRIPT_BYTES_MAX + 1)
     except OSError as error:
-        raise ScriptError(f"cannot open {name}: {error.strerror}") from None
+        raise ScriptError(f"cannot open {name}: {error.strerror}{_if_command(name)}") from None
     if not content.strip():
         raise ScriptError(f"{name if name != '-' else 'stdin'} is empty; a script begins with a line such as #!/bin/sh")
     if len(content) > SCRIPT_BYTES_MAX:

@@ -124,7 +124,10 @@ async def make_token(call: Call) -> Answer:
         raise Forbidden("a token cannot be used to get another one; run `hal token` on the daemon's machine")
     caller.insist(Verb.MAKE_TOKEN, caller.owner)
     if tokens is None:
-        raise Refused("this daemon takes no callers from other machines; see listen.address in its configuration")
+        raise Refused(
+            "this daemon has no address for browsers and other machines; give it one: listen.address in its "
+            "configuration, or `hal dev --address 127.0.0.1:8817`"
+        )
     lifetime_s = _lifetime_s(call.body.lifetime, tokens.lifetime_s_max)
     issued = tokens.issue(caller.owner, lifetime_s, call.context.now_s())
     claims = issued.claims

@@ -129,7 +129,7 @@ def _check_free(path: Path) -> None:
         except OSError as error:
             if error.errno != errno.EAGAIN:  # EAGAIN: its backlog is full, so somebody does listen
                 raise
-    raise errors.Refused(f"another daemon listens on {path}")
+    raise errors.Refused(f"another daemon listens on {path}; use that one, end it, or give this one another socket")
 
 
 async def identify_unix_peer(stream: trio.abc.Stream, trusted_uids: Collection[int] = ()) -> Peer | None:

@@ -90,6 +90,7 @@ def test_a_script_that_cannot_be_read_is_told(server, tmp_path):
     (tmp_path / "long").write_bytes(b"#" * 1_100_000)
     for name, told in [
         ("nofile.sh", "cannot open nofile.sh: No such file"),
+        ("sh", "cannot open sh: No such file or directory; a command stands behind --, as in: hal submit -- sh"),
         (".", "cannot open .: Is a directory"),
         ("binary", "a program, not a script"),
         ("latin", "not UTF-8 text (byte 12)"),

@@ -6,7 +6,7 @@ from io import StringIO
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from hal_core.cli.arguments import Parser, one_index, selector, whole_number
+from hal_core.cli.arguments import Parser, count, one_index, selector, whole_number
 from hal_core.cli.complete import WITH_A_JOB
 from hal_core.cli.console import Console
 from hal_core.cli.dispatch import all_commands, call
@@ -126,6 +126,23 @@ def test_numbers_are_ascii_digits_or_refused(text):
         return
     assert text.isascii()
     assert number == int(text) >= 0
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("-1", "-1 is too few; give 1 or more"), ("0", "0 is too few"), ("x", "'x'")]
+)
+def test_a_count_that_is_too_small_is_not_said_to_be_no_number(text, told):
+    with pytest.raises(ValueError, match=told):
+        count(text)
+
+
+def test_a_missing_action_comes_with_those_that_there_are():
+    parser = Parser("tidy", "Tidy up")
+    parser.add_argument("action", metavar="ACTION", choices=("sweep", "wash"))
+    parser.add_argument("room", metavar="ROOM")
+    parser.add_argument("corners", metavar="CORNER", nargs="*")
+    with pytest.raises(UsageError, match=r"required: ACTION \(sweep, wash\), ROOM; see `hal tidy --help`"):
+        parser.parse([])
 
 
 def test_one_element_at_a_time():

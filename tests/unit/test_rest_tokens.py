@@ -248,7 +248,9 @@ async def test_a_token_is_made_for_the_caller_on_the_socket_only(
 
 async def test_without_an_address_there_are_no_tokens(tmp_path: Path) -> None:
     async with serving_api(tmp_path / "s") as api:
-        assert (await api.post("/v1/tokens", {})).kind == "refused"
+        refused = await api.post("/v1/tokens", {})
+        assert refused.kind == "refused"
+        assert "hal dev --address" in refused.json()["error"]["text"]
 
 
 async def test_the_socket_takes_no_tokens(tmp_path: Path) -> None:
