@@ -58,14 +58,14 @@ def run(console: Console, arguments: Namespace) -> int:
 
 
 def print_receipt(console: Console, receipt: dict[str, Any]) -> None:
-    attempts = receipt["attempt_count"]
+    attempts, elements = receipt["attempt_count"], receipt["element_count"]
     rows = [
         ("Job", f"{receipt['job_id']} {receipt['name']}, {receipt['state']}"),
         ("User", receipt["user"] + (f", account {receipt['account']}" if receipt["account"] else "")),
         ("Submitted", instant(receipt["submit_time_s"])),
         ("Started", instant(receipt["start_time_s"])),
         ("Ended", instant(receipt["end_time_s"])),
-        ("Waited", precise(receipt["wait_s"])),
+        ("Waited", precise(receipt["wait_s"]) + (f", over {elements} elements" if elements > 1 else "")),
     ]
     rows += [("", f"{precise(wait['seconds'])} for {CAUSES[wait['cause']]}") for wait in receipt["waits"]]
     lost = f", of which {precise(receipt['lost_s'])} in attempts that had to be repeated" if receipt["lost_s"] else ""

@@ -83,7 +83,9 @@ def attend(console: Console, job_id: int) -> None:
     signal.signal(signal.SIGWINCH, lambda number, frame: resized.append(number))
     try:
         while not shown.is_here and not shown.is_over:
-            show(shown.take(1.0))
+            data = shown.take(1.0)
+            console.progress("" if shown.is_here or shown.is_over else f"job {job_id} waits")
+            show(data)
         with raw_mode():
             unsent = b""
             while not shown.is_over:

@@ -42,3 +42,6 @@ def test_a_receipt_says_why_the_job_waited_and_what_it_cost() -> None:
         assert "there is no job 99" in hal.run("receipt", "99").stderr
         assert "is not a month" in hal.run("receipt", "--month", "May").stderr
         assert hal.run("receipt", "1", "--by", "user").returncode == 2
+        pair = hal.submit("/bin/true", options=[("array", "0-1")])
+        assert hal.get(f"/v1/jobs/{pair}?wait=ended&timeout_s=60")["state"] == "COMPLETED"
+        assert "s, over 2 elements" in hal.run("receipt", str(pair)).stdout
