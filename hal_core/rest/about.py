@@ -13,6 +13,8 @@ from hal_core.models.access import AccessChange
 from hal_core.models.history import HistoryEntry, HistoryFilters
 from hal_core.models.job import JobId
 from hal_core.models.message import NoteAccess
+from hal_core.models.plugin import Provided
+from hal_core.models.role import Role
 from hal_core.parsing.durations import format_interval, parse_interval
 from hal_core.parsing.text import placed
 from hal_core.rest.answers import Answer, json_answer
@@ -104,7 +106,16 @@ def _with_costs(
 
 async def show_plugins(call: Call) -> Answer:
     call.caller.insist(Verb.SEE_HAL)
-    return json_answer(PluginsAnswer(tuple(call.context.plugins())))
+    listings = call.context.plugins()
+    if call.caller.role is Role.USER:
+        listings = [attrs.evolve(each, provides=tuple(map(_untold, each.provides))) for each in listings]
+    return json_answer(PluginsAnswer(tuple(listings)))
+
+
+def _untold(provided: Provided) -> Provided:
+    """What went wrong may name others' data, and what opens it: that is for those who operate HAL."""
+    conduct = provided.conduct
+    return provided if conduct is None else attrs.evolve(provided, conduct=attrs.evolve(conduct, last_problem=""))
 
 
 async def show_configuration(call: Call) -> Answer:

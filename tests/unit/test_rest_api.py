@@ -12,6 +12,7 @@ import trio
 from hal_core.errors import Unavailable
 from hal_core.models.job import End, EndKind
 from hal_core.models.message import Cancel, Submit
+from hal_core.models.plugin import Conduct, PluginListing, PluginStatus, Provided
 from tests.support.rest_api import ADA, ADMINISTRATOR, BOB, OPERATOR, Api, serving_api, until
 from tests.support.rest_kernel import RestKernel
 
@@ -302,6 +303,17 @@ async def test_nodes_are_listed_shown_drained_and_resumed(api: Api) -> None:
     assert (await api.post("/v1/nodes/n1/drain", {"reason": ""}, uid=OPERATOR)).status == 422
     assert (await api.post("/v1/nodes/n1/resume", {}, uid=OPERATOR)).json()["is_drained"] is False
     assert (await api.post("/v1/nodes/n9/resume", {}, uid=OPERATOR)).status == 404
+
+
+async def test_what_a_plugin_did_wrong_is_told_to_those_who_operate_hal(tmp_path: Path) -> None:
+    provides = (Provided("locality", "s3", "", Conduct(1, 0.5, 1, "https://bucket/data?signature=secret", 7.0)),)
+    listing = PluginListing("aws", "m", "d", "1", PluginStatus.LOADED, provides=provides)
+    kernel = RestKernel()
+    async with serving_api(tmp_path / "s", kernel, plugins=lambda: (listing,)) as api:
+        told = (await api.get("/v1/plugins")).json()["plugins"][0]["provides"][0]["conduct"]
+        assert (told["failure_count"], told["last_problem"]) == (1, "")
+        told = (await api.get("/v1/plugins", uid=OPERATOR)).json()["plugins"][0]["provides"][0]["conduct"]
+        assert "signature" in told["last_problem"]
 
 
 async def test_status_plugins_configuration_and_metrics(api: Api) -> None:
