@@ -30,7 +30,7 @@ class HalServices(HalCluster):
     """Further sections of the YAML, in whole lines."""
     more_of_partition: str = ""
     """Further settings of the one partition, indented by four blanks."""
-    extra_environment: dict[str, str] = attrs.field(factory=dict, init=False)
+    extra_environment: dict[str, str] = attrs.field(factory=dict)
     """For services that are started from now on."""
 
     def start_processes(self) -> None:
