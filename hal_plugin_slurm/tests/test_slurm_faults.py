@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import attrs
@@ -30,10 +30,10 @@ from hal_core import (
 )
 from hal_core.testing import check_executor
 from hal_plugin_slurm.book import Book, Patience
-from hal_plugin_slurm.executor import SlurmExecutor
+from hal_plugin_slurm.executor import NODES_EVERY_S, SlurmExecutor
 from hal_plugin_slurm.ledger import Ledger
 from hal_plugin_slurm.options import SlurmOptions
-from hal_plugin_slurm.way import SlurmJob
+from hal_plugin_slurm.way import SlurmJob, SlurmNode
 from tests.support.fake_slurm import MIN_JOB_AGE_S, FakeSlurm
 
 N1, N2 = NodeName("n1"), NodeName("n2")
@@ -185,6 +185,33 @@ async def test_slurm_is_asked_seldom_while_nothing_happens(tmp_path, autojump_cl
     assert len(slurm.question_times_s) < 3 * HOUR_S / 30
     gaps = [later - sooner for sooner, later in zip(slurm.question_times_s, slurm.question_times_s[1:], strict=False)]
     assert min(gaps) >= 1.0
+
+
+@attrs.define
+class Restarting(FakeSlurm):
+    """A node is down when Slurm starts, up a few seconds later, and down for good after an hour."""
+
+    looks_s: list[float] = attrs.Factory(list)
+
+    async def nodes(self) -> Sequence[SlurmNode]:
+        now_s = trio.current_time()
+        self.looks_s.append(now_s)
+        first, second = await super().nodes()
+        is_down = now_s < 3.0 or now_s > HOUR_S
+        return [attrs.evolve(first, state="down") if is_down else first, second]
+
+
+async def test_a_node_that_is_down_for_a_moment_is_soon_seen_up_and_one_that_stays_down_seldom(
+    tmp_path, autojump_clock
+):
+    slurm, kernel = Restarting(), Kernel()
+    executor = bridge(slurm, tmp_path)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(executor.run, kernel.report)
+        await trio.sleep(2 * HOUR_S)
+        nursery.cancel_scope.cancel()
+    assert any(3.0 < each_s < 10.0 for each_s in slurm.looks_s)
+    assert len(slurm.looks_s) < 2 * HOUR_S / NODES_EVERY_S + 10
 
 
 async def test_what_ended_while_hal_was_away_is_found_in_accounting(tmp_path, autojump_clock):

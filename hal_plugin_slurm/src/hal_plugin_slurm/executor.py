@@ -41,7 +41,7 @@ from hal_plugin_slurm.options import SlurmOptions
 from hal_plugin_slurm.pace import Pace
 from hal_plugin_slurm.rest import Rest
 from hal_plugin_slurm.ticket import Ticket
-from hal_plugin_slurm.view import View, view_of
+from hal_plugin_slurm.view import View, is_closed, view_of
 from hal_plugin_slurm.way import SlurmJob, SlurmNode, SlurmRefused, SlurmSilent, SlurmUnanswered, Way
 from hal_plugin_slurm.way_options import open_way
 
@@ -49,6 +49,8 @@ SUBMITTED_AT_ONCE: Final = 8
 RETRY_S_MAX: Final = 30.0
 CANCEL_AGAIN_S: Final = 15.0
 NODES_EVERY_S: Final = 60.0
+NODES_SOON_S: Final = 2.0
+"""After a node was closed; then twice as long each time. Most that are down when Slurm starts are up in a moment."""
 BOOT_ID: Final = "slurm"
 """What Slurm's nodes do is Slurm's business: to HAL they never reboot."""
 MIB: Final = 1 << 20
@@ -287,7 +289,8 @@ class SlurmExecutor:
     # -- nodes ---------------------------------------------------------------------------------------------------------
 
     async def _see_nodes_forever(self) -> None:
-        retry_s = self._options.poll_s_min
+        retry_s, pause_s = self._options.poll_s_min, NODES_EVERY_S
+        closed: frozenset[str] = frozenset()
         while True:
             try:
                 nodes = await self._way.nodes()
@@ -299,7 +302,9 @@ class SlurmExecutor:
             retry_s = self._options.poll_s_min
             self._seen = nodes
             await self._report_nodes(nodes)
-            await trio.sleep(NODES_EVERY_S)
+            before, closed = closed, frozenset(node.name for node in nodes if is_closed(node))
+            pause_s = NODES_SOON_S if closed - before else min(2 * pause_s, NODES_EVERY_S)
+            await trio.sleep(pause_s)
 
     async def _report_nodes(self, nodes: Iterable[SlurmNode]) -> None:
         """Tell the kernel of those that are new or have changed in size. HAL need not know all of Slurm's."""

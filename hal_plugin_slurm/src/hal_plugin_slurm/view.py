@@ -102,8 +102,13 @@ def _request(job: SlurmJob) -> Request:
     return Request(count, *_each(job, count), math.inf if job.limit_s is None else job.limit_s)
 
 
+def is_closed(node: SlurmNode) -> bool:
+    """Whether Slurm starts nothing there."""
+    return any(node.state.startswith(word) for word in CLOSED)
+
+
 def _row(node: SlurmNode, bookings: Iterable[Booking]) -> NodeBookings:
-    words = f"{node.state} in Slurm" if any(node.state.startswith(word) for word in CLOSED) else ""
+    words = f"{node.state} in Slurm" if is_closed(node) else ""
     closed = f"{words}: {node.reason}" if words and node.reason else words
     memory_bytes = node.memory_mb * MIB
     return NodeBookings(NodeName(node.name), node.cpu_count, memory_bytes, len(node.gpus), tuple(bookings), closed)
