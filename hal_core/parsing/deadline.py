@@ -1,20 +1,9 @@
-"""By when a job is to have ended: the time that was given for it, and what is to be said of it."""
+"""By when a job is to have ended: what stands in the way of keeping that. That it is over already is for admission to
+say (rules/admission.py), which knows whether the job was taken in before it was."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import tzinfo
-
-from hal_core.parsing.instants import parse_instant
-from hal_core.parsing.text import shown, wrong
-
-
-def parse_deadline(text: str, now_s: float, zone: tzinfo) -> float:
-    """Seconds since the epoch, as `--begin` is written."""
-    time_s = parse_instant(text, now_s, zone)
-    if time_s <= now_s:
-        raise wrong(f"{shown(text)} is over; give a time that is to come")
-    return time_s
 
 
 def doubts_of(deadline_s: float, walltime_s: float | None, now_s: float) -> Iterator[str]:

@@ -20,7 +20,7 @@ from hal_core.models.job import JobSpec, Spread
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
 from hal_core.models.variant import Variant
 from hal_core.parsing.amounts import Amounts, resolve_amounts
-from hal_core.parsing.deadline import doubts_of, parse_deadline
+from hal_core.parsing.deadline import doubts_of
 from hal_core.parsing.durations import format_time_limit
 from hal_core.parsing.environment import check_strings, job_environment
 from hal_core.parsing.instants import parse_instant
@@ -286,7 +286,7 @@ class _Reading:
             self.warnings.append(Problem(place, "changes nothing here: this cluster rents no nodes"))
         if wishes.deadline is None:
             return None
-        deadline_s = parse_deadline(wishes.deadline, context.now_s, context.zone)
+        deadline_s = parse_instant(wishes.deadline, context.now_s, context.zone)
         self.warnings += [Problem(place, text) for text in doubts_of(deadline_s, walltime_s, context.now_s)]
         return deadline_s
 

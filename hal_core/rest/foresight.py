@@ -22,6 +22,7 @@ from hal_core.rest.call import Call, Route
 from hal_core.rest.jobs import find_job
 from hal_core.rest.rights import Verb
 from hal_core.rest.submit import insist_on_priority, sized
+from hal_core.rules.admission import late
 from hal_core.rules.charging import charged
 from hal_core.rules.excerpt import Excerpt, excerpt, excerpt_of, record_of
 from hal_core.rules.explain import explain, question, verified
@@ -98,6 +99,7 @@ def _read_job(call: Call) -> tuple[JobSpec, tuple[Problem, ...]]:
     parsed = kernel.parse_job(call.body, owner)
     insist_on_priority(call, parsed)
     spec, problems = charged(kernel.state.cluster, owner, parsed.spec)
+    problems += late(spec, call.context.now_s())
     if problems:
         raise InvalidInput(problems)
     (spec,), advice = sized(call, [spec])

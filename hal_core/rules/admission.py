@@ -34,7 +34,7 @@ def submit(state: State, message: Submit, now_s: float) -> tuple[list[Event], tu
             continue
         spec, wrong = charged(state.cluster, submission.owner, submission.spec)
         spec, unknown = catalogue.resolved(state, spec)
-        problems += (*wrong, *unknown, *_problems(state, spec))
+        problems += (*wrong, *unknown, *late(spec, now_s), *_problems(state, spec))
         problems += catalogue.output_problems(state, spec, submission.owner)
         problems += state.reservations.problems(spec, submission.owner, now_s)
         problems += door.problems(submission.owner, spec)
@@ -90,6 +90,13 @@ def _is_same_request(known: JobSpec, given: JobSpec) -> bool:
 def _is_version_of(known: str, given: str) -> bool:
     """A dataset without a version means another one each time that one is added."""
     return known == given or (given.startswith(REFERENCE) and known.startswith(f"{given}@"))
+
+
+def late(spec: JobSpec, now_s: float) -> list[Problem]:
+    """A deadline that is over: only of what is new, for what was taken in before it was is the same job still."""
+    if spec.deadline_time_s is None or spec.deadline_time_s > now_s:
+        return []
+    return [Problem("deadline", f"{spec.deadline!r} is over; give a time that is to come")]
 
 
 def _problems(state: State, spec: JobSpec) -> list[Problem]:

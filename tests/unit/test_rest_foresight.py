@@ -37,6 +37,9 @@ async def test_a_dry_run_refuses_what_a_submission_would_refuse(tmp_path: Path) 
         answer = await api.post("/v1/forecasts", {"command": ["true"], "options": [["tiem", "10"]]})
         assert answer.status == 422
         assert "time" in answer.json()["error"]["problems"][0]["text"]
+        answer = await api.post("/v1/forecasts", {"command": ["true"], "options": [["deadline", "1970-01-01"]]})
+        assert answer.status == 422
+        assert "'1970-01-01' is over" in answer.json()["error"]["problems"][0]["text"]
 
 
 async def test_after_the_looking_ahead_the_queue_is_left_alone(tmp_path: Path) -> None:

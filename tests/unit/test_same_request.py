@@ -3,7 +3,7 @@
 import attrs
 import pytest
 
-from hal_core.errors import Conflict
+from hal_core.errors import Conflict, InvalidInput
 from hal_core.models.event import VariantChosen
 from hal_core.models.job import JobSpec, Owner
 from hal_core.models.message import Submission, Submit
@@ -30,6 +30,15 @@ async def test_a_relative_begin_is_the_same_whenever_it_is_read(begin):
     sequence = kernel.state.sequence
     assert await kernel.ask(submit("c", spec(90_001.5, ("begin", begin)))) == first
     assert kernel.state.sequence == sequence
+
+
+async def test_a_submission_that_is_repeated_when_its_deadline_is_over_is_the_same_job():
+    kernel, deadline = RestKernel(), ("deadline", "1970-01-01T01:00:00Z")
+    first = await kernel.ask(submit("c", spec(1000.0, deadline)))
+    kernel.now_s = 4000.0
+    assert await kernel.ask(submit("c", spec(4000.0, deadline))) == first
+    with pytest.raises(InvalidInput, match="deadline: '1970-01-01T01:00:00Z' is over; give a time that is to come"):
+        await kernel.ask(submit("another", spec(4000.0, deadline)))
 
 
 @pytest.mark.parametrize(
