@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from hal_core.rules.job_record import Activity, JobRecord
     from hal_core.rules.state import State
 
+DRAINS_AS: Final = "executor "
+"""Before its name, when an executor drains a node: no user is called so, whose own drains it must leave alone."""
 UNSEEN_MAX: Final = 100
 """So many of the jobs that were handed over since the other scheduler spoke last are counted in."""
 
@@ -118,10 +120,12 @@ def bookings_reported(state: State, message: BookingsReported, now_s: float) -> 
     events: list[Event] = []
     if changed or starts is not None:
         events.append(BookingsChanged(now_s, message.executor, changed, starts))
+    by = DRAINS_AS + message.executor
     for each in known:
-        drain = table.drain[table.number_of[each.node]]
+        drain, before = table.drain[table.number_of[each.node]], book.by_node.get(each.node)
+        old = before is not None and drain == (before.closed, message.executor)  # as journals before DRAINS_AS have it
         if each.closed and drain is None:
-            events.append(NodeDrained(now_s, each.node, each.closed, message.executor))
-        elif not each.closed and drain is not None and drain[1] == message.executor:
-            events.append(NodeResumed(now_s, each.node, message.executor))
+            events.append(NodeDrained(now_s, each.node, each.closed, by))
+        elif not each.closed and drain is not None and (drain[1] == by or old):
+            events.append(NodeResumed(now_s, each.node, by))
     return events

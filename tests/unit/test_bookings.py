@@ -74,14 +74,22 @@ def test_a_node_that_hal_has_taken_over_is_not_booked_any_more(world):
 
 def test_what_the_other_scheduler_closes_is_drained_and_given_back_but_not_what_an_operator_drained(world):
     booked(world, None, "drained in Slurm: disk")
-    assert world.events[-1] == NodeDrained(world.now_s, FOREIGN, "drained in Slurm: disk", "slurm")
+    assert world.events[-1] == NodeDrained(world.now_s, FOREIGN, "drained in Slurm: disk", "executor slurm")
     booked(world, None, "drained in Slurm: disk")
     booked(world, None)
-    assert world.events[-1] == NodeResumed(world.now_s, FOREIGN, "slurm")
+    assert world.events[-1] == NodeResumed(world.now_s, FOREIGN, "executor slurm")
     assert len([each for each in world.events if isinstance(each, NodeDrained)]) == 1
-    world.state.apply(NodeDrained(world.now_s, FOREIGN, "mine", "root"))
-    booked(world, 5000.0)
-    assert not isinstance(world.events[-1], NodeResumed)
+    for operator in ("root", "slurm"):
+        world.state.apply(NodeDrained(world.now_s, FOREIGN, "mine", operator))
+        booked(world, 5000.0)
+        assert not isinstance(world.events[-1], NodeResumed)
+
+
+def test_what_it_drained_under_its_bare_name_as_old_journals_have_it_is_given_back(world):
+    booked(world, None, "down in Slurm")
+    world.state.apply(NodeDrained(world.now_s, FOREIGN, "down in Slurm", "slurm"))
+    booked(world, None)
+    assert world.events[-1] == NodeResumed(world.now_s, FOREIGN, "executor slurm")
 
 
 def test_a_job_goes_to_the_site_where_it_ends_first(world):
