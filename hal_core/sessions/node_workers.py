@@ -114,7 +114,7 @@ class NodeWorkers:
             async with AsyncClient(self._options.server) as client:
                 self._jobs = await self._submit(client)
                 view = await wait_for_end(client, self._jobs[0][0])
-        except HalError as error:
+        except (HalError, ValueError) as error:  # ValueError: the address of the server is none
             return f"no workers: {error}"
         end = view.end
         why = (end.detail or end.kind.value) if end is not None else view.state.value
@@ -122,11 +122,11 @@ class NodeWorkers:
 
     async def _tell_figures(self) -> None:
         """For the daemon's page and metrics. Nothing depends on it."""
-        async with AsyncClient(self._options.server) as client:
-            again_s = AWAY_S
-            while self.figures is not None:
-                await trio.sleep(again_s)
-                with contextlib.suppress(HalError):
+        again_s = AWAY_S
+        while self.figures is not None:
+            await trio.sleep(again_s)
+            with contextlib.suppress(HalError, ValueError):
+                async with AsyncClient(self._options.server) as client:
                     again_s = await client.tell_session(self._options.session, self._told(self.figures()))
 
     def _told(self, figures: Figures) -> dict[str, object]:

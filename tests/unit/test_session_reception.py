@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 
+import msgspec
 import pytest
 import trio
 
@@ -94,6 +95,14 @@ async def test_who_speaks_no_tls_is_sent_away(host, nodes):
         with trio.fail_after(60), contextlib.suppress(trio.BrokenResourceError):
             assert (await stream.receive_some(100))[:1] in (b"", b"\x15"), "nothing, or a TLS alert"
     assert host.figures().worker_count == 0
+
+
+async def test_a_daemon_that_cannot_be_found_at_all_is_said_as_that(nodes, monkeypatch):
+    """Also by the task that only tells it the figures."""
+    nodes._options = msgspec.structs.replace(nodes._options, server="https://")
+    nodes.figures = lambda: pytest.fail("nobody is there to be told")
+    with trio.fail_after(60):
+        assert (await nodes.run()).startswith("no workers: ")
 
 
 def test_a_broker_that_comes_back_has_the_same_door(nodes, tmp_path):
