@@ -107,14 +107,6 @@ class Extend:
 
 
 @attrs.frozen
-class Drain:
-    """Nothing more is started there: the instance is released when it is idle, or at the end of its lease."""
-
-    instance: str
-    reason: str
-
-
-@attrs.frozen
 class Relinquish:
     """Release an instance. It is repeated until the provider says that it is gone."""
 
@@ -143,4 +135,4 @@ class Decline:
     """It will miss the goal, and is counted as one that does."""
 
 
-PoolAction = Provision | Extend | Drain | Relinquish | Admit | Decline
+PoolAction = Provision | Extend | Relinquish | Admit | Decline

@@ -28,7 +28,6 @@ from hal_core.models.node import NodeName
 from hal_core.models.pool_decision import (
     Admit,
     Decline,
-    Drain,
     Extend,
     InstanceState,
     PoolAction,
@@ -100,8 +99,6 @@ def _actions(state: State, kept: KeptPool, actions: Sequence[PoolAction], now_s:
                 yield InstancesRequested(now_s, name, token, offer_name, *terms, offer.life_s)
             case Extend(instance, until_s, reason):
                 yield LeaseExtended(now_s, name, instance, until_s, reason)
-            case Drain(instance, reason):
-                yield InstanceDrained(now_s, name, instance, reason)
             case Relinquish(instance, reason):
                 yield InstanceReleased(now_s, name, instance, reason)
             case Admit(job_id, offer_name, reason, cost) if job_id not in admitted:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from hal_core.models.cloud_pool import HOUR_S
-from hal_core.models.pool_decision import Admit, Decline, Drain, Extend, PoolAction, Provision, Relinquish
+from hal_core.models.pool_decision import Admit, Decline, Extend, PoolAction, Provision, Relinquish
 from hal_core.models.pool_quote import PlannedAction, PoolQuote
 from hal_core.rules.pool_choice import Option, options_of
 from hal_core.rules.pool_explain import answer_to
@@ -93,8 +93,6 @@ def _planned(action: PoolAction) -> PlannedAction:
             return PlannedAction("rent", f"{count} x {offer}", reason)
         case Extend(instance, _, reason):
             return PlannedAction("pay longer for", instance, reason)
-        case Drain(instance, reason):
-            return PlannedAction("drain", instance, reason)
         case Relinquish(instance, reason):
             return PlannedAction("give back", instance, reason)
         case Admit(job_id, offer, reason, _):

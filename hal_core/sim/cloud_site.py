@@ -12,9 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from hal_core.models.cloud_pool import CloudPool
-from hal_core.models.pool_decision import Drain, Extend, InstanceState, PoolAction, Provision, Relinquish
+from hal_core.models.pool_decision import Extend, InstanceState, PoolAction, Provision, Relinquish
 from hal_core.models.pool_event import (
-    InstanceDrained,
     InstanceGone,
     InstanceJoined,
     InstanceReleased,
@@ -74,8 +73,6 @@ class CloudSite:
                     self._untold[name] = until_s
                 case Relinquish(name, reason):
                     self._record(InstanceReleased(now_s, self.pool.name, name, reason))
-                case Drain(name, reason):
-                    self._record(InstanceDrained(now_s, self.pool.name, name, reason))
                 case _:
                     continue
         self.call(now_s)
