@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 WITHIN_S: Final = 3600.0
 """Starts farther off are no more than fortune-telling."""
 ORDERS_MAX: Final = 1000
+WAITING_MAX: Final = 1000
 BEFORE_THE_FIRST: Final = 0
 """The number of the attempt for which data is brought ahead."""
 
@@ -43,7 +44,7 @@ class Ahead:
             return []
         self._forget(events, now_s)
         orders = []
-        for guess in likely_starts(state.snapshot(now_s), WITHIN_S, plan.waiting):
+        for guess in likely_starts(state.snapshot(now_s), WITHIN_S, _waiting(state, plan)):
             job, start_s, number, stage_s = guess
             if self._brought.is_due(guess, now_s):
                 self._brought.bring(guess, now_s)
@@ -63,6 +64,12 @@ class Ahead:
         for ordered, time_s in list(self._ordered_s.items()):
             if time_s + FORGOTTEN_S <= now_s or len(self._ordered_s) > ORDERS_MAX:
                 del self._ordered_s[ordered]
+
+
+def _waiting(state: State, plan: Plan) -> list[PendingJob]:
+    """What the engine tries next. Its own rows may say anything: the state's are taken instead."""
+    records = (state.jobs.get(row.job_id) for row in plan.waiting[:WAITING_MAX])
+    return [record.pending_row() for record in records if record is not None and record.is_queued]
 
 
 def _order(state: State, job: PendingJob, number: int) -> BringAhead:

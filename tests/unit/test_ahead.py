@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import attrs
 import trio.testing
@@ -14,6 +15,7 @@ from hal_core.models.effect import BringAhead, Stage
 from hal_core.models.job import JobId
 from hal_core.models.message import AddDataset, Tick
 from hal_core.models.placement import AttemptKey
+from hal_core.models.plan import Plan, Snapshot
 from hal_core.rules.likely_starts import LEAD
 from hal_core.testing import FakeSource
 from hal_core.wire import messages
@@ -25,6 +27,17 @@ RATE = 100.0
 GENOME = Dataset("genome", "1", (DataFile("a", 5000, "a" * 64),), ("/data",), "ada", 1000, 1000)
 STAGE_S = 50.0
 FULL = {"cpus_per_task": 4}
+
+
+@attrs.frozen
+class Liar:
+    """An engine that plans well and makes rows of its own of what it tries next."""
+
+    changes: dict[str, Any]
+
+    def plan(self, snapshot: Snapshot) -> Plan:
+        rows = [attrs.evolve(row, **self.changes) for row in snapshot.pending()]
+        return attrs.evolve(Easy().plan(snapshot), waiting=tuple(rows))
 
 
 def busy_world(until_s: float) -> World:
@@ -41,6 +54,16 @@ def ahead(world: World) -> list[BringAhead]:
 
 def waiting(world: World) -> JobId:
     return world.submit(inputs=("dataset:genome",), walltime_s=10.0, **FULL)
+
+
+def test_what_an_engine_makes_up_of_the_jobs_that_it_tries_next_is_not_believed():
+    for lie in ({"shape": None}, {"inputs": 7}, {"job_id": JobId(99)}):
+        world = busy_world(until_s=200.0)
+        job_id = waiting(world)
+        world.now_s = 1000.0 + 200.0 - LEAD * STAGE_S
+        world.core.engine = Liar(lie)
+        world.tell(Tick())
+        assert [order.key.job_id for order in ahead(world)] == [job_id]
 
 
 def test_it_is_ordered_when_the_start_is_as_near_as_two_transfers_are_long_and_once():

@@ -6,6 +6,7 @@ test_predicting.py, and the conformance kit (tests/conformance) finds such plugi
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from collections.abc import Callable, Sequence
@@ -87,6 +88,9 @@ GARBAGE: dict[str, Callable[[Snapshot], Any]] = {
     "a promise beyond all times": lambda snapshot: Plan(reserves=(Reserve(first_job(snapshot), 10**30, (0,)),)),
     "no time to be asked again": lambda _: Plan(wake_s=math.nan),
     "victims that are not": lambda snapshot: Plan(preempts=(Preempt(first_job(snapshot), ((JobId(77), 0),)),)),
+    "a choice for some time": lambda snapshot: Plan(choices=(Choice(first_job(snapshot), 0, "soon", math.inf),)),  # type: ignore[arg-type]
+    "grants that are text": lambda _: Plan(grants=("job 1",)),  # type: ignore[arg-type]
+    "waiting jobs without end": lambda _: Plan(waiting=itertools.repeat(None)),  # type: ignore[arg-type]
     "a choice among none": lambda snapshot: Plan(choices=(Choice(first_job(snapshot), 99, 1.0, math.inf),)),
 }
 
@@ -241,6 +245,35 @@ def test_what_a_wall_lets_through_is_not_the_plugins() -> None:
     assert passes(BaseExceptionGroup("both", [ValueError(), KeyboardInterrupt()]))
     assert not any(map(passes, WORST))
     assert not passes(ExceptionGroup("two", [ValueError(), OSError()]))
+
+
+class OwnPlan(Plan):
+    """A class of the engine's: looking at what is derived from ours may call the engine, which may raise or block."""
+
+
+class OwnStart(Start):
+    """The same."""
+
+
+class OwnTuple(tuple[Any, ...]):
+    """The same."""
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        OwnPlan(),
+        Plan(starts=OwnTuple()),
+        Plan(starts=(OwnStart(JobId(1), (0,)),)),
+        Plan(starts=(Start(JobId(1), OwnTuple((0,))),)),
+        Plan(preempts=(Preempt(JobId(1), OwnTuple()),)),
+        Plan(waiting=OwnTuple()),
+    ],
+    ids=["plan", "starts", "start", "nodes", "victims", "waiting"],
+)
+def test_nothing_of_the_engines_own_is_looked_at_outside_of_its_wall(plan: Plan) -> None:
+    with pytest.raises(PluginError):
+        checked_plan(plan, "tried")
 
 
 anything = st.one_of(st.none(), st.integers(), st.floats(), st.text(), st.lists(st.integers()), st.binary())
