@@ -12,7 +12,10 @@ from hal_core.parsing.text import shown, wrong
 ALL: Final = ("BEGIN", "END", "FAIL", "INVALID_DEPEND", "REQUEUE")
 TYPES: Final = (*ALL, "TIME_LIMIT", "TIME_LIMIT_50", "TIME_LIMIT_80", "TIME_LIMIT_90", "ARRAY_TASKS")
 ADDRESS_CHARACTERS_MAX: Final = 254
-_ADDRESS = re.compile(r"[!-?A-~]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_WORD = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
+_ADDRESS = re.compile(rf"(?=.{{1,64}}@){_WORD}(\.{_WORD})*@{_LABEL}(\.{_LABEL})*")
+"""The plain form of RFC 5322, 3.4.1: no quotes, no comments, nothing that could be read as two addresses."""
 _USER = re.compile(r"[a-z_][a-z0-9_.-]{0,63}")
 
 

@@ -16,6 +16,8 @@ class Line(NamedTuple):
 
     sequence: int
     text: str
+    is_event: bool = True
+    """False: it follows from the time, and the sequence is of the latest event before it."""
 
 
 def letter(sender: str, address: str, lines: Sequence[Line]) -> EmailMessage:

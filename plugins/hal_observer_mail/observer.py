@@ -8,13 +8,8 @@ refuses for good (5xx) is passed over, and the daemon's log says so.
 
 from __future__ import annotations
 
-import logging
-import smtplib
-import ssl
 import time
 from collections.abc import Callable, Collection, Sequence
-from email.message import EmailMessage
-from functools import partial
 from typing import Final
 
 import trio
@@ -35,14 +30,11 @@ from hal_core import (
 from hal_observer_mail.letters import Line, letter
 from hal_observer_mail.options import MailOptions, Recipient
 from hal_observer_mail.owners import Owners
-
-logger = logging.getLogger("hal.mail")
+from hal_observer_mail.post import PAUSE_S_MIN, Post
 
 BATCH: Final = 500
 KEEP_EVERY: Final = 1_000
 """Events that nobody wanted: their place need not be kept at each."""
-PAUSE_S_MIN: Final = 1.0
-PAUSE_S_MAX: Final = 300.0
 
 
 class MailObserver:
@@ -74,49 +66,25 @@ class MailObserver:
 
     async def read_log(self, log: EventLog) -> None:
         async with trio.open_nursery() as nursery:
-            deliver = partial(self._deliver, turn=trio.CapacityLimiter(1))
-            nursery.start_soon(Owners(self._options, deliver, self._now_s).run, log, self._active)
+            owners = Owners(self._options, Post(self._options, self._first_pause_s), log, self._now_s)
+            nursery.start_soon(owners.run, self._active)
             for name, recipient in self._options.recipients.items():
                 nursery.start_soon(self._serve, f"mail.{name}", recipient, log)
 
     async def _serve(self, reader: str, recipient: Recipient, log: EventLog) -> None:
         after = kept = await log.place(reader)
-        turn = trio.CapacityLimiter(1)  # Of its own: a relay that hangs takes no thread from anybody else.
+        post = Post(self._options, self._first_pause_s)
         while True:
             rows = await log.read(after, BATCH)
             after = rows[-1][0]
             news = [line for line in [await _line(recipient, *row, log) for row in rows] if line is not None]
             if news:
-                await self._deliver(letter(self._options.sender, recipient.address, news), turn)
+                await post.deliver(letter(self._options.sender, recipient.address, news))
             if news or after - kept >= KEEP_EVERY:
                 await log.keep(reader, after)
                 kept = after
             if news:
                 await trio.sleep(self._options.pause_s)
-
-    async def _deliver(self, mail: EmailMessage, turn: trio.CapacityLimiter) -> None:
-        """Send until it is taken, or refused for good."""
-        pause_s, was_told = self._first_pause_s, False
-        while True:
-            try:
-                await trio.to_thread.run_sync(self._send, mail, abandon_on_cancel=True, limiter=turn)
-                return
-            except (OSError, smtplib.SMTPException) as error:
-                if _is_for_good(error):
-                    logger.warning("the relay %s refuses a mail to %s: %s", self._options.relay, mail["To"], error)
-                    return
-                if not was_told:
-                    logger.warning("the relay %s: %s; mail to %s waits for it", self._options.relay, error, mail["To"])
-                    was_told = True
-            await trio.sleep(pause_s)
-            pause_s = min(2 * pause_s, PAUSE_S_MAX)
-
-    def _send(self, mail: EmailMessage) -> None:
-        host, _, port = self._options.relay.partition(":")
-        with smtplib.SMTP(host, int(port or 25), timeout=self._options.timeout_s) as relay:
-            if self._options.has_starttls:
-                relay.starttls(context=ssl.create_default_context())
-            relay.send_message(mail)
 
 
 async def _line(recipient: Recipient, sequence: int, event: Event, log: EventLog) -> Line | None:
@@ -132,12 +100,3 @@ async def _line(recipient: Recipient, sequence: int, event: Event, log: EventLog
     arrays = {arrival.job_id} if arrival is not None and arrival.spec.array else set()
     text = event_text(type(event).__name__, event_view(event), arrays)
     return Line(sequence, f"{text} ({arrival.spec.name})" if arrival is not None else text)
-
-
-def _is_for_good(error: Exception) -> bool:
-    codes = []
-    if isinstance(error, smtplib.SMTPRecipientsRefused):
-        codes = [code for code, _ in error.recipients.values()]
-    elif isinstance(error, smtplib.SMTPSenderRefused | smtplib.SMTPDataError):
-        codes = [error.smtp_code]
-    return bool(codes) and all(500 <= code < 600 for code in codes)

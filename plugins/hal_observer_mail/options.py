@@ -12,11 +12,17 @@ from hal_core import Event, did_you_mean
 
 KINDS: Final = frozenset(cls.__name__ for cls in Event.__args__)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-_ADDRESS = re.compile(r"[!-?A-~]+@[A-Za-z0-9.-]+")
+_WORD = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_ADDRESS = re.compile(rf"{_WORD}(\.{_WORD})*@[A-Za-z0-9][A-Za-z0-9-]*(\.[A-Za-z0-9-]+)*")
+"""The plain form of RFC 5322, 3.4.1: no quotes, no comments, nothing that could be read as two addresses."""
+
+
+def is_address(text: str) -> bool:
+    return _ADDRESS.fullmatch(text) is not None
 
 
 def _is_address(_: object, __: object, address: str) -> None:
-    if not _ADDRESS.fullmatch(address):
+    if not is_address(address):
         raise ValueError(f"expected an address such as ada@example.org, not {address!r}")
 
 
@@ -33,7 +39,7 @@ def _is_host(_: object, __: object, relay: str) -> None:
 
 
 def _is_domain(_: object, __: object, domain: str) -> None:
-    if domain and not _ADDRESS.fullmatch(f"user@{domain}"):
+    if domain and not is_address(f"user@{domain}"):
         raise ValueError(f"expected a domain such as example.org, not {domain!r}")
 
 

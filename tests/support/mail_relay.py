@@ -16,11 +16,15 @@ WITHIN_S = 60.0
 
 
 class Relay:
-    """A real SMTP server. `answers` is what it says next to a whole mail, then 250; `mails` is what it was given."""
+    """A real SMTP server. `answers` is what it says next to a whole mail, then 250; `mails` is what it was given.
+
+    `refused` is what it says of recipients, by address.
+    """
 
     def __init__(self) -> None:
         self.mails: queue.Queue[tuple[str, EmailMessage]] = queue.Queue()
         self.answers: list[bytes] = []
+        self.refused: dict[str, bytes] = {}
         relay = self
 
         class Handler(socketserver.StreamRequestHandler):
@@ -35,7 +39,7 @@ class Relay:
                     if verb == b"RCPT":
                         recipient = line.decode().partition("<")[2].partition(">")[0]
                     if verb != b"DATA":
-                        self.wfile.write(b"250 ok\r\n")
+                        self.wfile.write((relay.refused.get(recipient) if verb == b"RCPT" else None) or b"250 ok\r\n")
                         continue
                     self.wfile.write(b"354 go on\r\n")
                     lines = list(iter(self.rfile.readline, b".\r\n"))

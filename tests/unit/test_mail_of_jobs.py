@@ -149,6 +149,57 @@ async def test_a_restarted_daemon_knows_what_runs_and_what_it_has_told() -> None
             nursery.cancel_scope.cancel()
 
 
+def mailed(job_id: int, address: str) -> list[Event]:
+    first = submitted("END", mail_user=address)
+    return [JobSubmitted(1.0, JobId(job_id), "d", first.owner, first.spec), end_of(job_id)]
+
+
+def end_of(job_id: int) -> Event:
+    return JobEnded(9.0, JobId(job_id), ((0, 1),), 0, WELL, None, 9.0)
+
+
+async def test_what_is_no_address_after_all_stops_nobodys_mail() -> None:
+    with Relay() as relay:
+        log = FakeEventLog([*mailed(8, ".:t@example.net"), *mailed(9, "grace@example.net")])
+        log.places["mail"] = 0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(observer(relay).read_log, log)
+            assert (await relay.next())[0] == "grace@example.net"
+            nursery.cancel_scope.cancel()
+
+
+async def test_an_address_that_the_relay_cannot_look_up_stops_nobodys_mail_and_is_told_once_when_it_can() -> None:
+    with Relay() as relay:
+        relay.refused["ada@example.nte"] = b"450 4.1.2 domain not found\r\n"
+        log = FakeEventLog([*mailed(8, "ada@example.nte"), *mailed(9, "grace@example.net")])
+        log.places["mail"] = 0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(observer(relay).read_log, log)
+            assert (await relay.next())[0] == "grace@example.net"
+            with trio.fail_after(WITHIN_S):
+                await log.until_kept("mail", 4)
+            assert log.places["mail-late-1"] == 1, "just before the first that it was not told"
+            nursery.cancel_scope.cancel()
+        for event in (*mailed(10, "ada@example.nte"), *mailed(11, "grace@example.net")):
+            log.append(event)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(observer(relay).read_log, log)
+            assert (await relay.next())[1]["Subject"].startswith("HAL: job 11")
+            with trio.fail_after(WITHIN_S):
+                await log.until_kept("mail", 8)
+            del relay.refused["ada@example.nte"]
+            address, mail = await relay.next()
+            assert address == "ada@example.nte"
+            assert [line.split()[:3] for line in mail.get_content().splitlines()[:2]] == [
+                ["2", "job", "8"],
+                ["6", "job", "10"],
+            ]
+            with trio.fail_after(WITHIN_S):
+                await log.until_kept("mail-late-1", 0)
+            nursery.cancel_scope.cancel()
+        assert relay.mails.empty()
+
+
 @pytest.mark.parametrize(
     ("text", "types"),
     [("end,Fail", ("END", "FAIL")), ("ALL", ALL), ("NONE", ()), ("ARRAY_TASKS,END,END", ("END", "ARRAY_TASKS"))],
@@ -163,7 +214,23 @@ def test_other_types_are_refused(text: str) -> None:
         parse_mail_types(text)
 
 
-@pytest.mark.parametrize("text", ["a b@c", "ada@", "@x", "ada@x\nBcc: y@z", "Ada", "ada@exa mple.org", "x" * 300])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a b@c",
+        "ada@",
+        "@x",
+        "ada@x\nBcc: y@z",
+        "Ada",
+        "ada@exa mple.org",
+        "x" * 300,
+        ".:t@x.org",
+        "a,b@x.org",
+        "a..b@x.org",
+        "a@x..org",
+        "ada<grace@x.org",
+    ],
+)
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="is no address"):
         parse_mail_user(text)
