@@ -25,11 +25,11 @@ from hal_core.models.node import NodeName
 from hal_core.models.placement import Share
 from tests.support.attackers import SYSTEM_CALLS, attacker, held_back, launch_refused
 from tests.support.needs import need
+from tests.support.neighbours import BOMBS, MIB
 from tests.support.node import PATIENCE_S, RealNode, key_of, order, real_node
 from tests.support.races import FORBIDDEN, OutputRace, Victim, scripts_attack
 
 N1 = NodeName("n1")
-MIB = 1 << 20
 USER = "halattack"
 OTHER = "halvictim"
 RACES = 300
@@ -226,15 +226,6 @@ async def test_nothing_outlives_a_job_of_another_user(site: Site, before: list[s
         after = (await node.reports.end_of(bystander.key)).end
         assert after is not None
         assert after.exit_code == 4
-
-
-BOMBS = {
-    "memory": "a = []\nwhile True: a.append(bytearray(1 << 22))",
-    "memory of many": "import os\nos.fork(); os.fork()\na = []\nwhile True: a.append(bytearray(1 << 22))",
-    "processes": "import os, time\nwhile True:\n try:\n  os.fork()\n except OSError: time.sleep(0.01)",
-    "files": "n = 0\nwhile True: n += 1; open(f'file-{n % 1000}', 'w').close()",
-    "output": "import os\nwhile True: os.lseek(1, 0, 0); os.ftruncate(1, 0); os.write(1, b'y' * 65536)",
-}
 
 
 async def test_whoever_exceeds_a_limit_harms_only_itself(site: Site) -> None:
