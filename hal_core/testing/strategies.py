@@ -1,12 +1,13 @@
 """Hypothesis strategies for the nouns of HAL: small clusters, shapes that sometimes fit, snapshots, specs, workloads.
 
-Amounts are small on purpose: what makes scheduling hard is contention, not size.
+Amounts are small on purpose: what makes scheduling hard is contention, not size. Strategies are made once and kept, because
+hypothesis looks through each new one before it draws from it.
 """
 
 from __future__ import annotations
 
 import math
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import attrs
@@ -25,6 +26,7 @@ FEATURES = ("fast", "ib")
 LICENCE = "licence"
 
 
+@cache
 def nodes(name: str = "n1") -> st.SearchStrategy[Node]:
     """One node with up to 8 CPUs, 16 GiB, 4 GPUs of up to two types, licences and features."""
     return st.builds(
@@ -39,6 +41,7 @@ def nodes(name: str = "n1") -> st.SearchStrategy[Node]:
     )
 
 
+@cache
 def topologies() -> st.SearchStrategy[Topology]:
     """Two levels, each faster than what is around it."""
     kinds = st.sampled_from([LevelKind.TREE, LevelKind.BLOCK, LevelKind.DRAGONFLY])
@@ -66,6 +69,7 @@ def clusters(draw: st.DrawFn, node_count_max: int = 6) -> Cluster:
     return Cluster("test", members, tuple(partitions), topology=draw(st.none() | topologies()))
 
 
+@cache
 def shapes(partitions: tuple[str, ...] = ("all",)) -> st.SearchStrategy[Shape]:
     """Shapes of which many fit on the nodes above, and some on none."""
     none_or_few = st.just(0) | st.integers(0, 3)
@@ -101,6 +105,7 @@ def near(shape: Shape, has_topology: bool) -> st.SearchStrategy[Shape]:
     )
 
 
+@cache
 def walltimes() -> st.SearchStrategy[float]:
     return st.just(math.inf) | st.integers(1, 100_000).map(float)
 
