@@ -1,7 +1,7 @@
 """Hypothesis strategies for the nouns of HAL: small clusters, shapes that sometimes fit, snapshots, specs, workloads.
 
-Amounts are small on purpose: what makes scheduling hard is contention, not size. Strategies are made once and kept, because
-hypothesis looks through each new one before it draws from it.
+Amounts are small on purpose: what makes scheduling hard is contention, not size. Strategies are made once and
+kept, because hypothesis looks through each new one before it draws from it.
 """
 
 from __future__ import annotations
