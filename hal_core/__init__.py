@@ -48,7 +48,9 @@ if TYPE_CHECKING:
         DataFile as DataFile,
         Dataset as Dataset,
         DatasetId as DatasetId,
+        Measured as Measured,
         address_of as address_of,
+        file_version as file_version,
     )
     from hal_core.models.effect import (
         CancelOrder as CancelOrder,
@@ -183,6 +185,7 @@ if TYPE_CHECKING:
         Instance as Instance,
         LeaseExecutor as LeaseExecutor,
         LocalityProvider as LocalityProvider,
+        Measuring as Measuring,
         NoticeSource as NoticeSource,
         Observer as Observer,
         Offer as Offer,
@@ -244,7 +247,7 @@ _NAMES_BY_MODULE = {
     "fleet.user_data": "UserData",
     "hookspecs": "Register hookimpl",
     "models.booking": "BookedRoom Booking NodeBookings QueuedStart Request merged_bookings",
-    "models.dataset": "Brought DataFile Dataset DatasetId PEER address_of",
+    "models.dataset": "Brought DataFile Dataset DatasetId Measured PEER address_of file_version",
     "models.effect": "CancelOrder KeepOrder LaunchOrder",
     "models.event": (
         "AccessChanged BookingsChanged ClusterDefined CopiesChanged DatasetAdded DatasetPinned DatasetRemoved Event "
@@ -280,7 +283,7 @@ _NAMES_BY_MODULE = {
     "parsing.hosts": "parse_hosts",
     "planes": (
         "CloudProvider DataSource Engine EventLog Executor Foreteller Instance LeaseExecutor LocalityProvider "
-        "NoticeSource Observer Offer Options Predictor ReadingObserver Replica Report TellUse"
+        "Measuring NoticeSource Observer Offer Options Predictor ReadingObserver Replica Report TellUse"
     ),
     "models.quota": "Quota within",
     "rules.victims": "give_back least_loss",

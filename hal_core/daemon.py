@@ -16,7 +16,7 @@ import time
 from argparse import Namespace
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -45,6 +45,7 @@ from hal_core.kernel.observers import Observers
 from hal_core.kernel.pass_runner import PassRunner
 from hal_core.kernel.pool_meter import PoolMeter
 from hal_core.kernel.predicting import WARM_EVENT_COUNT, Predicting
+from hal_core.kernel.providers import Inputs
 from hal_core.kernel.reading import READERS_NAME, JournalLog, read_walled
 from hal_core.kernel.snapshot_files import newest_sequence
 from hal_core.kernel.stalls import StallMeter
@@ -196,6 +197,8 @@ class Daemon:
             sources.append(context.sessions)
             foretell = predicting[0].foretell if predicting else None
             context = attrs.evolve(context, foretell=foretell, likely_start=starts.likely, memory=memory, uses=uses)
+            inputs = Inputs(self._localities, self._conducts, self.configuration.cluster, having_stores(executors))
+            context = attrs.evolve(context, inputs=inputs)
             context = attrs.evolve(context, new_engine=lambda: self._new_engine(core.policy))
             for executor in executors.values():
                 if isinstance(executor, TerminalSource):
@@ -232,7 +235,7 @@ class Daemon:
         routed = Sources(lambda: core.state).routed
         shell = Shell(
             journal=journal,
-            effects=Effects(executors, executor_name_of, self._localities(), routed, conducts=self._conducts),
+            effects=Effects(executors, executor_name_of, self._localities, routed, conducts=self._conducts),
             observers=Observers(observers, conducts=self._conducts),
             conducts=self._conducts,
             now_s=time.time,
@@ -266,6 +269,7 @@ class Daemon:
             executors[name] = self._plugins.executor(plugin, {**defaults, **options})
         return executors
 
+    @cached_property
     def _localities(self) -> dict[str, LocalityProvider]:
         return {name: self._plugins.locality(name, options) for name, options in self.configuration.localities.items()}
 

@@ -13,7 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 import attrs
 import trio
 
-from hal_core.models.dataset import Brought, Dataset
+from hal_core.errors import HalError
+from hal_core.models.dataset import Brought, Dataset, Measured
 from hal_core.models.effect import CancelOrder, KeepOrder, LaunchOrder
 from hal_core.models.event import Event
 from hal_core.models.job import JobId
@@ -179,6 +180,17 @@ class DataSource(Protocol):
         such file, no right to it. OSError says that another try may succeed: it goes on where this one broke off. The
         one who reads knows how much there should be, and its digest; the source need not.
         """
+        ...
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """A locality provider that says what a file is before anybody reads it: jobs may call such a file by its address,
+    and nodes keep copies of it, as of any dataset."""
+
+    async def measure(self, addresses: Sequence[str]) -> Sequence[Measured | HalError | None]:
+        """One answer for each, in order. None: jobs had better read it where it is, because it is near to all nodes, or
+        not for everybody's eyes, or nothing tells it from what may stand there later."""
         ...
 
 

@@ -87,14 +87,20 @@ def part_environment(order: LaunchOrder, node: Node) -> list[bytes]:
     return _strings(values.items())
 
 
-def dataset_variables(inputs: Sequence[str], store: Path) -> list[bytes]:
-    """Where the job finds its datasets: HAL_DATASET_GENOME for `genome`; what no variable may hold becomes `_`."""
+def input_variables(order: LaunchOrder, store: Path) -> list[bytes]:
+    """Where the job finds its inputs: each by its number, HAL_INPUT_1, and datasets as HAL_DATASET_GENOME for `genome`;
+    what no variable may hold becomes `_`. What was not brought is where the user said."""
     values = []
-    for text in inputs:
+    file_names = dict(order.file_names)
+    for number, text in enumerate(order.spec.inputs, start=1):
+        place = text
         if text.startswith(REFERENCE):
             dataset = text.removeprefix(REFERENCE)
-            name = re.sub("[^A-Za-z0-9]", "_", dataset.partition("@")[0]).upper()
-            values.append((f"HAL_DATASET_{name}", str(store / COPIES / dataset)))
+            place = str(store / COPIES / dataset / file_names.get(text, ""))
+            if text not in file_names:
+                name = re.sub("[^A-Za-z0-9]", "_", dataset.partition("@")[0]).upper()
+                values.append((f"HAL_DATASET_{name}", place))
+        values.append((f"HAL_INPUT_{number}", place))
     return _strings(values)
 
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import os
 import pwd
 import subprocess
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import trio
 
 from hal_core.agent.pull import Reader
-from hal_core.errors import NotFound, Refused
-from hal_core.models.dataset import PEER, Dataset
+from hal_core.errors import HalError, NotFound, Refused, Unavailable
+from hal_core.models.dataset import PEER, Dataset, Measured, file_version
 
 PIECE_BYTES = 1 << 20
 ERROR_BYTES_MAX = 4096
@@ -31,6 +32,13 @@ class Source(Protocol):
     def reading(self, address: str, offset: int) -> Any: ...
 
 
+@runtime_checkable
+class Measuring(Protocol):
+    """As planes.Measuring."""
+
+    async def measure(self, addresses: Sequence[str]) -> Sequence[Measured | HalError | None]: ...
+
+
 def reader_of(sources: Mapping[str, Source], peers: Reader | None = None) -> Reader:
     """Reads paths by itself, other nodes' copies with `peers`, and everything else with the first of the sources that
     recognises it."""
@@ -38,7 +46,7 @@ def reader_of(sources: Mapping[str, Source], peers: Reader | None = None) -> Rea
     @asynccontextmanager
     async def read(dataset: Dataset, address: str, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
         if address.startswith("/"):
-            async with _reading_path(dataset, address, offset) as pieces:
+            async with _unchanged(dataset, address, _status), _reading_path(dataset, address, offset) as pieces:
                 yield pieces
             return
         if peers is not None and address.startswith(PEER):
@@ -49,10 +57,44 @@ def reader_of(sources: Mapping[str, Source], peers: Reader | None = None) -> Rea
         if source is None:
             known = ", ".join(sources) or "none"
             raise NotFound(f"no locality provider on this node reads {address!r}; there are: {known}")
-        async with source.reading(address, offset) as pieces:
+        async with _unchanged(dataset, address, partial(_told, source)), source.reading(address, offset) as pieces:
             yield pieces
 
     return read
+
+
+@asynccontextmanager
+async def _unchanged(
+    dataset: Dataset, address: str, version_at: Callable[[str], Awaitable[str]]
+) -> AsyncIterator[None]:
+    """Where a file is told by its version, it must have that before and after it is read."""
+    wanted = dataset.file_version
+
+    async def check() -> None:
+        if wanted and await version_at(address) != wanted:
+            raise Refused("it has changed since the job was submitted, which is to read what was there then")
+
+    await check()
+    yield
+    await check()
+
+
+async def _status(path: str) -> str:
+    try:
+        status = await trio.to_thread.run_sync(os.stat, path, abandon_on_cancel=True)
+    except OSError as error:
+        raise NotFound(f"{path}: {error.strerror}") from None
+    return file_version(status.st_size, status.st_mtime_ns)
+
+
+async def _told(source: Source, address: str) -> str:
+    """What its server says of the version."""
+    found = (await source.measure([address]))[0] if isinstance(source, Measuring) else None
+    if isinstance(found, Unavailable):
+        raise ConnectionError(str(found))
+    if isinstance(found, HalError):
+        raise found
+    return found.version if found is not None else ""
 
 
 @asynccontextmanager

@@ -231,7 +231,7 @@ class Store:
                 await trio.sleep(PAUSE_S * max(1, fruitless))
             before = tally.moved
             for replica in tuple(replicas):
-                address = address_in(replica, file)
+                address = address_in(dataset, replica, file)
                 pull = Pull(self._partial(file), file, self._count, self._bound)
                 begin_s = trio.current_time()
                 try:
@@ -255,7 +255,7 @@ class Store:
             has_come = before < tally.moved <= most
             fruitless = 0 if has_come else fruitless + 1
         told = "; ".join(f"{address}: {text}" for address, text in problems.items())
-        raise Refused(f"input {dataset.id}: {file.path} could not be brought: {told}")
+        raise Refused(f"input {dataset.address or dataset.id}: {file.path} could not be brought: {told}")
 
     def _count(self, byte_count: int) -> None:
         self.bytes_come += byte_count

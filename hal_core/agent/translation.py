@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Sequence
 
-from hal_core.agent.environment import dataset_variables, hook_environment, part_environment, task_environments
+from hal_core.agent.environment import hook_environment, input_variables, part_environment, task_environments
 from hal_core.agent.leftovers import mark
 from hal_core.agent.options import AgentOptions, Machine
 from hal_core.agent.orders import Order, Program
@@ -62,7 +62,7 @@ def _order(order: LaunchOrder, program: Program, options: AgentOptions, machine:
     except ValueError as wrong:
         return failed(order, str(wrong))
     result = Order(str(order.key), program)
-    known = [*part_environment(order, node), *dataset_variables(spec.inputs, options.store)]
+    known = [*part_environment(order, node), *input_variables(order, options.store)]
     result.environment = [*known, mark(options.state_directory, order.key)]
     result.tasks = task_environments(order, node)
     if spec.partition in options.hooks:

@@ -11,7 +11,6 @@ reports.
 from __future__ import annotations
 
 import logging
-import posixpath
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -23,6 +22,7 @@ import trio
 from hal_core.errors import HalError, Refused, Unavailable
 from hal_core.failpoints import reach
 from hal_core.kernel.conducts import Conducts
+from hal_core.kernel.providers import Providers
 from hal_core.kernel.walls import passes
 from hal_core.models.dataset import Brought, Dataset
 from hal_core.models.effect import (
@@ -103,9 +103,9 @@ class Effects:
     ) -> None:
         self._executors = executors
         self._executor_name_of = executor_name_of
-        self._localities = localities
         self._routed = routed
         self._conducts = conducts or Conducts(time.time)
+        self._providers = Providers(localities, self._conducts)
         self._lanes: dict[NodeName, _Lane] = {}
         self._epoch = 0
         self._report: Report | None = None
@@ -194,8 +194,8 @@ class Effects:
         moved = 0
         try:
             for text in effect.inputs:
-                dataset = text if self._is_name(text) else posixpath.join(effect.working_directory, text)
-                moved += await self._staged(dataset, effect.nodes)
+                address = self._providers.address_of(text, effect.working_directory)
+                moved += await self._staged(address, effect.nodes)
             brought = await self._bring(effect)
             message = StagingDone(
                 effect.key,
@@ -219,7 +219,7 @@ class Effects:
 
     async def _staged(self, dataset: str, nodes: Sequence[NodeName]) -> int:
         """By the first provider that recognises it: bytes that it moved."""
-        name, provider = self._provider(dataset)
+        name, provider = self._providers.provider(dataset)
         try:
             return await provider.stage(dataset, nodes)
         except BaseException as error:
@@ -281,14 +281,3 @@ class Effects:
         if not isinstance(executor, StoreExecutor):
             raise Refused(f"nodes of executor {name} have no store for datasets, and the job was placed on {node}")
         return executor
-
-    def _is_name(self, text: str) -> bool:
-        """Whether it stands for itself: a URL, or what a provider calls its own. All else is a path."""
-        return "://" in text or any(provider.recognises(text) for provider in self._localities.values())
-
-    def _provider(self, dataset: str) -> tuple[str, LocalityProvider]:
-        for name, provider in self._localities.items():
-            if provider.recognises(dataset):
-                return name, provider
-        known = ", ".join(self._localities) or "none"
-        raise HalError(f"no locality provider recognises the input {dataset!r}; configured: {known}")

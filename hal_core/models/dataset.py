@@ -51,6 +51,11 @@ class Dataset:
     retention_s: float | None = None
     """So long after it was added it is taken out of the catalogue; None: never."""
     comment: str = ""
+    address: str = ""
+    """Not empty: it has no name, and is the one file that jobs called by this path or URL (rules/anonymous.py)."""
+    file_version: str = ""
+    """Not empty: nobody knows the digest of that file, and its `sha256` only names it. What is read must have this
+    version where it is read."""
 
     @property
     def id(self) -> DatasetId:
@@ -92,9 +97,28 @@ class MadeDataset:
     files: tuple[DataFile, ...]
 
 
-def address_in(replica: str, file: DataFile) -> str:
+@attrs.frozen
+class Measured:
+    """What a provider says of a file before anybody reads it. `version` tells it from what may stand there later."""
+
+    size_bytes: int
+    version: str
+    sha256: str = ""
+    """Empty: nobody told it."""
+    place: str = ""
+    """Where nodes read it, if that is not the address by which it was asked for."""
+
+
+def file_version(size_bytes: int, change_time_ns: int) -> str:
+    """What tells a file from what may stand in its place later, on every host that sees it: not all say one inode."""
+    return f"{size_bytes}-{change_time_ns}"
+
+
+def address_in(dataset: Dataset, replica: str, file: DataFile) -> str:
     """Where a replica has the file; stores know files by their digests."""
-    return f"{replica}/{file.sha256}" if replica.startswith(PEER) else address_of(replica, file.path)
+    if replica.startswith(PEER):
+        return f"{replica}/{file.sha256}"
+    return replica if dataset.address else address_of(replica, file.path)
 
 
 def address_of(replica: str, path: str) -> str:

@@ -17,7 +17,8 @@ class LaunchOrder:
     `share` is this element's own (no union). `nodes` are all nodes of the gang in rank order with their task counts,
     so that every part can tell its processes about the whole. The node derives ranks from its place in `nodes`.
     `epoch` is set by the kernel: a node refuses orders of an older epoch. `addresses` are those of `nodes`, in order.
-    `trace` is the id of the job's trace in hexadecimal digits (models/trace.py).
+    `trace` is the id of the job's trace in hexadecimal digits (models/trace.py). `file_names` are the inputs that were
+    called by their address, each with what its file is called on the node.
     """
 
     key: AttemptKey
@@ -28,6 +29,7 @@ class LaunchOrder:
     epoch: int = 0
     addresses: tuple[str, ...] = ()
     trace: str = ""
+    file_names: tuple[tuple[str, str], ...] = ()
 
 
 @attrs.frozen

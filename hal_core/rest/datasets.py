@@ -12,7 +12,7 @@ from typing import Annotated
 import attrs
 from msgspec import Meta
 
-from hal_core.errors import InvalidInput, Problem
+from hal_core.errors import InvalidInput, NotFound, Problem
 from hal_core.models.dataset import DataFile, Dataset
 from hal_core.models.job import Owner
 from hal_core.models.message import AddDataset, EvictCopies, PinDataset, RemoveDataset
@@ -159,7 +159,10 @@ def dataset_of(body: DatasetRequest, caller: Caller) -> Dataset:
 
 def _find(call: Call) -> Dataset:
     call.caller.insist(Verb.SEE_DATA)
-    return call.context.kernel.state.catalogue.demand(call.path["name"][:300])
+    found = call.context.kernel.state.catalogue.demand(call.path["name"][:300])
+    if found.address:  # which files jobs read is not for others
+        raise NotFound(f"there is no dataset {found.name!r}; see `hal data ls`")
+    return found
 
 
 def _find_own(call: Call) -> Dataset:
@@ -173,8 +176,8 @@ async def list_datasets(call: Call) -> Answer:
     call.caller.insist(Verb.SEE_DATA)
     state = call.context.kernel.state
     start, most = call.query["cursor"], call.query["limit"]
-    found = list(itertools.islice(state.catalogue.by_id.values(), start, start + most))
-    more = str(start + most) if start + most < len(state.catalogue.by_id) else None
+    found = list(itertools.islice(state.catalogue.named, start, start + most))
+    more = str(start + most) if start + most < state.catalogue.named_count else None
     return json_answer(DatasetsPage([view(each) for each in found], more, state.sequence))
 
 

@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from hal_core.errors import InvalidInput, Problem
-from hal_core.models.event import AccessChanged, Event, JobSubmitted
+from hal_core.models.event import AccessChanged, DatasetAdded, Event, JobSubmitted
 from hal_core.models.event_values import event_view, job_of
 from hal_core.models.history import HistoryFilters
 from hal_core.models.job import JobId
@@ -147,6 +147,8 @@ def encode_row(sequence: int, event: Event, caller: Caller) -> bytes:
     """One event as the stream carries it; nothing if it is not for the caller."""
     if isinstance(event, AccessChanged) and not caller.may(Verb.SEE_ACCESS):
         return b""
+    if isinstance(event, DatasetAdded) and event.dataset.address:
+        return b""  # which file somebody's job reads is not for everybody
     shows_private = isinstance(event, JobSubmitted) and caller.may(Verb.SEE_PRIVATE, event.owner)
     data = msgspec.json.encode(event_view(event, shows_private))
     return b"id: %d\nevent: %b\ndata: %b\n\n" % (sequence, type(event).__name__.encode("ascii"), data)

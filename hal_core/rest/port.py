@@ -5,12 +5,14 @@ Nothing here may import kernel or plugins: they are passed in.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import attrs
 import trio
 
+from hal_core.errors import HalError
+from hal_core.models.dataset import Measured
 from hal_core.models.event import Event
 from hal_core.models.explanation import LikelyStart
 from hal_core.models.history import HistoryFilters, HistoryPage
@@ -59,6 +61,26 @@ class Uses(Protocol):
 
     def cpus(self) -> float | None:
         """CPUs that are busy in all jobs together; None: nothing was measured."""
+        ...
+
+
+class Inputs(Protocol):
+    """Knows what stands at the paths and URLs that jobs name, as far as locality providers recognise them."""
+
+    def has_store(self, spec: JobSpec) -> bool:
+        """Whether copies can be kept on all nodes where the job may run."""
+        ...
+
+    def address_of(self, text: str, working_directory: str) -> str:
+        """What the input is: a URL as it is, a path as an absolute one."""
+        ...
+
+    def provider(self, address: str) -> object:
+        """Raises errors.NotFound if nobody recognises it."""
+        ...
+
+    async def measure(self, addresses: Sequence[str]) -> Mapping[str, Measured | HalError]:
+        """What is there. What is better read where it is is left out."""
         ...
 
 
@@ -159,6 +181,8 @@ class Context:
     """Of the job that the excerpt asks about, at that time. None: nobody can say."""
     memory: MemorySizing | None = None
     """None: nobody remembers; jobs get what they ask for."""
+    inputs: Inputs | None = None
+    """None: nobody looks at paths and URLs before jobs run."""
     uses: Uses | None = None
     """None: nobody measures."""
 

@@ -21,6 +21,7 @@ from hal_core.parsing.request import CLIENT_ID_CHARACTERS_MAX, JobRequest, Parse
 from hal_core.rest.answers import Answer, json_answer
 from hal_core.rest.bodies import BULK_MAX, BulkAnswer, BulkRequest, SubmitAnswer
 from hal_core.rest.call import Call, Route
+from hal_core.rest.inputs import with_inputs
 from hal_core.rest.rights import Verb
 from hal_core.rest.strict_json import convert, field_names, read_json, unknown_fields
 from hal_core.rules.bad_ends import BadEnds
@@ -43,11 +44,12 @@ async def submit(call: Call) -> Answer:
     parsed = kernel.parse_job(request, owner)
     insist_on_priority(call, parsed)
     is_known = (owner.uid, request.client_id) in kernel.state.client_ids
-    (spec,), advice = sized(call, [parsed.spec])
+    specs, left = await with_inputs(call, [parsed.spec])
+    (spec,), advice = sized(call, specs)
     (job_id,) = await kernel.ask(Submit((Submission(request.client_id, owner, spec),)))
     if spec.input_path == TERMINAL:
         call.context.attendances.expect([job_id])
-    return json_answer(SubmitAnswer(job_id, (*parsed.warnings, *advice)), 200 if is_known else 201)
+    return json_answer(SubmitAnswer(job_id, (*parsed.warnings, *left, *advice)), 200 if is_known else 201)
 
 
 async def submit_bulk(call: Call) -> Answer:
@@ -64,7 +66,8 @@ async def submit_bulk(call: Call) -> Answer:
         await trio.lowlevel.checkpoint()
     if reader.problems:
         raise InvalidInput(reader.problems[:PROBLEMS_MAX])
-    specs, _ = sized(call, [submission.spec for submission in submissions])
+    specs, left = await with_inputs(call, [submission.spec for submission in submissions])
+    specs, _ = sized(call, specs)
     submissions = [attrs.evolve(each, spec=spec) for each, spec in zip(submissions, specs, strict=True)]
     known = kernel.state.client_ids
     is_known = all((owner.uid, submission.client_id) in known for submission in submissions)
@@ -74,7 +77,7 @@ async def submit_bulk(call: Call) -> Answer:
         for job_id, submission in zip(job_ids, submissions, strict=True)
         if submission.spec.input_path == TERMINAL
     )
-    answer = BulkAnswer(format_ids(job_ids), len(job_ids), list(reader.warnings))
+    answer = BulkAnswer(format_ids(job_ids), len(job_ids), [*reader.warnings, *left[:PROBLEMS_MAX]])
     return json_answer(answer, 200 if is_known else 201)
 
 

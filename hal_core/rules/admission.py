@@ -11,7 +11,7 @@ from hal_core.models.dataset import REFERENCE
 from hal_core.models.event import ClusterDefined, Event, JobSubmitted
 from hal_core.models.job import DependencyKind, JobId, JobSpec
 from hal_core.models.message import DefineCluster, Submission, Submit
-from hal_core.rules import catalogue
+from hal_core.rules import anonymous, catalogue
 from hal_core.rules.charging import charged
 from hal_core.rules.limits import Door
 
@@ -88,8 +88,9 @@ def _is_same_request(known: JobSpec, given: JobSpec) -> bool:
 
 
 def _is_version_of(known: str, given: str) -> bool:
-    """A dataset without a version means another one each time that one is added."""
-    return known == given or (given.startswith(REFERENCE) and known.startswith(f"{given}@"))
+    """A dataset without a version means another one each time that one is added, an address what is there now."""
+    is_newer = given.startswith(REFERENCE) and known.startswith(f"{given}@")
+    return known == given or is_newer or anonymous.is_same_address(known, given)
 
 
 def late(spec: JobSpec, now_s: float) -> list[Problem]:

@@ -6,7 +6,7 @@ Versions never change; what they are called by is never used again for something
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -24,6 +24,7 @@ from hal_core.models.event import (
 from hal_core.models.job import JobSpec, Owner
 from hal_core.models.message import AddDataset, CopiesReported, EvictCopies, PinDataset, RemoveDataset
 from hal_core.models.node import NodeName
+from hal_core.rules import anonymous
 from hal_core.rules.pace import Pace
 from hal_core.rules.tier_memory import TierMemory
 
@@ -43,11 +44,22 @@ class Catalogue:
         """Name -> the version that was added last."""
         self.next_expiry_s = math.inf
         """When the next one is to be taken out."""
+        self.anonymous_count = 0
+        """Those without a name (rules/anonymous.py)."""
         self.tiers = TierMemory()
         """What rules/stage_in.py has found."""
         self.pace = Pace()
         self.copies: dict[DatasetId, set[NodeName]] = {}
         """Which nodes have one in their stores, as they say; also of what is not in the catalogue any more."""
+
+    @property
+    def named(self) -> Iterator[Dataset]:
+        """Those that people are shown: the others have no name."""
+        return (each for each in self.by_id.values() if not each.address)
+
+    @property
+    def named_count(self) -> int:
+        return len(self.by_id) - self.anonymous_count
 
     @property
     def made(self) -> tuple[Dataset, ...]:
@@ -57,7 +69,7 @@ class Catalogue:
     def define(self, configured: Iterable[Dataset]) -> None:
         """These stand in the configuration from now on. An id that somebody had used means what is written."""
         made = self.made
-        self.by_id, self._newest, self.next_expiry_s = {}, {}, math.inf
+        self.by_id, self._newest, self.next_expiry_s, self.anonymous_count = {}, {}, math.inf, 0
         self.tiers.clear()
         written = {each.id: each for each in configured}
         for each in (*written.values(), *(each for each in made if each.id not in written)):
@@ -88,12 +100,16 @@ class Catalogue:
         match event:
             case DatasetAdded(dataset=dataset):
                 self.tiers.forget((dataset.id, dataset.name))
+                is_again = dataset.id in self.by_id
                 self._put(dataset)
+                if is_again:  # its time begins anew
+                    self._look_at_expiries(dataset)
             case DatasetPinned(dataset=dataset_id, is_pinned=is_pinned):
                 self.by_id[dataset_id] = attrs.evolve(self.by_id[dataset_id], is_pinned=is_pinned)
                 self._look_at_expiries(self.by_id[dataset_id])
             case DatasetRemoved(dataset=dataset_id):
                 gone = self.by_id.pop(dataset_id)
+                self.anonymous_count -= bool(gone.address)
                 self.tiers.forget((dataset_id, gone.name))
                 if self._newest[gone.name] == dataset_id:
                     del self._newest[gone.name]
@@ -122,9 +138,12 @@ class Catalogue:
         versions = [each.version for each in self.by_id.values() if each.name == name]
         if versions:
             raise NotFound(f"dataset {name!r} has no version {text[len(name) + 1 :]!r}; it has: {', '.join(versions)}")
-        raise NotFound(f"there is no dataset {name!r}{did_you_mean(name, self._newest)}; see `hal data ls`")
+        raise NotFound(
+            f"there is no dataset {name!r}{did_you_mean(name, (each.name for each in self.named))}; see `hal data ls`"
+        )
 
     def _put(self, dataset: Dataset) -> None:
+        self.anonymous_count += bool(dataset.address) and dataset.id not in self.by_id
         self.by_id[dataset.id] = dataset
         self._newest[dataset.name] = dataset.id
         if not dataset.is_pinned:
@@ -139,6 +158,8 @@ class Catalogue:
 def add(state: State, message: AddDataset, now_s: float) -> list[Event]:
     """The same again is no event; something else of the same name and version is a conflict."""
     dataset = attrs.evolve(message.dataset, add_time_s=now_s)
+    if dataset.address:
+        return anonymous.named(state, dataset)
     known = state.catalogue.by_id.get(dataset.id)
     if known is not None and (known.files, known.owner) == (dataset.files, dataset.owner):
         return []
@@ -155,7 +176,7 @@ def clash(state: State, dataset: Dataset) -> UserError | None:
     other = state.catalogue.find(dataset.name)
     if other is not None and other.owner != dataset.owner:
         return Conflict(f"the name {dataset.name!r} is used by {other.owner or 'the configuration'}; choose another")
-    if len(state.catalogue.by_id) >= DATASETS_MAX:
+    if state.catalogue.named_count >= DATASETS_MAX:
         return Refused(f"there are {DATASETS_MAX} datasets, and no more are allowed; remove one with `hal data rm`")
     return None
 
@@ -233,9 +254,12 @@ def copies_reported(state: State, message: CopiesReported, now_s: float) -> list
 
 
 def expired(state: State, now_s: float) -> list[Event]:
-    """Those whose time is over, unless somebody pinned them."""
+    """Those whose time is over, unless somebody pinned them. What has no name has more time while a job needs it."""
+    over = [each for each in state.catalogue.by_id.values() if each.expiry_time_s <= now_s and not each.is_pinned]
+    needed = {each.id for each in anonymous.still_needed(state, (each for each in over if each.address))}
     return [
-        DatasetRemoved(now_s, each.id, EXPIRED_BY)
-        for each in state.catalogue.by_id.values()
-        if each.expiry_time_s <= now_s and not each.is_pinned
+        DatasetAdded(now_s, attrs.evolve(each, add_time_s=now_s))
+        if each.id in needed
+        else DatasetRemoved(now_s, each.id, EXPIRED_BY)
+        for each in over
     ]

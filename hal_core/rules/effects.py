@@ -39,6 +39,7 @@ from hal_core.models.node import NodeName
 from hal_core.models.placement import AttemptKey
 from hal_core.models.ranges import members
 from hal_core.models.trace import trace_of
+from hal_core.rules import anonymous
 
 if TYPE_CHECKING:
     from hal_core.rules.job_record import Activity
@@ -138,6 +139,7 @@ def _launches(state: State, activity: Activity) -> list[Launch]:
     shares = activity.shares[:1] if record.spec.spread is Spread.JOB else activity.shares
     trace = trace_of(state.cluster.name, record.job_id, record.submit_time_s, record.spec.environment)
     common: dict[str, Any] = {"addresses": addresses, "trace": f"{trace.trace_id:032x}"}
+    common["file_names"] = anonymous.file_names(state, record.spec.inputs)
     return [
         Launch(share.node, LaunchOrder(activity.key, record.owner, record.spec, share, nodes, **common))
         for share in shares

@@ -78,8 +78,8 @@ def link_map(state: State) -> LinkMap:
             for path, count in nodes.items()
         ),
         origin_bytes_per_s=catalogue.pace.rate(state.cluster.stage_bytes_per_s),
-        dataset_count=len(catalogue.by_id),
-        size_bytes=sum(each.size_bytes for each in catalogue.by_id.values()),
+        dataset_count=catalogue.named_count,
+        size_bytes=sum(each.size_bytes for each in catalogue.named),
         is_partial=left <= 0,
         sequence=state.sequence,
     )

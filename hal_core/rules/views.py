@@ -16,6 +16,7 @@ from hal_core.models.placement import Share
 from hal_core.models.prediction import Prediction
 from hal_core.models.ranges import format_ranges
 from hal_core.models.use import JobUse
+from hal_core.rules import anonymous
 from hal_core.rules.variant_outlook import choice_text, variant_text
 from hal_core.rules.waiting import Reason, Waiting
 
@@ -186,7 +187,7 @@ def job_detail(record: JobRecord, waiting: Waiting, does_show_private: bool, seq
         "input_path": spec.input_path,
         "output_path": output_path(record, spec.output_pattern),
         "error_path": output_path(record, spec.error_pattern),
-        "inputs": spec.inputs,
+        "inputs": anonymous.shown(waiting.state, spec.inputs),
         "outputs": spec.outputs,
     }
     if not does_show_private:

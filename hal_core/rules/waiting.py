@@ -43,7 +43,7 @@ class Waiting:
     """Answers for many jobs of one state at one moment; what they share is looked up once."""
 
     def __init__(self, state: State, now_s: float) -> None:
-        self._state = state
+        self.state = self._state = state
         self._now_s = now_s
         self._promises = dict(state.reserves)
         self._has_nodes: dict[PartitionName, bool] = {}

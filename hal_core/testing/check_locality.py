@@ -6,6 +6,7 @@ data lies on shared file systems refuses to evict: then nothing is copied, and w
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,9 @@ import attrs
 import trio
 
 from hal_core.errors import HalError, Refused, UserError
+from hal_core.models.dataset import Measured
 from hal_core.models.node import NodeName
-from hal_core.planes import DataSource, LocalityProvider, Replica
+from hal_core.planes import DataSource, LocalityProvider, Measuring, Replica
 from hal_core.testing.breaking_off import ends_within, growing_steps, one_error
 from hal_core.testing.check_data_source import check_data_source, check_data_source_broken_off
 
@@ -50,6 +52,9 @@ async def check_locality(make: Make, trial: LocalityTrial) -> None:
     for part in (_check_names, _check_locate, _check_stage, _check_absent, _check_damaged, _check_copies):
         with trio.fail_after(PATIENCE_S):
             await part(make, trial)
+    if isinstance(measuring := make(), Measuring):
+        with trio.fail_after(PATIENCE_S):
+            await _check_measured(measuring, trial)
     if isinstance(source := make(), DataSource) and trial.content is not None:
         await check_data_source(source, trial.present, trial.content, trial.absent, trial.damaged)
 
@@ -79,6 +84,18 @@ async def check_locality_broken_off(make: Make, trial: LocalityTrial) -> None:
         await provider.stage(trial.present, [trial.node])
         assert _on(trial.node, (await provider.locate([trial.present]))[0]), "broken off once, it is never there again"
         assert _read(path) == content, "what was broken off and done again is not what was there before"
+
+
+async def _check_measured(provider: Measuring, trial: LocalityTrial) -> None:
+    """What is said of a file before it is read is true of it, and what is not there has no size."""
+    present, absent = await provider.measure([trial.present, trial.absent])
+    assert not isinstance(absent, Measured), "a file that is not there was measured"
+    assert not isinstance(present, HalError), f"a file that is there: {present}"
+    if present is not None:
+        assert present.sha256 or present.version, "nothing tells this file from what may stand there later"
+    if present is not None and trial.content is not None:
+        assert present.size_bytes == len(trial.content), "the size is not that of what can be read"
+        assert present.sha256 in ("", hashlib.sha256(trial.content).hexdigest()), "the digest is not that of the file"
 
 
 async def _check_names(make: Make, trial: LocalityTrial) -> None:

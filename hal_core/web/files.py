@@ -17,7 +17,9 @@ import httpx
 import trio
 
 from hal_core.errors import HalError, Refused, Unavailable, UserError
+from hal_core.models.dataset import Measured
 from hal_core.web.answers import check_status, digest_of, extent_of, total_of, version_of
+from hal_core.web.reach import looked_up
 
 PIECE_BYTES = 1 << 20
 ASKED_AT_ONCE = 16
@@ -61,9 +63,10 @@ class WebOptions:
 class WebFiles:
     """A connection for each file: transfers are long, and a cancelled one is closed.
 
-    `may_follow` says of a URL whether a server may send us there. Where `has_stored_encodings`, size and offsets are
-    those of the form in which a file is stored, also when that is called an encoding (object stores). Errors are
-    UserError where another try would not help, OSError where it may; both name the file.
+    `may_follow` says of a URL whether a server may send us there, `is_strange` whether the site did not list its server
+    by name (reach.py). Where `has_stored_encodings`, size and offsets are those of the form in which a file is stored,
+    also when that is called an encoding (object stores). Errors are UserError where another try would not help, OSError
+    where it may; both name the file.
     """
 
     def __init__(
@@ -72,11 +75,13 @@ class WebFiles:
         may_follow: Callable[[str], bool],
         sign: Sign = unsigned,
         has_stored_encodings: bool = False,
+        is_strange: Callable[[str], bool] = lambda url: False,
     ) -> None:
         self._options = options
         self._may_follow = may_follow
         self._sign = sign
         self._has_stored_encodings = has_stored_encodings
+        self._is_strange = is_strange
         self._versions: OrderedDict[str, str] = OrderedDict()
 
     def cost(self, size_bytes: int) -> tuple[float, float]:
@@ -91,14 +96,18 @@ class WebFiles:
             raise Unavailable(f"input {file.name!r}: {error}") from error
 
     async def size(self, file: WebFile) -> int:
-        """Of the whole file, in bytes. Asked with HEAD, or for the first byte where the server gives no HEAD."""
+        """Of the whole file, in bytes."""
+        return (await self.measured(file)).size_bytes
+
+    async def measured(self, file: WebFile) -> Measured:
+        """What the server says of it. Asked with HEAD, or for the first byte where the server gives no HEAD."""
         with _as_os_error(file.name):
             async with self._answer("HEAD", file, {}) as answer:
                 if answer.status_code not in HEADLESS:
                     check_status(answer.status_code, file.name)
                     self._check_form(answer, file.name)
                     if (count := extent_of(answer.status_code, answer.headers, file.name).count) is not None:
-                        return self._check_size(count, file.name)
+                        return self._measured(count, answer.headers, file.name)
             async with self._answer("GET", file, {"Range": "bytes=0-0"}) as answer:
                 check_status(answer.status_code, file.name)
                 self._check_form(answer, file.name)
@@ -107,22 +116,36 @@ class WebFiles:
                     size = extent_of(200, answer.headers, file.name).count
                 if size is None:
                     raise Refused(f"the server does not say how large {file.name} is")
-                return self._check_size(size, file.name)
+                return self._measured(size, answer.headers, file.name)
 
-    async def sizes(self, files: Iterable[WebFile]) -> dict[str, int]:
-        """By name. What a server does not tell now, for whatever reason, is left out."""
-        found: dict[str, int] = {}
+    def _measured(self, size_bytes: int, headers: httpx.Headers, name: str) -> Measured:
+        digest = digest_of(headers)
+        size_bytes = self._check_size(size_bytes, name)
+        return Measured(size_bytes, version_of(headers), digest.hex() if digest else "")
+
+    async def measurements(self, files: Iterable[WebFile]) -> dict[str, Measured | HalError]:
+        """By name. A server that does not answer now is Unavailable."""
+        found: dict[str, Measured | HalError] = {}
         limit = trio.CapacityLimiter(ASKED_AT_ONCE)
 
         async def ask(file: WebFile) -> None:
             async with limit:
-                with suppress(HalError, OSError):
-                    found[file.name] = await self.size(file)
+                try:
+                    found[file.name] = await self.measured(file)
+                except HalError as error:
+                    found[file.name] = error
+                except OSError as error:
+                    found[file.name] = Unavailable(str(error))
 
         async with trio.open_nursery() as nursery:
             for file in dict.fromkeys(files):
                 nursery.start_soon(ask, file)
         return found
+
+    async def sizes(self, files: Iterable[WebFile]) -> dict[str, int]:
+        """By name. What a server does not tell now, for whatever reason, is left out."""
+        found = await self.measurements(files)
+        return {name: each.size_bytes for name, each in found.items() if isinstance(each, Measured)}
 
     @asynccontextmanager
     async def reading(self, file: WebFile, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -192,17 +215,28 @@ class WebFiles:
         ) as client:
             for _ in range(REDIRECT_COUNT_MAX + 1):
                 asked = {"Accept-Encoding": "identity", **headers, **told}
-                answer = await client.send(client.build_request(method, target, headers=asked), stream=True)
+                request = await self._request(client, method, target, asked, file.name)
+                answer = await client.send(request, stream=True)
                 try:
-                    if answer.next_request is None:
+                    if not answer.has_redirect_location:
                         yield answer
                         return
-                    target, told = str(answer.next_request.url), {}
+                    target, told = str(httpx.URL(target).join(answer.headers["location"])), {}
                 finally:
                     await answer.aclose()
                 if not self._may_follow(target):
                     raise Refused(f"the server of {file.name} sends us to {target}, which is not below a listed prefix")
         raise Refused(f"the server of {file.name} sends us on more than {REDIRECT_COUNT_MAX} times")
+
+    async def _request(
+        self, client: httpx.AsyncClient, method: str, target: str, headers: Mapping[str, str], name: str
+    ) -> httpx.Request:
+        if self._options.proxy or not self._is_strange(target):  # a proxy looks names up by itself
+            return client.build_request(method, target, headers=headers)
+        url = httpx.URL(target)
+        told = {**headers, "Host": url.netloc.decode("ascii")}
+        place = await looked_up(url, name)
+        return client.build_request(method, place, headers=told, extensions={"sni_hostname": url.host})
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:

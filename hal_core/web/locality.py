@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from hal_core.errors import Refused
+from hal_core.errors import HalError, Refused
+from hal_core.models.dataset import Measured
 from hal_core.models.node import NodeName
 from hal_core.planes import Replica
 from hal_core.web.files import WebFile, WebFiles
@@ -32,6 +33,13 @@ class WebLocality(ABC):
         sizes = await self._web.sizes(self.file_of(each) for each in datasets if self.recognises(each))
         return [[Replica(each, each, sizes[each])] if each in sizes else [] for each in datasets]
 
+    async def measure(self, addresses: Sequence[str]) -> Sequence[Measured | HalError | None]:
+        """What the servers say now. A query may hold a signature that is for one person only, and a copy is for all: so
+        such files are left where they are, and so are those that nothing tells from their next version."""
+        asked = [each for each in addresses if "?" not in each and self.recognises(each)]
+        found = await self._web.measurements(map(self.file_of, asked))
+        return [_keepable(found.get(each)) for each in addresses]
+
     async def stage(self, dataset: str, nodes: Sequence[NodeName]) -> int:
         """Make sure that it is there. Moves nothing: the nodes' stores do."""
         await self._web.check(self.file_of(dataset))
@@ -45,3 +53,7 @@ class WebLocality(ABC):
 
     def reading(self, address: str, offset: int) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         return self._web.reading(self.file_of(address), offset)
+
+
+def _keepable(found: Measured | HalError | None) -> Measured | HalError | None:
+    return None if isinstance(found, Measured) and not (found.sha256 or found.version) else found

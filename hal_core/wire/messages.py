@@ -77,6 +77,7 @@ class JobPart:
     nodes: tuple[tuple[NodeName, int], ...]
     addresses: tuple[str, ...] = ()
     trace: str = ""
+    file_names: tuple[tuple[str, str], ...] = ()
 
 
 @attrs.frozen
@@ -92,7 +93,8 @@ class Launch:
             if not 0 <= number < len(self.jobs):
                 raise WireError(f"order {key} names job {number} of {len(self.jobs)}")
             job = self.jobs[number]
-            yield LaunchOrder(key, job.owner, job.spec, share, job.nodes, self.epoch, job.addresses, job.trace)
+            more = self.epoch, job.addresses, job.trace, job.file_names
+            yield LaunchOrder(key, job.owner, job.spec, share, job.nodes, *more)
 
 
 @attrs.frozen
@@ -262,7 +264,8 @@ def launch_frames(orders: Sequence[LaunchOrder]) -> Iterator[Launch]:
             at = jobs.get(id(order.spec))
             if at is None or not _is_same(common[at], order):
                 at = jobs[id(order.spec)] = len(common)
-                common.append(JobPart(order.owner, order.spec, order.nodes, order.addresses, order.trace))
+                more = order.addresses, order.trace, order.file_names
+                common.append(JobPart(order.owner, order.spec, order.nodes, *more))
             parts.append((order.key, at, order.share))
         message = Launch(batch[0].epoch, tuple(common), tuple(parts))
         if len(batch) == 1 or fits(message):

@@ -1,7 +1,8 @@
 """The provider: a dataset is an absolute path or a file: URL below one of the shared prefixes.
 
 What is there is there for every node, so staging moves nothing: it only makes sure that the job will find its input.
-It must never change a file, and never say anything about paths outside the prefixes.
+Where a file system is listed as slow, nodes keep copies of the files that everybody may read. It must never change a
+file, and never say anything about paths outside the prefixes.
 """
 
 from __future__ import annotations
@@ -10,12 +11,23 @@ import os
 import posixpath
 import stat
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import attrs
 import trio
 
-from hal_core import NodeName, NotFound, Options, Refused, Replica, structure_options
+from hal_core import (
+    HalError,
+    Measured,
+    NodeName,
+    NotFound,
+    Options,
+    Refused,
+    Replica,
+    file_version,
+    structure_options,
+)
 
 
 def _all_are_absolute(_: object, __: object, prefixes: tuple[str, ...]) -> None:
@@ -26,16 +38,19 @@ def _all_are_absolute(_: object, __: object, prefixes: tuple[str, ...]) -> None:
 
 @attrs.frozen
 class FileOptions:
-    """`shared_prefixes`: directories that every node sees under the same path."""
+    """`shared_prefixes`: directories that every node sees under the same path. `cached_prefixes`: those
+    of them of whose files nodes had better have copies, because reading them is slow."""
 
     shared_prefixes: tuple[str, ...] = attrs.field(default=("/",), validator=_all_are_absolute)
+    cached_prefixes: tuple[str, ...] = attrs.field(default=(), validator=_all_are_absolute)
 
 
 class FileLocality:
     """LocalityProvider for shared file systems. A directory counts as a dataset of unknown size (0 bytes)."""
 
     def __init__(self, options: FileOptions) -> None:
-        self._prefixes = tuple(posixpath.normpath(prefix).rstrip("/") + "/" for prefix in options.shared_prefixes)
+        self._prefixes = _normal(options.shared_prefixes)
+        self._cached = _normal(options.cached_prefixes)
 
     @classmethod
     def from_options(cls, options: Options) -> FileLocality:
@@ -43,6 +58,12 @@ class FileLocality:
 
     def recognises(self, dataset: str) -> bool:
         return self._path_of(dataset) is not None
+
+    async def measure(self, addresses: Sequence[str]) -> Sequence[Measured | HalError | None]:
+        """Files below `cached_prefixes` that everybody may read: a copy on a node is for all."""
+        if not self._cached:
+            return [None] * len(addresses)
+        return await trio.to_thread.run_sync(lambda: [*map(self._measure, addresses)], abandon_on_cancel=True)
 
     async def locate(self, datasets: Sequence[str]) -> Sequence[Sequence[Replica]]:
         return await trio.to_thread.run_sync(self._locate, tuple(datasets), abandon_on_cancel=True)
@@ -77,6 +98,25 @@ class FileLocality:
                 found.append([Replica(dataset, path, size_bytes)])
         return found
 
+    def _measure(self, address: str) -> Measured | HalError | None:
+        path = self._path_of(address)
+        if path is None or not _is_below(path, self._cached):
+            return None
+        try:
+            real = os.path.realpath(path)
+            status = os.stat(real)
+            is_open = stat.S_ISREG(status.st_mode) and _is_for_all(real, status)
+        except (FileNotFoundError, NotADirectoryError):
+            return NotFound(f"there is no {path}")
+        except OSError as error:
+            return Refused(f"{path}: {error.strerror}")
+        is_ours = _is_below(real, self._cached)
+        return (
+            Measured(status.st_size, file_version(status.st_size, status.st_mtime_ns), place=real)
+            if is_open and is_ours
+            else None
+        )
+
     def _path_of(self, dataset: str) -> str | None:
         """The absolute path that a dataset names, or None if it is none of ours. `..` cannot lead out of a prefix."""
         path = dataset
@@ -88,7 +128,21 @@ class FileLocality:
         if not path.startswith("/") or "\0" in path:
             return None
         path = "/" + posixpath.normpath(path).lstrip("/")
-        return path if any((path + "/").startswith(prefix) for prefix in self._prefixes) else None
+        return path if _is_below(path, self._prefixes) else None
+
+
+def _normal(prefixes: Sequence[str]) -> tuple[str, ...]:
+    return tuple(posixpath.normpath(prefix).rstrip("/") + "/" for prefix in prefixes)
+
+
+def _is_below(path: str, prefixes: Sequence[str]) -> bool:
+    return any((path + "/").startswith(prefix) for prefix in prefixes)
+
+
+def _is_for_all(real: str, status: os.stat_result) -> bool:
+    """Whether everybody may read the file, and walk to it. No part of the path is a link."""
+    ancestors = map(str, Path(real).parents)
+    return bool(status.st_mode & stat.S_IROTH) and all(os.stat(each).st_mode & stat.S_IXOTH for each in ancestors)
 
 
 def _check_readable(dataset: str, path: str) -> None:

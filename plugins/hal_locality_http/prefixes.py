@@ -62,3 +62,9 @@ def prefixes_of(texts: Iterable[str]) -> tuple[Place, ...]:
 def is_below(url: str, prefixes: Iterable[Place]) -> bool:
     place = place_of(url)
     return place is not None and bool(place.host) and any(prefix.covers(place) for prefix in prefixes)
+
+
+def is_strange(url: str, prefixes: Iterable[Place]) -> bool:
+    """Whether it is only below prefixes that stand for all servers."""
+    place = place_of(url)
+    return place is None or not any(prefix.host and prefix.covers(place) for prefix in prefixes)

@@ -6,7 +6,7 @@ from functools import partial
 
 from hal_core import NotFound, Options, WebFile, WebFiles, WebLocality, structure_options
 from hal_locality_http.options import HttpOptions
-from hal_locality_http.prefixes import is_below, prefixes_of
+from hal_locality_http.prefixes import is_below, is_strange, prefixes_of
 
 
 class HttpLocality(WebLocality):
@@ -16,7 +16,8 @@ class HttpLocality(WebLocality):
         self._options = options
         self._prefixes = prefixes_of(options.url_prefixes)
         reachable = self._prefixes + prefixes_of(options.redirect_prefixes)
-        super().__init__(WebFiles(options, partial(is_below, prefixes=reachable)), "on a web server")
+        may_follow, strange = partial(is_below, prefixes=reachable), partial(is_strange, prefixes=reachable)
+        super().__init__(WebFiles(options, may_follow, is_strange=strange), "on a web server")
 
     @classmethod
     def from_options(cls, options: Options) -> HttpLocality:

@@ -192,6 +192,8 @@ DATASET = Dataset(
     TIME_S,
     86_400.0,
     "of a mouse",
+    address="/data/reads/1",
+    file_version="5-17",
 )
 OFFER = PoolOffer("small", 0.5, 90.0, 3, Market.SPOT, 0.02, 1.5, (NODE,), 7200.0)
 POOL = CloudPool(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from pathlib import Path
+
 import pytest
 from hypothesis import given, strategies as st
 
-from hal_core import InvalidInput, NodeName, NotFound, Refused, Replica
+from hal_core import InvalidInput, Measured, NodeName, NotFound, Refused, Replica, file_version
 from hal_locality_files.provider import FileLocality
 
 N1 = NodeName("n1")
@@ -79,3 +83,52 @@ async def test_a_shared_dataset_is_never_evicted(tmp_path):
 def test_prefixes_must_be_absolute():
     with pytest.raises(InvalidInput, match="expected absolute paths, not 'data'"):
         locality("data")
+
+
+# -- what nodes had better have copies of ------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="slow")
+def slow_file_system(tmp_path):
+    """A directory that everybody may walk to."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory).resolve()
+
+
+def version_of(path: Path) -> str:
+    return file_version(path.stat().st_size, path.stat().st_mtime_ns)
+
+
+async def measured(slow: Path, *addresses: object) -> list[object]:
+    provider = FileLocality.from_options({"cached_prefixes": [str(slow)]})
+    return list(await provider.measure([str(each) for each in addresses]))
+
+
+async def test_a_file_of_a_slow_file_system_is_measured_where_it_really_is(slow):
+    path = slow / "reads"
+    path.write_bytes(b"12345")
+    path.chmod(0o644)
+    (slow / "link").symlink_to(path)
+    for address in (path, slow / "link", f"file://{path}"):
+        (found,) = await measured(slow, address)
+        assert found == Measured(5, version_of(path), place=str(path))
+    before = version_of(path)
+    os.utime(path, ns=(1, 1))
+    assert before != version_of(path)
+
+
+async def test_what_is_not_for_all_and_what_is_elsewhere_stays_where_it_is(slow, tmp_path):
+    for name in ("private", "hidden/below", "open"):
+        (slow / name).parent.mkdir(exist_ok=True)
+        (slow / name).write_bytes(b"12345")
+        (slow / name).chmod(0o600 if name == "private" else 0o644)
+    (slow / "hidden").chmod(0o700)
+    (tmp_path / "elsewhere").write_bytes(b"12345")
+    (slow / "leads-out").symlink_to(tmp_path / "elsewhere")
+    places = ("private", "hidden/below", "hidden", "leads-out")
+    assert await measured(slow, *(slow / each for each in places), tmp_path / "elsewhere") == [None] * 5
+    (absent,) = await measured(slow, slow / "absent")
+    assert isinstance(absent, NotFound)
+    plain = FileLocality.from_options({})
+    assert await plain.measure([str(slow / "open")]) == [None]

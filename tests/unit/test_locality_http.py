@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ipaddress
 from collections.abc import Iterator
 from functools import partial
 
@@ -11,8 +12,9 @@ import pytest
 import trio
 from hypothesis import given, strategies as st
 
-from hal_core import HalError, InvalidInput, NodeName, NotFound, Refused, Replica, Unavailable
+from hal_core import HalError, InvalidInput, Measured, NodeName, NotFound, Refused, Replica, Unavailable
 from hal_core.testing import LocalityTrial, check_locality, check_locality_broken_off
+from hal_core.web.reach import is_reachable
 from hal_locality_http.prefixes import is_below, prefixes_of
 from hal_locality_http.provider import HttpLocality
 from tests.support.file_server import FileServer
@@ -256,3 +258,64 @@ def test_mistakes_are_told():
         HttpLocality.from_options({"url_prefixes": []})
     with pytest.raises(InvalidInput, match="did you mean 'timeout_s'"):
         HttpLocality.from_options({"url_prefixes": ["https://"], "timeouts": 1.0})
+
+
+async def test_a_file_is_measured_unless_it_is_better_left_where_it_is(server):
+    digest = hashlib.sha256(CONTENT).digest()
+    told = {"Repr-Digest": f"sha-256=:{base64.b64encode(digest).decode()}:"}
+    tagged = server.put("/tagged", CONTENT, headers={"ETag": '"1"'})
+    digested = server.put("/digested", CONTENT, headers=told)
+    signed = server.put("/file?signature=1", CONTENT, headers={"ETag": '"1"'})
+    nameless = server.put("/nameless", CONTENT, headers={"ETag": 'W/"1"'})
+    failing = server.put("/failing", CONTENT, failing=[503, 503])
+    addresses = (tagged, digested, signed, nameless, f"{server.url}/absent", failing)
+    found = await http(server).measure(addresses)
+    size = len(CONTENT)
+    assert found[:4] == [Measured(size, '"1"'), Measured(size, "", digest.hex()), None, None]
+    assert list(map(type, found[4:])) == [NotFound, Unavailable]
+    assert "/file?signature=1" not in {path for _, path, _ in server.asked}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "0x7f.1", "localhost", "[::ffff:7f00:1]", "0.0.0.0"])
+async def test_a_prefix_for_all_servers_leads_nobody_to_this_machine(server, host):
+    server.put("/file", CONTENT)
+    port = server.url.rpartition(":")[2]
+    url = f"http://{host}:{port}/file"
+    everywhere = HttpLocality.from_options({"url_prefixes": ["http://"]})
+    assert everywhere.recognises(url)
+    with pytest.raises(Refused, match="an address of this machine or of its cloud's own services"):
+        await read(everywhere, url)
+    (found,) = await everywhere.measure([url])
+    assert isinstance(found, Refused)
+    assert server.asked == []
+
+
+async def test_no_server_sends_us_to_this_machine_by_a_prefix_for_all(server):
+    inside = server.put("/inside", CONTENT)
+    with FileServer() as other:
+        url = other.put("/file", location=inside)
+        listed = HttpLocality.from_options({"url_prefixes": [other.url], "redirect_prefixes": ["http://"]})
+        with pytest.raises(Refused, match="an address of this machine"):
+            await read(listed, url)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_ours"),
+    [
+        ("169.254.169.254", False),
+        ("::ffff:a9fe:a9fe", False),
+        ("64:ff9b::a9fe:a9fe", False),
+        ("2002:a9fe:a9fe::1", False),
+        ("fe80::1", False),
+        ("fd00:ec2::254", False),
+        ("100.100.100.200", False),
+        ("::", False),
+        ("224.0.0.1", False),
+        ("10.0.0.7", True),
+        ("192.0.2.1", True),
+        ("2001:db8::1", True),
+    ],
+)
+def test_addresses_that_are_not_for_users(text, is_ours):
+    assert is_reachable(ipaddress.ip_address(text)) is is_ours

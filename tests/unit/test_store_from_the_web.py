@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 
 from hal_core.agent.reading import reader_of
 from hal_core.agent.store import Store
 from hal_core.errors import UserError
-from hal_core.models.dataset import DataFile, Dataset
+from hal_core.models.dataset import DataFile, Dataset, Measured, file_version
+from hal_core.models.job import Owner
+from hal_core.rules.anonymous import anonymous
 from hal_locality_http.provider import HttpLocality
 from tests.support.file_server import FileServer
 
@@ -28,7 +33,7 @@ def running_server() -> Iterator[FileServer]:
 @pytest.fixture(name="make_store")
 def makes_stores(server, tmp_path):
     provider = HttpLocality.from_options({"url_prefixes": [server.url], "timeout_s": 20.0})
-    return lambda: Store(tmp_path / "store", 10**9, reader_of({"http": provider}))
+    return lambda source=provider: Store(tmp_path / "store", 10**9, reader_of({"http": source}))
 
 
 def genome(*replicas: str) -> Dataset:
@@ -64,3 +69,87 @@ async def test_a_file_that_is_another_one_now_is_refused_by_name(server, make_st
     server.put(URL_PATH, CONTENT)
     await store.bring("2.0.1", [dataset])
     assert (store.path_of(dataset.id) / PATH).read_bytes() == CONTENT
+
+
+# -- files without a digest --------------------------------------------------------------------------------------------
+
+ADA = Owner("ada", os.getuid(), os.getgid())
+
+
+async def called_by(url: str, server: FileServer) -> Dataset:
+    provider = HttpLocality.from_options({"url_prefixes": [server.url]})
+    (measured,) = await provider.measure([url])
+    assert isinstance(measured, Measured)
+    return anonymous(url, measured, ADA)
+
+
+async def test_a_file_without_a_digest_is_brought_if_it_is_what_was_meant(server, make_store):
+    url = server.put(URL_PATH, CONTENT, headers={"ETag": '"1"'})
+    dataset = await called_by(url, server)
+    store = make_store()
+    await store.bring("1.0.1", [dataset])
+    assert (store.path_of(dataset.id) / "one two.fa").read_bytes() == CONTENT
+    assert make_store().inventory == (dataset.id,)
+
+
+async def test_another_version_is_refused_and_nothing_of_two_is_mixed(server, make_store):
+    url = server.put(URL_PATH, CONTENT, headers={"ETag": '"1"'})
+    dataset = await called_by(url, server)
+    server.put(URL_PATH, CONTENT, headers={"ETag": '"1"'}, sends=2_000_000)
+    store = make_store()
+    with pytest.raises(UserError, match="no whole answer"):
+        await store.bring("1.0.1", [dataset])
+    assert not list((store.directory / "partial").iterdir()), "what is left of one reading could be taken for another's"
+    server.put(URL_PATH, CONTENT[::-1], headers={"ETag": '"2"'})
+    with pytest.raises(UserError, match="it has changed since the job was submitted"):
+        await store.bring("2.0.1", [dataset])
+    assert not store.path_of(dataset.id).exists()
+
+
+async def test_a_version_that_changes_while_it_is_read_reaches_no_job(server, make_store):
+    url = server.put(URL_PATH, CONTENT, headers={"ETag": '"1"'})
+    dataset = await called_by(url, server)
+    provider = HttpLocality.from_options({"url_prefixes": [server.url]})
+
+    class Changing:
+        """Puts another file there when the first piece has come."""
+
+        recognises = staticmethod(provider.recognises)
+        measure = staticmethod(provider.measure)
+
+        @asynccontextmanager
+        async def reading(self, address: str, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+            async with provider.reading(address, offset) as pieces:
+                server.put(URL_PATH, CONTENT[::-1], headers={"ETag": '"2"'})
+                yield pieces
+
+    store = make_store(Changing())
+    with pytest.raises(UserError, match="it has changed since the job was submitted"):
+        await store.bring("1.0.1", [dataset])
+    assert not store.path_of(dataset.id).exists()
+
+
+async def test_a_digest_that_the_server_tells_is_checked_and_nothing_else(server, make_store):
+    told = base64.b64encode(hashlib.sha256(CONTENT).digest()).decode()
+    url = server.put(URL_PATH, CONTENT, headers={"Repr-Digest": f"sha-256=:{told}:"})
+    dataset = await called_by(url, server)
+    assert (dataset.files[0].sha256, dataset.file_version) == (hashlib.sha256(CONTENT).hexdigest(), "")
+    server.put(URL_PATH, CONTENT[::-1])
+    with pytest.raises(UserError, match="corrupted"):
+        await make_store().bring("1.0.1", [dataset])
+
+
+async def test_a_path_without_a_digest_is_read_if_it_has_not_changed(make_store, tmp_path):
+    path = tmp_path / "reads"
+    path.write_bytes(b"first")
+    measured = Measured(5, file_version(5, path.stat().st_mtime_ns))
+    dataset = anonymous(str(path), measured, ADA)
+    store = make_store()
+    await store.bring("1.0.1", [dataset])
+    assert (store.path_of(dataset.id) / "reads").read_bytes() == b"first"
+    store.release("1.0.1")
+    assert store.drop(dataset.id)
+    path.write_bytes(b"other")
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(UserError, match=r"reads: it has changed since"):
+        await store.bring("2.0.1", [dataset])

@@ -26,9 +26,12 @@ def part(job_id: int) -> PartStatus:
     return PartStatus(AttemptKey(JobId(job_id), 0, 1), 1.0)
 
 
+MORE = (("10.0.0.1",), "0" * 32, (("dataset:+a@1", "reads.fa"),))
+
+
 def order(job_id: int, spec: JobSpec) -> LaunchOrder:
     share = Share(NodeName("n1"), 1, "0")
-    return LaunchOrder(AttemptKey(JobId(job_id), 0, 1), Owner("u", 1, 1), spec, share, ((NodeName("n1"), 1),), 7)
+    return LaunchOrder(AttemptKey(JobId(job_id), 0, 1), Owner("u", 1, 1), spec, share, ((NodeName("n1"), 1),), 7, *MORE)
 
 
 def pair() -> tuple[AgentLink, FrameStream]:
