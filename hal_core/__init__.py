@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     )
     from hal_core.models.event_values import event_view as event_view, job_of as job_of
     from hal_core.models.event_words import end_text as end_text, event_text as event_text
+    from hal_core.models.foreign import ForeignJob as ForeignJob, ForeignNode as ForeignNode, Look as Look
     from hal_core.models.job import (
         ArraySpec as ArraySpec,
         Dependency as Dependency,
@@ -181,6 +182,7 @@ if TYPE_CHECKING:
         Engine as Engine,
         EventLog as EventLog,
         Executor as Executor,
+        ForeignScheduler as ForeignScheduler,
         Foreteller as Foreteller,
         Instance as Instance,
         LeaseExecutor as LeaseExecutor,
@@ -258,6 +260,7 @@ _NAMES_BY_MODULE = {
     ),
     "models.event_words": "end_text event_text",
     "models.event_values": "event_view job_of",
+    "models.foreign": "ForeignJob ForeignNode Look",
     "models.job": "ArraySpec Dependency DependencyKind End EndKind JobId JobSpec JobState Owner Shape Spread",
     "models.message": (
         "BookingsReported CopiesReported Message NodeLeaving NodeLost NodeReported NodeSilent OutputsMade PartStatus "
@@ -282,8 +285,9 @@ _NAMES_BY_MODULE = {
     "options": "structure_options",
     "parsing.hosts": "parse_hosts",
     "planes": (
-        "CloudProvider DataSource Engine EventLog Executor Foreteller Instance LeaseExecutor LocalityProvider "
-        "Measuring NoticeSource Observer Offer Options Predictor ReadingObserver Replica Report TellUse"
+        "CloudProvider DataSource Engine EventLog Executor ForeignScheduler Foreteller Instance LeaseExecutor "
+        "LocalityProvider Measuring NoticeSource Observer Offer Options Predictor ReadingObserver Replica Report "
+        "TellUse"
     ),
     "models.quota": "Quota within",
     "rules.victims": "give_back least_loss",

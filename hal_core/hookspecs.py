@@ -60,6 +60,12 @@ def hal_register_notices(register: Register) -> None:
 
 
 @hookspec
+def hal_register_schedulers(register: Register) -> None:
+    """Other schedulers, to be followed by `hal shadow`: factory(options) -> planes.ForeignScheduler. The options are
+    those of the executor of the same name; nothing is to be written, here or there."""
+
+
+@hookspec
 def hal_register_trials(register: Register) -> None:
     """What `hal plugin test` needs to try out a registered name: factory({"directory": ...}) -> its trial, a mapping.
 

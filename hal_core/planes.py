@@ -17,6 +17,7 @@ from hal_core.errors import HalError
 from hal_core.models.dataset import Brought, Dataset, Measured
 from hal_core.models.effect import CancelOrder, KeepOrder, LaunchOrder
 from hal_core.models.event import Event
+from hal_core.models.foreign import Look
 from hal_core.models.job import JobId
 from hal_core.models.message import Message
 from hal_core.models.node import Node, NodeName
@@ -125,6 +126,15 @@ class NoticeSource(Protocol):
 
     async def look(self) -> Notice | None:
         """What is said now. Raises HalError or OSError if nobody answers; it is asked again soon."""
+        ...
+
+
+class ForeignScheduler(Protocol):
+    """Another scheduler that is followed: looked at again and again, and never asked to do anything."""
+
+    async def look(self) -> Look:
+        """Its nodes and all jobs that it knows, whoever they belong to. Raises HalError if it does not answer: it is
+        looked at again later."""
         ...
 
 

@@ -28,6 +28,7 @@ from hal_core.planes import (
     CloudProvider,
     Engine,
     Executor,
+    ForeignScheduler,
     LocalityProvider,
     NoticeSource,
     Observer,
@@ -47,8 +48,12 @@ PLANES: Final[Mapping[str, tuple[str, type]]] = {
     "cloud": ("hal_register_clouds", CloudProvider),
 }
 """Plane -> (the hook that registers its factories, the Protocol that a factory's result must have)."""
-REGISTERED: Final[Mapping[str, tuple[str, type]]] = {**PLANES, "notices": ("hal_register_notices", NoticeSource)}
-"""And what is registered in the same way, but made on rented machines and not by a configuration."""
+REGISTERED: Final[Mapping[str, tuple[str, type]]] = {
+    **PLANES,
+    "notices": ("hal_register_notices", NoticeSource),
+    "scheduler": ("hal_register_schedulers", ForeignScheduler),
+}
+"""And what is registered in the same way, but not made by the daemon: on rented machines, and by `hal shadow`."""
 
 Factory = Callable[[Options], Any]
 
@@ -139,6 +144,9 @@ class Plugins:
 
     def notices(self, name: str, options: Options | None = None) -> NoticeSource:
         return cast("NoticeSource", self._make("notices", name, options))
+
+    def scheduler(self, name: str, options: Options | None = None) -> ForeignScheduler:
+        return cast("ForeignScheduler", self._make("scheduler", name, options))
 
     def trial(self, name: str, directory: str) -> Mapping[str, Any]:
         """What its plugin says that `name` is to be tried out with; nothing if it says nothing."""

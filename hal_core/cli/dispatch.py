@@ -76,6 +76,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "What if": {
         "simulate": ("simulate", "Replay a trace: what would another policy have done?"),
         "replay": ("simulate", "The same; --verify repeats every decision of HAL's own journal"),
+        "shadow": ("shadow", "Follow another scheduler and change nothing there: what would HAL have done?"),
         "train": ("train", "Let a predictor learn run times from a history, before the first job"),
     },
     "Moving in": {

@@ -48,6 +48,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "journal_service": {"kernel", "models", "errors"},
     "demo": {"client", "models", "errors"},
     "simulate": {"sim", "config", "plugins", "kernel", "planes", "models", "errors"},
+    "shadow": ANYTHING,
     "scaffold": {"plugins", "errors"},
     "testing": ANYTHING,
 }
@@ -67,6 +68,7 @@ NEVER_IMPORTED = {
     "node_service",
     "journal_service",
     "simulate",
+    "shadow",
 }
 """Nobody below builds on these; a composition root may start another one."""
 

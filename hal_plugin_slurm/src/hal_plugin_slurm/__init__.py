@@ -1,16 +1,13 @@
 """The Slurm bridge: HAL's jobs run as jobs of a Slurm cluster, or inside of allocations that HAL obtains from it."""
 
-from hal_core import CloudProvider, Executor, Options, PluginInfo, Register, hookimpl
+from hal_core import CloudProvider, Executor, ForeignScheduler, Options, PluginInfo, Register, hookimpl
 
 __version__ = "0.1.0"
 
 __hal_plugin__ = PluginInfo(
     sdk=1,
     summary="a Slurm cluster: jobs run as its jobs, or in pilots; by slurmrestd or by Slurm's commands",
-    not_yet=(
-        "shadow mode: following a Slurm without running anything there",
-        "interactive jobs, shares of a GPU, and hints on topology on Slurm's nodes",
-    ),
+    not_yet=("interactive jobs, shares of a GPU, and hints on topology on Slurm's nodes",),
 )
 
 
@@ -22,6 +19,16 @@ def hal_register_executors(register: Register) -> None:
         return SlurmExecutor.from_options(options)
 
     register("slurm", slurm, "forwarded jobs: each becomes a job or array of Slurm, and is followed in one question")
+
+
+@hookimpl
+def hal_register_schedulers(register: Register) -> None:
+    def slurm(options: Options) -> ForeignScheduler:
+        from hal_plugin_slurm.following import Following
+
+        return Following.from_options(options)
+
+    register("slurm", slurm, "a Slurm that is followed: its nodes and its queue in two questions, nothing is changed")
 
 
 @hookimpl

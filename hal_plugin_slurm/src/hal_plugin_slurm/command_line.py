@@ -63,6 +63,7 @@ JOB_FIELDS = (
     "PriorityLong",
     "TimeLimit",
     "tres-alloc",
+    "SubmitTime",
 )
 PAST_FIELDS = ("JobIDRaw", "JobID", "State", "ExitCode", "Start", "End", "NodeList")
 NODE_FIELDS = ("NodeList", "StateLong", "CPUs", "Memory", "Gres", "Partition")
@@ -183,7 +184,7 @@ def _rows(name: str, output: str, columns: int) -> Iterable[list[str]]:
 
 def _job(row: list[str]) -> SlurmJob:
     job_id, array_id, index, state, status, start, end, reason, nodes, user, *asked, name = row
-    partition, priority, limit, tres = asked
+    partition, priority, limit, tres, submit = asked
     try:
         code, signal = _end(status)
         is_rest = index not in ("", "N/A") and not index.isdecimal()
@@ -205,6 +206,7 @@ def _job(row: list[str]) -> SlurmJob:
             priority=int(priority or 0),
             limit_s=limit_of(limit),
             tres=tres,
+            submit_time_s=_instant(submit) or 0.0,
         )
     except ValueError:
         raise SlurmUnanswered(f"squeue answered {'|'.join(row)[:200]!r}") from None

@@ -93,6 +93,7 @@ def job_of(entry: Any) -> SlurmJob:
         priority=number(entry.get("priority")) or 0,
         limit_s=None if limit_min is None or limit_min >= INFINITE else limit_min * 60.0,
         tres=entry.get("tres_alloc_str") or entry.get("tres_req_str") or "",
+        submit_time_s=float(number(entry.get("submit_time")) or 0),
     )
 
 

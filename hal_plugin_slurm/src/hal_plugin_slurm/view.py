@@ -42,7 +42,7 @@ def view_of(nodes: Sequence[SlurmNode], jobs: Sequence[SlurmJob], now_s: float) 
     waiting: list[SlurmJob] = []
     for job in jobs:
         if job.state in WAITING and not job.nodes:
-            if not any(words in job.reason for words in NOT_BY_ITSELF):
+            if waits_for_room(job):
                 waiting.append(job)
         elif job.state in ACTIVE or job.state == CONFIGURING:
             _book(job, running, now_s)
@@ -102,13 +102,22 @@ def _request(job: SlurmJob) -> Request:
     return Request(count, *_each(job, count), math.inf if job.limit_s is None else job.limit_s)
 
 
+def waits_for_room(job: SlurmJob) -> bool:
+    """Whether it would begin by itself if there were room."""
+    return not any(words in job.reason for words in NOT_BY_ITSELF)
+
+
 def is_closed(node: SlurmNode) -> bool:
     """Whether Slurm starts nothing there."""
     return any(node.state.startswith(word) for word in CLOSED)
 
 
-def _row(node: SlurmNode, bookings: Iterable[Booking]) -> NodeBookings:
+def why_closed(node: SlurmNode) -> str:
+    """Empty if it is not."""
     words = f"{node.state} in Slurm" if is_closed(node) else ""
-    closed = f"{words}: {node.reason}" if words and node.reason else words
-    memory_bytes = node.memory_mb * MIB
-    return NodeBookings(NodeName(node.name), node.cpu_count, memory_bytes, len(node.gpus), tuple(bookings), closed)
+    return f"{words}: {node.reason}" if words and node.reason else words
+
+
+def _row(node: SlurmNode, bookings: Iterable[Booking]) -> NodeBookings:
+    size = NodeName(node.name), node.cpu_count, node.memory_mb * MIB, len(node.gpus)
+    return NodeBookings(*size, tuple(bookings), why_closed(node))

@@ -104,6 +104,7 @@ class SlurmJob:
     limit_s: float | None = None
     tres: str = ""
     """What it has, or asks for while it waits: `cpu=8,mem=400M,node=2,gres/gpu=2`."""
+    submit_time_s: float = 0.0
 
     @property
     def amounts(self) -> Amounts:
