@@ -40,12 +40,26 @@ def believable(prediction: Prediction, walltime_s: float | None) -> Prediction |
         return None  # NaN is not >= 0 either.
     most_s = math.inf if walltime_s is None else walltime_s
     least_s = min(RUN_TIME_S_MIN, most_s)
+    if _is_believed(prediction, least_s, most_s):
+        return prediction
     p10_s, p50_s, p90_s, planned_s, mean_s = (
         float(min(max(time_s, least_s), most_s)) for time_s in (*sorted(quantiles_s), planned_s, mean_s)
     )
     said_s = (None if planned_s == p50_s else planned_s, None if mean_s == planned_s else mean_s)
     ends_badly = (_probability(prediction.time_out_probability), _probability(prediction.failure_probability))
     return Prediction(p10_s, p50_s, p90_s, *said_s, *ends_badly)
+
+
+def _is_believed(said: Prediction, least_s: float, most_s: float) -> bool:
+    """Whether nothing is to be changed in it."""
+    if said.planned_s is not None or said.mean_s == said.p50_s:
+        return False
+    ways = (said.time_out_probability, said.failure_probability)
+    return (
+        least_s <= said.p10_s <= said.p50_s <= said.p90_s <= most_s
+        and least_s <= said.average_s <= most_s
+        and all(way is None or _probability(way) is way for way in ways)
+    )
 
 
 def _probability(said: float | None) -> float | None:

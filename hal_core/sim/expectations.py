@@ -56,6 +56,8 @@ class Predicted(Expectations):
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
         self._first: dict[JobId, Prediction] = {}
+        self._arrivals: dict[JobId, Arrival] = {}
+        """Of jobs that have not ended: they are asked about again and again."""
 
     @classmethod
     def by(cls, name: str, predictor: Predictor) -> Predicted:
@@ -63,7 +65,10 @@ class Predicted(Expectations):
         return cls(fenced(name, predictor))
 
     def expect(self, job_id: JobId, job: TraceJob) -> Prediction:
-        (prediction,) = self._predictor.predict([_arrival(job_id, job)])
+        arrival = self._arrivals.get(job_id)
+        if arrival is None:
+            arrival = self._arrivals[job_id] = _arrival(job_id, job)
+        (prediction,) = self._predictor.predict([arrival])
         believed = None if prediction is None else believable(prediction, job.limit_s)
         if believed is None:
             believed = super().expect(job_id, job)
@@ -71,7 +76,8 @@ class Predicted(Expectations):
         return believed
 
     def learn(self, job_id: JobId, job: TraceJob, end_s: float) -> Sequence[JobId]:
-        return self._predictor.learn([Outcome(_arrival(job_id, job), job.run_s, end_s, _end(job))])
+        arrival = self._arrivals.pop(job_id, None) or _arrival(job_id, job)
+        return self._predictor.learn([Outcome(arrival, job.run_s, end_s, _end(job))])
 
     def foretold(self, job_id: JobId, job: TraceJob) -> Prediction:
         return self._first.get(job_id) or super().expect(job_id, job)

@@ -1,5 +1,7 @@
-"""What a predictor costs, counted around it: processor time of its answers and of its learning.
+"""What a predictor costs, counted around it: processor time of its answers and of its learning, in the asking thread.
 
+What goes on beside it in another thread meanwhile, as the import of a library, is no part of an answer. That clock is
+looked at in one call of some, for where it is a system call it may give the processor away each time.
 It is a wall too: one that fails or is too slow must not end the replay, as it does not end the daemon.
 """
 
@@ -16,83 +18,98 @@ from hal_core.models.prediction import Arrival, Outcome, Prediction
 from hal_core.planes import Predictor
 
 T = TypeVar("T")
-Times = tuple[float, float]
 
 PATIENCE_S: Final = 30.0
 CALL_S_MAX: Final = 0.05
 """For each call, on average, beyond the patience. A learned model takes some ten microseconds."""
+SAMPLED_EACH: Final = 8
+"""Of so many calls of a kind the first is measured."""
+
+
+@attrs.define
+class Sampled:
+    """Processor time in seconds of one kind of call, and for how many jobs, as far as it was measured."""
+
+    call_count: int = 0
+    cpu_s: float = 0.0
+    job_count: int = 0
+
+    @property
+    def mean_us(self) -> float:
+        """Microseconds for each job; 0 without any."""
+        return 1e6 * self.cpu_s / max(self.job_count, 1)
 
 
 @attrs.define
 class Cost:
-    """Processor time in seconds, and for how many."""
+    """Of answers, and of learning."""
 
-    predict_s: float = 0.0
-    predicted_count: int = 0
-    learn_s: float = 0.0
-    learned_count: int = 0
+    predicting: Sampled = attrs.field(factory=Sampled)
+    learning: Sampled = attrs.field(factory=Sampled)
 
     @property
     def predict_us(self) -> float:
-        """Microseconds for each prediction, also for those of a job that is asked about again; 0 without any."""
-        return 1e6 * self.predict_s / max(self.predicted_count, 1)
+        """Microseconds for each prediction, also for those of a job that is asked about again."""
+        return self.predicting.mean_us
 
     @property
     def learn_us(self) -> float:
         """Microseconds for each job that ended."""
-        return 1e6 * self.learn_s / max(self.learned_count, 1)
-
-
-def _now() -> Times:
-    return time.process_time(), time.perf_counter()
+        return self.learning.mean_us
 
 
 class Measured:
     """Implements planes.Predictor by another one, and counts. One that fails or is too slow is asked no more, as in the
     daemon; `failure` says why."""
 
-    def __init__(self, predictor: Predictor, now: Callable[[], Times] = _now) -> None:
-        """`now` gives processor time and time on the wall, in seconds."""
+    def __init__(
+        self,
+        predictor: Predictor,
+        cpu_now: Callable[[], float] = time.thread_time,
+        wall_now: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._predictor = predictor
-        self._now = now
+        self._cpu_now = cpu_now
+        self._wall_now = wall_now
         self.cost = Cost()
         self.failure = ""
         self._wall_s = 0.0
         self._call_count = 0
 
     def predict(self, jobs: Sequence[Arrival]) -> Sequence[Prediction | None]:
-        cost = self.cost
-        cost.predicted_count += len(jobs)
-        began = self._now()
-        answers = self._guarded(lambda: _answers(self._predictor.predict(jobs), len(jobs)))
-        cost.predict_s += self._since(began)
+        answers = self._guarded(
+            lambda: _answers(self._predictor.predict(jobs), len(jobs)), self.cost.predicting, len(jobs)
+        )
         return [None] * len(jobs) if answers is None else answers
 
     def learn(self, outcomes: Sequence[Outcome]) -> Sequence[JobId]:
-        cost = self.cost
-        cost.learned_count += len(outcomes)
-        began = self._now()
-        otherwise = self._guarded(lambda: list(self._predictor.learn(outcomes)))
-        cost.learn_s += self._since(began)
+        otherwise = self._guarded(lambda: list(self._predictor.learn(outcomes)), self.cost.learning, len(outcomes))
         return () if otherwise is None else otherwise
 
-    def _guarded(self, ask: Callable[[], T]) -> T | None:
+    def _guarded(self, ask: Callable[[], T], cost: Sampled, job_count: int) -> T | None:
+        """The answer; None if there is none. Looks at the clock on the wall too: one that waits is as slow as one that
+        works."""
         if self.failure:
             return None
+        is_measured = cost.call_count % SAMPLED_EACH == 0
+        cost.call_count += 1
+        began_s, cpu_s = self._wall_now(), self._cpu_now() if is_measured else 0.0
         try:
             return ask()
         except Exception as error:  # noqa: BLE001  the wall around a plugin
             self.failure = repr(error)
             return None
+        finally:
+            if is_measured:
+                cost.cpu_s += self._cpu_now() - cpu_s
+                cost.job_count += job_count
+            self._called(self._wall_now() - began_s)
 
-    def _since(self, began: Times) -> float:
-        """Processor seconds. Looks at the clock on the wall too: one that waits is as slow as one that works."""
-        cpu_s, wall_s = self._now()
-        self._wall_s += wall_s - began[1]
+    def _called(self, wall_s: float) -> None:
+        self._wall_s += wall_s
         self._call_count += 1
         if not self.failure and self._wall_s > PATIENCE_S + self._call_count * CALL_S_MAX:
             self.failure = f"{self._call_count} calls took {self._wall_s:.0f} s"
-        return cpu_s - began[0]
 
 
 def _answers(answers: Sequence[Prediction | None], count: int) -> Sequence[Prediction | None]:

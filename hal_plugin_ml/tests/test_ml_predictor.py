@@ -8,13 +8,15 @@ from random import Random
 from statistics import fmean
 
 import attrs
+import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from hal_core import ArraySpec, Arrival, End, EndKind, InvalidInput, JobId, JobSpec, Outcome, Owner, PartitionName
 from hal_core.rules.predictions import believable
+from hal_plugin_ml.linear import Linear
 from hal_plugin_ml.predictor import AGAIN_MAX, MlPredictor, time_of
-from hal_plugin_ml.quantiles import Quantiles
+from hal_plugin_ml.quantiles import slopes
 
 OK = End(EndKind.EXITED, exit_code=0)
 FAILED = End(EndKind.EXITED, exit_code=1)
@@ -172,26 +174,29 @@ def test_of_an_array_every_element_teaches():
     assert found.p50_s < 60.0
 
 
+def taught(model: Linear, target: float, groups: tuple[str, ...] = (), tau: float = 0.5, count: int = 1) -> None:
+    """One number, as a quantile, so many times."""
+    vector = np.array([1.0, 0.0])
+    for _ in range(count):
+        found, scaled = model.look(vector, groups)
+        model.step(scaled, np.array(slopes([tau], found.tolist(), target)), groups)
+
+
 @given(st.floats(-5, 5), st.sampled_from([0.1, 0.5, 0.9]))
 @settings(max_examples=10, deadline=None)
 def test_a_constant_is_learned_for_every_quantile(target: float, tau: float) -> None:
-    import numpy as np
-
-    model = Quantiles([tau], 2)
-    for _ in range(3000):
-        model.learn(np.array([1.0, 0.0]), target)
+    model = Linear(1, 2)
+    taught(model, target, tau=tau, count=3000)
     assert model.say(np.array([1.0, 0.0]))[0] == pytest.approx(target, abs=0.35)
 
 
 def test_a_group_that_differs_is_learned_apart_and_disturbs_no_other() -> None:
-    import numpy as np
-
-    model, vector = Quantiles([0.5], 1), np.array([1.0])
+    model = Linear(1, 2)
     for _ in range(500):
-        model.learn(vector, 0.0, ("ada",))
-        model.learn(vector, 0.0, ("bob",))
-        model.learn(vector, -4.0, ("eve",))
-    at = {name: float(model.say(vector, (name,))[0]) for name in ("ada", "bob", "eve", "new")}
+        taught(model, 0.0, ("ada",))
+        taught(model, 0.0, ("bob",))
+        taught(model, -4.0, ("eve",))
+    at = {name: float(model.say(np.array([1.0, 0.0]), (name,))[0]) for name in ("ada", "bob", "eve", "new")}
     assert at["eve"] == pytest.approx(-4.0, abs=0.5)
     assert at["ada"] == pytest.approx(0.0, abs=0.5)
     assert at["bob"] == pytest.approx(0.0, abs=0.5)
@@ -222,7 +227,7 @@ def test_what_was_stored_goes_on_as_if_nothing_had_happened() -> None:
         (b"\x80\x04K\x01.", "cannot be read"),
         (zlib.compress(b"[1, 2]"), "something else"),
         (zlib.compress(b'{"format": "hal-ml", "version": 7}'), "version 7"),
-        (zlib.compress(b'{"format": "hal-ml", "version": 2}'), "history"),
+        (zlib.compress(b'{"format": "hal-ml", "version": 3}'), "history"),
     ],
 )
 def test_what_is_not_ours_is_refused_and_changes_nothing(content: bytes, word: str) -> None:
@@ -235,9 +240,9 @@ def test_what_is_not_ours_is_refused_and_changes_nothing(content: bytes, word: s
 
 
 def test_a_model_of_another_shape_is_refused() -> None:
-    stored = Quantiles([0.5], 2).stored()
+    stored = Linear(1, 2).stored()
     with pytest.raises(ValueError, match="another shape"):
-        Quantiles([0.5], 3).restore(stored)
+        Linear(1, 3).restore(stored)
 
 
 def said_of(predictor: MlPredictor, number: int, user: str = "ada", **fields: object) -> float:

@@ -229,8 +229,8 @@ class Pass:
         ]
         return sorted([*running, *started], key=_expected_end_s)
 
-    def result(self) -> Plan:
-        """What was decided."""
+    def result(self, waiting: Iterable[PendingJob] = ()) -> Plan:
+        """What was decided. `waiting`: of those who still wait, the first in order."""
         reserves = tuple(
             Reserve(job_id, promise.time_s, promise.node_numbers)
             for job_id, promise in self.promised
@@ -239,7 +239,7 @@ class Pass:
         wake_s = self._nearness.wake_s
         first_of = {group: job_id for group, (job_id, _) in zip(self._promise_of, self.promised, strict=True)}
         memo = Blocked(first_of) if wake_s == math.inf else None
-        return Plan(tuple(self.starts), reserves, self.depth, wake_s, memo=memo)
+        return Plan(tuple(self.starts), reserves, self.depth, wake_s, memo=memo, waiting=tuple(waiting))
 
     def backfill(self, jobs: Iterable[PendingJob], depth_max: int) -> bool:
         """Start what disturbs no promise. A shape that did not fit is not tried again, for room only shrinks.

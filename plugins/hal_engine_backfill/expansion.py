@@ -54,8 +54,7 @@ class Expansion:
         if behind:
             one_pass.backfill(behind, self._depth_max)
         started = {start.job_id for start in one_pass.starts}
-        left = islice((job for job in queue if job.job_id not in started), WAITING_MAX)
-        return attrs.evolve(one_pass.result(), waiting=tuple(left))
+        return one_pass.result(islice((job for job in queue if job.job_id not in started), WAITING_MAX))
 
     def _split(self, snapshot: Snapshot) -> tuple[list[PendingJob], list[PendingJob]]:
         """Who has waited too long, and all others, each in order."""

@@ -182,7 +182,7 @@ def test_a_predictor_that_dawdles_is_asked_no_more() -> None:
         clock[0] += 4 * CALL_S_MAX
         return Prediction(1.0, 1.0, 1.0)
 
-    measured = Measured(Saying(dawdle), lambda: (0.0, clock[0]))
+    measured = Measured(Saying(dawdle), wall_now=lambda: clock[0])
     answers = [measured.predict([arrival(number)])[0] for number in range(1000)]
     assert answers[0] is not None
     assert answers[-1] is None

@@ -9,16 +9,16 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Hashable
+from functools import lru_cache
 from statistics import median
 from typing import Any, Final, TypeVar
 
+import attrs
 import numpy as np
-from numpy.typing import NDArray
 
 from hal_core import Arrival, End, JobState, Outcome
+from hal_plugin_ml.linear import Groups, Vector
 from hal_plugin_ml.storing import key_of, rows
-
-Vector = NDArray[np.float64]
 
 NO_LIMIT_S: Final = 86_400.0
 """What a job without a limit is measured against."""
@@ -30,11 +30,9 @@ DECAY: Final = 0.3
 DAY_S: Final = 86_400.0
 WEEK_S: Final = 7 * DAY_S
 
-ARRIVAL_PLACES: Final = slice(0, 8)
-"""Of the vector: what belongs to the moment of the submission and is not looked at again later."""
 LIMIT_PLACE: Final = 9
 USUAL_PLACE: Final = 14
-"""The logarithm of the limit, and the mean of the user's last two run times."""
+"""Of the vector: the logarithm of the limit, and the mean of the user's last two run times."""
 SIZE: Final = 28
 
 NO_DIGITS: Final = dict.fromkeys(map(ord, "0123456789"))
@@ -68,6 +66,45 @@ class User:
         """Jobs that were seen to come and not yet to end."""
 
 
+NOBODY: Final = User()
+"""Of whom nothing is known. Never changed."""
+
+
+@attrs.frozen
+class Traits:
+    """What of a job does not change, looked up once."""
+
+    user: str
+    limit_s: float
+    log_limit: float
+    is_limited: bool
+    width: int
+    kind: Hashable
+    groups: Groups
+    """From the largest to the smallest: who is new in one is known in the one before."""
+
+    @classmethod
+    def of(cls, job: Arrival) -> Traits:
+        spec, user = job.spec, job.owner.user
+        is_limited = spec.walltime_s is not None
+        limit_s = NO_LIMIT_S if spec.walltime_s is None else max(spec.walltime_s, 1.0)
+        width = max(1, spec.task_count * spec.cpus_per_task)
+        kind = (limit_s, width, spec.gpus_per_node, _stem(spec.name))
+        own: Groups = (user, (user, kind))
+        groups = (("account", spec.account), *own) if spec.account else own
+        return cls(user, limit_s, math.log1p(limit_s), is_limited, width, kind, groups)
+
+
+@lru_cache(maxsize=10_000)
+def _stem(name: str) -> str:
+    """Of a name what is no number: jobs of one user that are alike have it in common."""
+    return name.translate(NO_DIGITS)
+
+
+Moment = tuple[float, ...]
+"""The part of the vector that belongs to the moment of the submission, and is not looked at again later."""
+
+
 class History:
     """The past of all users."""
 
@@ -79,50 +116,54 @@ class History:
         self._of_limit: dict[Hashable, float] = {}
         self._of_width: dict[Hashable, float] = {}
 
-    def look(self, job: Arrival) -> Vector:
-        """The job as a vector of SIZE numbers. Changes nothing."""
-        user = self._users.get(job.owner.user) or User()
-        limit_s, width = limit_of(job), width_of(job)
-        log_limit = math.log1p(limit_s)
-
-        def relative(runtime_s: float) -> float:
-            return math.log1p(min(runtime_s, limit_s)) - log_limit
-
-        vector = np.zeros(SIZE)
-        now_s = job.submit_time_s
+    def moment(self, job: Traits, now_s: float) -> Moment:
+        """In what moment the job comes. Changes nothing."""
+        user = self._users.get(job.user) or NOBODY
         day, week = 2 * math.pi * (now_s % DAY_S) / DAY_S, 2 * math.pi * (now_s % WEEK_S) / WEEK_S
-        vector[ARRIVAL_PLACES] = (
+        return (
             _since(user.submit_s, now_s),
             _since(user.end_s, now_s),
-            float(user.kind == kind_of(job)),
+            float(user.kind == job.kind),
             math.log1p(user.open_count),
             *(math.sin(day), math.cos(day), math.sin(week), math.cos(week)),
         )
+
+    def look(self, job: Traits, moment: Moment) -> Vector:
+        """The job as a vector of SIZE numbers. Changes nothing."""
+        user, name = self._users.get(job.user) or NOBODY, job.user
+        limit_s, log_limit = job.limit_s, job.log_limit
+
+        def relative(runtime_s: float) -> float:
+            return math.log1p(runtime_s) - log_limit if runtime_s < limit_s else 0.0
+
         recent = [relative(runtime_s) for runtime_s in reversed(user.recent_s)]
         usual = relative(sum(list(user.recent_s)[-2:]) / min(len(user.recent_s), 2)) if recent else 0.0
-        alike = self._of_kind.get((job.owner.user, kind_of(job)))
+        kind = (name, job.kind)
+        alike = self._of_kind.get(kind)
         of_kind = [relative(runtime_s) for runtime_s in reversed(alike)] if alike else []
-        of_limit = self._of_limit.get((job.owner.user, limit_s))
-        of_width = self._of_width.get((job.owner.user, width))
-        vector[8:] = (
-            1.0,
-            log_limit,
-            math.log2(width),
-            *(recent + [0.0] * 3)[:3],
-            usual,
-            of_kind[0] if of_kind else usual,
-            of_kind[min(1, len(of_kind) - 1)] if of_kind else usual,
-            math.log1p(len(of_kind)),
-            median(of_kind) if of_kind else usual,
-            relative(of_limit) if of_limit is not None else usual,
-            relative(of_width) if of_width is not None else usual,
-            min(user.mean_log, log_limit) - log_limit if recent else 0.0,
-            math.log(max(user.mean_share, 1e-4)),
-            float(not recent) - float(not of_kind),
-            *user.ends,
-            *self._ends_of_kind.get((job.owner.user, kind_of(job)), user.ends),
+        of_limit = self._of_limit.get((name, limit_s))
+        of_width = self._of_width.get((name, job.width))
+        return np.array(
+            (
+                *moment,
+                1.0,
+                log_limit,
+                math.log2(job.width),
+                *(recent + [0.0] * 3)[:3],
+                usual,
+                of_kind[0] if of_kind else usual,
+                of_kind[min(1, len(of_kind) - 1)] if of_kind else usual,
+                math.log1p(len(of_kind)),
+                median(of_kind) if of_kind else usual,
+                relative(of_limit) if of_limit is not None else usual,
+                relative(of_width) if of_width is not None else usual,
+                min(user.mean_log, log_limit) - log_limit if recent else 0.0,
+                math.log(max(user.mean_share, 1e-4)),
+                float(not recent) - float(not of_kind),
+                *user.ends,
+                *self._ends_of_kind.get(kind, user.ends),
+            )
         )
-        return vector
 
     def stored(self) -> dict[str, Any]:
         """All of it, as JSON knows it. Jobs that have not ended are left out."""
@@ -142,29 +183,28 @@ class History:
         self._of_limit = {key_of(key): float(each) for key, each in stored["of_limit"]}
         self._of_width = {key_of(key): float(each) for key, each in stored["of_width"]}
 
-    def arrived(self, job: Arrival) -> None:
-        user = _kept(self._users, job.owner.user, User())
-        user.submit_s, user.kind = job.submit_time_s, kind_of(job)
+    def arrived(self, job: Traits, submit_time_s: float) -> None:
+        user = _kept(self._users, job.user, User())
+        user.submit_s, user.kind = submit_time_s, job.kind
         user.open_count += 1
 
-    def ended(self, outcome: Outcome, was_seen: bool) -> None:
-        job, runtime_s = outcome.arrival, outcome.runtime_s
-        user = _kept(self._users, job.owner.user, User())
-        limit_s, name = limit_of(job), job.owner.user
-        log_run, share = math.log1p(runtime_s), min(1.0, runtime_s / limit_s)
+    def ended(self, job: Traits, outcome: Outcome, was_seen: bool) -> None:
+        runtime_s, name = outcome.runtime_s, job.user
+        user = _kept(self._users, name, User())
+        log_run, share = math.log1p(runtime_s), min(1.0, runtime_s / job.limit_s)
         is_first = not user.recent_s
         user.mean_log = log_run if is_first else user.mean_log + DECAY * (log_run - user.mean_log)
         user.mean_share = share if is_first else user.mean_share + DECAY * (share - user.mean_share)
         user.recent_s.append(runtime_s)
         happened = ends_badly(outcome.end)
         user.ends = _moved(user.ends, happened)
-        kind = (name, kind_of(job))
+        kind = (name, job.kind)
         _put(self._ends_of_kind, kind, _moved(self._ends_of_kind.get(kind, user.ends), happened))
         user.end_s = outcome.end_time_s
         user.open_count = max(0, user.open_count - was_seen)
         _kept(self._of_kind, kind, deque[float](maxlen=RECENT)).append(runtime_s)
-        _put(self._of_limit, (name, limit_s), runtime_s)
-        _put(self._of_width, (name, width_of(job)), runtime_s)
+        _put(self._of_limit, (name, job.limit_s), runtime_s)
+        _put(self._of_width, (name, job.width), runtime_s)
 
 
 def _stored_user(user: User) -> list[Any]:
@@ -195,19 +235,6 @@ def _moved(rates: Rates, happened: tuple[bool, bool]) -> Rates:
 def ends_badly(end: End) -> tuple[bool, bool]:
     """Whether it ran into its limit, and whether it failed by itself."""
     return end.state is JobState.TIMEOUT, end.state is JobState.FAILED
-
-
-def limit_of(job: Arrival) -> float:
-    return NO_LIMIT_S if job.spec.walltime_s is None else max(job.spec.walltime_s, 1.0)
-
-
-def width_of(job: Arrival) -> int:
-    return max(1, job.spec.task_count * job.spec.cpus_per_task)
-
-
-def kind_of(job: Arrival) -> Hashable:
-    """Jobs of one user with the same of these are taken to be alike. Of a name only what is no number."""
-    return limit_of(job), width_of(job), job.spec.gpus_per_node, job.spec.name.translate(NO_DIGITS)
 
 
 def _since(time_s: float, now_s: float) -> float:

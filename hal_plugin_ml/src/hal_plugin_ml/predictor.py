@@ -14,17 +14,18 @@ from typing import Final
 import attrs
 
 from hal_core import Arrival, InvalidInput, JobId, Outcome, Prediction
-from hal_plugin_ml.chances import Chances
+from hal_plugin_ml.chances import probabilities
 from hal_plugin_ml.drift import DriftWatch
-from hal_plugin_ml.history import ARRIVAL_PLACES, SIZE, History, Vector, ends_badly, kind_of, limit_of
-from hal_plugin_ml.linear import Groups
-from hal_plugin_ml.mixing import Matrix
-from hal_plugin_ml.models import LOG_MAX, Models
+from hal_plugin_ml.history import History, Moment, Traits, ends_badly
+from hal_plugin_ml.linear import Vector
+from hal_plugin_ml.models import LOG_MAX, Models, Said
 from hal_plugin_ml.storing import not_ours, packed, unpacked
 
 TAUS: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Evenly spread, so that the mean of the quantiles is about that of the run times."""
 MEDIAN: Final = 2
+WAY_COUNT: Final = 2
+"""To end badly: a job runs into its limit, or fails by itself (history.ends_badly)."""
 AGAIN_MAX: Final = 50
 """So many open jobs of a user, the oldest, are looked at again when one ends: some have a thousand, and what is learned
 of the next ones in time is enough."""
@@ -36,9 +37,10 @@ OPEN_MAX: Final = 200_000
 class _Open:
     """A job that came and has not ended."""
 
-    user: str
+    traits: Traits
+    moment: Moment
     vector: Vector
-    said: Matrix
+    said: Said
 
 
 class MlPredictor:
@@ -46,49 +48,48 @@ class MlPredictor:
 
     def __init__(self) -> None:
         self._history = History()
-        self._models = Models(TAUS)
-        self._chances = Chances(2, SIZE)
-        """Of running into the limit, and of failing."""
+        self._models = Models(TAUS, WAY_COUNT)
         self._open: dict[JobId, _Open] = {}
         self._open_of: dict[str, dict[JobId, None]] = {}
         self._learned_count = 0
         self.drift = DriftWatch()
 
     def predict(self, jobs: Sequence[Arrival]) -> Sequence[Prediction | None]:
-        return [self._predict(job) for job in jobs]
+        return [self._answer(self._look(job)) for job in jobs]
 
     def foretell(self, job: Arrival) -> Prediction | None:
         """As `predict`, of a job that has not come."""
-        return self._answer(job, *self._said(job, self._history.look(job)))
+        return self._answer(self._seen(job))
 
-    def _predict(self, job: Arrival) -> Prediction | None:
-        known = self._look(job)
-        return self._answer(job, known.vector, known.said)
-
-    def _answer(self, job: Arrival, vector: Vector, said: Matrix) -> Prediction | None:
+    def _answer(self, known: _Open) -> Prediction | None:
         if not self._learned_count:
             return None
-        limit_s, is_limited, groups = limit_of(job), job.spec.walltime_s is not None, _groups(job)
-        times_s = [time_of(each, limit_s, is_limited) for each in self._models.together(said, groups)]
+        job, said = known.traits, known.said
+        times_s = [time_of(each, job.limit_s, job.is_limited) for each in self._models.together(said, job.groups)]
         mean_s = min(max(sum(times_s) / len(times_s), 1.0), times_s[-1])
-        time_out, failure = self._chances.predict(vector, groups)
-        ends = (time_out if is_limited else 0.0, failure)
+        time_out, failure = probabilities(said.logits)
+        ends = (time_out if job.is_limited else 0.0, failure)
         return Prediction(times_s[0], times_s[MEDIAN], times_s[-1], None, mean_s, *ends)
 
-    def _said(self, job: Arrival, vector: Vector) -> tuple[Vector, Matrix]:
+    def _seen(self, job: Arrival) -> _Open:
+        """A job that comes now, in the light of what is known. Changes nothing."""
+        traits = Traits.of(job)
+        moment = self._history.moment(traits, job.submit_time_s)
+        return _Open(traits, moment, *self._said(traits, moment))
+
+    def _said(self, job: Traits, moment: Moment) -> tuple[Vector, Said]:
         """The job, and what each model says of it."""
-        return vector, self._models.said(vector, _groups(job), job.spec.walltime_s is not None)
+        vector = self._history.look(job, moment)
+        return vector, self._models.said(vector, job.groups, job.is_limited)
 
     def _look(self, job: Arrival) -> _Open:
         """The job in the light of what is known now; the moment of its submission stays what it was."""
-        vector = self._history.look(job)
         known = self._open.get(job.job_id)
         if known is not None:
-            vector[ARRIVAL_PLACES] = known.vector[ARRIVAL_PLACES]
-            known.vector, known.said = self._said(job, vector)
+            known.vector, known.said = self._said(known.traits, known.moment)
             return known
-        self._history.arrived(job)
-        self._open[job.job_id] = found = _Open(job.owner.user, *self._said(job, vector))
+        self._open[job.job_id] = found = self._seen(job)
+        self._history.arrived(found.traits, job.submit_time_s)
         self._open_of.setdefault(job.owner.user, {})[job.job_id] = None
         if len(self._open) > OPEN_MAX:
             self._close(next(iter(self._open)))
@@ -96,21 +97,20 @@ class MlPredictor:
 
     def dump(self) -> bytes:
         """What was learned, for `load`. Jobs that have not ended are left out."""
-        models = {"models": self._models.stored(), "chances": self._chances.stored()}
-        return packed({"history": self._history.stored(), **models, "learned_count": self._learned_count})
+        models = {"history": self._history.stored(), "models": self._models.stored()}
+        return packed({**models, "learned_count": self._learned_count})
 
     def load(self, content: bytes) -> None:
         """Go on from there. Raises InvalidInput if that is not what `dump` gave."""
         learned = unpacked(content)
-        history, models, chances = History(), Models(TAUS), Chances(2, SIZE)
+        history, models = History(), Models(TAUS, WAY_COUNT)
         try:
             history.restore(learned["history"])
             models.restore(learned["models"])
-            chances.restore(learned["chances"])
             learned_count = int(learned["learned_count"])
         except (ValueError, TypeError, KeyError) as error:
             raise InvalidInput([not_ours(str(error))]) from None
-        self._history, self._models, self._chances = history, models, chances
+        self._history, self._models = history, models
         self._learned_count = learned_count
 
     def learn(self, outcomes: Sequence[Outcome]) -> Sequence[JobId]:
@@ -120,21 +120,20 @@ class MlPredictor:
         return [job_id for user in users for job_id in islice(self._open_of.get(user, ()), AGAIN_MAX)]
 
     def _learn(self, outcome: Outcome) -> None:
-        job = outcome.arrival
-        known = self._open.get(job.job_id)
-        vector, said = (known.vector, known.said) if known else self._said(job, self._history.look(job))
-        target = math.log1p(outcome.runtime_s) - math.log1p(limit_of(job))
-        groups = _groups(job)
-        together = self._models.learn(vector, said, target, groups)
+        job_id = outcome.arrival.job_id
+        known = self._open.get(job_id)
+        seen = known or self._seen(outcome.arrival)
+        job = seen.traits
+        target = math.log1p(outcome.runtime_s) - job.log_limit
+        together = self._models.learn(seen.vector, seen.said, (target, ends_badly(outcome.end)), job.groups)
         self.drift.update(abs(target - float(together[MEDIAN])))
-        self._chances.learn(vector, ends_badly(outcome.end), groups)
-        self._history.ended(outcome, known is not None)
+        self._history.ended(job, outcome, known is not None)
         self._learned_count += 1
-        if known is not None and job.spec.array is None:  # Of an array more elements will end.
-            self._close(job.job_id)
+        if known is not None and outcome.arrival.spec.array is None:  # Of an array more elements will end.
+            self._close(job_id)
 
     def _close(self, job_id: JobId) -> None:
-        user = self._open.pop(job_id).user
+        user = self._open.pop(job_id).traits.user
         its = self._open_of[user]
         del its[job_id]
         if not its:
@@ -148,10 +147,3 @@ def time_of(relative: float, limit_s: float, is_limited: bool) -> float:
         return limit_s
     time_s = math.expm1(min(max(relative + math.log1p(limit_s), 0.0), LOG_MAX))
     return min(time_s, limit_s) if is_limited else time_s  # the two logarithms do not cancel to the last digit
-
-
-def _groups(job: Arrival) -> Groups:
-    """From the largest to the smallest: who is new in one is known in the one before."""
-    account, user = job.spec.account, job.owner.user
-    own: Groups = (user, (user, kind_of(job)))
-    return (("account", account), *own) if account else own

@@ -13,7 +13,7 @@ from typing import Any, Final
 from hal_core import InvalidInput, Problem
 
 FORMAT: Final = "hal-ml"
-VERSION: Final = 2
+VERSION: Final = 3
 """Grows when what is stored changes its meaning; older files are refused, for training again takes a minute."""
 SIZE_MAX: Final = 1 << 30
 """Of the unpacked text: a file that unpacks to more is not one of ours."""
