@@ -1,10 +1,12 @@
 """The policy `hal`: backfill in the order of expansion factors, with a floor, and a guard against starvation.
 
-Who would have been here longest for what the job takes comes first: (wait + mean run) / mean run, computed anew in each
-pass, among jobs of equal rank (partition, quality of service, own priority). The floor keeps a job that is expected to
-take a second from being ahead for ever. Everything else is EASY (easy.py): the first blocked job is promised its start,
-the others fill the holes. Where run times are predicted, the promise has a margin: what fills a hole may last half as
-long again as until the predicted start, for that is no more exact, and the machine stays full.
+Who would have been here longest for what the job takes comes first: (wait + mean run) / mean run ** 1.2, computed anew
+in each pass, among jobs of equal rank (partition, quality of service, own priority). The power brings short jobs a
+little further ahead than the plain factor: who starts a long one lets more jobs wait, and for longer. The floor keeps a
+job that is expected to take a second from being ahead for ever. Everything else is EASY (easy.py): the first blocked
+job is promised its start, the others fill the holes. Where run times are predicted, the promise has a margin: what
+fills a hole may last half as long again as until the predicted start, for that is no more exact, and the machine stays
+full.
 Guarantee: who has waited for `starvation_s` stands before all who have not, in the order of submission; and while there
 is such a job the plan rests on limits alone and its margin is given once, so that neither a wrong prediction nor a
 later job can break its promise.
@@ -27,6 +29,8 @@ FOREVER_S = 10 * 365 * 86_400.0
 MARGIN_SHARE = 0.5
 """Of the time until a promised start, if that rests on predictions: they are not so exact that waiting for it to the
 second would pay, and what fills the hole meanwhile is shorter."""
+LENGTH_POWER = 1.2
+"""Of the mean run time that a wait is measured against."""
 WAITING_MAX = 100
 """So many of the jobs that are left are told in order."""
 _submit_order = attrgetter("submit_time_s", "job_id")
@@ -68,7 +72,7 @@ class Expansion:
                 starved.append(job)
                 continue
             mean_s = job.mean_s if job.mean_s < FOREVER_S else FOREVER_S
-            factor = (now_s - submit_s + mean_s) / (mean_s if mean_s > floor_s else floor_s)
+            factor = (now_s - submit_s + mean_s) / (mean_s if mean_s > floor_s else floor_s) ** LENGTH_POWER
             keyed.append(((-job.rank, -factor), job))
         starved.sort(key=_submit_order)
         keyed.sort(key=_key)

@@ -27,7 +27,7 @@ from hal_core.sim.trace import TraceJob
 from hal_core.sim.workload import Workload, WorkloadJob
 from hal_engine_backfill.conservative import Conservative
 from hal_engine_backfill.easy import Easy
-from hal_engine_backfill.expansion import Expansion
+from hal_engine_backfill.expansion import LENGTH_POWER, Expansion
 from hal_engine_backfill.fcfs import Fcfs
 from tests.support.replays import (
     PUBLISHED,
@@ -98,7 +98,7 @@ class Naive:
         waited_s = now_s - job.submit_s
         if waited_s >= starvation_s:
             return False, job.submit_s
-        return True, -(waited_s + job.limit_s) / max(job.limit_s, 60.0)
+        return True, -(waited_s + job.limit_s) / max(job.limit_s, 60.0) ** LENGTH_POWER
 
     def _backfill(self, now_s: float) -> None:
         if self.policy.startswith("hal"):

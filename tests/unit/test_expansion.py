@@ -45,6 +45,15 @@ def test_a_short_job_overtakes_a_long_one_that_waits_as_long(world: World) -> No
     assert first_started(world, long_one, short_one) == short_one
 
 
+def test_of_two_that_waited_as_long_for_what_they_take_the_shorter_comes_first(world: World) -> None:
+    """Ten hours for ten, and a little less than one for one: what starts first holds the other one up."""
+    long_one = whole(world, 10 * HOUR_S)
+    world.now_s += 9.1 * HOUR_S
+    short_one = whole(world, HOUR_S)
+    world.now_s += 0.9 * HOUR_S
+    assert first_started(world, long_one, short_one) == short_one
+
+
 def test_a_prediction_makes_it_the_short_one(world: World) -> None:
     long_one, short_one = whole(world, 10 * HOUR_S), whole(world, 600.0)
     world.tell(PredictionsMade("test", ((long_one, Prediction(60.0, 60.0, 60.0)),)))
