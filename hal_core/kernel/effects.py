@@ -4,8 +4,8 @@ A lane works in rounds: it takes what has gathered while it was busy, and sends 
 then the forgets. What comes meanwhile waits for the next round, so that nothing overtakes an order for the same
 attempt: a launch that came after its forget would start again what has ended. Nobody waits for a forget, and each
 costs the node a wake and a record on the wire: those of FORGET_EVERY_S go together. A slow node holds up nobody else.
-Effects may be lost (node out of contact, daemon killed): the core orders again what is outstanding when the node
-reports.
+Effects may be lost (node out of contact, daemon killed, executor that fails again and again): the core orders again
+what is outstanding when the node reports.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ import trio
 from hal_core.errors import HalError, Refused, Unavailable
 from hal_core.failpoints import reach
 from hal_core.kernel.conducts import Conducts
+from hal_core.kernel.executor_runs import ExecutorRun
 from hal_core.kernel.providers import Providers
-from hal_core.kernel.walls import passes
+from hal_core.kernel.step_watch import Charge
+from hal_core.kernel.walls import passes, told
 from hal_core.models.dataset import Brought, Dataset
 from hal_core.models.effect import (
     BringAhead,
@@ -44,6 +46,11 @@ from hal_core.planes import Executor, LocalityProvider, Report, StoreExecutor
 
 logger = logging.getLogger("hal.effects")
 FORGET_EVERY_S: Final = 0.1
+AGAIN_S: Final = 1.0
+"""So soon orders that failed are sent again; then twice as long each time."""
+AGAIN_WITHIN_S: Final = 15.0
+ORDERS_S_MAX: Final = 300.0
+"""An executor that has not sent a node's orders by then never will."""
 
 
 Routed = Callable[[NodeName, Sequence[Dataset]], AbstractContextManager[Sequence[Dataset]]]
@@ -106,6 +113,7 @@ class Effects:
         self._routed = routed
         self._conducts = conducts or Conducts(time.time)
         self._providers = Providers(localities, self._conducts)
+        self._executor_charges = {name: Charge() for name in executors}
         self._lanes: dict[NodeName, _Lane] = {}
         self._epoch = 0
         self._report: Report | None = None
@@ -119,8 +127,9 @@ class Effects:
         """Own the effects' tasks, and the executors', until cancelled. Started when the executors take orders."""
         self._epoch, self._report = epoch, report
         async with trio.open_nursery() as nursery:
-            for executor in self._executors.values():
-                await nursery.start(executor.run, report)
+            for name, executor in self._executors.items():
+                run = ExecutorRun(name, executor, self._executor_charges[name], self._conducts)
+                await nursery.start(run.run, report)
             self._nursery = nursery
             early, self._early = self._early, []
             self.start(early)
@@ -157,35 +166,37 @@ class Effects:
         return self._lanes.setdefault(node, _Lane()).waiting
 
     async def _serve(self, node: NodeName, lane: _Lane) -> None:
-        executor = self._executors[self._executor_name_of(node)]
         while lane.waiting:
             lane.news = trio.Event()
             if taken := lane.take(trio.current_time()):
-                await self._send(node, executor, taken)
+                await self._deliver(node, taken)
             else:
                 with trio.move_on_at(lane.forgets_due_s):
                     await lane.news.wait()
         lane.is_busy = False
 
-    async def _send(self, node: NodeName, executor: Executor, taken: _Round) -> None:
+    async def _deliver(self, node: NodeName, taken: _Round) -> None:
+        """What failed is sent again soon, but not much later: by then an attempt might have been given up."""
+        until_s, pause_s = trio.current_time() + AGAIN_WITHIN_S, AGAIN_S
+        while not await self._is_sent(node, taken):
+            if trio.current_time() + pause_s > until_s:
+                logger.error("orders for %s are repeated when the node reports", node)
+                break
+            await trio.sleep(pause_s)
+            pause_s *= 2
+
+    async def _is_sent(self, node: NodeName, taken: _Round) -> bool:
+        name = self._executor_name_of(node)
         try:
-            if taken.launches:
-                reach("order.before_launch")
-                await executor.launch(node, taken.launches)
-                reach("order.after_launch")
-            if taken.cancels:
-                reach("order.before_cancel")
-                await executor.cancel(node, taken.cancels)
-                reach("order.after_cancel")
-            if taken.forgets:
-                reach("order.before_forget")
-                await executor.forget(node, taken.forgets)
-                reach("order.after_forget")
+            with trio.fail_after(ORDERS_S_MAX), self._executor_charges[name].calling():
+                await _order(self._executors[name], node, taken)
         except BaseException as error:  # the wall around a plugin: its failure is said, what it lost is ordered again
             if passes(error):
                 raise
-            self._conducts.wrong("executor", self._executor_name_of(node), repr(error))
-            logger.exception("executor of %s failed; its orders are repeated when the node reports", node)
+            self._conducts.wrong("executor", name, told(error))
+            logger.exception("executor %s failed to send orders to %s", name, node)
+            return False
+        return True
 
     async def _stage(self, effect: Stage) -> None:
         """Bring the inputs of one attempt to its nodes: what providers know one after the other, datasets to all nodes
@@ -221,10 +232,11 @@ class Effects:
         """By the first provider that recognises it: bytes that it moved."""
         name, provider = self._providers.provider(dataset)
         try:
-            return await provider.stage(dataset, nodes)
+            with self._providers.charges[name].calling():
+                return await provider.stage(dataset, nodes)
         except BaseException as error:
             if not passes(error) and not isinstance(error, Unavailable):
-                self._conducts.wrong("locality", name, str(error) if isinstance(error, HalError) else repr(error))
+                self._conducts.wrong("locality", name, str(error) if isinstance(error, HalError) else told(error))
             raise
 
     async def _bring(self, effect: Stage) -> list[Brought]:
@@ -238,7 +250,7 @@ class Effects:
         async def bring(node: NodeName, scope: trio.CancelScope) -> None:
             try:
                 with self._routed(node, effect.datasets) as datasets:
-                    brought.append(await self._store_of(node).bring(node, effect.key, datasets))
+                    brought.append(await self._brought(node, effect.key, datasets))
             except HalError as error:  # not through the nursery, which would wrap it
                 failures.append(error)
                 scope.cancel()
@@ -254,7 +266,7 @@ class Effects:
     async def _bring_ahead(self, effect: BringAhead) -> None:
         try:
             with self._routed(effect.node, effect.datasets) as datasets:
-                brought = await self._store_of(effect.node).bring(effect.node, effect.key, datasets)
+                brought = await self._brought(effect.node, effect.key, datasets)
             logger.info(
                 "%d bytes were brought ahead to %s for job %d", brought.bytes_moved, effect.node, effect.key.job_id
             )
@@ -263,16 +275,23 @@ class Effects:
         except BaseException as error:  # the wall around a plugin: the job brings it itself
             if passes(error):
                 raise
-            self._conducts.wrong("executor", self._executor_name_of(effect.node), repr(error))
+            self._conducts.wrong("executor", self._executor_name_of(effect.node), told(error))
             logger.exception("bringing ahead to %s failed", effect.node)
+
+    async def _brought(self, node: NodeName, key: AttemptKey, datasets: Sequence[Dataset]) -> Brought:
+        store = self._store_of(node)
+        with self._executor_charges[self._executor_name_of(node)].calling():
+            return await store.bring(node, key, datasets)
 
     async def _keep(self, node: NodeName, order: KeepOrder) -> None:
         try:
-            await self._store_of(node).keep(node, order)
+            store = self._store_of(node)
+            with self._executor_charges[self._executor_name_of(node)].calling():
+                await store.keep(node, order)
         except BaseException as error:  # the wall around a plugin: the node is told again when it reports
             if passes(error):
                 raise
-            self._conducts.wrong("executor", self._executor_name_of(node), repr(error))
+            self._conducts.wrong("executor", self._executor_name_of(node), told(error))
             logger.exception("the store of %s could not be told what to keep", node)
 
     def _store_of(self, node: NodeName) -> StoreExecutor:
@@ -281,3 +300,18 @@ class Effects:
         if not isinstance(executor, StoreExecutor):
             raise Refused(f"nodes of executor {name} have no store for datasets, and the job was placed on {node}")
         return executor
+
+
+async def _order(executor: Executor, node: NodeName, taken: _Round) -> None:
+    if taken.launches:
+        reach("order.before_launch")
+        await executor.launch(node, taken.launches)
+        reach("order.after_launch")
+    if taken.cancels:
+        reach("order.before_cancel")
+        await executor.cancel(node, taken.cancels)
+        reach("order.after_cancel")
+    if taken.forgets:
+        reach("order.before_forget")
+        await executor.forget(node, taken.forgets)
+        reach("order.after_forget")

@@ -26,8 +26,9 @@ from hal_core.kernel.cycle_meter import CycleMeter
 from hal_core.kernel.effects import Effects
 from hal_core.kernel.observers import Observers
 from hal_core.kernel.pass_runner import RunPass, run_here
+from hal_core.kernel.step_watch import watching
 from hal_core.kernel.wall_clock import WallClock
-from hal_core.kernel.walls import passes
+from hal_core.kernel.walls import passes, told
 from hal_core.models.effect import Effect
 from hal_core.models.event import Event
 from hal_core.models.message import Answer, ClockSet, DefineCluster, Message, NodeSilent, Tick
@@ -212,13 +213,14 @@ class Kernel:
 
     async def run(self, cluster: Cluster, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled. Started once the cluster as configured is on disk and the executors take orders."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._write)
-            nursery.start_soon(self._loop)
-            nursery.start_soon(self._shell.observers.run, self.report)
-            await self._begin(cluster)
-            await nursery.start(self._shell.effects.run, self._shell.journal.epoch, self.report)
-            task_status.started()
+        with watching():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write)
+                nursery.start_soon(self._loop)
+                nursery.start_soon(self._shell.observers.run, self.report)
+                await self._begin(cluster)
+                await nursery.start(self._shell.effects.run, self._shell.journal.epoch, self.report)
+                task_status.started()
 
     async def _begin(self, cluster: Cluster) -> None:
         """The configuration, and the fact that no node has reported to this daemon yet."""
@@ -332,7 +334,7 @@ class Kernel:
         self._engine_pause_s = min(max(ENGINE_PAUSE_S_MIN, 2.0 * self._engine_pause_s), ENGINE_PAUSE_S_MAX)
         self._next_plan_time_s = trio.current_time() + self._engine_pause_s
         name, pause_s = self._core.policy, self._engine_pause_s
-        self._shell.conducts.wrong("engine", name, repr(error))
+        self._shell.conducts.wrong("engine", name, told(error))
         logger.error("engine %s failed; it is asked again in %g s", name, pause_s, exc_info=error)
 
     def _hand_over(self, events: Sequence[Event], effects: Sequence[Effect]) -> None:

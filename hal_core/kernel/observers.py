@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
 import time
-from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import trio
 
 from hal_core.kernel.conducts import Conducts
-from hal_core.kernel.walls import alarm, passes
+from hal_core.kernel.step_watch import Charge
+from hal_core.kernel.walls import passes, told
 from hal_core.models.event import Event
 from hal_core.models.message import ObserverFailed
 from hal_core.planes import Observer, Report
@@ -31,8 +30,9 @@ QUEUE_MAX: Final = 1_000
 SLICE: Final = 500
 """Events that an observer is given at once: what it does with them may take the loop some milliseconds."""
 
-BLOCKED: Final = 5.0
-"""So many deadlines of real time a step may take: a busy machine may keep it waiting."""
+STEP: Final = 0.5
+"""Which part of the deadline one step of it may hold up everybody: it is switched off for good, and so given more than
+others are."""
 
 GATHER_S: Final = 0.2
 """An observer is not called again sooner: a call costs more than what it does with an event, in threads above all."""
@@ -55,36 +55,6 @@ def _with_waiting(events: Sequence[Event], receive: trio.MemoryReceiveChannel[_B
     return gathered
 
 
-class _Alarmed:
-    """Awaits a call, and breaks it off where it computes for too long without waiting: no deadline of trio's can.
-
-    A step of the call is what it does between two times that it waits.
-    """
-
-    def __init__(self, call: Coroutine[Any, Any, None], deadline_s: float) -> None:
-        self._call = call
-        self._deadline_s = deadline_s
-        self.busy_s = 0.0
-        """CPU time of its steps."""
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        step: Callable[[], Any] = partial(self._call.send, None)
-        late = (self._deadline_s, trio.TooSlowError(f"a call took longer than {self._deadline_s:g} s"))
-        while True:
-            begin_s = time.thread_time()
-            try:
-                with alarm(signal.ITIMER_VIRTUAL, *late), alarm(signal.ITIMER_REAL, BLOCKED * late[0], late[1]):
-                    waits_for = step()
-            except StopIteration:
-                return
-            finally:
-                self.busy_s += time.thread_time() - begin_s
-            try:
-                step = partial(self._call.send, (yield waits_for))
-            except BaseException as error:  # noqa: BLE001  what trio throws in is for the call
-                step = partial(self._call.throw, error)
-
-
 class Observers:
     """All observers by name. `tell` never waits."""
 
@@ -95,6 +65,7 @@ class Observers:
         self._deadline_s = deadline_s
         self._conducts = conducts or Conducts(time.time)
         self._queues: dict[str, trio.MemorySendChannel[_Batch]] = {}
+        self._charges = {name: Charge(STEP * deadline_s) for name in observers}
         self._channels = {name: trio.open_memory_channel[_Batch](QUEUE_MAX) for name in observers}
         self._queues = {name: send for name, (send, _) in self._channels.items()}
         self._failed: dict[str, str] = {}
@@ -153,19 +124,21 @@ class Observers:
         """What went wrong, or the empty string. Others get a turn between two pieces."""
         for first, piece in sliced(first_sequence, events):
             self._begun_s[name] = trio.current_time()
-            call = _Alarmed(self._observers[name].record(first, piece), self._deadline_s)
+            charge = self._charges[name]
+            busy_s = charge.busy_s
             with trio.move_on_after(self._deadline_s) as scope:
                 try:
-                    await call
+                    with charge.calling():
+                        await self._observers[name].record(first, piece)
                 except BaseException as error:  # the wall around a plugin
                     if passes(error):
                         raise
                     logger.exception("observer %s failed and is switched off", name)
-                    return repr(error)
+                    return told(error)
                 if scope.cancel_called:  # it held up everybody, or did not let itself be cancelled, and came back
                     return f"took longer than {self._deadline_s:g} s"
             del self._begun_s[name]
-            self._conducts.spent("observer", name, call.busy_s)
+            self._conducts.spent("observer", name, charge.busy_s - busy_s)
             if scope.cancelled_caught:
                 return f"took longer than {self._deadline_s:g} s"
             await trio.lowlevel.checkpoint()

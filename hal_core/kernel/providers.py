@@ -15,7 +15,8 @@ import trio
 
 from hal_core.errors import HalError, NotFound, Unavailable
 from hal_core.kernel.conducts import Conducts
-from hal_core.kernel.walls import passes
+from hal_core.kernel.step_watch import Charge
+from hal_core.kernel.walls import passes, told
 from hal_core.models.dataset import Measured
 from hal_core.models.job import JobSpec
 from hal_core.models.node import Cluster, PartitionName
@@ -33,22 +34,28 @@ class Providers:
     def __init__(self, localities: Mapping[str, LocalityProvider], conducts: Conducts) -> None:
         self._localities = localities
         self._conducts = conducts
+        self.charges = {name: Charge() for name in localities}
+        """Of each: what it is called within."""
 
     def address_of(self, text: str, working_directory: str) -> str:
         """What stands for itself, a URL or what a provider calls its own, as it is; all else is a path."""
-        is_name = "://" in text or any(provider.recognises(text) for provider in self._localities.values())
+        is_name = "://" in text or any(self._recognises(name, text) for name in self._localities)
         return text if is_name else posixpath.join(working_directory, text)
 
     def provider(self, address: str) -> tuple[str, LocalityProvider]:
         """Raises NotFound if nobody recognises it."""
         for name, provider in self._localities.items():
-            if provider.recognises(address):
+            if self._recognises(name, address):
                 return name, provider
         known = ", ".join(self._localities) or "none"
         raise NotFound(
             f"no locality provider recognises the input {address!r}; configured: {known}, each for what its section of "
             "`localities` lists"
         )
+
+    def _recognises(self, name: str, text: str) -> bool:
+        with self.charges[name].calling():
+            return self._localities[name].recognises(text)
 
     async def measure(self, addresses: Sequence[str]) -> dict[str, Measured | HalError]:
         """What is known of them now; those that nobody measures, or had better be read where they are, are left out.
@@ -69,7 +76,7 @@ class Providers:
         assert isinstance(provider, Measuring)
         answers: Sequence[Measured | HalError | None]
         try:
-            with trio.fail_after(MEASURE_S):
+            with trio.fail_after(MEASURE_S), self.charges[name].calling():
                 answers = await provider.measure(addresses)
             if len(answers) != len(addresses):
                 raise ValueError(f"{len(answers)} answers to {len(addresses)} questions")
@@ -78,7 +85,7 @@ class Providers:
         except BaseException as error:  # the wall around a plugin
             if passes(error):
                 raise
-            self._conducts.wrong("locality", name, repr(error))
+            self._conducts.wrong("locality", name, told(error))
             logger.exception("locality %s failed", name)
             answers = [Unavailable("its locality provider failed")] * len(addresses)
         found |= {address: each for address, each in zip(addresses, answers, strict=True) if each is not None}

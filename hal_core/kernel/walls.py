@@ -25,6 +25,16 @@ def passes(error: BaseException) -> bool:
     return isinstance(error, _PASSING)
 
 
+def told(error: BaseException) -> str:
+    """What a plugin raised, also if that cannot be shown: its class is the plugin's, too."""
+    try:
+        return repr(error)
+    except BaseException as worse:
+        if passes(worse):
+            raise
+        return f"{type(error).__name__}, which cannot be shown"
+
+
 @contextmanager
 def alarm(timer: int, after_s: float, error: BaseException) -> Iterator[None]:
     """Raise the error inside, after so many seconds. In the main thread only.

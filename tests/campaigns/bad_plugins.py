@@ -1,9 +1,11 @@
-"""Plugins that turn bad while jobs run: a real daemon with an engine, an observer and a predictor of which one, after
-some calls, raises, ends the process, computes or blocks without end, returns garbage or eats its cancellation.
+"""Plugins that turn bad while jobs run: a real daemon with an engine, an observer, a predictor, an executor and a
+locality of which one, after some calls, raises, ends the process, computes or blocks without end, returns garbage or
+eats its cancellation.
 
 Every job ends, nothing is lost, and the daemon's loop is held up no longer than by the wall's alarm. Each turn draws
-the plane, the misdeed and the call at which it begins. An engine's misdeed is done a few times, an observer's and a
-predictor's for good: those are switched off.
+the plane, the misdeed and the call at which it begins. An engine's, an executor's and a locality's misdeed is done
+once, an observer's and a predictor's for good: those are switched off. The executor is `metal`, with orders of its own;
+the job whose input the locality was to bring is told what went wrong, and fails.
 """
 
 from __future__ import annotations
@@ -21,11 +23,13 @@ from tests.campaigns.common import Campaign, Figures, progress
 from tests.support.hal_services import HalServices
 
 MISDEEDS: Final = ("raises", "exits", "computes", "blocks", "garbage", "eats")
-PLANES: Final = ("engine", "observer", "predictor")
-CONFIGURATION: Final = "engine: {name: mutant}\nobservers: {mutant: {}}\npredictors: {mutant: {}}\n"
+PLANES: Final = ("engine", "observer", "predictor", "executor", "locality")
+CONFIGURATION: Final = (
+    "engine: {name: mutant}\nobservers: {mutant: {}}\npredictors: {mutant: {}}\nlocalities: {mutant: {}}\n"
+)
 JOB_COUNT: Final = 60
-STALL_S_MAX: Final = {"engine": 0.1, "predictor": 0.1, "observer": 5.5}
-"""An observer that blocks holds up the loop for five of its deadlines; one that computes, for one."""
+STALL_S_MAX: Final = dict.fromkeys(PLANES, 0.1) | {"observer": 0.6}
+"""An observer is switched off for good, and given half a second before."""
 PLUGIN: Final = """
 import os, time
 import trio
@@ -72,6 +76,31 @@ class Observer:
                     pass
             misbehave()
 
+def turned_bad(order):
+    async def ordered(self, node, orders):
+        if is_bad("executor"):
+            misbehave()
+        return await order(self, node, orders)
+    return ordered
+
+if PLANE == "executor":
+    from hal_executor_metal.executor import MetalExecutor
+    MetalExecutor.launch, MetalExecutor.forget = map(turned_bad, (MetalExecutor.launch, MetalExecutor.forget))
+
+class Locality:
+    def recognises(self, dataset):
+        return dataset.startswith("mutant:")
+    async def locate(self, datasets):
+        return [()] * len(datasets)
+    async def stage(self, dataset, nodes):
+        if is_bad("locality"):
+            misbehave()
+        return 0
+    async def evict(self, dataset, node):
+        pass
+    def cost(self, replica, node):
+        return 0.0, 0.0
+
 class Predictor:
     def predict(self, jobs):
         return misbehave() if is_bad("predictor") else [None] * len(jobs)
@@ -87,6 +116,10 @@ def hal_register_observers(register):
     register("mutant", lambda options: Observer(), "")
 
 @hookimpl
+def hal_register_localities(register):
+    register("mutant", lambda options: Locality(), "")
+
+@hookimpl
 def hal_register_predictors(register):
     register("mutant", lambda options: Predictor(), "")
 """
@@ -96,10 +129,12 @@ def measure(campaign: Campaign) -> Figures:
     draw = random.Random(campaign.seed)
     latest_s, busiest_s = 0.0, 0.0
     for turn in range(campaign.given.turns):
-        plane, misdeed, first = draw.choice(PLANES), draw.choice(MISDEEDS), draw.randint(1, 4)
+        plane, misdeed = draw.choice(campaign.given.planes.split(",")), draw.choice(MISDEEDS)
+        first = draw.randint(1, 4)
         what = f"{plane} {misdeed} from call {first} on"
         progress(f"turn {turn + 1} of {campaign.given.turns}: {what}")
-        late_s, busy_s = run(campaign, f"{plane} {misdeed} {first} {1 if plane == 'engine' else 10**9}", what)
+        count = 10**9 if plane in ("observer", "predictor") else 1
+        late_s, busy_s = run(campaign, f"{plane} {misdeed} {first} {count}", what)
         latest_s, busiest_s = max(latest_s, late_s), max(busiest_s, busy_s)
         if busy_s > STALL_S_MAX[plane]:
             campaign.problems.append(f"{what}: the loop computed for {busy_s:.3f} s")
@@ -114,10 +149,11 @@ def run(campaign: Campaign, mutant: str, what: str) -> tuple[float, float]:
         hal.extra_environment |= {"PYTHONPATH": site, "HAL_MUTANT": mutant}
         with hal:
             for _ in range(JOB_COUNT // 10):
-                hal.submit_bulk([["/bin/true"]] * 10)
+                hal.submit_bulk([["/bin/true"]] * 10, [("inputs", "mutant:data")])
             hal.wait_until_done(timeout_s=300.0)
             states = [job["state"].lower() for job in hal.get(f"/v1/history?limit={JOB_COUNT}")["entries"]]
-            if states != ["completed"] * JOB_COUNT:
+            failed = 1 if mutant.startswith("locality") else 0
+            if sorted(states) != ["completed"] * (JOB_COUNT - failed) + ["failed"] * failed:
                 campaign.problems.append(f"{what}: of {JOB_COUNT} jobs {states.count('completed')} completed")
             if not (Path(site) / "begun").exists():
                 campaign.problems.append(f"{what}: it was not called so often, and this turn shows nothing")
@@ -149,4 +185,5 @@ def install(site: Path) -> None:
 if __name__ == "__main__":
     campaign = Campaign("bad_plugins", __doc__)
     campaign.parser.add_argument("--turns", type=int, default=30, help="daemons with a plugin that turns bad")
+    campaign.parser.add_argument("--planes", default=",".join(PLANES), help=f"of {','.join(PLANES)}")
     campaign.main(measure)

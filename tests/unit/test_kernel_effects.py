@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -11,10 +12,11 @@ import trio
 import trio.testing
 
 from hal_core.kernel.conducts import Conducts
-from hal_core.kernel.effects import FORGET_EVERY_S, Effects
+from hal_core.kernel.effects import FORGET_EVERY_S, ORDERS_S_MAX, Effects
+from hal_core.kernel.step_watch import watching
 from hal_core.models.effect import CancelOrder, CancelPart, Forget, Launch, LaunchOrder, Stage
 from hal_core.models.job import JobId, JobSpec, Owner
-from hal_core.models.message import Message, StagingDone
+from hal_core.models.message import Message, StagingDone, StagingFailed
 from hal_core.models.node import NodeName, PartitionName
 from hal_core.models.placement import AttemptKey, Share
 from hal_core.planes import Replica, Report
@@ -33,10 +35,11 @@ def launch(number: int) -> Launch:
 
 @attrs.define
 class SlowExecutor:
-    """Each call takes a second; `fails` names the verb that raises."""
+    """Each call takes a second; `fails` names the verb that raises, so many times."""
 
     said: list[tuple[str, int]] = attrs.Factory(list)
     fails: str = ""
+    fails_count: int = 1000
 
     async def run(self, report: Report, *, task_status: trio.TaskStatus[None]) -> None:
         task_status.started()
@@ -54,7 +57,8 @@ class SlowExecutor:
     async def _say(self, verb: str, keys: Sequence[AttemptKey]) -> None:
         await trio.sleep(1)
         self.said += [(verb, each.job_id) for each in keys]
-        if verb == self.fails:
+        if verb == self.fails and self.fails_count:
+            self.fails_count -= 1
             raise OSError("the network is down")
 
 
@@ -105,18 +109,149 @@ async def test_what_gathers_is_sent_in_batches(autojump_clock: trio.testing.Mock
     assert len(executor.said) == 99 + 98
 
 
+async def test_orders_that_failed_are_sent_again_and_nothing_overtakes_them(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    executor = SlowExecutor(fails="launch", fails_count=2)
+    async with running(executor) as effects:
+        effects.start([launch(1)])
+        await trio.sleep(0.5)
+        effects.start([Forget(N1, key(1)), launch(2)])
+        await trio.sleep(60)
+    assert executor.said == [("launch", 1)] * 3 + [("launch", 2), ("forget", 1)]
+
+
 async def test_a_failing_executor_does_not_stop_the_lane(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     executor, conducts = SlowExecutor(fails="launch"), Conducts(trio.current_time)
     async with running(executor, conducts) as effects:
         effects.start([launch(1)])
-        await trio.sleep(2)
+        await trio.sleep(30)
         effects.start([Forget(N1, key(1))])
         await trio.sleep(2)
-    assert executor.said == [("launch", 1), ("forget", 1)]
-    assert "its orders are repeated" in caplog.text
+    assert executor.said == [("launch", 1)] * 4 + [("forget", 1)]
+    assert "orders for n1 are repeated when the node reports" in caplog.text
     assert conducts.of("executor", "metal").last_problem == "OSError('the network is down')"
+
+
+@attrs.define
+class Rough(Prompt):
+    """Holds up the loop when it is told something for the first time, as long as it can; `fails` names by what."""
+
+    async def _say(self, verb: str, keys: Sequence[AttemptKey]) -> None:
+        fails, self.fails = self.fails, ""
+        if fails == "blocks":
+            threading.Event().wait(60)
+        while fails == "computes":
+            pass
+        if fails == "hangs":
+            await trio.sleep_forever()
+        await super()._say(verb, keys)
+
+
+@pytest.mark.parametrize(
+    ("fails", "problem"),
+    [("blocks", "held up HAL"), ("computes", "held up HAL"), ("hangs", "TooSlowError")],
+)
+async def test_an_executor_that_never_comes_back_is_broken_off_and_given_what_comes_next(
+    fails: str, problem: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    executor, conducts = Rough(fails=fails), Conducts(trio.current_time)
+    with watching():
+        async with running(executor, conducts) as effects:
+            effects.start([launch(1)])
+            await trio.sleep(2 * ORDERS_S_MAX)
+            effects.start([launch(2)])
+            await trio.testing.wait_all_tasks_blocked()
+    again = [("launch", [1])] if fails != "hangs" else []
+    assert executor.calls == [*again, ("launch", [2])]
+    assert problem in conducts.of("executor", "metal").last_problem
+
+
+class Site:
+    """A locality that holds up the loop in one of its calls."""
+
+    def __init__(self, bad: str) -> None:
+        self._bad = bad
+
+    def recognises(self, dataset: str) -> bool:
+        if self._bad == "recognises":
+            threading.Event().wait(60)
+        return True
+
+    async def locate(self, datasets: Sequence[str]) -> Sequence[Sequence[Replica]]:
+        return [() for _ in datasets]
+
+    async def stage(self, dataset: str, nodes: Sequence[NodeName]) -> int:
+        threading.Event().wait(60)
+        return 1
+
+    async def evict(self, dataset: str, node: NodeName) -> None:
+        raise AssertionError(f"nobody wants {dataset} to go")
+
+    def cost(self, replica: Replica, node: NodeName) -> tuple[float, float]:
+        return 0.0, 0.0
+
+
+@pytest.mark.parametrize("bad", ["recognises", "stage"])
+async def test_a_locality_that_blocks_is_broken_off_and_the_job_is_told(bad: str) -> None:
+    messages: list[Message] = []
+    reported = trio.Event()
+
+    async def report(message: Message) -> None:
+        messages.append(message)
+        reported.set()
+
+    effects = Effects({}, lambda _: "metal", {"site": Site(bad)})
+    with watching(), trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(effects.run, 1, report)
+            effects.start([Stage(key(1), ("data",), "/", (N1,))])
+            await reported.wait()
+            nursery.cancel_scope.cancel()
+    (failed,) = messages
+    assert isinstance(failed, StagingFailed)
+    assert "held up HAL" in failed.detail
+
+
+@attrs.define
+class Frail(SlowExecutor):
+    """Its `run` fails so many times."""
+
+    left: int = 3
+    begun_s: list[float] = attrs.Factory(list)
+    starts: bool = True
+
+    async def run(self, report: Report, *, task_status: trio.TaskStatus[None]) -> None:
+        self.begun_s.append(trio.current_time())
+        if self.starts:
+            task_status.started()
+            await trio.sleep(10)
+        if self.left:
+            self.left -= 1
+            raise SystemExit(7)
+        await trio.sleep_forever()
+
+
+async def test_an_executor_whose_run_fails_is_begun_again_and_the_daemon_goes_on(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    executor, conducts = Frail(), Conducts(trio.current_time)
+    async with running(executor, conducts) as effects:
+        await trio.sleep(100)
+        effects.start([launch(1)])
+        await trio.sleep(2)
+    assert [round(each - executor.begun_s[0]) for each in executor.begun_s] == [0, 11, 23, 37]
+    assert conducts.of("executor", "metal").last_problem == "SystemExit(7)"
+    assert executor.said == [("launch", 1)]
+
+
+async def test_one_that_cannot_even_begin_ends_the_daemon_which_says_why() -> None:
+    with pytest.raises(BaseExceptionGroup) as raised:
+        async with running(Frail(starts=False)):
+            pytest.fail("it has not begun")
+    assert raised.value.subgroup(SystemExit) is not None
 
 
 async def test_forgets_go_together_and_hold_up_no_launch(autojump_clock: trio.testing.MockClock) -> None:
