@@ -224,7 +224,7 @@ class Effects:
             if passes(error):
                 raise
             logger.exception("staging of %s failed", effect.key)
-            message = StagingFailed(effect.key, f"the locality provider failed: {error!r}")
+            message = StagingFailed(effect.key, f"the locality provider failed: {told(error)}")
         assert self._report is not None
         await self._report(message)
 
