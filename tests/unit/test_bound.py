@@ -9,7 +9,7 @@ import trio
 import trio.testing
 from hypothesis import given, settings, strategies as st
 
-from hal_core.agent.bound import IDLE_S, UNBOUND, Bound
+from hal_core.agent.bound import IDLE_S, TURN_BYTES, UNBOUND, Bound
 from hal_core.agent.store import Store
 from hal_core.testing import FakeSource
 from tests.unit.test_store import AT, GENOME, TOTAL
@@ -63,6 +63,37 @@ def test_those_who_go_on_at_once_have_equal_parts_whoever_came_first():
             nursery.cancel_scope.cancel()
         parts = [moved["first"] - before, moved["second"], moved["third"]]
         assert max(parts) - min(parts) <= 200, parts
+
+    in_virtual_time(main)
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.lists(st.integers(TURN_BYTES, 16 * TURN_BYTES), min_size=2, max_size=4))
+def test_none_has_more_than_twice_what_another_has_however_large_its_pieces_are(pieces):
+    assert_even(pieces, 2)
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.lists(st.sampled_from([1, 4, 16]), min_size=2, max_size=4))
+def test_pipes_peers_and_web_servers_have_the_same(turns):
+    """A file of a file system comes in pieces of 64 KiB, of another node in those of 256, of a web server of a MiB."""
+    assert_even([count * TURN_BYTES for count in turns], 1)
+
+
+def assert_even(pieces: list[int], ratio_max: int) -> None:
+    bound, moved = Bound(4.0 * TURN_BYTES), [0] * len(pieces)
+
+    async def move(at: int) -> None:
+        while True:
+            await bound.passed(pieces[at])
+            moved[at] += pieces[at]
+
+    async def main() -> None:
+        with trio.move_on_after(30.0 * len(pieces)):
+            async with trio.open_nursery() as nursery:
+                for at in range(len(pieces)):
+                    nursery.start_soon(move, at)
+        assert max(moved) <= ratio_max * min(moved) + 2 * max(pieces), (pieces, moved)
 
     in_virtual_time(main)
 
