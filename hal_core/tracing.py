@@ -93,6 +93,10 @@ class SpanSender:
             if span.trace_id & ((1 << 64) - 1) < self._bound:
                 self._processor.on_end(self._readable(span))
 
+    def flush(self) -> None:
+        """Send what there is now, in the calling thread. What the collector does not take is dropped."""
+        self._processor.force_flush()
+
     def close(self) -> None:
         """Send what is left. Waits for the collector, for some seconds at most."""
         self._processor.shutdown()  # type: ignore[no-untyped-call, unused-ignore]

@@ -149,6 +149,7 @@ class Agent:
         if self._lending is not None and self._lending.port:
             hello = attrs.evolve(hello, lending_port=self._lending.port, lending_secret=self._lending.secret)
         said_s = boot_time_s()
+        self._spans.reported(self._options.node.name, parts)  # What ended while no daemon was there.
         await frames.send(hello, *messages.report_frames(parts))
         with trio.fail_after(WELCOME_TIMEOUT_S):
             received = await frames.receive()

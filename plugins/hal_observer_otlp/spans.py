@@ -12,9 +12,10 @@ Its memory is bounded by what is unfinished; of a job a bounded number of events
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
+from typing import Final, TypeVar
 
 from hal_core import (
+    Arrival,
     AttemptKey,
     ClusterDefined,
     EndKind,
@@ -47,7 +48,10 @@ from hal_core import (
 NOTES_MAX: Final = 100
 """Events of one job's span; a job that is promised a start again and again has the first ones."""
 REMEMBERED_MAX: Final = 10_000
-"""Jobs whose traces later ones can point at, because they depend on them."""
+"""Jobs that may run again, and traces that later ones can point at, because they depend on them."""
+
+
+T = TypeVar("T")
 
 
 class _Attempt:
@@ -79,12 +83,22 @@ class _Job:
 
 
 class JobSpans:
-    """`follow` gives the spans that an event ends. Of jobs whose submission it has not seen there are none."""
+    """`follow` gives the spans that an event ends. Of a job that it does not know (`knows`) there are none."""
 
     def __init__(self) -> None:
         self.cluster = ""
         self._jobs: dict[JobId, _Job] = {}
         self._remembered: OrderedDict[JobId, _Job] = OrderedDict()
+        self._traces: OrderedDict[JobId, Trace] = OrderedDict()
+
+    def knows(self, job_id: JobId) -> bool:
+        """Else what happened to it so far has to be followed first."""
+        return job_id in self._jobs or job_id in self._remembered
+
+    def point(self, arrival: Arrival) -> None:
+        """Let jobs that depend on this one be linked to it, though its own history was not followed."""
+        spec, time_s = arrival.spec, arrival.submit_time_s
+        _keep(self._traces, arrival.job_id, trace_of(self.cluster, arrival.job_id, time_s, spec.environment))
 
     def follow(self, event: Event) -> list[Span]:
         match event:
@@ -121,11 +135,10 @@ class JobSpans:
 
     def _submit(self, event: JobSubmitted) -> None:
         trace = trace_of(self.cluster, event.job_id, event.time_s, event.spec.environment)
-        links = [self._remembered.get(each.job_id) for each in event.spec.dependencies]
-        job = _Job(event, trace, tuple(link.trace for link in links if link is not None))
-        self._jobs[event.job_id] = self._remembered[event.job_id] = job
-        if len(self._remembered) > REMEMBERED_MAX:
-            self._remembered.popitem(last=False)
+        links = [self._traces.get(each.job_id) for each in event.spec.dependencies]
+        job = self._jobs[event.job_id] = _Job(event, trace, tuple(link for link in links if link is not None))
+        _keep(self._remembered, event.job_id, job)
+        _keep(self._traces, event.job_id, trace)
 
     def _attempt(self, key: AttemptKey) -> _Attempt | None:
         job = self._jobs.get(key.job_id)
@@ -167,6 +180,7 @@ class JobSpans:
         job = _Job(before.submitted, Trace(trace_id, span_id_of(trace_id, "again", span_id), span_id))
         job.begin_s, job.left = event.time_s, 0
         self._jobs[event.key.job_id] = self._remembered[event.key.job_id] = job
+        _keep(self._traces, event.key.job_id, job.trace)
         return job
 
     def _end(self, event: JobEnded) -> list[Span]:
@@ -187,6 +201,12 @@ class JobSpans:
             del self._jobs[event.job_id]
             spans.append(_root(job, event.time_s))
         return spans
+
+
+def _keep(kept: OrderedDict[JobId, T], job_id: JobId, value: T) -> None:
+    kept[job_id] = value
+    if len(kept) > REMEMBERED_MAX:
+        kept.popitem(last=False)
 
 
 def _root(job: _Job, end_s: float) -> Span:

@@ -7,6 +7,8 @@ from random import Random
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 from hypothesis import given, settings, strategies as st
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -15,6 +17,7 @@ from hal_core import (
     AttemptKey,
     End,
     EndKind,
+    Event,
     HalError,
     JobEnded,
     JobId,
@@ -38,6 +41,7 @@ from hal_core import (
 from hal_core.models.trace import context_text
 from hal_core.rules.standing import standing_of
 from hal_core.rules.state import State
+from hal_core.testing import FakeEventLog
 from hal_core.tracing import part_spans
 from hal_engine_backfill.easy import Easy
 from hal_observer_otlp.observer import OtlpObserver
@@ -46,9 +50,10 @@ from tests.support.otlp_receiver import OtlpReceiver
 from tests.support.stories import make_story, run_simulation
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+WITHIN_S = 60.0
 
 
-def spans_of(seed: int) -> tuple[list[Span], list[object]]:
+def spans_of(seed: int) -> tuple[list[Span], list[Event]]:
     events = run_simulation(make_story(Random(seed)), Easy())
     fold = JobSpans()
     return [span for event in events for span in fold.follow(event)], list(events)
@@ -78,7 +83,7 @@ def test_every_attempt_is_in_its_jobs_trace_and_nothing_is_told_twice(seed: int)
     assert told == attempts_that_are_over(events)
 
 
-def attempts_that_are_over(events: list[object]) -> set[tuple[object, ...]]:
+def attempts_that_are_over(events: Sequence[Event]) -> set[tuple[object, ...]]:
     """(job, index, attempt) of every placement that was followed by an end or a requeue."""
     placed: set[tuple[object, ...]] = set()
     over: set[tuple[object, ...]] = set()
@@ -116,7 +121,7 @@ async def test_a_collector_gets_what_the_fold_tells() -> None:
     spans, events = spans_of(4)
     with OtlpReceiver() as receiver:
         observer = OtlpObserver.from_options({"endpoint": f"{receiver.endpoint}/v1/traces"})
-        await observer.record(1, events)  # type: ignore[arg-type]
+        await read(observer, events)
         observer.close()
         found = {(int.from_bytes(each.trace_id, "big"), int.from_bytes(each.span_id, "big")) for each in receiver.spans}
         assert found == {(span.trace_id, span.span_id) for span in spans}
@@ -133,9 +138,48 @@ async def test_a_restarted_daemon_goes_on_with_the_same_ids() -> None:
     sent: list[ReadableSpan] = []
     observer = OtlpObserver(SpanSender(Collected(sent), "hal"))
     observer.begin(standing_of(state))
-    await observer.record(2, events[1:])
+    await read(observer, events, after=1)
     observer.close()
     assert {span.context.trace_id for span in sent} == {span.trace_id for span in spans_of(4)[0]}
+
+
+async def read(observer: OtlpObserver, events: Sequence[Event], after: int = 0) -> FakeEventLog:
+    """All of them, and then it is stopped as a daemon stops it."""
+    log = FakeEventLog(events)
+    log.places["otlp"] = after
+    with trio.fail_after(WITHIN_S):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(observer.read_log, log)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    return log
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**9), data=st.data())
+async def test_wherever_a_daemon_is_restarted_the_spans_are_the_same_and_each_is_told_once(
+    seed: int, data: st.DataObject
+) -> None:
+    events = run_simulation(make_story(Random(seed)), Easy())
+    cut = data.draw(st.integers(1, len(events)))
+    sent: list[ReadableSpan] = []
+    for part_of_it in (events[:cut], events):
+        state = State()
+        state.apply(events[0])
+        observer = OtlpObserver(SpanSender(Collected(sent), "hal"))
+        observer.begin(standing_of(state))
+        log = await read(observer, part_of_it, 0 if part_of_it is not events else cut)
+        assert log.places["otlp"] == len(part_of_it)
+        observer.close()
+    whole = spans_of(seed)[0]
+    assert [identity(span) for span in sent] == [
+        (span.trace_id, span.span_id, span.parent_span_id, len(span.links)) for span in whole
+    ]
+
+
+def identity(span: ReadableSpan) -> tuple[int, int, int, int]:
+    assert span.context is not None
+    return span.context.trace_id, span.context.span_id, span.parent.span_id if span.parent else 0, len(span.links)
 
 
 class Collected(SpanExporter):
