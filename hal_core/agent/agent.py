@@ -149,7 +149,6 @@ class Agent:
         if self._lending is not None and self._lending.port:
             hello = attrs.evolve(hello, lending_port=self._lending.port, lending_secret=self._lending.secret)
         said_s = boot_time_s()
-        self._spans.reported(self._options.node.name, parts)  # What ended while no daemon was there.
         await frames.send(hello, *messages.report_frames(parts))
         with trio.fail_after(WELCOME_TIMEOUT_S):
             received = await frames.receive()
@@ -269,7 +268,6 @@ class Agent:
             return  # Nothing may pass for told: the next Hello says it, or the look at everything after its answer.
         parts = list(self._changed(keys))
         if parts:
-            self._spans.reported(self._options.node.name, parts)
             reach("agent.before_report")
             with suppress(WireError):  # The next Hello says it all again.
                 await self._session.send(*messages.report_frames(parts))
@@ -282,7 +280,7 @@ class Agent:
                 continue
             if self._tasks is not None and self._outputs.begin(status):
                 self._tasks.start_soon(self._measure, key)
-            status = self._outputs.shown(status)
+            status = self._meter.shown(self._outputs.shown(status))
             if self._spawner.pending or self._spawner.cancels:
                 name = str(key)
                 if status.start_time_s or status.end:  # Until then it may still need to be ordered.
@@ -294,6 +292,7 @@ class Agent:
                 if status.end is not None and status.end.kind is EndKind.SUPERVISOR_LOST:
                     kill_marked(mark(self._options.state_directory, key))  # Before anybody is told of the end.
                 self._reported[key] = status
+                self._spans.reported(self._options.node.name, [status])
                 yield status
 
     async def _measure(self, key: AttemptKey) -> None:

@@ -1,4 +1,4 @@
-"""How busy the GPUs of this machine are, as nvidia-smi tells it: one process of it that goes on telling.
+"""How busy the GPUs of this machine are and what they draw, as nvidia-smi says: one process of it that goes on telling.
 
 Starting it anew for each look would cost a second of CPU on a machine with many devices. Where there is none, or it
 does not say, nothing is known, and nothing is said.
@@ -11,17 +11,27 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
-from typing import Final
+from statistics import fmean
+from typing import Final, NamedTuple
 
 PROGRAM: Final = "nvidia-smi"
-QUERY: Final = ("--query-gpu=index,utilization.gpu", "--format=csv,noheader,nounits", "-l")
+QUERY: Final = ("--query-gpu=index,utilization.gpu,power.draw", "--format=csv,noheader,nounits", "-l")
 READ_BYTES: Final = 1 << 16
 FAILURES_MAX: Final = 3
 """It ended so often without having said anything: it is not asked any more."""
 
 
+class DeviceUse(NamedTuple):
+    """Means over what was said since the last look."""
+
+    busy: float
+    """The share of the time in which it computed."""
+    watts: float | None
+    """None: the device does not tell."""
+
+
 class GpuMeter:
-    """`busy` gives what was said since the last call. `every_s`: how often it is told, in whole seconds."""
+    """`look` gives what was said since the last call. `every_s`: how often it is told, in whole seconds."""
 
     def __init__(self, every_s: float = 5.0) -> None:
         self._every_s = max(1, round(every_s))
@@ -29,17 +39,22 @@ class GpuMeter:
         self._rest = b""
         self._failure_count = 0
 
-    def busy(self) -> Mapping[int, float]:
-        """By device, the share of the time in which it computed: the mean of what was said. Returns at once."""
-        said: dict[int, list[float]] = {}
+    def look(self) -> Mapping[int, DeviceUse]:
+        """By device. Returns at once."""
+        shares, watts = dict[int, list[float]](), dict[int, list[float]]()
         for line in self._lines():
-            index, _, percent = line.partition(b",")
+            index, percent, drawn = (*line.split(b","), b"")[:3]
             with contextlib.suppress(ValueError):  # "[N/A]": the device does not tell
-                device, share = int(index), float(percent) / 100
-                said.setdefault(device, []).append(share)
-        if said:
+                shares.setdefault(int(index), []).append(float(percent) / 100)
+            with contextlib.suppress(ValueError):
+                watts.setdefault(int(index), []).append(float(drawn))
+        if shares:
             self._failure_count = 0
-        return {index: sum(shares) / len(shares) for index, shares in said.items()}
+        return {
+            index: DeviceUse(fmean(said), fmean(watts[index]) if watts.get(index) else None)
+            for index, said in shares.items()
+            if said
+        }
 
     def close(self) -> None:
         if self._process is not None:

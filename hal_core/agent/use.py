@@ -10,13 +10,15 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import attrs
 import trio
 
 from hal_core.agent.book import Book
-from hal_core.agent.gpu_use import GpuMeter
+from hal_core.agent.gpu_use import DeviceUse, GpuMeter
 from hal_core.agent.launcher.tree import children
 from hal_core.agent.lease import boot_time_s
 from hal_core.errors import WireError
+from hal_core.models.message import PartStatus
 from hal_core.models.node import Node
 from hal_core.models.placement import AttemptKey
 from hal_core.models.use import PartUse
@@ -29,6 +31,18 @@ GPUS_VARIABLE: Final = b"HAL_GPUS="
 DIGITS_MAX: Final = 6
 PARTS_MAX: Final = 4096
 """So many attempts of one node are measured; what is said of them fits into one frame."""
+ENDED_MAX: Final = 10_000
+"""Attempts of which it is remembered what their GPUs did; the oldest are forgotten first."""
+
+
+@attrs.define
+class _GpuUse:
+    """Of one attempt's devices together, in seconds and joules of the time that was measured."""
+
+    busy_s: float = 0.0
+    measured_s: float = 0.0
+    energy_j: float = 0.0
+    energy_measured_s: float = 0.0
 
 
 async def keep_telling(frames: FrameStream, meter: UseMeter, book: Book, period_s: float) -> None:
@@ -56,6 +70,7 @@ class UseMeter:
         self._gpus = gpus
         self._devices: dict[AttemptKey, tuple[int, ...]] = {}
         """Of each attempt, as the environment of its first process says, also to an agent that came later."""
+        self._gpu_uses: dict[AttemptKey, _GpuUse] = {}
         self._unified = cgroups.get("unified")
         self._memory = cgroups.get("memory")
         self._totals: dict[AttemptKey, float] = {}
@@ -71,25 +86,50 @@ class UseMeter:
         period_s = 0.0 if self._last_s is None else now_s - self._last_s
         self._last_s = now_s
         totals, found = {}, []
-        busy = {} if self._gpus is None else self._gpus.busy()
+        devices = {} if self._gpus is None else self._gpus.look()
         for key, supervisor_pid in running[:PARTS_MAX]:
             cpu_s, memory_bytes = self._total(key, supervisor_pid)
             totals[key] = cpu_s
             if key in self._totals and period_s > 0:
                 cpus = max(0.0, cpu_s - self._totals[key]) / period_s
-                found.append(PartUse(key, cpus, memory_bytes, self._busy_of(key, supervisor_pid, busy)))
+                found.append(PartUse(key, cpus, memory_bytes, self._busy_of(key, supervisor_pid, devices, period_s)))
         self._totals = totals
         self._devices = {key: devices for key, devices in self._devices.items() if key in totals}
         return Use(period_s, tuple(found)) if period_s > 0 else None
 
-    def _busy_of(self, key: AttemptKey, supervisor_pid: int, busy: Mapping[int, float]) -> float | None:
+    def shown(self, status: PartStatus) -> PartStatus:
+        """Its end with what its GPUs did, if it has some that told: means of what was measured, for all of its time."""
+        found, end = self._gpu_uses.get(status.key), status.end
+        if found is None or end is None or status.start_time_s is None or status.end_time_s is None:
+            return status
+        watts = found.energy_j / found.energy_measured_s if found.energy_measured_s else None
+        energy_j = None if watts is None else round(watts * max(0.0, status.end_time_s - status.start_time_s), 3)
+        gpus_busy = round(found.busy_s / found.measured_s, 6)
+        return attrs.evolve(status, end=attrs.evolve(end, gpus_busy=gpus_busy, energy_j=energy_j))
+
+    def _busy_of(
+        self, key: AttemptKey, supervisor_pid: int, looked: Mapping[int, DeviceUse], period_s: float
+    ) -> float | None:
         """How many of its devices computed; None if it has none, or one of them does not tell."""
-        if not busy:
+        if not looked:
             return None
         if key not in self._devices and (found := _devices_of(supervisor_pid)) is not None:
             self._devices[key] = found
-        devices = self._devices.get(key, ())
-        return sum(busy[each] for each in devices) if devices and all(each in busy for each in devices) else None
+        devices = [looked.get(each) for each in self._devices.get(key, ())]
+        told = [device for device in devices if device is not None]
+        if not told or len(told) < len(devices):
+            return None
+        use = self._gpu_uses.setdefault(key, _GpuUse())
+        if len(self._gpu_uses) > ENDED_MAX:
+            del self._gpu_uses[next(iter(self._gpu_uses))]
+        busy = sum(device.busy for device in told)
+        use.busy_s += busy * period_s
+        use.measured_s += period_s
+        watts = [device.watts for device in told if device.watts is not None]
+        if len(watts) == len(told):
+            use.energy_j += sum(watts) * period_s
+            use.energy_measured_s += period_s
+        return busy
 
     def _total(self, key: AttemptKey, supervisor_pid: int) -> tuple[float, int]:
         """CPU time (seconds) so far and memory (bytes) now. What cannot be read is 0: it has just ended."""

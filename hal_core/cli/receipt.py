@@ -73,6 +73,7 @@ def print_receipt(console: Console, receipt: dict[str, Any]) -> None:
         ("Ran", precise(receipt["ran_s"]) + lost + (f", in {attempts} attempts" if attempts > 1 else "")),
         ("Held", held_text(receipt)),
         ("Used", used_text(receipt)),
+        ("Energy", "" if receipt["energy_j"] is None else f"{receipt['energy_j'] / 3.6e6:.3f} kWh, of its GPUs"),
         ("Cost", money(receipt["money"]) if receipt["money"] else "nothing: its partition has no prices"),
         ("Data", data_text(receipt)),
         ("Right size", right_size_text(receipt["right_size"])),
@@ -95,6 +96,8 @@ def used_text(receipt: dict[str, Any]) -> str:
     parts = []
     if receipt["cpu_s"] is not None and receipt["core_s"]:
         parts.append(f"{100 * receipt['cpu_s'] / receipt['core_s']:.0f} % of its CPUs")
+    if receipt["gpu_busy_s"] is not None and receipt["gpu_s"]:
+        parts.append(f"{100 * receipt['gpu_busy_s'] / receipt['gpu_s']:.0f} % of its GPUs")
     if receipt["peak_memory_bytes"]:
         asked = receipt["memory_bytes_per_node"]
         of = f" of {size(asked)}" if asked else ""

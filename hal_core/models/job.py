@@ -55,6 +55,10 @@ class EndKind(Enum):
     """Another part of the same gang failed, so this part was ended."""
 
 
+def _sum(one: float | None, other: float | None) -> float | None:
+    return one if other is None else other if one is None else one + other
+
+
 @attrs.frozen
 class End:
     """How a job (or one node's part of it) ended."""
@@ -67,6 +71,22 @@ class End:
     by: str = ""
     """Who cancelled it."""
     detail: str = ""
+    gpus_busy: float | None = None
+    """Of its GPUs, how many computed, on average, as far as the nodes could tell."""
+    energy_j: float | None = None
+    """Joules, of its GPUs, likewise."""
+
+    def after(self, before: End | None) -> End:
+        """The end of an attempt of which other parts ended so before: the first bad one, with what all of them used."""
+        if before is None:
+            return self
+        return attrs.evolve(
+            self if before.state is JobState.COMPLETED else before,
+            peak_memory_bytes=max(filter(None, (self.peak_memory_bytes, before.peak_memory_bytes)), default=None),
+            cpu_s=_sum(self.cpu_s, before.cpu_s),
+            gpus_busy=_sum(self.gpus_busy, before.gpus_busy),
+            energy_j=_sum(self.energy_j, before.energy_j),
+        )
 
     @property
     def state(self) -> JobState:

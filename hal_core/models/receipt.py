@@ -63,6 +63,10 @@ class Receipt:
     gpu_s: float
     cpu_s: float | None
     """CPU time that was used, where nodes measured it."""
+    gpu_busy_s: float | None
+    """Of `gpu_s`: in which the GPUs computed, where nodes could tell."""
+    energy_j: float | None
+    """Joules that its GPUs used, where nodes could tell."""
     cpu_count: int
     """Asked for, by each element."""
     memory_bytes_per_node: int

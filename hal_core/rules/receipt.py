@@ -110,6 +110,8 @@ class Measured:
     def __init__(self) -> None:
         self.cpu_s: float | None = None
         self.peak_memory_bytes: int | None = None
+        self.gpu_busy_s: float | None = None
+        self.energy_j: float | None = None
         self.longest = 0
         self.cpus_busy = 0.0
 
@@ -120,6 +122,10 @@ class Measured:
             self.cpus_busy = max(self.cpus_busy, end.cpu_s / seconds_of(ran) if ran else 0.0)
         if end.peak_memory_bytes is not None:
             self.peak_memory_bytes = max(self.peak_memory_bytes or 0, end.peak_memory_bytes)
+        if end.gpus_busy is not None:
+            self.gpu_busy_s = (self.gpu_busy_s or 0.0) + end.gpus_busy * seconds_of(ran)
+        if end.energy_j is not None:
+            self.energy_j = (self.energy_j or 0.0) + end.energy_j
 
 
 class ReceiptFold:
@@ -288,6 +294,8 @@ class ReceiptFold:
             core_s=seconds_of(totals.core),
             gpu_s=seconds_of(totals.gpu_milli) / 1000,
             cpu_s=measured.cpu_s,
+            gpu_busy_s=measured.gpu_busy_s,
+            energy_j=measured.energy_j,
             cpu_count=spec.task_count * spec.cpus_per_task,
             memory_bytes_per_node=spec.memory_bytes_per_node,
             peak_memory_bytes=measured.peak_memory_bytes,

@@ -151,7 +151,7 @@ def _end_part(activity: Activity, part: _PartEnd, now_s: float, gone: Set[NodeNa
     """A part is over: the whole attempt is, if it was the last one but for those in `gone`, or if none was launched."""
     if activity.is_launched and activity.parts_left - {part.node} - gone:
         return PartEnded(now_s, activity.key, part.node, part.end)
-    whole = activity.end if activity.end is not None and activity.has_failed else part.end
+    whole = part.end.after(activity.end)
     if activity.cancel is not None:
         by, does_requeue, detail = activity.cancel
         if does_requeue and not part.is_at_large:

@@ -273,8 +273,7 @@ class State:
     def _part_ended(self, event: PartEnded) -> None:
         activity = self._known(event.key)
         activity.parts_left.discard(event.node)
-        if activity.end is None or activity.end.state is JobState.COMPLETED:
-            activity.end = event.end
+        activity.end = event.end.after(activity.end)
 
     def _cancel_requested(self, event: JobCancelRequested) -> None:
         for index in members(event.elements):

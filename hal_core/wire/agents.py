@@ -270,12 +270,18 @@ def checked_part(part: PartStatus) -> PartStatus:
         end,
         by="",  # Who cancelled a job is known here, not there.
         detail=end.detail[:DETAIL_CHARACTERS_MAX],
-        cpu_s=end.cpu_s if end.cpu_s is not None and 0.0 <= end.cpu_s <= TIME_S_MAX else None,
+        cpu_s=_amount(end.cpu_s, TIME_S_MAX),
+        gpus_busy=_amount(end.gpus_busy, CPUS_MAX),
+        energy_j=_amount(end.energy_j, TIME_S_MAX),
         peak_memory_bytes=_count(end.peak_memory_bytes),
         exit_code=_count(end.exit_code),
         signal=_count(end.signal),
     )
     return part if sane == end else attrs.evolve(part, end=sane)
+
+
+def _amount(value: float | None, most: float) -> float | None:
+    return value if value is not None and 0.0 <= value <= most else None
 
 
 def _count(value: int | None) -> int | None:

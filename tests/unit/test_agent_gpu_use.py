@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from hal_core.agent.gpu_use import FAILURES_MAX, PROGRAM, GpuMeter
+from hal_core.agent.gpu_use import FAILURES_MAX, PROGRAM, DeviceUse, GpuMeter
 from hal_core.agent.launcher.tree import children
 from hal_core.agent.use import UseMeter
-from hal_core.models.job import JobId
+from hal_core.models.job import End, EndKind, JobId
+from hal_core.models.message import PartStatus
 from hal_core.models.placement import AttemptKey
 
 KEY = AttemptKey(JobId(3), 0, 1)
@@ -38,21 +39,21 @@ def nvidia_smi(directory: Path, monkeypatch: pytest.MonkeyPatch, script: str) ->
 
 
 def test_devices_that_tell_are_known_and_others_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = 'echo "$*" > asked; printf "0, 50\\n1, [N/A]\\n0, 100\\n2, 0\\n"; exec sleep 600'
+    script = 'echo "$*" > asked; printf "0, 50, 100.5\\n1, [N/A], 7\\n0, 100, 199.5\\n2, 0, [N/A]\\n"; exec sleep 600'
     monkeypatch.chdir(tmp_path)
     with nvidia_smi(tmp_path, monkeypatch, script) as meter:
-        found: dict[int, float] = {}
+        found: dict[int, DeviceUse] = {}
 
         def is_said() -> bool:
-            found.update(meter.busy())
+            found.update(meter.look())
             return found.keys() == {0, 2}
 
         until(is_said, "nothing was said of the devices 0 and 2")
-        assert 0.5 <= found[0] <= 1.0
-        assert found[2] == 0.0
-        assert meter.busy() == {}, "it is told once"
+        assert found[0] in [(0.5, 100.5), (0.75, 150.0), (1.0, 199.5)]
+        assert found[2] == (0.0, None)
+        assert meter.look() == {}, "it is told once"
         asked = (tmp_path / "asked").read_text()
-        assert "--query-gpu=index,utilization.gpu" in asked
+        assert "--query-gpu=index,utilization.gpu,power.draw " in asked
         assert asked.endswith("-l 1\n")
 
 
@@ -60,7 +61,7 @@ def test_a_program_that_fails_is_left_alone(tmp_path: Path, monkeypatch: pytest.
     with nvidia_smi(tmp_path, monkeypatch, f"echo x >> {tmp_path}/starts; exit 9") as meter:
 
         def starts() -> int:
-            assert meter.busy() == {}
+            assert meter.look() == {}
             file = tmp_path / "starts"
             return len(file.read_text().split()) if file.exists() else 0
 
@@ -72,7 +73,7 @@ def test_a_program_that_fails_is_left_alone(tmp_path: Path, monkeypatch: pytest.
 
 def test_without_the_program_nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert GpuMeter(5.0).busy() == {}
+    assert GpuMeter(5.0).look() == {}
 
 
 def _says_gpus(pid: int) -> bool:
@@ -86,8 +87,8 @@ class Known(GpuMeter):
         super().__init__(1.0)
         self._shares = shares
 
-    def busy(self) -> Mapping[int, float]:
-        return self._shares
+    def look(self) -> Mapping[int, DeviceUse]:
+        return {index: DeviceUse(share, 200 * share) for index, share in self._shares.items()}
 
 
 @pytest.mark.parametrize(
@@ -114,6 +115,13 @@ def test_an_attempt_has_the_devices_that_its_processes_were_given(
             return found == [wanted]
 
         until(is_measured, f"{wanted} was not measured, but {found}")
+        ended = PartStatus(KEY, start_time_s=100.0, end_time_s=110.0, end=End(EndKind.EXITED, 0))
+        energy_j = None if wanted is None else pytest.approx(10 * 200 * wanted)
+        told = meter.shown(ended)
+        assert told.end is not None
+        assert (told.end.gpus_busy, told.end.energy_j) == (wanted, energy_j)
+        assert meter.shown(ended) == told, "whenever it is asked"
+        assert meter.shown(PartStatus(KEY, start_time_s=100.0)).end is None
     finally:
         subprocess.run(["pkill", "-KILL", "-s", str(supervisor.pid)], check=False)
         supervisor.wait(DEADLINE_S)

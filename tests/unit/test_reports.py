@@ -195,6 +195,19 @@ def test_a_part_that_ends_badly_ends_the_others_and_is_the_reason(world, end):
     assert world.ended(key.job_id) == end
 
 
+@pytest.mark.parametrize("first", [OK, BAD])
+def test_the_end_of_a_gang_has_what_all_its_parts_used(world, first):
+    key = world.start(**GANG)
+    used = {"cpu_s": 10.0, "peak_memory_bytes": 7, "gpus_busy": 1.5, "energy_j": 100.0}
+    world.finish("n0", key, attrs.evolve(first, **used))
+    world.report("n0", key)
+    world.finish("n1", key, attrs.evolve(OK, cpu_s=30.0, peak_memory_bytes=5, gpus_busy=0.5))
+    world.report("n1", key)
+    world.settle()
+    whole = {"cpu_s": 40.0, "peak_memory_bytes": 7, "gpus_busy": 2.0, "energy_j": 100.0}
+    assert world.ended(key.job_id) == attrs.evolve(first, **whole)
+
+
 def test_a_bad_end_after_a_good_one_counts(world):
     key = world.start(**GANG)
     world.finish("n0", key, OK)

@@ -91,13 +91,17 @@ function costs(receipt) {
     ["Waited", duration(receipt.wait_s)], ["Ran", duration(receipt.ran_s)],
     ["Lost", receipt.lost_s ? `${duration(receipt.lost_s)} in attempts that were repeated` : ""],
     ["Held", `${hours(receipt.core_s)} core-hours${receipt.gpu_s ? `, ${hours(receipt.gpu_s)} GPU-hours` : ""}`],
-    ["Used", receipt.cpu_s !== null && receipt.core_s ? `${Math.round(100 * receipt.cpu_s / receipt.core_s)} % of its CPUs` : ""],
+    ["Used", [share(receipt.cpu_s, receipt.core_s, "CPUs"), share(receipt.gpu_busy_s, receipt.gpu_s, "GPUs")].filter(Boolean).join(", ")],
     ["Memory", receipt.peak_memory_bytes ? `at most ${bytes(receipt.peak_memory_bytes)}` : ""],
+    ["Energy", receipt.energy_j === null ? "" : `${(receipt.energy_j / 3.6e6).toFixed(3)} kWh, of its GPUs`],
     ["Cost", receipt.money ? receipt.money.toFixed(2) : ""],
-    ["Data", receipt.bytes_moved ? `${bytes(receipt.bytes_moved)} moved` : ""],
+    ["Data", [receipt.bytes_moved && `${bytes(receipt.bytes_moved)} moved`, receipt.bytes_saved && `${bytes(receipt.bytes_saved)} there already`]
+      .filter(Boolean).join(", ")],
     ["Right size", right ? `${right.cpu_count} CPUs${memory}, ${duration(right.walltime_s)}: ${hours(right.core_s)} core-hours` : ""],
   ]);
 }
+
+const share = (used, held, of) => used !== null && held ? `${Math.round(100 * used / held)} % of its ${of}` : "";
 
 function why(found) {
   return h("div", {}, facts([
