@@ -1,4 +1,4 @@
-"""`hal logs`: a job's output file, as the job view names it; `-f` follows it until the job ends."""
+"""`hal logs`: a job's output file, as the job view names it; `-f` follows it, or those of an array, until the end."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(console: Console, arguments: Namespace) -> int:
     job_id, index = one_index(arguments.job, "logs")
     view = console.get(f"/v1/jobs/{job_id}").json()
     if view["array"] is not None and index is None:
-        raise UsageError(f"job {job_id} is an array; each element has its own output: hal logs {job_id}_INDEX")
+        return run_array(console, arguments, view, job_id)
     part = view if index is None else with_known_paths(find_element(console, job_id, index)[1], view, index)
     path = output_path(part, arguments.error)
     if path is None and view["is_private_shown"] and index is not None and arguments.follow:
@@ -49,6 +49,24 @@ def run(console: Console, arguments: Namespace) -> int:
         console.line(path)
         return 0
     return copy(console, arguments, path, (job_id, index))
+
+
+def run_array(console: Console, arguments: Namespace, view: dict[str, Any], job_id: int) -> int:
+    """All elements together, as they write."""
+    if not arguments.follow or arguments.path or arguments.lines is not None:
+        raise UsageError(
+            f"job {job_id} is an array; each element has its own output: hal logs {job_id}_INDEX; "
+            f"hal logs -f {job_id} follows all that run"
+        )
+    if not view["is_private_shown"]:
+        console.note(f"job {job_id}: {why_no_path(view)}")
+        return 1
+    from hal_core.cli.array_logs import follow_array
+
+    def path_of(element: dict[str, Any], view: dict[str, Any], index: int) -> str | None:
+        return output_path(with_known_paths(element, view, index), arguments.error)
+
+    return follow_array(console, job_id, path_of)
 
 
 def copy(console: Console, arguments: Namespace, path: str, job: tuple[int, int | None]) -> int:

@@ -58,9 +58,10 @@ def watch(console: Console, arguments: Namespace) -> int:
 def queue_lines(jobs: list[dict[str, Any]], now_s: float, columns: int) -> list[tuple[str, str]]:
     """The queue within so many columns: (line, colour). Long names are cut, and so is the end of a line."""
     heads = ("JOB", "NAME", "USER", "STATE", "TIME", "NODES", "WHERE OR WHY NOT")
+    name_width = min(max((columns - 40) // 3, 8), 20)  # The reason needs the room more.
     rows = [
         (
-            short(job_text(job), 14), short(job["name"], 20), short(job["user"], 10), job["state"],
+            short(job_text(job), 14), short(job["name"], name_width), short(job["user"], 10), job["state"],
             duration(now_s - job["start_time_s"] if job["start_time_s"] and job["state"] != "PENDING" else None),
             str(job["node_count"]), where(job),
         )

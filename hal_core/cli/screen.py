@@ -11,6 +11,7 @@ import select
 import sys
 import termios
 import tty
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -32,7 +33,7 @@ def show(console: Console, picture: Picture, interval_s: float = INTERVAL_S) -> 
     """Draw until somebody presses q. The exit code."""
     if not is_terminal(sys.stdout) or not is_terminal(sys.stdin):
         for text, colour in picture(COLUMNS_MAX, sys.maxsize):
-            console.line(text[:COLUMNS_MAX].rstrip(), colour)
+            console.line(cut(text, COLUMNS_MAX).rstrip(), colour)
         return 0
     with _second_screen():
         while True:
@@ -47,10 +48,22 @@ def draw(lines: list[Line], columns: int, has_colours: bool) -> None:
     """All at once, so that nothing flickers. What was longer before is cleared line by line."""
     painted = []
     for text, colour in lines:
-        cut = text[:columns]
-        painted.append(f"\x1b[{COLOURS[colour]}m{cut}\x1b[0m\x1b[K" if colour and has_colours else f"{cut}\x1b[K")
+        seen = cut(text, columns)
+        painted.append(f"\x1b[{COLOURS[colour]}m{seen}\x1b[0m\x1b[K" if colour and has_colours else f"{seen}\x1b[K")
     sys.stdout.write("\x1b[H" + "\n".join(painted) + "\x1b[J")
     sys.stdout.flush()
+
+
+def cut(text: str, columns: int) -> str:
+    """As much of it as there is room for. Some characters take two columns, and some none."""
+    if text.isascii():
+        return text[:columns]
+    taken = 0
+    for at, character in enumerate(text):
+        taken += 0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
+        if taken > columns:
+            return text[:at]
+    return text
 
 
 @contextmanager

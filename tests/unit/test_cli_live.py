@@ -10,6 +10,7 @@ import select
 import subprocess
 import termios
 import time
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,14 +30,14 @@ WITHIN_S = 60.0
 HOME, CLEARED = "\x1b[H", "\x1b[J"
 """What a picture begins and ends with."""
 WAITING = {"kind": "priority", "text": "jobs before it in the queue come first"}
+WAITS = job(job_id=13, state="PENDING", nodes="", reason=WAITING, name="n" * 80, start_time_s=None)
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ScriptedServer]:
     with ScriptedServer(tmp_path / "hal.sock") as running:
-        waiting = job(job_id=13, state="PENDING", nodes="", reason=WAITING, name="n" * 80, start_time_s=None)
         running.answer("GET", "/v1/status", STATUS)
-        running.answer("GET", "/v1/jobs", {"jobs": [job(), waiting], "next_cursor": None, "counts": {}, "sequence": 9})
+        running.answer("GET", "/v1/jobs", {"jobs": [job(), WAITS], "next_cursor": None, "counts": {}, "sequence": 9})
         yield running
 
 
@@ -83,9 +84,11 @@ class Terminal:
         return code
 
 
-@pytest.mark.parametrize(("key", "code"), [(b"q", 0), (b"\x03", 130)])
-def test_top_is_drawn_in_place_until_it_is_left(server: ScriptedServer, key: bytes, code: int) -> None:
-    terminal = Terminal(server.path, 80, "top")
+@pytest.mark.parametrize(("key", "code", "columns"), [(b"q", 0, 80), (b"\x03", 130, 100)])
+def test_top_is_drawn_in_place_until_it_is_left(server: ScriptedServer, key: bytes, code: int, columns: int) -> None:
+    wide = job(name="計算" * 40, user="長" * 60, nodes="é́" * 30 + "節" * 90)
+    server.answer("GET", "/v1/jobs", {"jobs": [job(), wide, WAITS], "next_cursor": None, "counts": {}, "sequence": 9})
+    terminal = Terminal(server.path, columns, "top")
     terminal.until(ENTER)
     for _ in range(2):  # The second comes by itself.
         assert "jobs before it" in terminal.picture()
@@ -94,7 +97,12 @@ def test_top_is_drawn_in_place_until_it_is_left(server: ScriptedServer, key: byt
         key = b""
     assert terminal.press(key) == code
     for line in terminal.seen.replace(LEAVE, "").split("\r\n"):
-        assert len(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line)) <= 80
+        assert cells(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line)) <= columns
+
+
+def cells(text: str) -> int:
+    """Columns of a terminal, but for what combines with the character before it."""
+    return sum(2 if unicodedata.east_asian_width(each) in "WF" else not unicodedata.combining(each) for each in text)
 
 
 def test_without_a_terminal_it_is_one_picture(server: ScriptedServer) -> None:

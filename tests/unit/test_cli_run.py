@@ -206,6 +206,40 @@ def test_logs_follows_until_the_end(server, tmp_path):
     assert (process.returncode, out, err) == (0, b"last", b"hal: job 17 timeout: time limit\n")
 
 
+def test_logs_follows_a_whole_array_line_by_line(server, tmp_path):
+    """Elements that had ended are not told again; one that ends without a last newline has its line."""
+    state = {"8": "COMPLETED", "9": "RUNNING", "10-11": "PENDING"}
+
+    def elements(_):
+        entries = [
+            {**ELEMENT, "indices": indices, "state": word, "output_path": None} for indices, word in state.items()
+        ]
+        return Reply({"job_id": 12, "elements": entries, "next_cursor": None, "sequence": 1})
+
+    def view(_):
+        is_over = set(state.values()) == {"COMPLETED"}
+        pattern = str(tmp_path / "%a.out")
+        known = ended(12, "COMPLETED") if is_over else job_details(job_id=12)
+        return Reply({**known, "array": "8-11", "output_path": pattern, "is_private_shown": True})
+
+    server.answer("GET", "/v1/jobs/12", view)
+    server.answer("GET", "/v1/jobs/12/elements", elements)
+    for index in (8, 9):
+        (tmp_path / f"{index}.out").write_text(f"begun {index}\nhalf")
+    process = start_hal(server.path, "logs", "-f", "12")
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"9: begun 9\n"
+    state.update({"9": "RUNNING", "10-11": "RUNNING"})
+    (tmp_path / "11.out").write_text("eleven\n")
+    assert process.stdout.readline() == b"11: eleven\n"
+    with (tmp_path / "9.out").open("a") as file:
+        file.write(" and half")
+    (tmp_path / "10.out").write_text("ten")
+    state.update({"9": "COMPLETED", "10-11": "COMPLETED"})
+    out, _ = process.communicate(timeout=60)
+    assert sorted(out.splitlines()) == [b"10: ten", b"9: half and half"]
+
+
 def test_logs_of_an_element(server, tmp_path):
     path = tmp_path / "hal-12_3.out"
     path.write_text("three")
