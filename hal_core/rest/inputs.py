@@ -41,7 +41,9 @@ async def with_inputs(call: Call, specs: Sequence[JobSpec]) -> tuple[Sequence[Jo
     }
     if problems := list(filter(None, map(partial(_why_nobodys, inputs), dict.fromkeys(wanted.values())))):
         raise InvalidInput(problems)
-    kept = {wanted[text, spec.working_directory] for spec in specs if inputs.has_store(spec) for text in _texts(spec)}
+    kept = {
+        wanted[text, spec.working_directory] for spec in specs if _is_brought(inputs, spec) for text in _texts(spec)
+    }
     if len(kept) > ADDRESSES_MAX:
         text = f"{len(kept)} different paths and URLs; at most {ADDRESSES_MAX} in one submission"
         raise InvalidInput([Problem("inputs", text)])
@@ -49,6 +51,11 @@ async def with_inputs(call: Call, specs: Sequence[JobSpec]) -> tuple[Sequence[Jo
     datasets, advice = await _added(call, found)
     names = {key: f"{REFERENCE}{datasets[address].id}" for key, address in wanted.items() if address in datasets}
     return [_named(inputs, spec, names) for spec in specs], advice
+
+
+def _is_brought(inputs: Inputs, spec: JobSpec) -> bool:
+    """A job that waits for others may read what they are still to write: it finds that where it is."""
+    return inputs.has_store(spec) and not spec.dependencies
 
 
 def _texts(spec: JobSpec) -> list[str]:
@@ -91,6 +98,6 @@ async def _added(
 
 
 def _named(inputs: Inputs, spec: JobSpec, names: Mapping[tuple[str, str], str]) -> JobSpec:
-    if not spec.inputs or not inputs.has_store(spec):
+    if not spec.inputs or not _is_brought(inputs, spec):
         return spec
     return attrs.evolve(spec, inputs=tuple(names.get((text, spec.working_directory), text) for text in spec.inputs))

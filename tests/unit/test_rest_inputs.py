@@ -98,6 +98,19 @@ async def test_where_nodes_have_no_stores_inputs_stay_where_they_are(server: Fil
         assert server.asked == []
 
 
+async def test_a_job_that_waits_for_another_may_read_what_that_is_to_write(api: Api, server: FileServer) -> None:
+    url = server.put("/open/reads", b"12345", headers={"ETag": '"1"'})
+    first = await api.submit()
+    body = {
+        "client_id": "c",
+        "command": ["/bin/true"],
+        "options": [["inputs", url], ["dependency", f"afterok:{first}"]],
+    }
+    second = (await api.post("/v1/jobs", body)).json()["job_id"]
+    assert api.kernel.state.jobs[second].spec.inputs == (url,)
+    assert server.asked == []
+
+
 async def test_a_bulk_asks_once_for_each_file(api: Api, server: FileServer) -> None:
     url = server.put("/open/reads", b"12345", headers={"ETag": '"1"'})
     common = {"client_id": "b", "command": ["/bin/true"], "options": [["inputs", url]]}
