@@ -33,6 +33,11 @@ class GpuParts:
         twin._known, twin._number_of = self._known.copy(), self._number_of.copy()
         return twin
 
+    @property
+    def is_used(self) -> bool:
+        """Whether any share was ever given."""
+        return len(self._known) > 1
+
     def of(self, row: int) -> Parts:
         return self._known[row >> self._shift & FIELD_MASK]
 

@@ -58,6 +58,12 @@ class NodeRows:
         self._owned.clear()
         return twin
 
+    def kept(self) -> NodeRows:
+        """A copy that stays good whatever is settled."""
+        twin = self.copy()
+        twin._base = self._base.copy()
+        return twin
+
     def row(self, number: int) -> int:
         """The row of a node."""
         if self._in_sets and self._in_sets >> number & 1:

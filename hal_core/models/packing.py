@@ -190,6 +190,12 @@ class Packing:
             packed |= self.parts.packed(columns.free_gpu_parts[number])
         return packed | self.class_of[number] << self.class_shift
 
+    @property
+    def is_reversible(self) -> bool:
+        """Whether what is taken and given back, in any order, leaves a row as it was: not where it depends on the row
+        which GPUs are meant."""
+        return not self.has_mixed and not self.parts.is_used
+
     def idle_row(self, number: int) -> int:
         """The row of a node on which nothing runs."""
         return self._capacity(self.classes[self.class_of[number]]) | self.class_of[number] << self.class_shift

@@ -66,6 +66,12 @@ class Room:
         twin._licences = self._licences
         return twin
 
+    def kept(self) -> Room:
+        """A copy that stays good when a room from which this one was copied is settled."""
+        twin = Room(self._packing, self._rows.kept())
+        twin._licences = self._licences
+        return twin
+
     @property
     def row_count(self) -> int:
         """How many different rows there are: what a question costs."""
@@ -327,6 +333,10 @@ class Room:
         """Whether one node's part of the ask fits on each of the nodes."""
         nodes = mask_of(numbers)
         return self._fitting_of(numbers, ask) & ask.nodes == nodes and self.has_licences(ask)
+
+    def fitting_on(self, numbers: Sequence[int], ask: Ask) -> int:
+        """Those of the nodes where one node's part of the ask fits, as `fitting`; licences are not asked for."""
+        return self._fitting_of(numbers, ask) & ask.nodes
 
     def _fitting_of(self, numbers: Sequence[int], ask: Ask) -> int:
         """Those of the nodes where one node's part of the ask fits."""

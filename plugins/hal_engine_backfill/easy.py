@@ -33,19 +33,19 @@ from hal_core import (
     Promise,
     Reserve,
     Room,
-    RunningJob,
     Snapshot,
     Start,
     Tiers,
     earliest_start,
     within,
 )
+from hal_engine_backfill.ends import Ends
 from hal_engine_backfill.fcfs import start_elements
-from hal_engine_backfill.groups import Blocked, changed_groups, of_groups, with_the_others
+from hal_engine_backfill.groups import Blocked, changed_groups, kept_shadows, of_groups, with_the_others
+from hal_engine_backfill.shadow import Shadow, can_be_kept
 
 ALL_NODES = -1
 _expected_s = attrgetter("expected_s")
-_expected_end_s = attrgetter("expected_end_s")
 
 
 class Easy:
@@ -127,7 +127,6 @@ class Pass:
         all jobs of the queue are of these groups of partitions; None: of any."""
         self._snapshot = snapshot
         self._margin = margin
-        self._does_trust = does_trust
         self._now_s = snapshot.now_s
         self._room = room = snapshot.room()
         self._packing = room.packing
@@ -135,25 +134,28 @@ class Pass:
         self._group_nodes = group_nodes if groups is None else {group: group_nodes[group] for group in groups}
         self._quota = snapshot.quota
         self._permits = Permits(snapshot.holds, room.packing, self._now_s)
+        self._ends = Ends(snapshot, does_trust)
+        self._kept = {} if margin.share else kept_shadows(snapshot)
+        self._shadows: dict[PartitionName, Shadow] = {}
+        """By group: what the next plan may keep of its promise."""
+        self._never: set[Hashable] = set()
+        """Kinds that can never start."""
         self._promise_of: dict[PartitionName, Promise] = {}
         """By group: what its first blocked job was promised. A job that can never start holds nobody up."""
         self.promised: list[tuple[JobId, Promise]] = []
         self.starts: list[Start] = []
-        self._in_order: list[tuple[PendingJob, int, int]] = []
-        """Jobs started in order, and which of the starts are theirs."""
         self.depth = 0
-        self._patience = Patience(room, self._now_s, self._running)
+        self._patience = Patience(room, self._now_s, self._ends)
         self._nearness = Nearness(snapshot, room)
 
     def start_in_order(self, queue: Iterator[PendingJob]) -> Iterable[PendingJob]:
         """Until each group has a job that does not fit. Returns the jobs that stand behind those, if there are any: to
         be read once, for the queue is only read as far as somebody looks."""
-        promise_of, starts, permits = self._promise_of, self.starts, self._permits
+        promise_of, permits, never = self._promise_of, self._permits, self._never
         group_count = len(self._group_nodes) + len(self._snapshot.holds)
         behind: list[PendingJob] = []
-        never: set[Hashable] = set()
         for job in queue:
-            group = self._permits.group(job)
+            group = permits.group(job)
             if group is None or permits.kind(job) in never:
                 continue
             if group in promise_of:
@@ -165,31 +167,8 @@ class Pass:
                     continue
                 job = allowed
             self.depth += 1
-            before = len(starts)
-            ask = permits.ask(job)
-            chosen = self._room.choose(ask) if ask.strict else ()
-            promise = self._patience.better(ask, job.expected_s, permits.of(job), chosen)
-            tiers = self._snapshot.stage_in(job.inputs) if job.inputs else ()
-            does_wait = False
-            if tiers:
-                left, does_wait = self._start_near(job, ask, tiers)
-            else:
-                open_nodes = self._nearness.open_nodes(self._now_s + job.expected_s)
-                ask = ask if open_nodes == ALL_NODES else ask.within(open_nodes)
-                left = job.element_count if promise else start_elements(self._room, ask, job, starts)
-            if self._quota is not None:
-                self._quota.take(job.job_id, job.element_count - left)
-            self._in_order.append((job, before, len(starts)))
-            if does_wait:
-                continue
-            if left and promise is None:
-                whole = self._packing.ask(job.shape)
-                promise = earliest_start(self._room, self._running(), whole, self._now_s, permits.of(job))
-                if promise is None:
-                    never.add(permits.kind(job))
-                    continue
-            if left and promise is not None:
-                promise = self._with_margin(job.job_id, promise)
+            promise = self._keep(job, group) or self._start_or_promise(job, group)
+            if promise is not None:
                 promise_of[group] = promise
                 self.promised.append((job.job_id, promise))
                 if len(promise_of) == group_count:
@@ -198,6 +177,46 @@ class Pass:
                         return itertools.chain(behind, (job for job in queue if job.shape.cpus <= most))
                     break
         return behind
+
+    def _keep(self, job: PendingJob, group: PartitionName) -> Promise | None:
+        """The promise that the last plan made to the same job, if that is the same now."""
+        shadow, changes = self._kept.get(group), self._snapshot.changes
+        if shadow is None or changes is None or shadow.job_id != job.job_id:
+            return None
+        group_of = self._packing.group_of
+        promise = shadow.go_on(self._now_s, [each for each in changes.ended if group_of[each.shape.partition] == group])
+        if promise is not None:
+            self._shadows[group] = shadow
+        return promise
+
+    def _start_or_promise(self, job: PendingJob, group: PartitionName) -> Promise | None:
+        """Start the elements of a job whose turn it is. A promise for those that are left, unless they want to wait or
+        can never start."""
+        ask = self._permits.ask(job)
+        chosen = self._room.choose(ask) if ask.strict else ()
+        promise = self._patience.better(ask, job.expected_s, self._permits.of(job), chosen)
+        tiers = self._snapshot.stage_in(job.inputs) if job.inputs else ()
+        before, left, does_wait = len(self.starts), job.element_count, False
+        if tiers:
+            left, does_wait = self._start_near(job, ask, tiers)
+        elif promise is None:
+            open_nodes = self._nearness.open_nodes(self._now_s + job.expected_s)
+            ask = ask if open_nodes == ALL_NODES else ask.within(open_nodes)
+            left = start_elements(self._room, ask, job, self.starts)
+        if self._quota is not None:
+            self._quota.take(job.job_id, job.element_count - left)
+        self._ends.add(job, self.starts[before:])
+        if does_wait or not left:
+            return None
+        if promise is None:
+            whole = self._packing.ask(job.shape)
+            promise = earliest_start(self._room, self._ends(), whole, self._now_s, self._permits.of(job))
+            if promise is None:
+                self._never.add(self._permits.kind(job))
+                return None
+            if not self._margin.share and not self._snapshot.holds and can_be_kept(whole, promise):
+                self._shadows[group] = Shadow(job.job_id, whole, promise, self._ends())
+        return self._with_margin(job.job_id, promise)
 
     def _with_margin(self, job_id: JobId, promise: Promise) -> Promise:
         """What the promise leaves over stays as it is at the earliest, so it does so until the later time too."""
@@ -214,21 +233,6 @@ class Pass:
         """Free on one node: who asks for more cannot start behind the promises, however long the queue is."""
         return max(self._room.most_cpus(nodes) for nodes in self._group_nodes.values())
 
-    def _running(self) -> Iterable[RunningJob]:
-        """What runs, and what starts in this pass, in the order of expected ends."""
-        running = self._snapshot.running()
-        if not self._does_trust:
-            running = [attrs.evolve(job, expected_end_s=job.end_time_s) for job in running]
-        if not self.starts:
-            return running if self._does_trust else sorted(running, key=_expected_end_s)
-        started = [
-            RunningJob(job.job_id, 0, job.shape, start.node_numbers, self._now_s + start.stage_s + job.expected_s)
-            for job, first, stop in self._in_order
-            for start in self.starts[first:stop]
-            for _ in range(start.element_count)
-        ]
-        return sorted([*running, *started], key=_expected_end_s)
-
     def result(self, waiting: Iterable[PendingJob] = ()) -> Plan:
         """What was decided. `waiting`: of those who still wait, the first in order."""
         reserves = tuple(
@@ -238,7 +242,7 @@ class Pass:
         )
         wake_s = self._nearness.wake_s
         first_of = {group: job_id for group, (job_id, _) in zip(self._promise_of, self.promised, strict=True)}
-        memo = Blocked(first_of) if wake_s == math.inf else None
+        memo = Blocked(first_of, self._shadows) if wake_s == math.inf else None
         return Plan(tuple(self.starts), reserves, self.depth, wake_s, memo=memo, waiting=tuple(waiting))
 
     def backfill(self, jobs: Iterable[PendingJob], depth_max: int) -> bool:
@@ -300,6 +304,7 @@ class Pass:
         """
         room, left = self._room, job.element_count
         ask = self._permits.ask(job)
+        shadow = self._shadows.get(self._packing.group_of[job.shape.partition]) if self._shadows else None
         open_nodes = self._nearness.open_nodes(self._now_s + job.expected_s)
         chosen = room.choose(ask, open_nodes, spare)
         if ask.strict and self._patience.better(ask, job.expected_s, self._permits.of(job), chosen):
@@ -315,6 +320,8 @@ class Pass:
             if spare is not None:
                 spare.take(chosen, ask, count)
             self.starts.append(Start(job.job_id, chosen, count))
+            if shadow is not None:
+                shadow.start(chosen, ask, count, self._now_s + job.expected_s)
             if self._quota is not None:
                 self._quota.take(job.job_id, count)
             left -= count
@@ -328,6 +335,7 @@ class Pass:
         def beside(end_s: float) -> Room | None:
             return None if promise is None or (end_s <= promise.time_s and end_s < math.inf) else promise.spare
 
+        self._shadows.clear()  # what is started here ends when its inputs have come, too
         found, does_wait = self._nearness.place(job, ask, tiers, beside)
         self.starts += found
         return job.element_count - len(found), does_wait

@@ -13,6 +13,7 @@ from itertools import islice
 import attrs
 
 from hal_core import JobId, PartitionName, PendingJob, Plan, Snapshot
+from hal_engine_backfill.shadow import Shadow
 
 
 @attrs.frozen
@@ -23,6 +24,16 @@ class Blocked:
     """
 
     first_of: Mapping[PartitionName, JobId]
+    shadows: Mapping[PartitionName, Shadow] = attrs.field(factory=dict)
+    """Their promises, as far as those can be kept; of a group that is planned anew they belong to that plan."""
+
+
+def kept_shadows(snapshot: Snapshot) -> Mapping[PartitionName, Shadow]:
+    """By group, the promises that the last plan left, if what happened since is known."""
+    memo = snapshot.memo
+    if snapshot.changes is None or not isinstance(memo, Blocked) or snapshot.holds or snapshot.quota is not None:
+        return {}
+    return memo.shadows
 
 
 def changed_groups(snapshot: Snapshot, tried_max: int) -> Set[PartitionName] | None:
@@ -61,5 +72,8 @@ def with_the_others(plan: Plan, groups: Set[PartitionName], snapshot: Snapshot) 
     reserves = {job_id: snapshot.promises[job_id] for job_id in others.values() if job_id in snapshot.promises}
     reserves |= {reserve.job_id: reserve for reserve in plan.reserves}
     in_order = (reserves[job.job_id] for job in snapshot.pending() if job.job_id in reserves)
-    memo = Blocked({**others, **now.first_of}) if isinstance(now, Blocked) else None
+    memo = None
+    if isinstance(now, Blocked):
+        shadows = {group: shadow for group, shadow in before.shadows.items() if group not in groups}
+        memo = Blocked({**others, **now.first_of}, {**shadows, **now.shadows})
     return attrs.evolve(plan, reserves=tuple(islice(in_order, len(reserves))), memo=memo)

@@ -60,14 +60,18 @@ class Bug:
     oracles: tuple[str, ...] = ORACLES
 
 
+GOING_ON = ("tests/properties/test_plans_go_on.py",)
 BACKFILL_BUGS = (
     Bug(f"{ENGINE}/easy.py", "ends_before = end_s <= promise.time_s", "ends_before = end_s <= promise.time_s + 60"),
     Bug(f"{ENGINE}/easy.py", "else promise.spare):", "else None):"),
-    Bug(f"{ENGINE}/easy.py", "self._now_s + start.stage_s + job.expected_s)", "self._now_s)"),
+    Bug(f"{ENGINE}/ends.py", "now_s + start.stage_s + job.expected_s)", "now_s)"),
     Bug(f"{ENGINE}/groups.py", "for job in changes.ended}", "for job in changes.ended[1:]}"),
     Bug(f"{ENGINE}/easy.py", "if job.shape.cpus <= most)", "if job.shape.cpus < most)"),
     Bug(f"{ENGINE}/easy.py", "(unfit if ends_before else unfit_beside).add(kind,", "unfit.add(kind,"),
     Bug(f"{ENGINE}/easy.py", "                spare.take(chosen, ask, count)\n", "                pass\n"),
+    Bug(f"{ENGINE}/shadow.py", "job.expected_end_s >= time_s]", "job.expected_end_s > time_s]", GOING_ON),
+    Bug(f"{ENGINE}/shadow.py", "            self._later.take(numbers, ask, count)\n", "", GOING_ON),
+    Bug(f"{ENGINE}/shadow.py", "self._before |= later", "later", GOING_ON),
     Bug(f"{ENGINE}/easy.py", "sorted(behind, key=_expected_s)", "sorted(behind, key=_expected_s, reverse=True)"),
     Bug(f"{ENGINE}/fcfs.py", "stopped.add(job.shape.partition)", "pass"),
     Bug(f"{ENGINE}/fcfs.py", "        left -= count\n", "        left -= 1\n"),
@@ -143,7 +147,7 @@ OTHER_BUGS = (
         "refusal(state, start, now_s)",
         LIMITED,
     ),
-    Bug(f"{ENGINE}/easy.py", "job.element_count - left)\n            self._in", "0)\n            self._in", LIMITED),
+    Bug(f"{ENGINE}/easy.py", "job.element_count - left)\n        self._ends", "0)\n        self._ends", LIMITED),
     Bug(f"{ENGINE}/expansion.py", "((-job.rank, -factor), job)", "((job.rank, -factor), job)", ORDERED),
     Bug(f"{ENGINE}/expansion.py", "does_trust=not starved)", "does_trust=True)", ORDERED),
     Bug(f"{RULES}/fair_share.py", "share = above.share * shares /", "share = shares /", ORDERED),

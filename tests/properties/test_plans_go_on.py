@@ -8,15 +8,17 @@ from random import Random
 import attrs
 from hypothesis import example, given, settings, strategies as st
 
+from hal_core.models.job import JobId
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
 from hal_core.models.plan import Plan, Snapshot
+from hal_core.models.topology import Level, Link, Topology
 from hal_core.planes import Engine
 from hal_core.sim.expectations import CORRECTIONS
 from hal_core.sim.machine import Machine
 from hal_core.sim.replay import EventOrder, Foresight, Replay
 from hal_engine_backfill.conservative import Conservative
 from hal_engine_backfill.easy import Easy
-from hal_engine_backfill.groups import changed_groups
+from hal_engine_backfill.groups import Blocked, changed_groups, kept_shadows
 from hal_engine_backfill.promises import Memo
 from tests.simulation.test_replay import PROCESSORS, cluster_of
 from tests.support.replays import expectations_of
@@ -153,3 +155,82 @@ def test_a_group_in_which_nothing_happened_is_as_it_was(seed: int, is_shortest_f
 
 def test_groups_are_looked_at_alone() -> None:
     assert replay_apart(1, is_shortest_first=False).partial_count > 20
+
+
+# -- promises that are kept --------------------------------------------------------------------------------------------
+
+LEAF_NODES, NODE_CPUS = 3, 4
+LINKS = (Level("rack", Link(3e-6, 20e9)), Level("leaf", Link(2e-6, 25e9)))
+
+
+def machine_of_leaves(has_topology: bool, is_apart: bool) -> Machine:
+    """Twelve nodes in four leaves, half of them with twice the memory; in one partition, or in two without a common
+    node."""
+    nodes = tuple(
+        Node(NodeName(f"n{at}"), NODE_CPUS, 8 + 8 * (at % 2), location=(f"r{at // 6}", f"l{at // LEAF_NODES}"))
+        for at in range(12)
+    )
+    members = {"left": nodes[:7], "right": nodes[7:]} if is_apart else {"left": nodes}
+    partitions = tuple(
+        Partition(PartitionName(name), tuple(node.name for node in its), is_default=name == "left")
+        for name, its in members.items()
+    )
+    topology = Topology(LINKS, across=Link(20e-3, 1e9)) if has_topology else None
+    return Machine(Cluster("leaves", nodes, partitions, topology=topology))
+
+
+@attrs.define
+class BothKept(Both):
+    """Holds the promises of whatever is planned again against each other too, with their nodes."""
+
+    kept_count: int = 0
+
+    def plan(self, snapshot: Snapshot) -> Plan:
+        is_planned = changed_groups(snapshot, tried_max=1000) != set()
+        before = kept_shadows(snapshot)
+        told_before = snapshot.promises
+        anew = self.engine.plan(Anew(snapshot))  # type: ignore[arg-type]
+        plan = self.engine.plan(snapshot)
+        fresh = {reserve.job_id: reserve for reserve in anew.reserves}
+        for reserve in plan.reserves:
+            is_same = reserve == fresh[reserve.job_id] or (not is_planned and reserve == told_before[reserve.job_id])
+            if not is_same and not self._is_of_another_group(snapshot, reserve.job_id):
+                self.differing.append((plan, anew))
+        if plan.starts != anew.starts or len(plan.reserves) != len(anew.reserves):
+            self.differing.append((plan, anew))
+        after = plan.memo.shadows if isinstance(plan.memo, Blocked) else {}
+        self.kept_count += is_planned and any(after.get(group) is shadow for group, shadow in before.items())
+        return plan
+
+    def _is_of_another_group(self, snapshot: Snapshot, job_id: JobId) -> bool:
+        """Its promise was left as it is, with the nodes that it named."""
+        groups = changed_groups(snapshot, tried_max=1000)
+        job = next(job for job in snapshot.pending() if job.job_id == job_id)
+        return groups is not None and snapshot.room().packing.group_of[job.shape.partition] not in groups
+
+
+def replay_kept(seed: int, has_topology: bool, is_apart: bool, is_shortest_first: bool = False) -> BothKept:
+    random = Random(seed)
+    jobs = some_jobs(seed, 150, step_s=random_step(seed))
+    for job in jobs:
+        job.node_count = random.choice((1, 1, 1, 2, 3, 5))
+        job.processors = job.node_count * random.choice((1, 2, 4))
+        job.partition = random.choice(("left", "right"))
+        job.memory_bytes = random.choice((1, 2, 4))
+    engine = BothKept(Easy(is_shortest_first=is_shortest_first))
+    foresight = Foresight(expectations_of("requested"), CORRECTIONS["request"])
+    for _ in Replay(engine, machine_of_leaves(has_topology, is_apart), jobs, foresight).run(EventOrder.TOGETHER):
+        pass
+    return engine
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6), has_topology=st.booleans(), is_apart=st.booleans(), is_shortest_first=st.booleans())
+def test_a_promise_that_is_kept_is_the_one_made_anew(
+    seed: int, has_topology: bool, is_apart: bool, is_shortest_first: bool
+) -> None:
+    assert replay_kept(seed, has_topology, is_apart, is_shortest_first).differing == []
+
+
+def test_promises_are_kept() -> None:
+    assert sum(replay_kept(seed, has_topology=True, is_apart=False).kept_count for seed in range(2)) > 20
