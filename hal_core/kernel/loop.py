@@ -306,14 +306,16 @@ class Kernel:
         """One pass. The loop spends at most half of its time planning: a long pass is followed by a pause as long."""
         started_s, generation = trio.current_time(), self._generation
         self._rested = trio.Event()
+        snapshot = self._core.look(now_s)
         try:
-            plan = await self._shell.run_pass(partial(self._core.propose, self._core.look(now_s)))
+            plan = await self._shell.run_pass(partial(self._core.propose, snapshot))
         except BaseException as error:
             if passes(error):
                 raise
             self._engine_failed(error)
             return
         finally:
+            snapshot.life.is_over = True  # before anybody changes what a pass that was left behind would look at
             self._rested.set()
         if generation != self._generation:  # The state that it was made for is no more.
             return

@@ -27,13 +27,45 @@ if TYPE_CHECKING:
     from hal_core.rules.state import State
 
 
+class Life:
+    """Of all snapshots of one pass. A pass that was left behind in its thread must not go on looking: it would remember
+    in the state what is not so any more."""
+
+    __slots__ = ("is_over",)
+
+    def __init__(self) -> None:
+        self.is_over = False
+
+    def check(self) -> None:
+        if self.is_over:
+            raise PassOverError("the pass is over; what it was shown is not so any more")
+
+
+class PassOverError(Exception):
+    """Raised in a pass that was left behind."""
+
+
 class StateSnapshot:
-    """Implements models.plan.Snapshot over the live state. Valid until the state changes."""
+    """Implements models.plan.Snapshot over the live state. Valid until the state changes, or its life is over."""
 
-    __slots__ = ("_changed", "_jobs", "_state", "_victims", "columns", "now_s", "partitions", "quota", "sequence")
+    __slots__ = (
+        "_changed",
+        "_jobs",
+        "_state",
+        "_victims",
+        "columns",
+        "life",
+        "now_s",
+        "partitions",
+        "quota",
+        "sequence",
+    )
 
-    def __init__(self, state: State, now_s: float, changed: dict[JobId, JobRecord] | None = None) -> None:
+    def __init__(
+        self, state: State, now_s: float, changed: dict[JobId, JobRecord] | None = None, life: Life | None = None
+    ) -> None:
         """`changed`: jobs that wait, as they would be if they asked for something else. They keep their places."""
+        self.life = life or Life()
         self._state = state
         self._changed = changed or {}
         self._jobs = ChainMap(changed, state.jobs) if changed else state.jobs
@@ -51,7 +83,11 @@ class StateSnapshot:
 
     def pending(self) -> Iterator[PendingJob]:
         jobs, now_s, quota = self._jobs, self.now_s, self.quota
+        life = self.life
+        life.check()
         for job_id in self._state.queue:
+            if life.is_over:
+                life.check()
             record = jobs[job_id]
             if record.spec.begin_time_s <= now_s:
                 row = record.pending_row() if quota is None else within(quota, record.pending_row())
@@ -59,6 +95,7 @@ class StateSnapshot:
                     yield row
 
     def running(self) -> Iterable[RunningJob]:
+        self.life.check()
         now_s = self.now_s
         rows = [
             row if (row := activity.row) is not None and row.expected_end_s > now_s else activity.running_row(now_s)
@@ -72,16 +109,20 @@ class StateSnapshot:
         return self._state.cluster.has_preemption
 
     def victims(self, job: PendingJob) -> Sequence[Victim]:
+        self.life.check()
         return self._victims.of(self._jobs[job.job_id])
 
     def ending(self) -> Sequence[RunningJob]:
+        self.life.check()
         return ending(self._state, self.now_s)
 
     def room(self) -> Room:
+        self.life.check()
         state = self._state
         return state.live_room.copy(state.packing, state.table, state.limits.licences.free())
 
     def stage_in(self, inputs: tuple[str, ...]) -> Tiers:
+        self.life.check()
         return tiers(self._state, inputs)
 
     @property

@@ -48,6 +48,7 @@ def plan(engine: Engine, state: State, snapshot: StateSnapshot) -> Plan:
     """The engine's plan, with elastic jobs, and with each job in the variant that it is best off in."""
     elastic_jobs = elastic_of(state)
     first = elastic.plan(engine, snapshot, elastic_jobs)
+    snapshot.life.check()
     if not state.owned.varied or _has_moves(first):
         return first
     before = _Outlook(first, state, snapshot.now_s)
@@ -56,7 +57,7 @@ def plan(engine: Engine, state: State, snapshot: StateSnapshot) -> Plan:
         if not proposed:
             break
         changed = {each.record.job_id: each.record for each in proposed}
-        second = elastic.plan(engine, StateSnapshot(state, snapshot.now_s, changed), elastic_jobs)
+        second = elastic.plan(engine, StateSnapshot(state, snapshot.now_s, changed, snapshot.life), elastic_jobs)
         after = _Outlook(second, state, snapshot.now_s)
         borne_out = [each for each in proposed if after.bears_out(each, before.of(state.jobs[each.job_id]))]
         if len(borne_out) < len(proposed):

@@ -22,6 +22,7 @@ from hal_core.kernel.pass_runner import LEFT_BEHIND_MAX, SHORT_COUNT, PassRunner
 from hal_core.models.job import End, EndKind, JobState
 from hal_core.models.plan import Plan, Snapshot
 from hal_core.rules.core import Core
+from hal_core.rules.snapshot import PassOverError
 from hal_core.testing import FakeEngine, FakeExecutor
 from tests.support.memory_journal import MemoryJournal
 from tests.unit.test_kernel_loop import CLUSTER, NODES, Rig
@@ -205,7 +206,7 @@ class Gated(FakeEngine):
 
 
 @asynccontextmanager
-async def running(engine: Gated) -> AsyncIterator[Rig]:
+async def running(engine: FakeEngine, runner: PassRunner | None = None) -> AsyncIterator[Rig]:
     journal = MemoryJournal()
     executor = FakeExecutor(NODES, lambda _: (0.0, End(EndKind.EXITED, exit_code=0)))
     shell = Shell(
@@ -214,7 +215,7 @@ async def running(engine: Gated) -> AsyncIterator[Rig]:
         observers=Observers({}),
         now_s=trio.current_time,
         rebuild=journal.rebuild,
-        run_pass=PassRunner().run,
+        run_pass=(runner or PassRunner()).run,
     )
     rig = Rig(Kernel(Core(engine, "gated"), shell), journal, executor)
     with trio.fail_after(LONG_S):
@@ -272,3 +273,38 @@ async def test_a_plan_for_a_state_that_never_reached_the_disk_is_dropped() -> No
         await rig.kernel.rested()
         (job_id,) = await rig.submit()
         assert await rig.ended(job_id) is JobState.COMPLETED
+
+
+class Stubborn(FakeEngine):
+    """Goes on when its pass is broken off, once it may, and looks at what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_left, self.may_go_on, self.is_done = threading.Event(), threading.Event(), threading.Event()
+        self.found: list[str] = []
+
+    def plan(self, snapshot: Snapshot) -> Plan:
+        if any(snapshot.pending()) and not self.is_left.is_set():
+            self.is_left.set()
+            while not self.may_go_on.is_set():
+                with suppress(BaseException):
+                    self.may_go_on.wait(LONG_S)
+            for look in (lambda: list(snapshot.pending()), snapshot.room, lambda: snapshot.stage_in(("dataset:x",))):
+                try:
+                    look()
+                except PassOverError as error:
+                    self.found.append(str(error))
+            self.is_done.set()
+        return super().plan(snapshot)
+
+
+async def test_a_pass_that_was_left_behind_is_shown_nothing_more() -> None:
+    """It would put the queue in order while somebody else does, and remember in the state what is not so any more."""
+    engine = Stubborn()
+    async with running(engine, PassRunner(deadline_s=0.05, grace_s=0.05)) as rig:
+        (job_id,) = await rig.submit()
+        await trio.to_thread.run_sync(engine.is_left.wait, LONG_S)
+        assert await rig.ended(job_id) is JobState.COMPLETED, "it is planned anew meanwhile"
+        engine.may_go_on.set()
+        await trio.to_thread.run_sync(engine.is_done.wait, LONG_S)
+    assert engine.found == ["the pass is over; what it was shown is not so any more"] * 3
