@@ -52,12 +52,26 @@ def read_swf(stream: BinaryIO, processors: int | None = None) -> Trace:
 
 def _row(line: bytes) -> Row:
     """The columns of one line. Raises ValueError if it makes no sense."""
-    values = tuple(map(float, line.split()))
+    words = line.split()
+    try:
+        values = tuple(map(float, words))
+    except ValueError:
+        raise ValueError(f"column {_first_odd(words)} is not a number") from None
     if len(values) < COLUMN_COUNT:
         raise ValueError(f"{len(values)} columns; the format has {COLUMN_COUNT}")
     if not sum(map(abs, values)) < AMOUNT_MAX or b"_" in line:
         raise ValueError("a column is not a finite number, or is too large to be one")
     return values
+
+
+def _first_odd(words: list[bytes]) -> str:
+    """Which column is no number, and what it says."""
+    for number, word in enumerate(words, 1):
+        try:
+            float(word)
+        except ValueError:
+            return f"{number}, {word.decode('utf-8', 'replace')[:40]!r},"
+    return ""
 
 
 def _trace(rows: list[Row], header: dict[str, str], processors: int | None, findings: Findings) -> Trace:

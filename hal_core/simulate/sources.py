@@ -12,7 +12,7 @@ import attrs
 
 from hal_core.config.reading import read_configuration
 from hal_core.config.schema import Configuration
-from hal_core.errors import InvalidInput, NotFound, Problem
+from hal_core.errors import InvalidInput, NotFound, Problem, did_you_mean
 from hal_core.kernel.collector import without_collector
 from hal_core.kernel.journal_files import GENESIS_HASH
 from hal_core.kernel.journal_format import DATABASE_NAME, decode_row
@@ -50,6 +50,10 @@ class Source:
     @classmethod
     def of(cls, name: str, timezone: str | None, form: str = AUTOMATIC) -> Source:
         """Raises errors.UserError for words that cannot be; whether a file is there turns out when it is read."""
+        model, colon, _ = name.partition(":")
+        hint = did_you_mean(f"{model}:", [PREFIX]) if colon and f"{model}:" != PREFIX else ""
+        if hint and not Path(name).exists():
+            raise NotFound(f"there is no file {name!r}, and no model{hint}")
         return cls(name, _zone(timezone), Lublin.parse(name) if name.startswith(PREFIX) else None, form)
 
     def read(self, cluster: str | None, plugins: Plugins) -> tuple[Trace, Machine]:
