@@ -68,7 +68,9 @@ async def submit_bulk(call: Call) -> Answer:
         raise InvalidInput(reader.problems[:PROBLEMS_MAX])
     specs, left = await with_inputs(call, [submission.spec for submission in submissions])
     specs, _ = sized(call, specs)
-    submissions = [attrs.evolve(each, spec=spec) for each, spec in zip(submissions, specs, strict=True)]
+    pairs = zip(submissions, specs, strict=True)
+    submissions = [each if spec is each.spec else attrs.evolve(each, spec=spec) for each, spec in pairs]
+    await trio.lowlevel.checkpoint()
     known = kernel.state.client_ids
     is_known = all((owner.uid, submission.client_id) in known for submission in submissions)
     job_ids = await kernel.ask(Submit(tuple(submissions)))

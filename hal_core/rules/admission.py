@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -19,15 +20,22 @@ if TYPE_CHECKING:
     from hal_core.rules.state import State
 
 
-def submit(state: State, message: Submit, now_s: float) -> tuple[list[Event], tuple[JobId, ...]]:
-    """All or none. A client id that was used by the same user before is answered with the same job."""
+SLICE: Final = 500
+"""Submissions that are looked at in one go: some milliseconds."""
+
+
+def submit(state: State, message: Submit, now_s: float) -> Generator[None, None, tuple[list[Event], tuple[JobId, ...]]]:
+    """All or none, with a pause after every SLICE of them, during which nothing may be decided. A client id that was
+    used by the same user before is answered with the same job."""
     problems: list[Problem] = []
     events: list[Event] = []
     ids: list[JobId] = []
     next_id = state.next_job_id
     door = Door(state.limits)
     in_this_batch: dict[tuple[int, str], tuple[JobId, JobSpec]] = {}
-    for submission in message.submissions:
+    for number, submission in enumerate(message.submissions):
+        if number and not number % SLICE:
+            yield
         known = _known(state, submission, in_this_batch)
         if known is not None:
             ids.append(known)

@@ -74,11 +74,12 @@ class Core:
                 return decided
 
     def receiving(self, message: Message, now_s: float) -> Generator[None, None, Decided]:
-        """The same, with a pause after every SLICE events, so that ten thousand jobs do not hold up a shell.
+        """The same, with pauses while it is decided and after every SLICE events, so that ten thousand jobs do not hold
+        up a shell.
 
         During a pause the state may be read; but it is ahead of every journal, and nothing else may be decided.
         """
-        events, answer = decide(self.state, message, now_s)
+        events, answer = yield from decide(self.state, message, now_s)
         self.needs_plan = self.needs_plan or isinstance(message, Tick | ClockSet)
         applied: list[Event] = []
         effects: list[Effect] = []

@@ -6,6 +6,7 @@ does not fit what the state knows is answered with OrphanFound, so that the node
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import TYPE_CHECKING, assert_never
 
 from hal_core.models.event import AccessChanged, Event, ObserverDisabled, PolicyChanged
@@ -63,13 +64,13 @@ if TYPE_CHECKING:
     from hal_core.rules.state import State
 
 
-def decide(state: State, message: Message, now_s: float) -> tuple[list[Event], Answer]:
-    """The events that the message leads to, in order, and the answer for whoever sent it."""
+def decide(state: State, message: Message, now_s: float) -> Generator[None, None, tuple[list[Event], Answer]]:
+    """The events that the message leads to, in order, and the answer for whoever sent it. Pauses in a large one."""
     if isinstance(message, PoolMessage):
         return pool_control.decide(state, message, now_s)
     match message:
         case Submit():
-            return admission.submit(state, message, now_s)
+            return (yield from admission.submit(state, message, now_s))
         case Cancel():
             return control.cancel(state, message, now_s)
         case Requeue():
