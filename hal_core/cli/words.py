@@ -35,7 +35,7 @@ def split_words(words: Sequence[str], own: Mapping[str, bool], own_short: Mappin
     def take(name: str, text: str | None, shown: str) -> None:
         needs_value = own.get(name, name in VALUE_NAMES)
         if text is None and needs_value:
-            if not rest:
+            if not rest or rest[0] == "--":  # which ends the options, and is no value unless after `=`
                 raise UsageError(f"{shown} needs a value")
             text = rest.pop(0)
         if name not in own:

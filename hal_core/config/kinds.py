@@ -168,7 +168,9 @@ class SectionOf:
 
     def read(self, node: Node, path: str, notes: Notes) -> Any:
         if not isinstance(node, Section):
-            notes.add(node.place, path, f"must be a mapping with keys such as {', '.join(list(self.kinds())[:3])}")
+            keys = list(self.kinds())
+            example = f"; as in {path}: {{{keys[0]}: {node.text}}}" if isinstance(node, Scalar) and node.text else ""
+            notes.add(node.place, path, f"must be a mapping with keys such as {', '.join(keys[:3])}{example}")
             return INVALID
         fields = self.kinds()
         for name in node.items:

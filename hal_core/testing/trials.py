@@ -89,6 +89,7 @@ def entry_points_of(package: str) -> list[EntryPoint]:
         for each in installed
         if wanted in (_normal(each.name), _normal(each.value), _normal(each.dist.name if each.dist else ""))
     ]
+    assert found or "/" not in package, f"there is no pyproject.toml in {package!r}; give a plugin's folder or its name"
     names = sorted({each.name for each in installed})
     assert found, (
         f"no plugin named {package!r} is installed{did_you_mean(package, names)}; there are {', '.join(names)}"

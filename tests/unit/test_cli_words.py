@@ -34,7 +34,8 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8
 
 
 def written(draw, name, text):
-    return draw(st.sampled_from([[f"--{name}", text], [f"--{name}={text}"]]))
+    apart = [] if text == "--" else [[f"--{name}", text]]
+    return draw(st.sampled_from([*apart, [f"--{name}={text}"]]))
 
 
 @st.composite
@@ -53,7 +54,8 @@ def command_lines(draw):
             options.append([name, ""])
         elif kind == "short":
             letter, text = draw(short_values), draw(texts.filter(lambda text: not text.startswith("=")))
-            words += draw(st.sampled_from([[f"-{letter}", text], [f"-{letter}{text}"]]))
+            apart = [] if text == "--" else [[f"-{letter}", text]]
+            words += draw(st.sampled_from([*apart, [f"-{letter}{text}"]]))
             options.append([SHORT_NAMES[letter], text])
         else:
             words.append("--no-such-thing=x")
@@ -91,7 +93,9 @@ def test_the_command_line_has_options_of_its_own():
     assert split.rest == ["job.sh", "--wait"]
 
 
-@pytest.mark.parametrize("words", [["--time"], ["-t"], ["--wait=yes"], ["--client-id"]])
+@pytest.mark.parametrize(
+    "words", [["--time"], ["-t"], ["--mem", "--", "true"], ["-t", "--"], ["--wait=yes"], ["--client-id"]]
+)
 def test_a_missing_value_is_named(words):
     with pytest.raises(UsageError, match=words[0].partition("=")[0]):
         split_words(words, OWN, OWN_SHORT)

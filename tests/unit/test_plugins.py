@@ -14,6 +14,7 @@ from hal_core.errors import NotFound, PluginError, UserError
 from hal_core.models.plugin import Pin, PluginStatus
 from hal_core.plugin_files import digest_of
 from hal_core.plugins import Plugins
+from hal_core.testing.trials import entry_points_of
 
 HEADER = "from hal_core import PluginInfo, hookimpl\n__hal_plugin__ = PluginInfo(sdk=1, summary='for a test')\n"
 ENGINE = """
@@ -243,3 +244,8 @@ def test_a_plugin_that_everybody_may_change_is_not_even_imported(site, where):
         os.chown(path, 4711, -1)
         (listing,) = site.load().listing()
         assert listing.reason == f"{path} belongs to uid 4711, who owns nothing else of HAL; let root own it"
+
+
+def test_a_folder_that_is_not_there_is_told_as_one() -> None:
+    with pytest.raises(AssertionError, match=r"no pyproject.toml in './nosuch'; give a plugin's folder or its name"):
+        entry_points_of("./nosuch")
