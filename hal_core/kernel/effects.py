@@ -19,7 +19,7 @@ from typing import Final
 import attrs
 import trio
 
-from hal_core.errors import HalError, Refused, Unavailable
+from hal_core.errors import HalError, PluginError, Refused, Unavailable
 from hal_core.failpoints import reach
 from hal_core.kernel.conducts import Conducts
 from hal_core.kernel.executor_runs import ExecutorRun
@@ -45,6 +45,7 @@ from hal_core.models.placement import AttemptKey
 from hal_core.planes import Executor, LocalityProvider, Report, StoreExecutor
 
 logger = logging.getLogger("hal.effects")
+BYTES_MAX: Final = 2**53
 FORGET_EVERY_S: Final = 0.1
 AGAIN_S: Final = 1.0
 """So soon orders that failed are sent again; then twice as long each time."""
@@ -233,7 +234,10 @@ class Effects:
         name, provider = self._providers.provider(dataset)
         try:
             with self._providers.charges[name].calling():
-                return await provider.stage(dataset, nodes)
+                moved = await provider.stage(dataset, nodes)
+            if type(moved) is not int or not 0 <= moved <= BYTES_MAX:  # it is journalled, and must be read back
+                raise PluginError(f"`stage` returned {type(moved).__name__} {moved!r:.100}, not a number of bytes")
+            return moved
         except BaseException as error:
             if not passes(error) and not isinstance(error, Unavailable):
                 self._conducts.wrong("locality", name, str(error) if isinstance(error, HalError) else told(error))

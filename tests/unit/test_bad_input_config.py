@@ -33,7 +33,7 @@ def file_refusal(path, content):
         ("a: b: c\n", "c.yaml:1:5", "is not YAML"), ("a: 1\n---\nb: 2\n", "c.yaml:2:1", "second document"),
         ("", "c.yaml", "is empty"), ("# nothing\n", "c.yaml", "is empty"), ("---\n", "c.yaml", "is empty"),
         ("- 1\n", "c.yaml:1:1", "must be a mapping"), ("text\n", "c.yaml:1:1", "must be a mapping"),
-        ("engine: eazy\n", "c.yaml:1:9", "such as name, options; as in engine: {name: eazy}"),
+        ("engine: eazy\n", "c.yaml:1:1", "such as name, options; as in engine: {name: eazy}"),
         ("? [a]\n: 1\n", "c.yaml:1:3", "plain text"), (": 1\n", "c.yaml:1:1", "is not YAML"),
         ("~: 1\n", "c.yaml:1:1", "no key '~'"),
         ("a: &x 1\n<<: *x\n", "c.yaml:2:1", "merge keys"), ("a: *nothing\n", "c.yaml:1:4", "refers to nothing"),

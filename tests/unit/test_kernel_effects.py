@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import pytest
@@ -170,10 +172,11 @@ async def test_an_executor_that_never_comes_back_is_broken_off_and_given_what_co
 
 
 class Site:
-    """A locality that holds up the loop in one of its calls."""
+    """A locality that holds up the loop in one of its calls, or answers what is no number of bytes."""
 
-    def __init__(self, bad: str) -> None:
+    def __init__(self, bad: str, moved: Any = None) -> None:
         self._bad = bad
+        self._moved = moved
 
     def recognises(self, dataset: str) -> bool:
         if self._bad == "recognises":
@@ -184,8 +187,10 @@ class Site:
         return [() for _ in datasets]
 
     async def stage(self, dataset: str, nodes: Sequence[NodeName]) -> int:
-        threading.Event().wait(60)
-        return 1
+        if self._bad == "stage":
+            threading.Event().wait(60)
+        moved: int = self._moved
+        return moved
 
     async def evict(self, dataset: str, node: NodeName) -> None:
         raise AssertionError(f"nobody wants {dataset} to go")
@@ -196,6 +201,15 @@ class Site:
 
 @pytest.mark.parametrize("bad", ["recognises", "stage"])
 async def test_a_locality_that_blocks_is_broken_off_and_the_job_is_told(bad: str) -> None:
+    assert "held up HAL" in (await staged_by(Site(bad))).detail
+
+
+@pytest.mark.parametrize("moved", [None, True, 1.5, math.nan, -1, 2**60, "all", ["garbage", object()]])
+async def test_a_number_of_bytes_that_is_none_never_reaches_the_journal(moved: object) -> None:
+    assert "not a number of bytes" in (await staged_by(Site("", moved))).detail
+
+
+async def staged_by(site: Site) -> StagingFailed:
     messages: list[Message] = []
     reported = trio.Event()
 
@@ -203,7 +217,7 @@ async def test_a_locality_that_blocks_is_broken_off_and_the_job_is_told(bad: str
         messages.append(message)
         reported.set()
 
-    effects = Effects({}, lambda _: "metal", {"site": Site(bad)})
+    effects = Effects({}, lambda _: "metal", {"site": site})
     with watching(), trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             await nursery.start(effects.run, 1, report)
@@ -212,7 +226,7 @@ async def test_a_locality_that_blocks_is_broken_off_and_the_job_is_told(bad: str
             nursery.cancel_scope.cancel()
     (failed,) = messages
     assert isinstance(failed, StagingFailed)
-    assert "held up HAL" in failed.detail
+    return failed
 
 
 @attrs.define
