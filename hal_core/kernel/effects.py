@@ -39,7 +39,7 @@ from hal_core.models.effect import (
     LaunchOrder,
     Stage,
 )
-from hal_core.models.message import Message, StagingDone, StagingFailed
+from hal_core.models.message import Message, NodeReported, StagingDone, StagingFailed
 from hal_core.models.node import NodeName
 from hal_core.models.placement import AttemptKey
 from hal_core.planes import Executor, LocalityProvider, Report, StoreExecutor
@@ -130,7 +130,7 @@ class Effects:
         async with trio.open_nursery() as nursery:
             for name, executor in self._executors.items():
                 run = ExecutorRun(name, executor, self._executor_charges[name], self._conducts)
-                await nursery.start(run.run, report)
+                await nursery.start(run.run, _reporting_as(name, report))
             self._nursery = nursery
             early, self._early = self._early, []
             self.start(early)
@@ -319,3 +319,14 @@ async def _order(executor: Executor, node: NodeName, taken: _Round) -> None:
         reach("order.before_forget")
         await executor.forget(node, taken.forgets)
         reach("order.after_forget")
+
+
+def _reporting_as(executor: str, report: Report) -> Report:
+    """What an executor reports, with its own name on the nodes: whether they are its own is the core's to decide."""
+
+    async def told(message: Message) -> None:
+        if isinstance(message, NodeReported):
+            message = attrs.evolve(message, node=attrs.evolve(message.node, executor=executor))
+        await report(message)
+
+    return told

@@ -100,7 +100,8 @@ class PartStatus:
 
 @attrs.frozen
 class NodeReported:
-    """A node's executor (re)connected. `parts` is everything that the node still has records of."""
+    """A node's executor (re)connected. `parts` is everything that the node still has records of. The kernel fills in
+    `node.executor`: who has reported it."""
 
     node: Node
     boot_id: str

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hal_core.errors import NotFound, did_you_mean
+from hal_core.errors import NotFound, Refused, did_you_mean
 from hal_core.models.event import (
     Event,
     IdleFound,
@@ -191,6 +191,9 @@ def node_reported(state: State, message: NodeReported, now_s: float) -> list[Eve
         raise NotFound(f"the configuration has no node named {message.node.name!r}{hint}")
     pool_nodes.insist_on_instance(state, message.node.name)
     declared = state.table.nodes[number]
+    if message.node.executor != declared.executor:
+        text = f"is of executor {declared.executor!r} in the configuration, and {message.node.executor!r} reports it"
+        raise Refused(f"node {declared.name} {text}")
     did_reboot = state.table.boot_id[number] not in ("", message.boot_id)
     events: list[Event] = []
     for part in _merged(message.parts):

@@ -18,8 +18,8 @@ from hal_core.kernel.effects import FORGET_EVERY_S, ORDERS_S_MAX, Effects
 from hal_core.kernel.step_watch import watching
 from hal_core.models.effect import CancelOrder, CancelPart, Forget, Launch, LaunchOrder, Stage
 from hal_core.models.job import JobId, JobSpec, Owner
-from hal_core.models.message import Message, StagingDone, StagingFailed
-from hal_core.models.node import NodeName, PartitionName
+from hal_core.models.message import Message, NodeReported, StagingDone, StagingFailed
+from hal_core.models.node import Node, NodeName, PartitionName
 from hal_core.models.placement import AttemptKey, Share
 from hal_core.planes import Replica, Report
 
@@ -73,6 +73,28 @@ class Prompt(SlowExecutor):
     async def _say(self, verb: str, keys: Sequence[AttemptKey]) -> None:
         self.calls.append((verb, [each.job_id for each in keys]))
         await trio.lowlevel.checkpoint()
+
+
+@attrs.define
+class Reporting(SlowExecutor):
+    """Reports a node, which it takes for somebody else's."""
+
+    async def run(self, report: Report, *, task_status: trio.TaskStatus[None]) -> None:
+        await report(NodeReported(Node(N1, 4, 0, executor="metal"), "boot"))
+        await super().run(report, task_status=task_status)
+
+
+async def test_what_an_executor_reports_has_its_name_whatever_it_says_itself():
+    heard: list[Message] = []
+
+    async def hear(message: Message) -> None:
+        heard.append(message)
+
+    effects = Effects({"north": Reporting()}, lambda _: "north", {})
+    async with trio.open_nursery() as nursery:
+        await nursery.start(effects.run, 1, hear)
+        nursery.cancel_scope.cancel()
+    assert [each.node.executor for each in heard if isinstance(each, NodeReported)] == ["north"]
 
 
 async def unheard(message: Message) -> None:

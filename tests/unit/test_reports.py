@@ -48,6 +48,17 @@ def world():
     world.check_at_end()
 
 
+def test_a_node_that_another_executor_reports_than_it_has_is_not_taken():
+    """A Slurm may have nodes of the same names as those with agents of ours."""
+    world = World()
+    (first, *_) = world.state.table.nodes
+    other = attrs.evolve(first, executor="slurm")
+    with pytest.raises(Refused, match=r"n0 is of executor 'metal' .* 'slurm' reports it"):
+        world.tell(NodeReported(other, "boot"))
+    assert world.state.table.status[0] is NodeStatus.UNKNOWN
+    assert not world.of(NodeJoined)
+
+
 # -- one part ----------------------------------------------------------------------------------------------------------
 
 
