@@ -60,13 +60,15 @@ class QueuedStart:
 
 @attrs.frozen
 class BookingsChanged:
-    """An event: these nodes of another scheduler are booked otherwise than before. `starts` are those of all elements
-    of HAL's that wait there now; None: as before."""
+    """An event: these nodes of another scheduler are booked otherwise than before. `starts` are those of HAL's elements
+    that wait there and are new, or expected at another time than before; None: all as before."""
 
     time_s: float
     executor: str
     nodes: tuple[NodeBookings, ...]
     starts: tuple[QueuedStart, ...] | None = None
+    gone: tuple[tuple[JobId, int], ...] | None = None
+    """Elements that wait there no more; None, as in old journals: `starts` are all that wait."""
 
 
 @attrs.frozen

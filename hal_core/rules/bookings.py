@@ -15,6 +15,8 @@ from hal_core.models.job import JobId, Shape
 from hal_core.models.node import NodeName
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from hal_core.models.message import BookingsReported
     from hal_core.rules.job_record import Activity, JobRecord
     from hal_core.rules.state import State
@@ -39,11 +41,15 @@ class BookingBook:
             self.by_node[each.node] = each
         self.seen_time_s[event.executor] = event.time_s
         if event.starts is not None:
-            for gone in self.starts.get(event.executor, ()):
-                _expect(allocations, gone, None)
-            for start in event.starts:
-                _expect(allocations, start, start.start_time_s)
-            self.starts[event.executor] = event.starts
+            before = _by_element(self.starts.get(event.executor, ()))
+            gone = frozenset(before if event.gone is None else event.gone)
+            left = {element: start for element, start in before.items() if element not in gone}
+            for element in gone:
+                _expect(allocations, element, None)
+            for element, start in _by_element(event.starts).items():
+                _expect(allocations, element, start.start_time_s)
+                left[element] = start
+            self.starts[event.executor] = tuple(left[element] for element in sorted(left))
 
     def ready_s(self, state: State, record: JobRecord, now_s: float) -> float:
         """When one more such element would begin if it were handed over now; now, where HAL places jobs itself."""
@@ -100,8 +106,18 @@ class Outlook:
         return found[::-1]
 
 
-def _expect(allocations: dict[tuple[JobId, int], Activity], start: QueuedStart, time_s: float | None) -> None:
-    activity = allocations.get((start.job_id, start.index))
+def _by_element(starts: Iterable[QueuedStart]) -> dict[tuple[JobId, int], QueuedStart]:
+    return {(start.job_id, start.index): start for start in starts}
+
+
+def _is_unknown(state: State, element: tuple[JobId, int], start: QueuedStart) -> bool:
+    """The same was said of an earlier attempt of it, and nothing of the one that waits now."""
+    activity = state.allocations.get(element)
+    return activity is not None and activity.queued_start_s != start.start_time_s
+
+
+def _expect(allocations: dict[tuple[JobId, int], Activity], element: tuple[JobId, int], time_s: float | None) -> None:
+    activity = allocations.get(element)
     if activity is not None:
         activity.queued_start_s, activity.row = time_s, None
 
@@ -116,10 +132,16 @@ def bookings_reported(state: State, message: BookingsReported, now_s: float) -> 
         if (number := table.number_of.get(each.node)) is not None and table.nodes[number].executor == message.executor
     ]
     changed = tuple(each for each in known if book.by_node.get(each.node) != each)
-    starts = None if message.starts == book.starts.get(message.executor, ()) else message.starts
+    waited, now = _by_element(book.starts.get(message.executor, ())), _by_element(message.starts)
+    starts = tuple(
+        start for element, start in now.items() if waited.get(element) != start or _is_unknown(state, element, start)
+    )
+    gone = tuple(element for element in waited if element not in now)
     events: list[Event] = []
-    if changed or starts is not None:
-        events.append(BookingsChanged(now_s, message.executor, changed, starts))
+    if starts or gone:
+        events.append(BookingsChanged(now_s, message.executor, changed, starts, gone))
+    elif changed:
+        events.append(BookingsChanged(now_s, message.executor, changed))
     by = DRAINS_AS + message.executor
     for each in known:
         drain, before = table.drain[table.number_of[each.node]], book.by_node.get(each.node)

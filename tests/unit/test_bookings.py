@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 import pytest
+from hypothesis import given, strategies as st
 
 from hal_core.models.booking import Booking, BookingsChanged, NodeBookings, QueuedStart
 from hal_core.models.event import NodeDrained, NodeResumed
@@ -53,6 +54,54 @@ def test_only_what_is_new_is_an_event_and_all_of_it_survives_a_dump(world):
     assert len([each for each in world.events if isinstance(each, BookingsChanged)]) == 2
     check_dump(world.state)
     assert State.load(world.state.dump()).bookings.by_node == world.state.bookings.by_node
+
+
+WAITING = st.dictionaries(st.integers(0, 7), st.sampled_from((600.0, 1200.0, 1800.0)))
+
+
+@given(said=st.lists(WAITING, max_size=6), old=st.booleans())
+def test_starts_are_written_as_they_change_and_rebuilt_from_that(said, old):
+    """What the journal says of them is as long as what is new; events of old journals say all that wait."""
+    world = World(cluster(), Easy()).join()
+    job_id = world.submit(partition=LONG, array="0-7", walltime_s=HOUR_S)
+    world.plan()
+    before: dict[int, float] = {}
+    for now in said:
+        count = len(world.events)
+        booked(world, None, "", *(QueuedStart(job_id, index, start_s) for index, start_s in now.items()))
+        written = [each for each in world.events[count:] if isinstance(each, BookingsChanged)]
+        changed = {index for index in {*before, *now} if before.get(index) != now.get(index)}
+        elements = [
+            element
+            for each in written
+            for element in (*(start.index for start in each.starts or ()), *(index for _, index in each.gone or ()))
+        ]
+        assert sorted(elements) == sorted(changed)
+        assert {start.index: start.start_time_s for start in world.state.bookings.starts.get("slurm", ())} == now
+        for index in range(8):
+            active = world.state.allocations.get((job_id, index))
+            assert active is None or active.queued_start_s == now.get(index)
+        before = now
+    whole = tuple(QueuedStart(job_id, index, start_s) for index, start_s in sorted(before.items()))
+    if old:
+        world.state.apply(BookingsChanged(world.now_s, "slurm", (), whole[:1]))
+        whole = whole[:1]
+        assert world.state.bookings.starts.get("slurm", ()) == whole
+        return
+    rebuilt = State()
+    for event in world.events:
+        rebuilt.apply(event)
+    assert rebuilt.bookings.starts.get("slurm", ()) == whole
+    check_dump(world.state)
+
+
+def test_another_attempt_is_told_when_it_starts_though_the_same_was_said_of_the_one_before(world):
+    job_id = world.submit(partition=LONG, walltime_s=HOUR_S)
+    world.plan()
+    booked(world, None, "", QueuedStart(job_id, 0, 600.0))
+    world.state.allocations[job_id, 0].queued_start_s = None  # as of one that was placed anew
+    booked(world, None, "", QueuedStart(job_id, 0, 600.0))
+    assert world.state.allocations[job_id, 0].queued_start_s == 600.0
 
 
 def test_nodes_that_hal_does_not_know_or_has_from_somebody_else_are_passed_over(world):

@@ -254,7 +254,7 @@ EXAMPLES: tuple[Event, ...] = (
     EvictionOrdered(TIME_S, DATASET.id, (NODE,), "ada"),
     OutputRefused(TIME_S, KEY, DATASET.id, "the name is used by bob"),
     IdleFound(TIME_S, KEY, TIME_S - 1800.0, 8),
-    BookingsChanged(TIME_S, "slurm", (NODE_BOOKINGS,), (QueuedStart(JOB, 3, TIME_S + 60.0),)),
+    BookingsChanged(TIME_S, "slurm", (NODE_BOOKINGS,), (QueuedStart(JOB, 3, TIME_S + 60.0),), ((JOB, 4),)),
     InstancesRequested(TIME_S, "burst", "burst-1", "small", 2, 0.5, 90.0, TIME_S + 600.0, "job 7", 7200.0),
     InstancesStarted(TIME_S, "burst", "burst-1", (StartedInstance("burst-1-1", "n1", "i-07"),)),
     InstancesRefused(TIME_S, "burst", "burst-1", "no capacity", TIME_S + 60.0),

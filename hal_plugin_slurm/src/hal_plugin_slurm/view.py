@@ -31,7 +31,8 @@ CLOSED: Final = ("down", "drained", "draining", "drain", "fail", "failing", "err
 
 @attrs.frozen
 class View:
-    """`starts`: when jobs that wait are likely to begin, by native id and index (None: all of a job or array)."""
+    """`starts`: when jobs that wait are likely to begin, by native id and index (None: all of a job or array). In whole
+    minutes, as the ends of bookings: what could begin now would be news at every look."""
 
     nodes: tuple[NodeBookings, ...]
     starts: Mapping[tuple[int, int | None], float]
@@ -93,13 +94,17 @@ def _plan(
                 break
             room.take(request, start_s, chosen)
             key = job.native_id, job.index
-            starts.setdefault(key, start_s if job.start_time_s is None else max(job.start_time_s, now_s))
+            starts.setdefault(key, _rounded(start_s if job.start_time_s is None else max(job.start_time_s, now_s)))
     return starts
 
 
 def _request(job: SlurmJob) -> Request:
     count = max(job.amounts.node_count, 1)
     return Request(count, *_each(job, count), math.inf if job.limit_s is None else job.limit_s)
+
+
+def _rounded(time_s: float) -> float:
+    return math.ceil(time_s / ROUND_S) * ROUND_S
 
 
 def waits_for_room(job: SlurmJob) -> bool:
