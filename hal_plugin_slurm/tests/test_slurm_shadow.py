@@ -137,7 +137,7 @@ async def test_hal_shadow_follows_and_reports(slurm: SlurmCluster, tmp_path: Pat
     told = json.loads(done.stdout)
     assert (told["scheduler"], told["jobs"], told["settled"]) == ("slurm", 1, 1)
     assert [(group["name"], group["jobs"]) for group in told["by_partition"]] == [("main", 1)]
-    assert told["hal_wait_s"]["max"] == 0.0, "HAL starts it when it comes: all nodes are idle"
+    assert told["hal_wait_s"]["max"] < 1.0, "all nodes are idle; Slurm tells the second of a submission, cut off"
     assert "What would HAL have done?" in page.read_text()
 
 
