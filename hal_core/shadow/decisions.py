@@ -143,7 +143,7 @@ class _World:
         return 0.0 if job.start_time_s is None else max(self._history.last_s - job.start_time_s, 0.0)
 
     def _ran_before(self, job: Followed) -> bool:
-        return job.start_time_s is not None and job.start_time_s < self._begin_s
+        return job.start_seen_s <= self._begin_s
 
     def _made(self, job: Followed) -> WorkloadJob | None:
         why = self._why_not(job)
@@ -164,7 +164,7 @@ class _World:
 
     def _why_not(self, job: Followed) -> str | None:
         """None: it takes part. Empty: it was over before the record began, which is nobody's business."""
-        if job.end_time_s is not None and job.end_time_s < self._begin_s:
+        if job.end_seen_s <= self._begin_s:
             return ""
         if job.came.partition not in self._partitions:
             return "in no partition of the configuration"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Final, assert_never
 
@@ -26,6 +27,9 @@ class Followed:
     is_ready: bool = True
     start_time_s: float | None = None
     nodes: tuple[str, ...] = ()
+    start_seen_s: float = math.inf
+    """In which look. Clocks differ, and Slurm cuts off its times to seconds: what was before what, looks say better."""
+    end_seen_s: float = math.inf
     end_time_s: float | None = None
     """Of one whose end nobody saw, when it was missed."""
 
@@ -74,10 +78,11 @@ class History:
                 job = self.jobs[fact.key]
                 if job.ready_time_s is None:
                     job.ready_time_s = job.came.submit_time_s if job.is_ready else fact.start_time_s
-                job.start_time_s, job.nodes = fact.start_time_s, fact.nodes
+                job.start_time_s, job.nodes, job.start_seen_s = fact.start_time_s, fact.nodes, fact.time_s
             case Ended():
                 job = self.jobs[fact.key]
                 job.end_time_s = fact.time_s if fact.end_time_s is None else fact.end_time_s
+                job.end_seen_s = fact.time_s
                 del self.open[fact.key]
             case Looked():
                 if self.begin_s is None:
