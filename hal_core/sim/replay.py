@@ -281,8 +281,9 @@ class Replay:
                 job = self._jobs[int(job_id)]
                 said, hidden_s = self._expectations.expect(job_id, job), self._hidden_s(job)
                 expected_s, mean_s = said.expected_s + hidden_s, said.average_s + hidden_s
-                self._pending[job_id] = attrs.evolve(pending, expected_s=expected_s, mean_s=mean_s)
-                self._is_otherwise = True
+                if (expected_s, mean_s) != (pending.expected_s, pending.mean_s):
+                    self._pending[job_id] = attrs.evolve(pending, expected_s=expected_s, mean_s=mean_s)
+                    self._is_otherwise = True
 
     def _hidden_s(self, job: TraceJob) -> float:
         """What is added to the run time of a job whose inputs the engine is not told: a whole transfer."""
@@ -390,7 +391,9 @@ class Replay:
         running.outlived_count += 1
         self._is_otherwise = True
         self._forget_row(running)
-        running.row = attrs.evolve(running.row, expected_end_s=running.start_s + expected_s)
+        row = running.row
+        expected_end_s = running.start_s + expected_s
+        running.row = RunningJob(row.job_id, row.index, row.shape, row.node_numbers, row.end_time_s, expected_end_s)
         insort(self._ends, (running.row.expected_end_s, running.sequence, running.row))
         if expected_s < job.run_s:
             heappush(self._outlived_heap, (running.row.expected_end_s, running.sequence, running))

@@ -58,7 +58,8 @@ class Expansion:
         if behind:
             one_pass.backfill(behind, self._depth_max)
         started = {start.job_id for start in one_pass.starts}
-        return one_pass.result(islice((job for job in queue if job.job_id not in started), WAITING_MAX))
+        first = queue[: WAITING_MAX + len(started)]
+        return one_pass.result([job for job in first if job.job_id not in started][:WAITING_MAX] if started else first)
 
     def _split(self, snapshot: Snapshot) -> tuple[list[PendingJob], list[PendingJob]]:
         """Who has waited too long, and all others, each in order."""

@@ -15,7 +15,6 @@ __hal_plugin__ = PluginInfo(
     summary="run times, and how jobs end, learned online from every job that ends",
     not_yet=(
         "keep what it learned of the daemon's own jobs: it learns from the journal's latest events at each start",
-        "weigh several models against each other: HAL itself steps back to the limit where it is the better guess",
     ),
 )
 
