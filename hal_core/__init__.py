@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         CancelOrder as CancelOrder,
         KeepOrder as KeepOrder,
         LaunchOrder as LaunchOrder,
+        SuspendOrder as SuspendOrder,
     )
     from hal_core.models.event import (
         AccessChanged as AccessChanged,
@@ -75,7 +76,9 @@ if TYPE_CHECKING:
         JobPlaced as JobPlaced,
         JobReleased as JobReleased,
         JobRequeued as JobRequeued,
+        JobResumed as JobResumed,
         JobSubmitted as JobSubmitted,
+        JobSuspended as JobSuspended,
         NodeDrained as NodeDrained,
         NodeJoined as NodeJoined,
         NodeResumed as NodeResumed,
@@ -197,6 +200,7 @@ if TYPE_CHECKING:
         Replica as Replica,
         Report as Report,
         StoreExecutor as StoreExecutor,
+        SuspendExecutor as SuspendExecutor,
         TellUse as TellUse,
     )
     from hal_core.rules.cpu_profile import CpuProfile as CpuProfile
@@ -250,13 +254,13 @@ _NAMES_BY_MODULE = {
     "hookspecs": "Register hookimpl",
     "models.booking": "BookedRoom Booking NodeBookings QueuedStart Request merged_bookings",
     "models.dataset": "Brought DataFile Dataset DatasetId Measured PEER address_of file_version",
-    "models.effect": "CancelOrder KeepOrder LaunchOrder",
+    "models.effect": "CancelOrder KeepOrder LaunchOrder SuspendOrder",
     "models.event": (
         "AccessChanged BookingsChanged ClusterDefined CopiesChanged DatasetAdded DatasetPinned DatasetRemoved Event "
         "EvictionOrdered IdleFound InputsStaged JobCancelRequested JobEnded JobHeld JobPlaced JobReleased JobRequeued "
-        "JobSubmitted NodeDrained NodeJoined NodeResumed NodeSuspected NodeWentDown ObserverDisabled "
-        "OrphanFound OutputRefused PartEnded PartStarted Planned PolicyChanged PriorityChanged ReservationAdded "
-        "ReservationRemoved RunTimesPredicted VariantChosen"
+        "JobResumed JobSubmitted JobSuspended NodeDrained NodeJoined NodeResumed NodeSuspected NodeWentDown "
+        "ObserverDisabled OrphanFound OutputRefused PartEnded PartStarted Planned PolicyChanged PriorityChanged "
+        "ReservationAdded ReservationRemoved RunTimesPredicted VariantChosen"
     ),
     "models.event_words": "end_text event_text",
     "models.event_values": "event_view job_of",
@@ -287,7 +291,7 @@ _NAMES_BY_MODULE = {
     "planes": (
         "CloudProvider DataSource Engine EventLog Executor ForeignScheduler Foreteller Instance LeaseExecutor "
         "LocalityProvider Measuring NoticeSource Observer Offer Options Predictor ReadingObserver Replica Report "
-        "TellUse"
+        "SuspendExecutor TellUse"
     ),
     "models.quota": "Quota within",
     "rules.victims": "give_back least_loss",

@@ -27,14 +27,15 @@ import hal_core
 from hal_core.agent.launcher.tree import close_to_others
 from hal_core.config.cluster import executors_of
 from hal_core.config.schema import Configuration
+from hal_core.config.suspending import check_suspending
 from hal_core.configured import read_with_plugins
-from hal_core.errors import HalError, JournalDamaged, Unavailable
+from hal_core.errors import HalError, InvalidInput, JournalDamaged, Unavailable
 from hal_core.front import Front
 from hal_core.kernel import receipt_rows
 from hal_core.kernel.cluster_meter import ClusterMeter
 from hal_core.kernel.collector import settle_collector
 from hal_core.kernel.conducts import Conducts
-from hal_core.kernel.effects import Effects, having_stores
+from hal_core.kernel.effects import Effects, having_stores, suspending
 from hal_core.kernel.exposition import Together
 from hal_core.kernel.journal import SNAPSHOT_EVENT_COUNT, Journal
 from hal_core.kernel.journal_files import Disk
@@ -180,6 +181,10 @@ class Daemon:
             own: dict[str, Observer] = {starts.name: starts, memory.name: memory}
             observers = self._observers() | {each.name: each for each in predicting} | own
             executors = self._executors(journal.epoch)
+            try:
+                check_suspending(self.configuration.cluster, suspending(executors))
+            except InvalidInput as error:
+                raise self.configuration.at_their_lines(error) from None
             context_of_jobs = self._parse_context.with_stores(self.configuration.cluster, having_stores(executors))
             domain = next((each.mail_domain for each in observers.values() if isinstance(each, JobMailer)), None)
             self._parse_context = attrs.evolve(context_of_jobs, mail_domain=domain)

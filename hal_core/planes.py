@@ -15,7 +15,7 @@ import trio
 
 from hal_core.errors import HalError
 from hal_core.models.dataset import Brought, Dataset, Measured
-from hal_core.models.effect import CancelOrder, KeepOrder, LaunchOrder
+from hal_core.models.effect import CancelOrder, KeepOrder, LaunchOrder, SuspendOrder
 from hal_core.models.event import Event
 from hal_core.models.foreign import Look
 from hal_core.models.job import JobId
@@ -105,6 +105,17 @@ class StoreExecutor(Protocol):
 
     async def keep(self, node: NodeName, order: KeepOrder) -> None:
         """Pin, unpin or drop copies. Lost if the node is out of contact."""
+        ...
+
+
+@runtime_checkable
+class SuspendExecutor(Protocol):
+    """An executor that can let attempts stand still: what `preempt_mode: suspend` needs."""
+
+    async def suspend(self, node: NodeName, orders: Sequence[SuspendOrder]) -> None:
+        """Order that attempts stand still, or go on; of several orders for one the last counts, and one that is
+        repeated changes nothing. The time limit stands still as well. Carried out before any launch that is ordered
+        later. Lost if the node is out of contact: it is ordered again when the node reports."""
         ...
 
 

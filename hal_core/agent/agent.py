@@ -222,6 +222,9 @@ class Agent:
                     self._staging.stop(cancel.key)
                     await self._spawner.cancel(str(cancel.key), cancel.grace_s)
                 reach("agent.cancel_ordered")
+            case messages.Suspend():
+                for suspend in message.orders:
+                    await self._spawner.suspend(str(suspend.key), suspend.does_resume)
             case messages.Forget():
                 self._forgotten.update(message.keys)
                 self._forgotten_some.set()
@@ -281,12 +284,7 @@ class Agent:
             if self._tasks is not None and self._outputs.begin(status):
                 self._tasks.start_soon(self._measure, key)
             status = self._meter.shown(self._outputs.shown(status))
-            if self._spawner.pending or self._spawner.cancels:
-                name = str(key)
-                if status.start_time_s or status.end:  # Until then it may still need to be ordered.
-                    self._spawner.pending.pop(name, None)
-                if status.end is not None:
-                    self._spawner.cancels.pop(name, None)
+            self._spawner.see(status)
             # Without a start there is nothing to tell yet but that it is known, which is told at the Hello.
             if self._reported.get(key) != status and (status.start_time_s or status.end or self._session is None):
                 if status.end is not None and status.end.kind is EndKind.SUPERVISOR_LOST:

@@ -18,7 +18,7 @@ if __name__ == "__main__":
     # Appended last, so that nothing here can hide a module of the standard library.
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from hal_core.agent import lease
+from hal_core.agent import hierarchies, lease, suspending
 from hal_core.agent.launcher import records
 
 PERIOD_S = 0.25
@@ -94,7 +94,9 @@ class Guard:
         return False
 
     def _tell(self, key: str, record: records.Record, grace_s: float) -> None:
-        """Write the cancel and signal the supervisor."""
+        """Write the cancel and signal the supervisor. Who stands still goes on, to end in good order."""
+        if record.suspend_time_s is not None:
+            suspending.resume(self._directory, key, hierarchies.this_machine(self._directory))
         if record.cancel_grace_s is None or (grace_s == 0.0 and record.cancel_grace_s > 0.0):
             claim = os.open(key, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._claims)
             records.append(claim, records.cancel_line(grace_s))

@@ -18,8 +18,10 @@ from pathlib import Path
 import trio
 
 from hal_core import failpoints
+from hal_core.agent import suspending
 from hal_core.agent.launcher import records
 from hal_core.agent.orders import Order, cancel_frame, launch_frame, stop_frame
+from hal_core.models.message import PartStatus
 
 CONNECT_PAUSE_S_MIN, CONNECT_PAUSE_S_MAX = 0.005, 0.25
 RESTART_PAUSE_S = 0.5
@@ -66,7 +68,22 @@ class SpawnerLink:
 
     async def cancel(self, key: str, grace_s: float) -> None:
         self.cancels[key] = grace_s
+        await self.suspend(key, does_resume=True)  # Who stands still cannot end in good order.
         await self._send(cancel_frame(key, grace_s))
+
+    async def suspend(self, key: str, does_resume: bool) -> None:
+        """Let it stand still, or go on. Done when this returns; the spawner has no part in it."""
+        act = suspending.resume if does_resume else suspending.suspend
+        await trio.to_thread.run_sync(act, self._directory, key, self._cgroups)
+
+    def see(self, status: PartStatus) -> None:
+        """What the record of an attempt shows need not be ordered again."""
+        if self.pending or self.cancels:
+            name = str(status.key)
+            if status.start_time_s or status.end:  # Until then it may still need to be ordered.
+                self.pending.pop(name, None)
+            if status.end is not None:
+                self.cancels.pop(name, None)
 
     async def stop(self) -> None:
         """The spawner ends when its last supervisor has."""

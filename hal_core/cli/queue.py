@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 ARRAY_WIDTH_MAX = 24
-STATE_COLOURS = {"RUNNING": "green", "FAILED": "red", "TIMEOUT": "red", "CANCELLED": "yellow", "PENDING": ""}
+STATE_COLOURS = {"RUNNING": "green", "FAILED": "red", "TIMEOUT": "red", "CANCELLED": "yellow", "SUSPENDED": "yellow"}
 
 
 def configure(parser: Parser) -> None:

@@ -23,6 +23,7 @@ CAUSES = {
     "resources": "resources, at the head",
     "staging": "its inputs",
     "launch": "the launch",
+    "suspended": "standing still for others",
 }
 HOUR_S = 3600.0
 

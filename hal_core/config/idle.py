@@ -30,6 +30,8 @@ class IdleSection:
 
 
 def check_idle(section: IdleSection, partitions: Collection[str], notes: Notes) -> None:
+    if section.reclaim_mode is PreemptMode.SUSPEND:
+        notes.at("idle.reclaim_mode", "'suspend' would leave the job where it is; it can be requeue or cancel")
     for index, name in enumerate(section.partitions):
         if name not in partitions:
             text = f"no partition named {shown(name)}{did_you_mean(name, partitions)}"

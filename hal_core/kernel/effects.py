@@ -1,7 +1,8 @@
 """Effects: carrying out, on the planes, what the journalled events call for. Each node has a lane of its own.
 
-A lane works in rounds: it takes what has gathered while it was busy, and sends the launches of it, then the cancels,
-then the forgets. What comes meanwhile waits for the next round, so that nothing overtakes an order for the same
+A lane works in rounds: it takes what has gathered while it was busy, and sends the suspensions of it, then the
+launches, which may need the CPUs of what is suspended, then the cancels, then the forgets. What comes meanwhile waits
+for the next round, so that nothing overtakes an order for the same
 attempt: a launch that came after its forget would start again what has ended. Nobody waits for a forget, and each
 costs the node a wake and a record on the wire: those of FORGET_EVERY_S go together. A slow node holds up nobody else.
 Effects may be lost (node out of contact, daemon killed, executor that fails again and again): the core orders again
@@ -38,11 +39,13 @@ from hal_core.models.effect import (
     Launch,
     LaunchOrder,
     Stage,
+    SuspendOrder,
+    SuspendPart,
 )
 from hal_core.models.message import Message, NodeReported, StagingDone, StagingFailed
 from hal_core.models.node import NodeName
 from hal_core.models.placement import AttemptKey
-from hal_core.planes import Executor, LocalityProvider, Report, StoreExecutor
+from hal_core.planes import Executor, LocalityProvider, Report, StoreExecutor, SuspendExecutor
 
 logger = logging.getLogger("hal.effects")
 BYTES_MAX: Final = 2**53
@@ -67,16 +70,22 @@ def having_stores(executors: Mapping[str, Executor]) -> set[str]:
     return {name for name, each in executors.items() if isinstance(each, StoreExecutor)}
 
 
+def suspending(executors: Mapping[str, Executor]) -> set[str]:
+    """The names of those that can suspend what they run."""
+    return {name for name, each in executors.items() if isinstance(each, SuspendExecutor)}
+
+
 @attrs.define
 class _Round:
     """What waits for one node."""
 
+    suspends: list[SuspendOrder] = attrs.Factory(list)
     launches: list[LaunchOrder] = attrs.Factory(list)
     cancels: list[CancelOrder] = attrs.Factory(list)
     forgets: list[AttemptKey] = attrs.Factory(list)
 
     def __bool__(self) -> bool:
-        return bool(self.launches or self.cancels or self.forgets)
+        return bool(self.suspends or self.launches or self.cancels or self.forgets)
 
 
 @attrs.define
@@ -146,6 +155,8 @@ class Effects:
             match effect:
                 case Launch(node=node, order=order):
                     self._waiting(node).launches.append(attrs.evolve(order, epoch=self._epoch))
+                case SuspendPart(node=node, order=order):
+                    self._waiting(node).suspends.append(order)
                 case CancelPart(node=node, order=order):
                     self._waiting(node).cancels.append(order)
                 case Forget(node=node, key=key):
@@ -307,6 +318,10 @@ class Effects:
 
 
 async def _order(executor: Executor, node: NodeName, taken: _Round) -> None:
+    if taken.suspends:
+        if not isinstance(executor, SuspendExecutor):
+            raise Refused("it cannot suspend what runs on its nodes")
+        await executor.suspend(node, taken.suspends)
     if taken.launches:
         reach("order.before_launch")
         await executor.launch(node, taken.launches)

@@ -7,7 +7,7 @@ ended only if the configuration says after how long. Nothing here is journalled 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import attrs
@@ -61,6 +61,14 @@ class UseWatch:
                 part_count = sum(activity.has_part(share.node) for share in activity.shares)
                 self._log.begin(part.key, activity.cpu_count, part_count, activity.gpu_count)
         self._log.note(node, period_s, parts, self._now_s())
+        self._excuse(part.key for part in parts)
+
+    def _excuse(self, keys: Iterable[AttemptKey]) -> None:
+        """Who stands still because it was suspended is not idle for that."""
+        for key in keys:
+            activity = self._state().activity(key)
+            if activity is not None and activity.suspend_time_s is not None:
+                self._log.excuse(key)
 
     async def run(self, report: Report) -> None:
         """Look again and again, until cancelled."""
@@ -78,6 +86,7 @@ class UseWatch:
         """What is to be said of idle allocations now. Forgets what has ended."""
         for key in [key for key in self._log.keys() if self._state().activity(key) is None]:  # noqa: SIM118 - not a mapping
             self._log.forget(key)
+        self._excuse(self._log.keys())
         rule, now_s = self._rule, self._now_s()
         messages: list[Message] = []
         idle = dict(self._log.idle(now_s))

@@ -17,10 +17,11 @@ from hal_core.migration.findings import Findings
 from hal_core.migration.slurm_accounts import read_accounts
 from hal_core.migration.slurm_lines import Record, is_yes, read_records, read_text
 from hal_core.migration.slurm_nodes import (
-    CANNOT_SUSPEND,
+    NO_GANGS,
     OWN_DAEMONS,
     PREEMPT_MODES,
     SlurmNodes,
+    preempt_mode,
     read_nodes,
     read_partitions,
 )
@@ -72,6 +73,8 @@ def _document(directory: Path, executor: str, findings: Findings) -> dict[str, A
     document: dict[str, Any] = {"cluster": settings.get("clustername", "hal")}
     document["nodes"] = _placed(nodes, topology, executor)
     document["partitions"] = read_partitions(records, nodes, settings, findings)
+    if executor != "metal":
+        _without_suspending(document["partitions"], findings)
     if topology.levels:
         document["topology"] = {"levels": topology.levels}
     for record in own:
@@ -83,6 +86,15 @@ def _document(directory: Path, executor: str, findings: Findings) -> dict[str, A
             _of_machines(directory / name, findings)
     document["executors"] = {executor: {}}
     return document
+
+
+def _without_suspending(partitions: list[dict[str, Any]], findings: Findings) -> None:
+    """What HAL hands to Slurm is Slurm's to suspend."""
+    for each in partitions:
+        if each.get("preempt_mode") == "suspend":
+            del each["preempt_mode"]
+            text = "HAL cannot suspend what it hands to Slurm; it is queued again instead"
+            findings.unsupported("slurm.conf", f"PreemptMode=SUSPEND of partition {each['name']}", text)
 
 
 def _placed(nodes: SlurmNodes, topology: SlurmTopology, executor: str) -> list[dict[str, Any]]:
@@ -146,8 +158,8 @@ def _setting(record: Record, settings: dict[str, str], document: dict[str, Any],
 def _preemption(record: Record, key: str, findings: Findings) -> None:
     value = record.words[key].lower()
     setting, place = f"{record.written[key]}={record.words[key]}", record.place
-    if key == "preemptmode" and value not in (*PREEMPT_MODES, "off"):
-        findings.unsupported(place, setting, CANNOT_SUSPEND)
+    if key == "preemptmode" and preempt_mode(value) not in (*PREEMPT_MODES, "off"):
+        findings.unsupported(place, setting, NO_GANGS)
     elif value.endswith("qos"):
         findings.unsupported(place, setting, "name those whom it preempts at each quality of service (qos: preempts)")
     else:

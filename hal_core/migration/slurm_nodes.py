@@ -128,7 +128,7 @@ def read_partitions(
             found["priority"] = priority
         if "gracetime" in words:
             found["preempt_grace"] = f"{int(words['gracetime'])}s"
-        mode = modes[found["name"]] = words.get("preemptmode", settings.get("preemptmode", "off")).lower()
+        mode = modes[found["name"]] = preempt_mode(words.get("preemptmode", settings.get("preemptmode", "off")))
         if mode in PREEMPT_MODES and "preempttype" in settings:
             found["preempt_mode"] = mode
         partitions.append(found)
@@ -146,8 +146,14 @@ _PARTITION_READ: Final = (
     *("partitionname", "nodes", "default", "maxtime", "defaulttime", "defmempercpu", "prioritytier", "priority"),
     "gracetime",
 )
-PREEMPT_MODES: Final = ("requeue", "cancel")
-CANNOT_SUSPEND: Final = "HAL ends the jobs that make room, and cannot suspend them: set requeue or cancel"
+PREEMPT_MODES: Final = ("requeue", "cancel", "suspend")
+NO_GANGS: Final = "HAL does not let jobs take turns: set requeue, cancel or suspend"
+
+
+def preempt_mode(text: str) -> str:
+    """Slurm says GANG as well where it suspends, for its own scheduler."""
+    mode = text.lower()
+    return "suspend" if "suspend" in mode.split(",") else mode
 
 
 def _rest_of_partition(record: Record, findings: Findings) -> None:
@@ -155,10 +161,10 @@ def _rest_of_partition(record: Record, findings: Findings) -> None:
         setting = f"{record.written[key]}={value}"
         if key == "state" and value.upper() == "UP":
             findings.translated(record.place, setting, "partitions are always up")
-        elif key == "preemptmode" and value.lower() in (*PREEMPT_MODES, "off"):
+        elif key == "preemptmode" and preempt_mode(value) in (*PREEMPT_MODES, "off"):
             findings.translated(record.place, setting, "preempt_mode")
         elif key == "preemptmode":
-            findings.unsupported(record.place, setting, CANNOT_SUSPEND)
+            findings.unsupported(record.place, setting, NO_GANGS)
         elif key not in _PARTITION_READ:
             findings.unsupported(record.place, setting, "HAL has no such setting of a partition")
 

@@ -42,6 +42,14 @@ class CancelOrder:
 
 
 @attrs.frozen
+class SuspendOrder:
+    """Let one node's part stand still, or (`does_resume`) go on. The latest order counts."""
+
+    key: AttemptKey
+    does_resume: bool = False
+
+
+@attrs.frozen
 class Launch:
     """Effect: order a launch on `node`."""
 
@@ -55,6 +63,14 @@ class CancelPart:
 
     node: NodeName
     order: CancelOrder
+
+
+@attrs.frozen
+class SuspendPart:
+    """Effect: let a part on `node` stand still, or go on. Before any launch of the same round."""
+
+    node: NodeName
+    order: SuspendOrder
 
 
 @attrs.frozen
@@ -107,4 +123,4 @@ class BringAhead:
     datasets: tuple[Dataset, ...]
 
 
-Effect = Launch | CancelPart | Forget | Stage | Keep | BringAhead
+Effect = Launch | CancelPart | SuspendPart | Forget | Stage | Keep | BringAhead

@@ -28,6 +28,7 @@ from hal_core.models.placement import AttemptKey, Grant, Share
 from hal_core.models.pool_event import PoolEvent
 from hal_core.models.prediction import Prediction
 from hal_core.models.ranges import Ranges
+from hal_core.models.suspension_event import JobResumed as JobResumed, JobSuspended as JobSuspended
 from hal_core.models.variant import Variant
 
 
@@ -166,6 +167,8 @@ class JobEnded:
     end: End
     start_time_s: float | None
     end_time_s: float
+    suspended_s: float = 0.0
+    """So much of the time between them it stood still."""
 
 
 @attrs.frozen
@@ -344,6 +347,8 @@ SiteEvent = (
     | PartStarted
     | PartEnded
     | JobCancelRequested
+    | JobSuspended
+    | JobResumed
     | JobEnded
     | JobRequeued
     | NodeJoined

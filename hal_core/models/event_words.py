@@ -82,6 +82,10 @@ def _cancel_requested(values: Values) -> str:
     return f"{what}, by {values['by']}{detail}"
 
 
+def _suspended(values: Values) -> str:
+    return f"is suspended: job {values['suspended_for']} has its CPUs"
+
+
 def _ended(values: Values) -> str:
     end = values["end"]
     if end["kind"] == "exited" and end.get("exit_code") == 0:
@@ -113,6 +117,8 @@ JOB_TEXTS: Final[Mapping[str, Callable[[Values], str]]] = {
     "PartStarted": lambda values: f"runs on {values['node']}",
     "PartEnded": lambda values: f"ended on {values['node']}, one of its nodes: {end_text(values['end'])}",
     "JobCancelRequested": _cancel_requested,
+    "JobSuspended": _suspended,
+    "JobResumed": lambda values: f"goes on, by {values['by']}",
     "JobEnded": _ended,
     "JobRequeued": _requeued,
     "OutputRefused": lambda values: f"left no dataset {values['dataset']}: {values['detail']}",

@@ -21,6 +21,8 @@ class JobState(Enum):
     STAGING = "STAGING"
     """An allocation is held; inputs are staged and the launch is ordered."""
     RUNNING = "RUNNING"
+    SUSPENDED = "SUSPENDED"
+    """Its processes stand still while another job has its CPUs."""
     CLEANUP = "CLEANUP"
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
@@ -28,7 +30,7 @@ class JobState(Enum):
     TIMEOUT = "TIMEOUT"
 
 
-ACTIVE = frozenset({JobState.STAGING, JobState.RUNNING, JobState.CLEANUP})
+ACTIVE = frozenset({JobState.STAGING, JobState.RUNNING, JobState.SUSPENDED, JobState.CLEANUP})
 FINAL = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED, JobState.TIMEOUT})
 
 

@@ -238,6 +238,8 @@ class Victim:
     """How it will wait again, behind the job that it makes room for; None: it will not."""
     grace_s: float = 0.0
     """How long it may take to end."""
+    is_suspended: bool = False
+    """It does not end: it stands still. Then `job` is only what it lends, `lost` is 0, and the other may start now."""
 
 
 @attrs.frozen
@@ -246,6 +248,9 @@ class Preempt:
 
     job_id: JobId
     victims: tuple[tuple[JobId, int], ...]
+    node_numbers: tuple[int, ...] = ()
+    """If there are any: the elements are suspended instead, and one element of the job starts there now, in what is
+    free and what they lend."""
 
 
 @attrs.frozen

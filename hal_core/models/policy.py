@@ -25,6 +25,8 @@ class PreemptMode(Enum):
 
     REQUEUE = "requeue"
     CANCEL = "cancel"
+    SUSPEND = "suspend"
+    """It stands still and lends its CPUs; memory, GPUs and all else it keeps."""
 
 
 class QueueOrder(Enum):

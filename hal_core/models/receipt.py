@@ -10,7 +10,7 @@ from hal_core.models.job import JobId, JobState
 
 CAUSES: Final = (
     *("held", "begin_time", "dependency", "throttle", "priority", "resources"),
-    *("staging", "launch"),
+    *("staging", "launch", "suspended"),
 )
 """In the order of a job's life. `rules/wait_clock.py` says when each holds."""
 

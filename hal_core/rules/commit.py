@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from hal_core.models.event import Event, JobPlaced, Planned, VariantChosen
+from hal_core.models.event import Event, JobPlaced, JobSuspended, Planned, VariantChosen
 from hal_core.models.job import JobSpec
 from hal_core.models.masks import mask_of
-from hal_core.models.plan import Plan, Start
+from hal_core.models.plan import Plan, Preempt, Start
 from hal_core.models.ranges import Ranges, members, runs_of
 from hal_core.models.reservation import ALL_NODES
 from hal_core.rules.limits import RunningQuota
-from hal_core.rules.preemption import PreemptionCheck
+from hal_core.rules.preemption import PREEMPTED_BY, PreemptionCheck, Victims
+from hal_core.rules.suspension import lendable, resumes
 
 if TYPE_CHECKING:
     from hal_core.rules.job_record import JobRecord
     from hal_core.rules.state import State
+
+
+NO_CPUS: Final[Mapping[int, int]] = {}
 
 
 @attrs.frozen
@@ -52,18 +56,28 @@ def commit(state: State, plan: Plan, engine: str, now_s: float) -> tuple[list[Ev
         for event in _placements(state, start, now_s):
             state.apply(event)
             events.append(event)
+    for each in plan.preempts:
+        if each.node_numbers:
+            events += _suspend(state, each, now_s)
     preempts = _preempt(state, plan, now_s)
     promises = {reserve.job_id: reserve for reserve in plan.reserves}  # one for each job, whatever the engine says
+    for each in plan.preempts:
+        if each.node_numbers and each.job_id in state.jobs and not state.jobs[each.job_id].pending_count:
+            promises.pop(each.job_id, None)  # it has started
     reserves = tuple((reserve.job_id, float(reserve.start_time_s)) for reserve in promises.values())
     is_as_before = reserves == state.reserves and promises == state.promises and plan.grants == state.grants
     if events or preempts or refused or chosen or not is_as_before:
+        start_count = sum(isinstance(event, JobPlaced) for event in events)
         nodes = tuple(runs_of(reserve.node_numbers) for reserve in promises.values())
-        planned = Planned(now_s, engine, sequence, plan.depth, len(events), len(refused), reserves, nodes, plan.grants)
+        planned = Planned(now_s, engine, sequence, plan.depth, start_count, len(refused), reserves, nodes, plan.grants)
         state.apply(planned)
         events.append(planned)
-    for each in preempts:  # after the plan that they are a part of: what they leave was not in it
-        state.apply(each)
-    return chosen + events + preempts, refused
+    for each_end in preempts:  # after the plan that they are a part of: what they leave was not in it
+        state.apply(each_end)
+    resumed = list(resumes(state, now_s)) if state.suspended else []
+    for each_resumed in resumed:
+        state.apply(each_resumed)
+    return [*chosen, *events, *preempts, *resumed], refused
 
 
 def _choose(state: State, plan: Plan, now_s: float) -> list[Event]:
@@ -81,6 +95,32 @@ def _choose(state: State, plan: Plan, now_s: float) -> list[Event]:
     return events
 
 
+def _suspend(state: State, preempt: Preempt, now_s: float) -> list[Event]:
+    """Suspend the victims and start an element of the job, at once or not at all. What does not hold is dropped."""
+    record = state.jobs.get(preempt.job_id)
+    if record is None:
+        return []
+    victims = [state.allocations[key] for key in set(preempt.victims) if key in state.allocations]
+    rules = Victims(state, now_s)
+    if not victims or len(victims) < len(preempt.victims) or not all(rules.may_lend(each, record) for each in victims):
+        return []
+    lent = lendable(state, victims)
+    start = Start(preempt.job_id, preempt.node_numbers)
+    quota = RunningQuota(state.limits, state.ledger, state.jobs, now_s) if state.limits.is_active else None
+    if refusal(state, start, now_s, lent) or _limit(state, quota, start):
+        return []
+    events: list[Event] = []
+    for job_id, index in preempt.victims:
+        if (job_id, index) not in state.suspended:
+            suspended = JobSuspended(now_s, job_id, ((index, index + 1),), PREEMPTED_BY, preempt.job_id)
+            state.apply(suspended)
+            events.append(suspended)
+    for placed in _placements(state, start, now_s, lent):
+        state.apply(placed)
+        events.append(placed)
+    return events
+
+
 def _preempt(state: State, plan: Plan, now_s: float) -> list[Event]:
     """Ask victims to end. What does not hold is dropped: the next pass may know better."""
     if not plan.preempts:
@@ -89,13 +129,16 @@ def _preempt(state: State, plan: Plan, now_s: float) -> list[Event]:
     accepted = [
         each
         for each in plan.preempts
-        if each.job_id in state.jobs and not check.refusal(each, _permitted(state, state.jobs[each.job_id], now_s))
+        if not each.node_numbers
+        and each.job_id in state.jobs
+        and not check.refusal(each, _permitted(state, state.jobs[each.job_id], now_s))
     ]
     return [event for preempt in accepted for event in check.events(preempt)]
 
 
-def refusal(state: State, start: Start, now_s: float) -> str:
-    """Why the start cannot be; the empty string if it can."""
+def refusal(state: State, start: Start, now_s: float, lent: Mapping[int, int] = NO_CPUS) -> str:
+    """Why the start cannot be; the empty string if it can. `lent`: CPUs that suspended elements lend, by node number,
+    as bits."""
     record = state.jobs.get(start.job_id)
     if record is None:
         return "no such unfinished job"
@@ -117,7 +160,7 @@ def refusal(state: State, start: Start, now_s: float) -> str:
             return f"node number {number} is not in partition {shape.partition}"
         if not permitted >> number & 1:
             return f"{state.table.nodes[number].name} is reserved before its limit, or is not in its reservation"
-        if state.table.room_count(number, shape) < start.element_count:
+        if state.table.room_count(number, shape, lent.get(number, 0)) < start.element_count:
             return f"{state.table.nodes[number].name} has no room for {start.element_count}"
     lack = state.limits.licences.lack(shape, start.element_count)
     if lack:
@@ -148,7 +191,7 @@ def _permitted(state: State, record: JobRecord, now_s: float) -> int:
     return holds.nodes(spec.reservation, limit_s, now_s, record.job_id)
 
 
-def _placements(state: State, start: Start, now_s: float) -> Iterator[JobPlaced]:
+def _placements(state: State, start: Start, now_s: float, lent: Mapping[int, int] = NO_CPUS) -> Iterator[JobPlaced]:
     """One event for elements of equal attempt. The state must have applied each before the next is made."""
     record = state.jobs[start.job_id]
     domains = state.packing.domains
@@ -156,7 +199,7 @@ def _placements(state: State, start: Start, now_s: float) -> Iterator[JobPlaced]
     for attempt, elements in _by_attempt(record, record.ready.first(start.element_count)):
         count = sum(stop - first for first, stop in elements)
         shares = tuple(
-            state.table.choose(number, record.shape, task_count_at(record.spec, rank), count)
+            state.table.choose(number, record.shape, task_count_at(record.spec, rank), count, lent.get(number, 0))
             for rank, number in enumerate(numbers)
         )
         yield JobPlaced(now_s, record.job_id, attempt, elements, shares)

@@ -44,6 +44,9 @@ class DumpedActivity:
     preempted_for: JobId | None = None
     due_s: float | None = None
     queued_start_s: float | None = None
+    suspend_time_s: float | None = None
+    suspended_for: JobId | None = None
+    suspended_s: float = 0.0
 
 
 @attrs.frozen
@@ -242,6 +245,9 @@ def _dump_activity(activity: Activity) -> DumpedActivity:
         preempted_for=activity.preempted_for,
         due_s=activity.due_s,
         queued_start_s=activity.queued_start_s,
+        suspend_time_s=activity.suspend_time_s,
+        suspended_for=activity.suspended_for,
+        suspended_s=activity.suspended_s,
     )
 
 
@@ -326,4 +332,6 @@ def _load_activity(record: JobRecord, row: DumpedActivity) -> Activity:
     activity.grace_s = activity.grace_s if row.grace_s is None else row.grace_s
     activity.preempted_for, activity.due_s = row.preempted_for, row.due_s
     activity.queued_start_s = row.queued_start_s
+    activity.suspend_time_s, activity.suspended_for = row.suspend_time_s, row.suspended_for
+    activity.suspended_s = row.suspended_s
     return activity

@@ -19,6 +19,8 @@ from hal_core.models.effect import (
     Launch,
     LaunchOrder,
     Stage,
+    SuspendOrder,
+    SuspendPart,
 )
 from hal_core.models.event import (
     DatasetPinned,
@@ -30,6 +32,8 @@ from hal_core.models.event import (
     JobEnded,
     JobPlaced,
     JobRequeued,
+    JobResumed,
+    JobSuspended,
     NodeJoined,
     OrphanFound,
     PartEnded,
@@ -58,6 +62,10 @@ def effects_of(state: State, event: Event) -> list[Effect]:
         case JobCancelRequested(job_id=job_id, elements=elements, by=by):
             active = state.jobs[job_id].active
             return [effect for index in members(elements) for effect in _cancels(active[index], f"cancelled by {by}")]
+        case JobSuspended(job_id=job_id, elements=elements) | JobResumed(job_id=job_id, elements=elements):
+            does_resume = isinstance(event, JobResumed)
+            active = state.jobs[job_id].active
+            return [effect for index in members(elements) for effect in _suspends(active[index], does_resume)]
         case PartEnded(key=key, node=node):
             activity = state.activity(key)
             rest = _cancels(activity, "another part of the gang failed") if activity and activity.has_failed else []
@@ -96,7 +104,12 @@ def outstanding_on(state: State, node: str) -> list[Effect]:
     After a start of the daemon every node joins again or is given up, so this is also where staging is taken up again.
     """
     effects: list[Effect] = []
-    for activity in list(state.on_node.get(node, {}).values()):
+    here = list(state.on_node.get(node, {}).values())
+    for activity in here:  # before anything is launched on the CPUs that they lend
+        if activity.suspended_for is not None and node in activity.parts_started:
+            suspends = _suspends(activity, activity.suspend_time_s is None)
+            effects += [effect for effect in suspends if effect.node == node]
+    for activity in here:
         if activity.cancel is not None or activity.has_failed:
             effects += [effect for effect in _cancels(activity, "its end was asked for") if effect.node == node]
         elif not activity.is_launched:
@@ -152,3 +165,8 @@ def _cancels(activity: Activity, why: str) -> list[CancelPart]:
         for share in activity.shares
         if share.node in activity.parts_left
     ]
+
+
+def _suspends(activity: Activity, does_resume: bool) -> list[SuspendPart]:
+    order = SuspendOrder(activity.key, does_resume)
+    return [SuspendPart(share.node, order) for share in activity.shares if share.node in activity.parts_left]

@@ -38,6 +38,7 @@ from hal_core.models.room import Room
 from hal_core.models.staging import Tiers
 from hal_core.rules.elastic_jobs import Elastic, Key
 from hal_core.rules.permit import Permits
+from hal_core.rules.victims import give_back
 
 if TYPE_CHECKING:
     from hal_core.models.packing import Ask
@@ -69,15 +70,17 @@ def plan(engine: Engine, snapshot: Snapshot, elastic: Elastic) -> Plan:
     planned = engine.plan(others)
     turn = _Turn(snapshot, elastic, running)
     begun_ids = {start.job_id for start in planned.starts} | {grant.job_id for grant in others.grants}
+    begun_ids |= {each.job_id for each in planned.preempts}
     turn.look_up(begun_ids | {reserve.job_id for reserve in planned.reserves})
     begun = turn.begin(others.grants) + turn.begin(turn.grants_of(planned.starts))
+    preempts = turn.suspend(planned.preempts)
     turn.keep_promises(planned.reserves)
     filled = turn.fill([job for job in snapshot.pending() if job.job_id in elastic.weights])
     turn.divide()
     return attrs.evolve(
         planned,
         starts=(*begun, *filled),
-        preempts=(*planned.preempts, *turn.preempts),
+        preempts=(*preempts, *turn.preempts),
         wake_s=min(planned.wake_s, turn.wake_s),
         grants=tuple(turn.grants),
         memo=None,
@@ -97,6 +100,7 @@ class _Turn:
         """The same when those that leave have left, without what waits for that. What starts must fit in both."""
         self._permits = Permits(snapshot.holds, self._free.packing, snapshot.now_s)
         self._asks: dict[JobId, Ask] = {}
+        self._wanted: dict[JobId, PendingJob] = {}
         self._left: dict[JobId, PendingJob] = {}
         """Elastic elements that wait."""
         self._served = Counter(job.job_id for job in running)
@@ -128,6 +132,7 @@ class _Turn:
                 return
             if job.job_id in wanted:
                 self._asks[job.job_id] = self._free.packing.ask(job.shape)
+                self._wanted[job.job_id] = job
 
     def grants_of(self, starts: Iterable[Start]) -> list[Grant]:
         now_s = self._snapshot.now_s
@@ -148,6 +153,28 @@ class _Turn:
                 self.grants.append(grant)
             self._soon.take(numbers, ask, count)
         return begun
+
+    def suspend(self, preempts: Iterable[Preempt]) -> list[Preempt]:
+        """Those that need not wait for elastic jobs. For the others these leave; then they are proposed again."""
+        kept = []
+        for each in preempts:
+            if each.node_numbers and each.job_id in self._wanted:
+                victims = self._snapshot.victims(self._wanted[each.job_id])
+                lent = [one.job for one in victims if (one.job.job_id, one.job.index) in each.victims]
+                give_back(self._soon, lent)
+                free = self._free.copy()
+                give_back(free, lent)
+                claim = Grant(each.job_id, each.node_numbers, 1, self._snapshot.now_s)
+                if not (is_free := self._has_room(free, claim) and self._has_room(self._soon, claim)):
+                    self._make_room(claim)
+                if self._has_room(self._soon, claim):
+                    self._soon.take(claim.node_numbers, self._asks[each.job_id])
+                if not is_free:
+                    continue
+                self._free = free
+                self._free.take(claim.node_numbers, self._asks[each.job_id])
+            kept.append(each)
+        return kept
 
     def keep_promises(self, reserves: Iterable[Reserve]) -> None:
         """Clear the nodes of those that come due, and see to being asked again for the others in time."""

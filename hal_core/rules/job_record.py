@@ -10,133 +10,21 @@ import math
 import attrs
 
 from hal_core.models.dataset import references
-from hal_core.models.event import JobCancelRequested, JobEnded, VariantChosen
+from hal_core.models.event import JobEnded, VariantChosen
 from hal_core.models.job import FINAL, DependencyKind, End, EndKind, JobId, JobSpec, JobState, Owner, Shape
 from hal_core.models.node import NodeName
-from hal_core.models.placement import AttemptKey, Share
-from hal_core.models.plan import PendingJob, RunningJob
+from hal_core.models.plan import PendingJob
 from hal_core.models.prediction import Prediction
 from hal_core.models.ranges import Ranges, RangeSet, count_of
-from hal_core.rules.predictions import expected_end_s
+from hal_core.rules.activity import Activity as Activity
 from hal_core.rules.queue_order import Place
-from hal_core.rules.usage import held_by, payer_of
+from hal_core.rules.usage import payer_of
 
 ENDS_KEPT = 1000
 """Of one array, so many elements' ends stay in memory; the journal's history has all."""
 
 SINGLE: Ranges = ((0, 1),)
 """The elements of a job that is no array."""
-
-
-class Activity:
-    """One element that holds an allocation, from placement to release."""
-
-    __slots__ = (
-        "attempt",
-        "cancel",
-        "cpu_count",
-        "due_s",
-        "end",
-        "gpu_count",
-        "grace_s",
-        "index",
-        "is_launched",
-        "node_numbers",
-        "parts_left",
-        "parts_started",
-        "place_time_s",
-        "preempted_for",
-        "queued_start_s",
-        "record",
-        "row",
-        "shares",
-        "start_time_s",
-    )
-
-    def __init__(self, record: JobRecord, index: int, attempt: int, shares: tuple[Share, ...], time_s: float) -> None:
-        self.record = record
-        self.index = index
-        self.attempt = attempt
-        self.shares = shares
-        self.cpu_count, self.gpu_count = held_by(shares)
-        self.node_numbers: tuple[int, ...] = ()
-        self.place_time_s = time_s
-        self.start_time_s: float | None = None
-        self.is_launched = not record.spec.inputs
-        """Inputs are there, so that the launch was ordered."""
-        self.parts_started: set[NodeName] = set()
-        self.parts_left: set[NodeName] = {share.node for share in shares if self.has_part(share.node)}
-        self.end: End | None = None
-        """The first bad end among the gang's parts, or a good one while there is none."""
-        self.cancel: tuple[str, bool, str] | None = None
-        """(by whom, whether to requeue, detail) once its end was asked for."""
-        self.grace_s = record.spec.kill_grace_s
-        self.preempted_for: JobId | None = None
-        self.due_s: float | None = None
-        """When it is over at the latest, if it was preempted."""
-        self.queued_start_s: float | None = None
-        """When it is expected to start, while it waits in the queue of another scheduler."""
-        self.row: RunningJob | None = None
-        """The engine's view of it, good until its expected end has come or something of it changes."""
-
-    @property
-    def key(self) -> AttemptKey:
-        return AttemptKey(self.record.job_id, self.index, self.attempt)
-
-    def has_part(self, node: NodeName) -> bool:
-        """Whether the attempt has, or had, processes on that node: a command run once per job has them on the first."""
-        return self.record.spec.spread.value != "job" or node == self.shares[0].node
-
-    @property
-    def has_failed(self) -> bool:
-        """A part ended badly, so the others are to end as well."""
-        return self.end is not None and self.end.state is not JobState.COMPLETED
-
-    @property
-    def begin_time_s(self) -> float:
-        """When it started; else when it is expected to in the queue where it waits, or when it was placed."""
-        if self.start_time_s is not None:
-            return self.start_time_s
-        return self.place_time_s if self.queued_start_s is None else max(self.queued_start_s, self.place_time_s)
-
-    @property
-    def limit_time_s(self) -> float:
-        """When it ends at the latest; infinity without a limit."""
-        walltime_s = self.record.spec.walltime_s
-        end_s = math.inf if walltime_s is None else self.begin_time_s + walltime_s
-        return end_s if self.due_s is None else min(end_s, self.due_s)
-
-    def expected_end_s(self, now_s: float) -> float:
-        """When it is expected to end, for planning only."""
-        soon_s = expected_end_s(self.begin_time_s, self.record.expected_s, self.record.spec.walltime_s, now_s)
-        return soon_s if self.due_s is None else max(min(soon_s, self.due_s), now_s)
-
-    def running_row(self, now_s: float) -> RunningJob:
-        """The engine's view of it."""
-        record = self.record
-        end_s, soon_s = max(self.limit_time_s, now_s), self.expected_end_s(now_s)
-        self.row = RunningJob(record.job_id, self.index, record.shape, self.node_numbers, end_s, soon_s)
-        return self.row
-
-    def ask_to_end(self, event: JobCancelRequested) -> None:
-        """Its end is asked for."""
-        self.cancel, self.row = (event.by, event.does_requeue, event.detail), None
-        if event.grace_s is not None:
-            self.grace_s = event.grace_s
-        if event.preempted_for is not None:
-            self.preempted_for = self.record.preempted_by = event.preempted_for
-            self.due_s = event.time_s + self.grace_s
-
-    @property
-    def is_cancelled(self) -> bool:
-        """Its end was asked for, and not to queue it again."""
-        return self.cancel is not None and not self.cancel[1]
-
-    @property
-    def state(self) -> JobState:
-        if self.start_time_s is None:
-            return JobState.STAGING
-        return JobState.RUNNING
 
 
 class ElementEnd:
@@ -268,7 +156,7 @@ class JobRecord:
         """One word for the whole job; an array is RUNNING while any element is, FAILED if any element failed."""
         if self.active:
             states = {activity.state for activity in self.active.values()}
-            return JobState.RUNNING if JobState.RUNNING in states else JobState.STAGING
+            return next(each for each in (JobState.RUNNING, JobState.SUSPENDED, JobState.STAGING) if each in states)
         if self.ready or self.blocked:
             return JobState.PENDING
         worst = (JobState.FAILED, JobState.TIMEOUT, JobState.CANCELLED, JobState.COMPLETED)

@@ -51,7 +51,10 @@ class Hit(NamedTuple):
 class Tally:
     """What is counted for one scope, perhaps of one user, and the limits on it."""
 
-    __slots__ = ("cpus", "due_cpu_s", "due_gpu_s", "endless", "gpus", "limits", "pending", "running", "scope", "user")
+    __slots__ = (
+        *("cpus", "due_cpu_s", "due_gpu_s", "endless", "gpus", "limits", "pending", "running", "scope"),
+        *("still_cpus", "still_gpus", "user"),
+    )
 
     def __init__(self, scope: str, user: str, limits: dict[str, int]) -> None:
         self.scope = scope
@@ -60,7 +63,9 @@ class Tally:
         self.pending = self.running = self.cpus = self.gpus = self.endless = 0
         """`endless`: elements that run without a limit."""
         self.due_cpu_s = self.due_gpu_s = 0.0
-        """Sums over what runs: CPUs (GPUs) times the end at the limit."""
+        """Sums over what runs: CPUs (GPUs) times the end at the limit, or, if it is suspended, the time left to it."""
+        self.still_cpus = self.still_gpus = 0
+        """Of what is suspended."""
 
     def name(self, what: str) -> str:
         return f"limit {PER_USER if self.user else ''}{what} of {self.scope}"
@@ -74,11 +79,19 @@ class Tally:
         if walltime_s is None:
             self.endless += sign
         else:
-            end_s = activity.place_time_s + walltime_s
+            end_s = activity.place_time_s + activity.suspended_s + walltime_s
             self.due_cpu_s += sign * activity.cpu_count * end_s
             self.due_gpu_s += sign * activity.gpu_count * end_s
         if not self.running:
             self.due_cpu_s = self.due_gpu_s = 0.0  # no rounding outlives what it came from
+
+    def hold_still(self, activity: Activity, time_s: float, sign: int) -> None:
+        """An element is suspended (1) or goes on (-1): meanwhile the time left to it does not pass."""
+        if activity.record.spec.walltime_s is not None:
+            self.still_cpus += sign * activity.cpu_count
+            self.still_gpus += sign * activity.gpu_count
+            self.due_cpu_s -= sign * activity.cpu_count * time_s
+            self.due_gpu_s -= sign * activity.gpu_count * time_s
 
     def current(self, what: str, used: Used, now_s: float) -> float:
         """How much of it is in force, in the limit's own unit."""
@@ -92,9 +105,9 @@ class Tally:
             case "gpus":
                 return self.gpus
             case "cpu_minutes":
-                return (used.cpu_s + self._to_come_s(self.due_cpu_s, self.cpus, now_s)) / 60
+                return (used.cpu_s + self._to_come_s(self.due_cpu_s, self.cpus - self.still_cpus, now_s)) / 60
             case _:
-                return (used.gpu_s + self._to_come_s(self.due_gpu_s, self.gpus, now_s)) / 60
+                return (used.gpu_s + self._to_come_s(self.due_gpu_s, self.gpus - self.still_gpus, now_s)) / 60
 
     def _to_come_s(self, due_s: float, held: int, now_s: float) -> float:
         return math.inf if self.endless and held else max(due_s - held * now_s, 0.0)
@@ -181,6 +194,8 @@ class LimitBook:
         self.count_pending(record, record.pending_count)
         for activity in record.active.values():
             self.move(activity, 1)
+            if activity.suspend_time_s is not None:
+                self.hold_still(activity, activity.suspend_time_s, 1)
 
     def count_pending(self, record: JobRecord, change: int) -> int:
         """So many more of its elements wait; returns the same."""
@@ -193,6 +208,10 @@ class LimitBook:
         self.licences.move(activity.record.shape, sign)
         for tally in self.of(activity.record.payer):
             tally.move(activity, sign)
+
+    def hold_still(self, activity: Activity, time_s: float, sign: int) -> None:
+        for tally in self.of(activity.record.payer):
+            tally.hold_still(activity, time_s, sign)
 
     def amounts(self, spec: JobSpec, shape: Shape) -> Amounts:
         """Of one element. An exclusive one is taken for the largest nodes, as it may get these."""

@@ -212,14 +212,15 @@ class NodeTable:
         self.touched.add(number)
         self.is_available[number] = is_up and self.drain[number] is None and not self.orphans[number]
 
-    def room_count(self, number: int, shape: Shape) -> int:
-        """How many elements of the shape (one node's part of each) could be allocated on the node right now."""
+    def room_count(self, number: int, shape: Shape, lent: int = 0) -> int:
+        """How many elements of the shape (one node's part of each) could be allocated on the node right now. `lent`:
+        CPUs that suspended elements lend it, as bits."""
         node = self.nodes[number]
         if not self.is_available[number] or not shape.takes(node):
             return 0
         if shape.is_exclusive and self.allocation_count[number]:
             return 0
-        count = self.free_cpus[number] // shape.cpus
+        count = (self.free_cpus[number] + lent.bit_count()) // shape.cpus
         if shape.memory_bytes:
             count = min(count, self.free_memory_bytes[number] // shape.memory_bytes)
         if shape.gpus:
@@ -249,8 +250,9 @@ class NodeTable:
         """The declared devices of that type, of any if it is empty."""
         return self.gpu_masks[number].get(kind, 0) if kind else (1 << len(self.nodes[number].gpus)) - 1
 
-    def choose(self, number: int, shape: Shape, task_count: int, element_count: int = 1) -> Share:
-        """The share that so many elements take: the lowest free devices. The caller made sure that there is room."""
+    def choose(self, number: int, shape: Shape, task_count: int, element_count: int = 1, lent: int = 0) -> Share:
+        """The share that so many elements take: the lowest free devices, and then the lowest of the `lent` CPUs. The
+        caller made sure that there is room."""
         node = self.nodes[number]
         if shape.is_exclusive:
             return Share(
@@ -265,43 +267,47 @@ class NodeTable:
         devices = devices_of(lowest(gpus, shape.gpus * element_count)) if shape.gpus else ""
         if shape.gpu_milli:
             devices = str(self._share_device(number, shape))
+        cpu_count = shape.cpus * element_count
+        cpus = lowest(self.free_cpu_mask[number], min(cpu_count, self.free_cpus[number]))
         return Share(
             node=node.name,
             task_count=task_count,
-            cpus=devices_of(lowest(self.free_cpu_mask[number], shape.cpus * element_count)),
+            cpus=devices_of(cpus | lowest(lent, cpu_count - cpus.bit_count())),
             memory_bytes=shape.memory_bytes,
             gpus=devices,
             generic=shape.generic,
             gpu_milli=shape.gpu_milli,
         )
 
-    def allocate(self, share: Share, is_restored: bool = False) -> None:
-        """Take the share of one element. Oversubscription is a bug: asserted, never repaired.
+    def allocate(self, share: Share, is_restored: bool = False, lent: int = 0) -> None:
+        """Take the share of one element. Oversubscription is a bug: asserted, never repaired. `lent`: the CPUs of the
+        node that it may have although others, who are suspended, hold them too, as bits.
 
         A share that is restored from a dump may be more than a node has that was declared smaller meanwhile.
         """
         number = self.number_of[share.node]
         cpus, gpus = mask_of(share.cpus), mask_of(share.gpus)
-        assert not self._held_cpu_mask[number] & cpus, f"CPUs {share.cpus} of {share.node} are not free"
+        assert not self._held_cpu_mask[number] & cpus & ~lent, f"CPUs {share.cpus} of {share.node} are not free"
         if share.gpu_milli:
             held = self.gpu_shares[number].get(int(share.gpus), 0 if not self._held_gpu_mask[number] & gpus else MILLI)
             assert held + share.gpu_milli <= MILLI, f"GPU {share.gpus} of {share.node} has no such share free"
         else:
             assert not self._held_gpu_mask[number] & gpus, f"GPUs {share.gpus} of {share.node} are not free"
+        self._held_cpu_mask[number] |= cpus
         self._move(number, share, -1)
         is_enough = self.free_memory_bytes[number] >= 0 or not share.memory_bytes
         assert is_enough or is_restored, f"memory of {share.node} is oversubscribed"
 
-    def release(self, share: Share) -> None:
-        """Give the share back."""
+    def release(self, share: Share, kept: int = 0) -> None:
+        """Give the share back, but for the CPUs that others hold too, as bits (`kept`)."""
         number = self.number_of[share.node]
         cpus = mask_of(share.cpus)
         assert self._held_cpu_mask[number] & cpus == cpus, f"CPUs {share.cpus} of {share.node} were free already"
+        self._held_cpu_mask[number] &= ~(cpus & ~kept)
         self._move(number, share, 1)
 
     def _move(self, number: int, share: Share, sign: int) -> None:
         self.touched.add(number)
-        self._held_cpu_mask[number] ^= mask_of(share.cpus)
         self._count_cpus(number)
         if share.gpus:
             if share.gpu_milli:

@@ -51,13 +51,13 @@ def _is_sound(item: _Item) -> bool:
         case Choice():
             ends_s = (item.expected_end_s, item.otherwise_s)
             return _are_ints(item.job_id, item.variant) and all(_is_time(each, is_finite=False) for each in ends_s)
-        case Preempt():
-            return _are_ints(item.job_id) and type(item.victims) is tuple and all(map(_is_key, item.victims))
         case _:
             numbers = item.node_numbers
             if type(numbers) is not tuple or not _are_ints(item.job_id, *numbers):
                 return False
     match item:
+        case Preempt():
+            return type(item.victims) is tuple and all(map(_is_key, item.victims))
         case Reserve():
             return _is_time(item.start_time_s)
         case Grant():

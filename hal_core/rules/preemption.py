@@ -1,4 +1,4 @@
-"""Preemption as the state sees it: who may be ended for whom, what is ending already, and what holds of a proposal.
+"""Preemption as the state sees it: who may be ended or suspended for whom, and what holds of a proposal.
 
 An engine proposes; here it is checked as everything is that an engine says: no job is ended for one that may not
 preempt it, that is not waiting, or that would not fit afterwards. Pure; reads the state only.
@@ -6,6 +6,7 @@ preempt it, that is not waiting, or that would not fit afterwards. Pure; reads t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,12 @@ import attrs
 
 from hal_core.models.event import JobCancelRequested
 from hal_core.models.job import JobId, Shape
+from hal_core.models.masks import mask_of
 from hal_core.models.node import Partition, PartitionName
 from hal_core.models.packing import Ask
-from hal_core.models.plan import PendingJob, Preempt, RunningJob, Victim
+from hal_core.models.plan import PendingJob, Preempt, Victim
 from hal_core.models.policy import PreemptMode, Qos, QueueOrder
+from hal_core.rules import suspension
 from hal_core.rules.victims import give_back
 
 if TYPE_CHECKING:
@@ -57,7 +60,23 @@ class Victims:
             found = self._below[key] = list(self._look(*key))
         rank = self._rank(record)
         victims = [victim for its, victim in found if victim.again is None or (self._is_strict and its < rank)]
+        if self._state.reservations.holds:
+            victims = [each for each in victims if not each.is_suspended or self.may_lend(self._activity(each), record)]
         return victims + [victim for victim in self.elastic() if victim.job.job_id != record.job_id]
+
+    def _activity(self, victim: Victim) -> Activity:
+        return self._state.allocations[victim.job.job_id, victim.job.index]
+
+    def _would_hit_a_reservation(self, activity: Activity, record: JobRecord) -> bool:
+        """Whether it might still run when its nodes are kept for others, if it stood still as long as that job may
+        run."""
+        holds = self._state.reservations.holds
+        if not holds:
+            return False
+        limit_s = math.inf if record.spec.walltime_s is None else record.spec.walltime_s
+        left_s = limit_s + activity.running_row(self._now_s).end_time_s - self._now_s
+        permitted = holds.nodes(activity.record.spec.reservation, left_s, self._now_s, activity.record.job_id)
+        return bool(mask_of(activity.node_numbers) & ~permitted)
 
     def terms(self, record: JobRecord) -> Terms:
         """How the job is preempted, if it is."""
@@ -77,16 +96,37 @@ class Victims:
         if not mine.preempts and not level.preempts:
             return
         for activity in self._state.allocations.values():
-            record = activity.record
-            other = self._state.partitions.get(record.spec.partition)
-            its = self._qos.get(record.spec.qos, NO_QOS)
-            if other is None or not (
-                (other.name in mine.preempts and other.priority < mine.priority)
-                or (its.name in level.preempts and its.priority < level.priority)
-            ):
-                continue
-            if _may_be_ended(activity, self.terms(record), self._now_s):
-                yield self._rank(record), self._victim(activity)
+            if self._is_below(activity.record, mine, level) and self._may_make_room(activity):
+                yield self._rank(activity.record), self._victim(activity)
+
+    def _is_below(self, record: JobRecord, partition: Partition, level: Qos) -> bool:
+        """Whether jobs of that partition and level may preempt it."""
+        other = self._state.partitions.get(record.spec.partition)
+        its = self._qos.get(record.spec.qos, NO_QOS)
+        return other is not None and (
+            (other.name in partition.preempts and other.priority < partition.priority)
+            or (its.name in level.preempts and its.priority < level.priority)
+        )
+
+    def may_lend(self, activity: Activity, record: JobRecord) -> bool:
+        """Whether the element may be suspended for that job."""
+        partition = self._state.partitions.get(record.spec.partition, NO_PARTITION)
+        return (
+            self.terms(activity.record).mode is PreemptMode.SUSPEND
+            and self._is_below(activity.record, partition, self._qos.get(record.spec.qos, NO_QOS))
+            and self._may_make_room(activity)
+            and not self._would_hit_a_reservation(activity, record)
+        )
+
+    def _may_make_room(self, activity: Activity) -> bool:
+        terms = self.terms(activity.record)
+        if terms.mode is not PreemptMode.SUSPEND:
+            return activity.suspend_time_s is None and _may_be_ended(activity, terms, self._now_s)
+        return (
+            _may_be_ended(activity, terms, self._now_s)
+            and activity.parts_left <= activity.parts_started  # none of it is on its way to a node
+            and suspension.lent_shape(self._state, activity) is not None
+        )
 
     def elastic(self) -> list[Victim]:
         """Elements of elastic jobs: they give way to all others, whoever may preempt whom."""
@@ -99,17 +139,19 @@ class Victims:
 
     def _victim(self, activity: Activity) -> Victim:
         record, terms = activity.record, self.terms(activity.record)
+        row = activity.running_row(self._now_s)
+        if terms.mode is PreemptMode.SUSPEND:
+            shape = suspension.lent_shape(self._state, activity)
+            assert shape is not None, f"{activity.key} has nothing to lend"
+            return Victim(attrs.evolve(row, shape=shape), 0.0, is_suspended=True)
+        if self._state.suspended and (own := suspension.own_cpus(self._state, activity)):
+            # What it has borrowed goes back when it ends, to whom it is from.
+            row = attrs.evolve(row, shape=attrs.evolve(record.shape, cpus=min(own.values())))
         again: PendingJob | None = None
         if terms.mode is PreemptMode.REQUEUE:
             again = attrs.evolve(record.pending_row(), element_count=1, rank=self._rank(record))
         lost = _lost(self._state, activity, self._now_s)
-        return Victim(activity.running_row(self._now_s), lost, again, terms.grace_s)
-
-
-def ending(state: State, now_s: float) -> list[RunningJob]:
-    """What was preempted already and still runs."""
-    leaving = (activity for activity in state.allocations.values() if activity.preempted_for is not None)
-    return [activity.running_row(now_s) for activity in leaving]
+        return Victim(row, lost, again, terms.grace_s)
 
 
 def _may_be_ended(activity: Activity, terms: Terms, now_s: float) -> bool:
@@ -144,8 +186,9 @@ class PreemptionCheck:
         self._state = state
         self._now_s = now_s
         self._victims = Victims(state, now_s)
-        self._room = state.snapshot(now_s).room()
-        give_back(self._room, ending(state, now_s))
+        snapshot = state.snapshot(now_s)
+        self._room = snapshot.room()
+        give_back(self._room, snapshot.ending())
         give_back(self._room, (victim.job for victim in self._victims.elastic()))
         self._taken: set[tuple[JobId, int]] = set()
 
@@ -156,7 +199,8 @@ class PreemptionCheck:
             return f"job {preempt.job_id} does not wait for room"
         if not preempt.victims:
             return f"nobody is named who would make room for job {preempt.job_id}"
-        allowed = {(victim.job.job_id, victim.job.index): victim for victim in self._victims.of(record)}
+        victims = (each for each in self._victims.of(record) if not each.is_suspended)
+        allowed = {(victim.job.job_id, victim.job.index): victim for victim in victims}
         for key in preempt.victims:
             if key not in allowed or key in self._taken:
                 return f"job {key[0]} may not be preempted for job {preempt.job_id}"

@@ -1,8 +1,9 @@
 """A job's receipt: a fold of the events about it. Pure, and the only place that says what a job waited, used and cost.
 
-An element's time is cut once: waiting by cause (`wait_clock.py`), then staging and launch, then the run. So what it
-waited by cause adds up to its wait, and that is exactly from its submission (or being queued again) to its start.
-CPUs are charged from placement to release, as usage is; money by the prices that were in force at the placement.
+An element's time is cut once: waiting by cause (`wait_clock.py`), then staging and launch, then the run, which waits
+while it is suspended. So what it waited by cause adds up to its wait, and that is exactly from its submission (or being
+queued again) to its start, and what it stood still. CPUs are charged from placement to release, as usage is, but for
+when they are lent; money by the prices that were in force at the placement.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from hal_core.models.event import (
     JobPlaced,
     JobReleased,
     JobRequeued,
+    JobResumed,
     JobSubmitted,
+    JobSuspended,
     PartStarted,
 )
 from hal_core.models.job import End, JobState
@@ -64,6 +67,10 @@ class Held(NamedTuple):
         per_hour = self.price[0] * (self.cpus if cpus is None else cpus) + self.price[1] * self.gpu_milli / 1000
         return round(per_hour * MILLIONTHS * seconds_of(ticks) / 3600)
 
+    def lent(self, ticks: int) -> int:
+        """What it does not pay while its CPUs are lent, in millionths."""
+        return round(self.price[0] * self.cpus * MILLIONTHS * seconds_of(ticks) / 3600)
+
 
 class _Attempt:
     """One element that holds an allocation."""
@@ -73,6 +80,12 @@ class _Attempt:
         self.held = held
         self.staged: int | None = None
         self.start: int | None = None
+        self.still = 0
+        self.still_since: int | None = None
+
+    def still_at(self, now: int) -> int:
+        """How long it stood still."""
+        return self.still + (0 if self.still_since is None else now - self.still_since)
 
     def waits(self, until: int, has_inputs: bool) -> dict[str, int]:
         """Staging and launch, up to its start or until it was over without one."""
@@ -93,10 +106,11 @@ class Totals:
         for cause, ticks in more.items():
             self.waits[cause] = self.waits.get(cause, 0) + (ticks - since.get(cause, 0)) * count
 
-    def add_use(self, held: Held, ticks: int) -> None:
-        self.core += held.cpus * ticks
+    def add_use(self, held: Held, ticks: int, still: int) -> None:
+        """So long it held that, and so much of it without its CPUs."""
+        self.core += held.cpus * (ticks - still)
         self.gpu_milli += held.gpu_milli * ticks
-        self.money += held.money(ticks)
+        self.money += held.money(ticks) - held.lent(still)
 
     def copy(self) -> Totals:
         twin = Totals()
@@ -182,6 +196,8 @@ class ReceiptFold:
             case PartStarted(key=key):
                 if key.index in self._active:
                     self._start(self._active[key.index], event.start_time_s)
+            case JobSuspended() | JobResumed():
+                self._hold_still(event, now)
             case JobRequeued():
                 self._requeue(event, now)
             case JobEnded():
@@ -212,13 +228,22 @@ class ReceiptFold:
             if self._first_start is None or attempt.start < self._first_start:
                 self._first_start = attempt.start
 
+    def _hold_still(self, event: JobSuspended | JobResumed, now: int) -> None:
+        for start, stop in event.elements:
+            for attempt in (self._active[index] for index in range(start, stop) if index in self._active):
+                attempt.still = attempt.still_at(now)
+                attempt.still_since = now if isinstance(event, JobSuspended) else None
+
     def _release(self, attempt: _Attempt, over: int, now: int, end: End | None, is_lost: bool = True) -> None:
         """The attempt is over: its processes since `over`, its allocation `now`."""
         ran = 0 if attempt.start is None else max(over - attempt.start, 0)
+        still = min(attempt.still_at(now), ran)  # by the node's clock it may have ended before it was suspended
+        ran -= still
         self.totals.add_waits(attempt.waits(max(over, attempt.placed), bool(self.submitted.spec.inputs)), {})
+        self.totals.add_waits({"suspended": still} if still else {}, {})
         self.totals.ran += ran
         self.totals.lost += ran if is_lost else 0
-        self.totals.add_use(attempt.held, now - attempt.placed)
+        self.totals.add_use(attempt.held, now - attempt.placed, attempt.still_at(now))
         if end is not None:
             self.measured.add(end, ran)
 
@@ -263,8 +288,11 @@ class ReceiptFold:
         has_inputs = bool(self.submitted.spec.inputs)
         for attempt in self._active.values():
             totals.add_waits(attempt.waits(now, has_inputs), {})
-            totals.ran += 0 if attempt.start is None else max(now - attempt.start, 0)
-            totals.add_use(attempt.held, now - attempt.placed)
+            ran = 0 if attempt.start is None else max(now - attempt.start, 0)
+            still = min(attempt.still_at(now), ran)
+            totals.add_waits({"suspended": still} if still else {}, {})
+            totals.ran += ran - still
+            totals.add_use(attempt.held, now - attempt.placed, attempt.still_at(now))
         for since in self._queued_again.values():
             totals.add_waits(reading, since)
         totals.add_waits(reading, {}, self.pending_count - len(self._queued_again))
@@ -308,8 +336,10 @@ class ReceiptFold:
 
     def _state(self) -> JobState:
         if self._active:
-            has_started = any(attempt.start is not None for attempt in self._active.values())
-            return JobState.RUNNING if has_started else JobState.STAGING
+            started = [attempt for attempt in self._active.values() if attempt.start is not None]
+            if started and all(attempt.still_since is not None for attempt in started):
+                return JobState.SUSPENDED
+            return JobState.RUNNING if started else JobState.STAGING
         if not self.is_finished:
             return JobState.PENDING
         return next(state for state in WORST if self._ended.get(state))

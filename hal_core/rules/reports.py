@@ -73,7 +73,11 @@ class _PartEnd:
 def allocation_idle(state: State, message: AllocationIdle, now_s: float) -> list[Event]:
     """Worth a word only while exactly that attempt holds its CPUs."""
     activity = state.activity(message.key)
-    return [] if activity is None else [IdleFound(now_s, message.key, message.since_s, activity.cpu_count)]
+    return (
+        []
+        if activity is None or activity.suspend_time_s is not None
+        else [IdleFound(now_s, message.key, message.since_s, activity.cpu_count)]
+    )
 
 
 def parts_changed(state: State, message: PartsChanged, now_s: float) -> list[Event]:
@@ -165,7 +169,8 @@ def _end_part(activity: Activity, part: _PartEnd, now_s: float, gone: Set[NodeNa
     job_id, index, attempt = activity.key
     start_s = part.start_time_s
     end_s = part.end_time_s if start_s is None else max(part.end_time_s, start_s)
-    return JobEnded(now_s, job_id, ((index, index + 1),), attempt, whole, start_s, end_s)
+    still_s = 0.0 if start_s is None else min(activity.stood_still_s(now_s), end_s - start_s)
+    return JobEnded(now_s, job_id, ((index, index + 1),), attempt, whole, start_s, end_s, still_s)
 
 
 def _is_queued_again(activity: Activity, end: End, by: str) -> bool:

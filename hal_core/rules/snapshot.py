@@ -16,8 +16,9 @@ from hal_core.models.reservation import Holds
 from hal_core.models.room import Room
 from hal_core.models.staging import Tiers
 from hal_core.rules.limits import RunningQuota
-from hal_core.rules.preemption import Victims, ending
+from hal_core.rules.preemption import Victims
 from hal_core.rules.stage_in import tiers
+from hal_core.rules.suspension import running_rows
 
 _expected_end_order = attrgetter("expected_end_s", "job_id", "index")
 
@@ -101,6 +102,8 @@ class StateSnapshot:
             row if (row := activity.row) is not None and row.expected_end_s > now_s else activity.running_row(now_s)
             for activity in self._state.allocations.values()
         ]
+        if self._state.suspended:
+            return running_rows(self._state, rows, now_s)
         rows.sort(key=_expected_end_order)
         return rows
 
@@ -114,7 +117,8 @@ class StateSnapshot:
 
     def ending(self) -> Sequence[RunningJob]:
         self.life.check()
-        return ending(self._state, self.now_s)
+        leaving = {each.key[:2] for each in self._state.allocations.values() if each.preempted_for is not None}
+        return [job for job in self.running() if (job.job_id, job.index) in leaving] if leaving else []
 
     def room(self) -> Room:
         self.life.check()

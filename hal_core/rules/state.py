@@ -27,7 +27,9 @@ from hal_core.models.event import (
     JobPlaced,
     JobReleased,
     JobRequeued,
+    JobResumed,
     JobSubmitted,
+    JobSuspended,
     NodeDrained,
     NodeJoined,
     NodeResumed,
@@ -54,7 +56,7 @@ from hal_core.models.placement import AttemptKey, Grant
 from hal_core.models.plan import Reserve, promised
 from hal_core.models.pool_event import PoolEvent
 from hal_core.models.ranges import RangeSet, count_of, members
-from hal_core.rules import dependencies
+from hal_core.rules import dependencies, suspension
 from hal_core.rules.begin_times import BeginTimes
 from hal_core.rules.bookings import BookingBook
 from hal_core.rules.catalogue import Catalogue
@@ -80,23 +82,19 @@ class State:
     """All that HAL knows. Two states that applied the same events are equal (see `dump`)."""
 
     def __init__(self) -> None:
-        self.sequence = 0  # the number of events applied: that of the last one
-        self.time_s = 0.0
-        self.cluster = Cluster("", (), ())
-        self.table = NodeTable()
+        self.sequence, self.time_s = 0, 0.0  # the number of events applied: that of the last one, and its time
+        self.cluster, self.table = Cluster("", (), ()), NodeTable()
         self.partitions: dict[PartitionName, Partition] = {}
         self.partition_numbers: dict[PartitionName, list[int]] = {}
-        self.packing = Packing((), {})
-        self.live_room = LiveRoom()
-        self.demand = Demand()
+        self.packing, self.live_room, self.demand = Packing((), {}), LiveRoom(), Demand()
         self.jobs: dict[JobId, JobRecord] = {}  # jobs that are not finished, by ascending id
         self.recent: dict[JobId, JobRecord] = {}  # the latest finished jobs, in the order of their ends
         self.completed_ids, self.failed_ids = RangeSet(), RangeSet()
         # Outcomes of all finished jobs, for dependencies on jobs whose record is gone.
-        self.next_job_id = 1
-        self.queue = PendingQueue()
+        self.next_job_id, self.queue = 1, PendingQueue()
         self.allocations: dict[tuple[JobId, int], Activity] = {}
         self.on_node: dict[str, dict[tuple[JobId, int], Activity]] = {}
+        self.suspended: dict[tuple[JobId, int], Activity] = {}  # in the order in which they were
         self.children: dict[JobId, set[JobId]] = {}  # unfinished jobs that wait for the key
         self.owned = OwnedJobs()
         self.doomed: set[JobId] = set()
@@ -163,6 +161,8 @@ class State:
                 self._requeued(event)
             case JobCancelRequested():
                 self._cancel_requested(event)
+            case JobSuspended() | JobResumed():
+                suspension.apply(self, event)
             case InputsStaged(key=key):
                 self._known(key).is_launched = True
                 self.catalogue.learn(event.bytes_read, event.read_s, self.cluster.stage_bytes_per_s)
@@ -244,8 +244,8 @@ class State:
         self.allocations[record.job_id, index] = activity
         self.ledger.place(activity, is_restored)
         self.limits.move(activity, 1)
+        suspension.hold(self, activity, is_restored)
         for share in activity.shares:
-            self.table.allocate(share, is_restored)
             self.on_node.setdefault(share.node, {})[record.job_id, index] = activity
             self.pools.note_work(share.node, self.time_s)
 
@@ -283,13 +283,13 @@ class State:
 
     def _release(self, activity: Activity) -> None:
         record = activity.record
+        suspension.release(self, activity)
         self.has_released = self.has_released or not record.spec.elastic_weight
         del record.active[activity.index]
         del self.allocations[record.job_id, activity.index]
         self.ledger.release(activity, self.time_s)
         self.limits.move(activity, -1)
         for share in activity.shares:
-            self.table.release(share)
             del self.on_node[share.node][record.job_id, activity.index]
             self.pools.note_work(share.node, self.time_s)
 

@@ -109,7 +109,7 @@ class Ledger:
         meter = self._meter(activity.record, activity.place_time_s)
         if not is_restored:
             meter.settle(activity.place_time_s, self.half_life_s)
-        meter.cpus += activity.cpu_count
+        meter.cpus += activity.charged_cpu_count
         meter.gpus += activity.gpu_count
 
     def release(self, activity: Activity, time_s: float) -> None:
@@ -117,6 +117,12 @@ class Ledger:
         meter.settle(time_s, self.half_life_s)
         meter.cpus -= activity.cpu_count
         meter.gpus -= activity.gpu_count
+
+    def hold_still(self, activity: Activity, time_s: float, sign: int) -> None:
+        """It is suspended (1) or goes on (-1): CPUs that it lends are not charged. GPUs it keeps, and pays for."""
+        meter = self._meter(activity.record, time_s)
+        meter.settle(time_s, self.half_life_s)
+        meter.cpus -= sign * activity.cpu_count
 
     def _meter(self, record: JobRecord, time_s: float) -> Meter:
         meter = self._of.get(record.payer)

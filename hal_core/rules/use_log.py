@@ -81,6 +81,11 @@ class UseLog:
             if not keys:
                 del self._keys[key.job_id]
 
+    def excuse(self, key: AttemptKey) -> None:
+        """It is not idle, whatever it uses."""
+        if key in self._attempts:
+            self._attempts[key].idle_since_s = None
+
     def keys(self) -> Iterable[AttemptKey]:
         return self._attempts.keys()
 

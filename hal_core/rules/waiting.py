@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 VICTIMS_NAMED = 5
 REASON_KINDS = (
-    *("held", "begin_time", "dependency", "throttle", "limit", "licence", "reservation", "preemption"),
+    *("held", "begin_time", "dependency", "throttle", "limit", "licence", "reservation", "preemption", "suspended"),
     *("resources", "priority", "node_unavailable", "staging"),
 )
 
@@ -88,6 +88,9 @@ class Waiting:
         if not record.pending_count:
             if any(not activity.is_launched for activity in record.active.values()):
                 return Reason("staging", "its inputs are being staged")
+            still = next((each for each in record.active.values() if each.suspend_time_s is not None), None)
+            if still is not None:
+                return Reason("suspended", f"it stands still while job {still.suspended_for} has its CPUs")
             return None
         spec = record.spec
         if record.held_by:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import attrs
 
-from hal_core.models.event import Event, JobCancelRequested, JobPlaced, Planned, VariantChosen
+from hal_core.models.event import Event, JobCancelRequested, JobPlaced, JobResumed, JobSuspended, Planned, VariantChosen
 from hal_core.models.plural import plural
 from hal_core.planes import Engine
 from hal_core.rules import variants
@@ -82,17 +82,19 @@ def repeat_decisions(read: Callable[[], Iterable[Event]], engine_of: Callable[[s
 
 
 def _passes(events: Iterable[Event]) -> Iterator[tuple[Event, ...]]:
-    """Each event alone; but choices and placements together with the pass that made them, and whom it asked to end."""
+    """Each event alone; but choices, suspensions and placements together with the pass that made them, and whom it
+    asked to end or to go on."""
     placed: list[Event] = []
     planned: list[Event] = []
     for event in events:
-        if planned and isinstance(event, JobCancelRequested) and event.preempted_for is not None:
+        makes_room = isinstance(event, JobCancelRequested) and event.preempted_for is not None
+        if planned and (makes_room or isinstance(event, JobResumed)):
             planned.append(event)
             continue
         if planned:
             yield tuple(planned)
             planned = []
-        if isinstance(event, VariantChosen | JobPlaced):
+        if isinstance(event, VariantChosen | JobSuspended | JobPlaced):
             placed.append(event)
         elif isinstance(event, Planned):
             planned, placed = [*placed, event], []

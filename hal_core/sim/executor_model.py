@@ -11,7 +11,19 @@ from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 
-from hal_core.models.effect import BringAhead, CancelOrder, CancelPart, Effect, Forget, Keep, Launch, LaunchOrder, Stage
+from hal_core.models.effect import (
+    BringAhead,
+    CancelOrder,
+    CancelPart,
+    Effect,
+    Forget,
+    Keep,
+    Launch,
+    LaunchOrder,
+    Stage,
+    SuspendOrder,
+    SuspendPart,
+)
 from hal_core.models.job import End, EndKind, JobId
 from hal_core.models.message import Message, NodeReported, NodeSilent, PartsChanged, PartStatus, StagingDone
 from hal_core.models.node import Node, NodeName
@@ -42,7 +54,7 @@ class Delays:
 class Part:
     """One node's part of one attempt, as the node knows it. It waits in the heap until `due_s`."""
 
-    __slots__ = ("due_s", "end", "end_time_s", "key", "node", "order", "pending_end", "start_time_s")
+    __slots__ = ("due_s", "end", "end_time_s", "key", "left_s", "node", "order", "pending_end", "start_time_s")
 
     def __init__(self, node: NodeName, key: AttemptKey, order: LaunchOrder | None) -> None:
         self.node = node
@@ -50,6 +62,8 @@ class Part:
         self.order = order
         self.due_s: float | None = None
         """When something happens next; None once it has ended. An entry of the heap for another time is void."""
+        self.left_s: float | None = None
+        """How long it will still run when it goes on, if it stands still."""
         self.start_time_s: float | None = None
         self.pending_end: End | None = None
         """How it will end at `due_s`; None while it is launching."""
@@ -112,6 +126,9 @@ class ExecutorModel:
             case CancelPart(node=node, order=order):
                 if node not in self._is_off:
                     self._cancel(node, order, now_s)
+            case SuspendPart(node=node, order=order):
+                if node not in self._is_off:
+                    self._suspend(node, order, now_s)
             case Forget(node=node, key=key):
                 if node not in self._is_off:
                     self._parts[node].pop(key, None)
@@ -161,10 +178,24 @@ class ExecutorModel:
         if part.end is not None:
             self._post(now_s, PartsChanged(node, (part.status(),)))
             return
+        if part.left_s is not None:  # it goes on, to end in good order
+            self._schedule(part, now_s + part.left_s)
+            part.left_s = None
         delay_s = order.grace_s * self._delays.cancel_share if part.start_time_s is not None else 0.0
         if part.due_s is None or part.pending_end is None or now_s + delay_s < part.due_s:
             part.pending_end = end
             self._schedule(part, now_s + delay_s)
+
+    def _suspend(self, node: NodeName, order: SuspendOrder, now_s: float) -> None:
+        """What runs stands still until it is told to go on. Anything else needs neither."""
+        part = self._parts[node].get(order.key)
+        if part is None or part.end is not None or part.start_time_s is None:
+            return
+        if order.does_resume and part.left_s is not None:
+            left_s, part.left_s = part.left_s, None
+            self._schedule(part, now_s + left_s)
+        elif not order.does_resume and part.left_s is None and part.due_s is not None:
+            part.left_s, part.due_s = part.due_s - now_s, None
 
     def _schedule(self, part: Part, time_s: float) -> None:
         part.due_s = time_s
@@ -175,7 +206,7 @@ class ExecutorModel:
         if turn.is_lost:
             self._is_off.add(node)
             for part in self._parts[node].values():
-                part.due_s = None
+                part.due_s = part.left_s = None
             return NodeSilent(node)
         self._is_off.discard(node)
         self._boot_count[node] += 1

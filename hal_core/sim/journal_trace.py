@@ -75,7 +75,7 @@ class _Reader:
 
     def _end(self, event: JobEnded, index: int, start_s: float) -> None:
         place_s = self._place_s.pop((event.job_id, index), start_s)
-        run_s = max(event.end_time_s - start_s, RUN_S_MIN)
+        run_s = max(event.end_time_s - start_s - event.suspended_s, RUN_S_MIN)
         submitted = self._submitted[event.job_id]
         spec, shape = submitted.spec, submitted.spec.shape()
         if spec.walltime_s is None:

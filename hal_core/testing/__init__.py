@@ -15,6 +15,7 @@ from hal_core.testing.check_locality import LocalityTrial, check_locality, check
 from hal_core.testing.check_planes import check_executor, check_observer
 from hal_core.testing.check_predictor import check_predictor
 from hal_core.testing.check_store import check_store_executor
+from hal_core.testing.check_suspend import check_suspend_executor
 from hal_core.testing.fake_executor import Behaviour, FakeExecutor, succeeds_at_once
 from hal_core.testing.fake_machines import FakeMachines, Fault
 from hal_core.testing.fakes import (
@@ -59,6 +60,7 @@ __all__ = [
     "check_plugin",
     "check_predictor",
     "check_store_executor",
+    "check_suspend_executor",
     "clusters",
     "job_specs",
     "nodes",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import attrs
 import trio
 
-from hal_core.models.effect import CancelOrder, LaunchOrder
+from hal_core.models.effect import CancelOrder, LaunchOrder, SuspendOrder
 from hal_core.models.job import End, EndKind
 from hal_core.models.message import NodeLost, NodeReported, NodeSilent, PartsChanged, PartStatus
 from hal_core.models.node import Node, NodeName
@@ -35,6 +35,8 @@ class _FakeNode:
     epoch: int = 0
     parts: dict[AttemptKey, PartStatus] = attrs.field(factory=dict)
     scopes: dict[AttemptKey, trio.CancelScope] = attrs.field(factory=dict)
+    still: dict[AttemptKey, trio.Event] = attrs.field(factory=dict)
+    """What is suspended, until it goes on."""
 
 
 class FakeExecutor:
@@ -83,6 +85,15 @@ class FakeExecutor:
                 on.parts.setdefault(order.key, never)
                 self._nursery.start_soon(self._send, on, order.key)
 
+    async def suspend(self, node: NodeName, orders: Sequence[SuspendOrder]) -> None:
+        """As planes.SuspendExecutor. What stands still ends only when it goes on, or is cancelled."""
+        on = self._nodes[node]
+        for order in orders if on.is_in_contact else ():
+            if order.does_resume:
+                on.still.pop(order.key, trio.Event()).set()
+            elif order.key in on.scopes:
+                on.still.setdefault(order.key, trio.Event())
+
     async def forget(self, node: NodeName, keys: Sequence[AttemptKey]) -> None:
         on = self._nodes[node]
         for key in keys if on.is_in_contact else ():
@@ -122,6 +133,8 @@ class FakeExecutor:
         runtime_s, end = self._behaviour(order)
         with scope:
             await trio.sleep(min(runtime_s, limit_s))
+            while (still := on.still.get(key)) is not None:
+                await still.wait()
         if on.scopes.get(key) is not scope:
             return  # the machine crashed
         if scope.cancelled_caught:
@@ -129,6 +142,7 @@ class FakeExecutor:
         elif runtime_s > limit_s:
             end = End(EndKind.TIME_LIMIT)
         del on.scopes[key]
+        on.still.pop(key, None)
         on.parts[key] = attrs.evolve(on.parts[key], end_time_s=trio.current_time(), end=end)
         await self._send(on, key)
 

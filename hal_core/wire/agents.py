@@ -13,7 +13,7 @@ import trio
 
 from hal_core.errors import Refused, WireError
 from hal_core.models.dataset import Dataset
-from hal_core.models.effect import CancelOrder, KeepOrder, LaunchOrder
+from hal_core.models.effect import CancelOrder, KeepOrder, LaunchOrder, SuspendOrder
 from hal_core.models.message import PartStatus
 from hal_core.models.node import Node
 from hal_core.models.placement import AttemptKey
@@ -186,6 +186,9 @@ class AgentLink:
 
     async def cancel(self, epoch: int, orders: Sequence[CancelOrder]) -> None:
         await self._order(*messages.cancel_frames(epoch, orders))
+
+    async def suspend(self, epoch: int, orders: Sequence[SuspendOrder]) -> None:
+        await self._order(*messages.suspend_frames(epoch, orders))
 
     async def forget(self, epoch: int, keys: Sequence[AttemptKey]) -> None:
         await self._order(*messages.forget_frames(epoch, keys))

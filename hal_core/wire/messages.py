@@ -13,7 +13,7 @@ import attrs
 
 from hal_core.errors import WireError
 from hal_core.models.dataset import Brought, Dataset, DatasetId, MadeDataset
-from hal_core.models.effect import CancelOrder, KeepOrder, LaunchOrder
+from hal_core.models.effect import CancelOrder, KeepOrder, LaunchOrder, SuspendOrder
 from hal_core.models.job import JobSpec, Owner
 from hal_core.models.message import PartStatus
 from hal_core.models.node import Node, NodeName
@@ -101,6 +101,14 @@ class Launch:
 class Cancel:
     epoch: int
     orders: tuple[CancelOrder, ...]
+
+
+@attrs.frozen
+class Suspend:
+    """Let attempts stand still or go on, in this order."""
+
+    epoch: int
+    orders: tuple[SuspendOrder, ...]
 
 
 @attrs.frozen
@@ -243,14 +251,16 @@ class TerminalBytes:
     data: bytes
 
 
-Order = Launch | Cancel | Forget | Bring | Keep
-ORDERS: Final = (Launch, Cancel, Forget, Bring, Keep)
+Order = Launch | Cancel | Suspend | Forget | Bring | Keep
+ORDERS: Final = (Launch, Cancel, Suspend, Forget, Bring, Keep)
 """What carries an epoch."""
 FROM_STRANGER: Final = (Enrol,)
 FROM_AGENT: Final = (
     Hello, Report, Heartbeat, Renew, TerminalOffer, TerminalBytes, Delivery, Inventory, Made, Use, Leaving
 )  # fmt: skip
-FROM_DAEMON: Final = (Welcome, Refusal, Launch, Cancel, Forget, Heartbeat, Certificate, TerminalBytes, Bring, Keep)
+FROM_DAEMON: Final = (
+    Welcome, Refusal, Launch, Cancel, Suspend, Forget, Heartbeat, Certificate, TerminalBytes, Bring, Keep
+)  # fmt: skip
 
 
 def launch_frames(orders: Sequence[LaunchOrder]) -> Iterator[Launch]:
@@ -289,6 +299,11 @@ def report_frames(parts: Sequence[PartStatus]) -> Iterator[Report]:
 def cancel_frames(epoch: int, orders: Sequence[CancelOrder]) -> Iterator[Cancel]:
     for batch in _batches(orders):
         yield Cancel(epoch, tuple(batch))
+
+
+def suspend_frames(epoch: int, orders: Sequence[SuspendOrder]) -> Iterator[Suspend]:
+    for batch in _batches(orders):
+        yield Suspend(epoch, tuple(batch))
 
 
 def forget_frames(epoch: int, keys: Sequence[AttemptKey]) -> Iterator[Forget]:

@@ -6,6 +6,10 @@ start there costs nobody anything. So nobody makes room for a job that then cann
 A job has victims only if nothing that competes with it waits before it, but others that have theirs: what becomes free
 is its own next, and a promise of the engine is never touched. Only jobs of lower rank are preempted to wait again, so
 nobody comes back before the job that it made room for.
+
+Who can be suspended loses nothing, so these come first: if what they lend is enough, the job starts with that at once,
+in room that the engine's plan leaves over. A job gets its room from suspended victims or from those that end, never
+from both.
 """
 
 from __future__ import annotations
@@ -73,6 +77,9 @@ class Preempting:
                 break
             good = self._that_start(search, plan, proposed)
             if good == proposed:
+                at_once = tuple(each for each in proposed if each.node_numbers)
+                if at_once:  # the others are looked at again when these have started
+                    return attrs.evolve(plan, preempts=at_once)
                 planned = self._engine.plan(search.ending_soon(proposed))
                 good = search.that_are_in_time(planned, proposed)
                 if good == proposed:
@@ -132,13 +139,15 @@ class _Search:
         self.ending_keys = {(job.job_id, job.index) for job in ending}
         self._ending_s = max((job.expected_end_s for job in ending), default=-math.inf)
         self._victims: dict[tuple[JobId, int], Victim] = {}
+        self._now = room.copy()
+        """Without what is ending: what is suspended must be enough beside that."""
         give_back(room, ending)
 
     def without_thieves(self) -> Plan:
         """While victims end for the first one that waits, no later job may start in the room that they leave."""
         if not self.ending_keys or not self._waiting:
             return self._plan
-        ask, trial = self._permits.ask(self._waiting[0]), self._room.copy()
+        ask, trial, now = self._permits.ask(self._waiting[0]), self._room.copy(), self._now.copy()
         starts = list(self._plan.starts)
         for job_id in reversed(self._behind):
             if ask.holds(trial.fitting(ask)):
@@ -147,8 +156,9 @@ class _Search:
                 starts.remove(start)
                 for _ in range(start.element_count):
                     trial.give(start.node_numbers, self._asks[job_id])
+                    now.give(start.node_numbers, self._asks[job_id])
         if ask.holds(trial.fitting(ask)):
-            self._room = trial
+            self._room, self._now = trial, now
             return attrs.evolve(self._plan, starts=tuple(starts))
         return self._plan
 
@@ -166,18 +176,35 @@ class _Search:
                 if len(found) == count_max:
                     return found
                 left = [each for each in victims if (each.job.job_id, each.job.index) not in taken]
-                chosen = least_loss(self._room, ask, left)
-                if chosen is None:
-                    blocked.add(group)
-                    break
-                give_back(self._room, [victim.job for victim in chosen])
-                self._room.take(self._room.choose(ask), ask)
+                chosen, numbers = self._suspended(ask, [each for each in left if each.is_suspended])
+                if not numbers:
+                    chosen = least_loss(self._room, ask, [each for each in left if not each.is_suspended])
+                    if chosen is None:
+                        blocked.add(group)
+                        break
+                    give_back(self._room, [victim.job for victim in chosen])
+                    self._room.take(self._room.choose(ask), ask)
                 if chosen:
                     keys = tuple((victim.job.job_id, victim.job.index) for victim in chosen)
                     self._victims.update(zip(keys, chosen, strict=True))
                     taken.update(keys)
-                    found.append(Preempt(job.job_id, keys))
+                    found.append(Preempt(job.job_id, keys, numbers))
         return found
+
+    def _suspended(self, ask: Ask, victims: Sequence[Victim]) -> tuple[tuple[Victim, ...] | None, tuple[int, ...]]:
+        """Victims that are enough, beside what is free now, to start with what they lend; and where. That is taken."""
+        chosen = least_loss(self._now, ask, victims) if victims else None
+        if not chosen:
+            return None, ()
+        now, room = self._now.copy(), self._room.copy()
+        for each in (now, room):
+            give_back(each, [victim.job for victim in chosen])
+        numbers = now.choose(ask, beside=room)
+        if numbers:
+            now.take(numbers, ask)
+            room.take(numbers, ask)
+            self._now, self._room = now, room
+        return chosen, numbers
 
     def _can_ever(self, job: PendingJob) -> bool:
         """Whether the cluster could hold it if nothing ran."""
@@ -191,11 +218,17 @@ class _Search:
     def after(self, proposed: Sequence[Preempt]) -> Snapshot:
         """As it will be when these victims, and what is ending already, have ended."""
         victims = self._victims_of(proposed)
-        gone = {(each.job.job_id, each.job.index) for each in victims} | self.ending_keys
+        lends = {(each.job.job_id, each.job.index): each.job for each in victims if each.is_suspended}
+        gone = {(each.job.job_id, each.job.index) for each in victims} - lends.keys() | self.ending_keys
         again = [each.again for each in victims if each.again is not None]
         after = _Seen(self._snapshot, self._plan, [*self._queue, *again])
         give_back(after.free, [job for job in after.rows if (job.job_id, job.index) in gone])
-        after.rows = [job for job in after.rows if (job.job_id, job.index) not in gone]
+        give_back(after.free, lends.values())
+        after.rows = [
+            _without(job, lends.get((job.job_id, job.index)))
+            for job in after.rows
+            if (job.job_id, job.index) not in gone
+        ]
         return after
 
     def ending_soon(self, proposed: Sequence[Preempt]) -> Snapshot:
@@ -225,6 +258,13 @@ class _Search:
 
     def _victims_of(self, proposed: Sequence[Preempt]) -> list[Victim]:
         return [self._victims[key] for preempt in proposed for key in preempt.victims]
+
+
+def _without(job: RunningJob, lent: RunningJob | None) -> RunningJob:
+    """What it gives back at its end, if it has lent so much."""
+    if lent is None or job.shape.is_exclusive:
+        return job
+    return attrs.evolve(job, shape=attrs.evolve(job.shape, cpus=max(job.shape.cpus - lent.shape.cpus, 0)))
 
 
 class _Seen:

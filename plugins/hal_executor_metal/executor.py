@@ -49,6 +49,7 @@ from hal_core import (
     OutputsMade,
     PartsChanged,
     Report,
+    SuspendOrder,
     TellUse,
     TerminalOffer,
     Terminals,
@@ -168,6 +169,11 @@ class MetalExecutor:
     async def cancel(self, node: NodeName, orders: Sequence[CancelOrder]) -> None:
         if (link := self._links.get(node)) is not None:
             await _to_agent(link, link.cancel(self._epoch, orders))
+
+    async def suspend(self, node: NodeName, orders: Sequence[SuspendOrder]) -> None:
+        """As planes.SuspendExecutor."""
+        if (link := self._links.get(node)) is not None:
+            await _to_agent(link, link.suspend(self._epoch, orders))
 
     async def forget(self, node: NodeName, keys: Sequence[AttemptKey]) -> None:
         if (link := self._links.get(node)) is not None:

@@ -28,8 +28,10 @@ from hal_core import (
     JobPlaced,
     JobReleased,
     JobRequeued,
+    JobResumed,
     JobState,
     JobSubmitted,
+    JobSuspended,
     Note,
     PartStarted,
     Planned,
@@ -114,6 +116,10 @@ class JobSpans:
                 self._note(job_id, "priority changed", time_s, priority=priority)
             case JobCancelRequested(job_id=job_id, by=by, time_s=time_s):
                 self._note(job_id, "cancel requested", time_s, by=by)
+            case JobSuspended(job_id=job_id, suspended_for=other, time_s=time_s):
+                self._note(job_id, "suspended", time_s, suspended_for=other)
+            case JobResumed(job_id=job_id, time_s=time_s):
+                self._note(job_id, "resumed", time_s)
             case Planned(reserves=reserves, engine=engine, time_s=time_s):
                 for job_id, start_s in reserves:
                     self._note(job_id, "start promised", time_s, engine=engine, start_time_s=start_s)

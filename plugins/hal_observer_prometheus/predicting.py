@@ -31,7 +31,7 @@ class PredictionScores:
         found = self._predictions.pop(event.job_id, None) if self._predictions else None
         if found is None or event.start_time_s is None or event.end.state is not JobState.COMPLETED:
             return None
-        return _scored(found, event.end_time_s - event.start_time_s)
+        return _scored(found, event.end_time_s - event.start_time_s - event.suspended_s)
 
 
 def _scored(prediction: Prediction, ran_s: float) -> Scored:

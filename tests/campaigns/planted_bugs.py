@@ -94,7 +94,11 @@ BACKFILL_BUGS = (
     Bug("hal_core/models/room.py", "row += self._need(row, ask, -1)", "row += self._need(row, ask, -1) + 1"),
     Bug("hal_core/models/room.py", "self._need(group[0], ask, count)", "self._need(group[0], ask, 1)"),
     Bug("hal_core/models/node_rows.py", "        self._owned.clear()\n        return twin", "        return twin"),
-    Bug(f"{RULES}/commit.py", "if state.table.room_count(number, shape) < start.element_count:", "if False:"),
+    Bug(
+        f"{RULES}/commit.py",
+        "if state.table.room_count(number, shape, lent.get(number, 0)) < start.element_count:",
+        "if False:",
+    ),
     Bug(f"{RULES}/commit.py", "len(numbers) != shape.node_count or", ""),
     Bug(f"{RULES}/commit.py", "<= record.startable_count:", "<= record.startable_count + 1:"),
     Bug(f"{RULES}/commit.py", "if record.spec.begin_time_s > now_s:", "if False:"),
@@ -109,6 +113,7 @@ TOPOLOGY = (
 GPUS = ("tests/properties/test_gpu_shares.py", "tests/properties/test_room.py")
 RESERVED = ("tests/simulation/test_reservations.py", "tests/unit/test_reservations.py")
 PREEMPTED = ("tests/simulation/test_preemption.py",)
+SUSPENDED = ("tests/simulation/test_suspension.py",)
 ELASTIC = ("tests/simulation/test_elastic.py",)
 LIMITED = ("tests/properties/test_limits.py", "tests/properties/test_licences.py")
 ORDERED = ("tests/unit/test_expansion.py", "tests/properties/test_sharing.py", "tests/simulation/test_replay.py")
@@ -137,6 +142,9 @@ OTHER_BUGS = (
     Bug(f"{RULES}/victims.py", "quick = _pruned(room, ask, _node", "quick = list(_node", PREEMPTED),
     Bug(f"{ENGINE}/preempting.py", "taken.update(keys)", "pass", PREEMPTED),
     Bug(f"{ENGINE}/preempting.py", "if group in blocked or", "if", PREEMPTED),
+    Bug(f"{RULES}/suspension.py", "if not is_ending and not any(", "if not is_ending or not any(", SUSPENDED),
+    Bug(f"{RULES}/suspension.py", "            own &= ~cpus_on(other, number)\n", "            pass\n", SUSPENDED),
+    Bug(f"{RULES}/suspension.py", "return lent & ~used", "return lent", SUSPENDED),
     Bug(f"{RULES}/elastic.py", "self._closed |= mask_of(claim.node_numbers)", "pass", ELASTIC),
     Bug(f"{RULES}/elastic.py", "self._serve(job.job_id, -1)", "pass", ELASTIC),
     Bug(f"{RULES}/elastic.py", "if its_rank > rank:", "if its_rank < rank:", ELASTIC),

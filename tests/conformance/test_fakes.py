@@ -39,6 +39,7 @@ from hal_core.testing import (
     check_locality_broken_off,
     check_observer,
     check_predictor,
+    check_suspend_executor,
 )
 
 N1 = NodeName("n1")
@@ -108,6 +109,16 @@ async def test_fake_cloud():
 
 async def test_fake_executor(autojump_clock):
     await check_executor(FakeExecutor([NODE], behaviour), N1, QUICK, ENDLESS)
+
+
+async def test_the_fake_executor_can_suspend(autojump_clock):
+    told = []
+
+    def told_to_end(order):
+        return (0.0 if told else 5.0), End(EndKind.EXITED, exit_code=0)
+
+    executor = FakeExecutor([NODE], told_to_end)
+    await check_suspend_executor(executor, N1, QUICK, lambda: told.append(True), lambda: True)
 
 
 async def test_the_fake_executor_loses_and_finds_nodes_as_told(autojump_clock):

@@ -390,7 +390,7 @@ def _rank(spec: JobSpec) -> int:
         ("{name: a, preempts: [a]}", "'a' has priority 0, 'a' 0; only lower ones can be preempted"),
         ("{name: a, preempts: [b]}, {name: b, priority: 1, preempts: [a]}", "'b' has priority 1, 'a' 0; only lower"),
         ("{name: a, preempts: [bb]}, {name: b}", r"partitions\[0\].preempts: no partition named 'bb'"),
-        ("{name: a, preempt_mode: suspend}", "suspend"),
+        ("{name: a, preempt_mode: pause}", "requeue, cancel, suspend"),
     ],
 )
 def test_the_configuration_lets_nobody_preempt_in_a_circle(partitions, words):

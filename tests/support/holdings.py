@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from hal_core.models.event import ClusterDefined, Event, JobEnded, JobPlaced, JobRequeued
+from hal_core.models.event import ClusterDefined, Event, JobEnded, JobPlaced, JobRequeued, JobResumed, JobSuspended
 from hal_core.models.job import JobId
 from hal_core.models.node import Node, NodeName
 from hal_core.models.placement import Share
@@ -28,6 +28,7 @@ class Holdings:
 
     def __init__(self) -> None:
         self.active: dict[tuple[JobId, int], dict[NodeName, Held]] = {}
+        self.suspended: set[tuple[JobId, int]] = set()
         self._nodes: dict[NodeName, Node] = {}
 
     def see(self, event: Event) -> None:
@@ -36,13 +37,32 @@ class Holdings:
                 self._nodes |= {node.name: node for node in cluster.nodes}
             case JobPlaced():
                 self._placed(event)
+            case JobSuspended(job_id=job_id, elements=elements):
+                for index in members(elements):
+                    assert (job_id, index) in self.active.keys() - self.suspended, f"{job_id}.{index} does not run"
+                    self.suspended.add((job_id, index))
+            case JobResumed(job_id=job_id, elements=elements):
+                for index in members(elements):
+                    self._resumed((job_id, index))
             case JobEnded(job_id=job_id, elements=elements):
                 for index in members(elements):
-                    self.active.pop((job_id, index), None)
+                    self._gone((job_id, index))
             case JobRequeued(key=key):
-                self.active.pop((key.job_id, key.index), None)
+                self._gone((key.job_id, key.index))
             case _:
                 pass
+
+    def _gone(self, element: tuple[JobId, int]) -> None:
+        self.active.pop(element, None)
+        self.suspended.discard(element)
+
+    def _resumed(self, element: tuple[JobId, int]) -> None:
+        """Nobody may run on its CPUs."""
+        self.suspended.remove(element)
+        for name, held in self.active[element].items():
+            for other, shares in self.active.items():
+                if other != element and other not in self.suspended and name in shares:
+                    assert not shares[name].cpus & held.cpus, f"{element} goes on at {name} beside {other}"
 
     def _placed(self, event: JobPlaced) -> None:
         count = count_of(event.elements)
@@ -56,7 +76,8 @@ class Holdings:
         memory = new.memory_bytes
         for element, shares in self.active.items():
             if (other := shares.get(name)) is not None:
-                assert not new.cpus & other.cpus, f"CPUs of {name} are given twice, also to {element}"
+                is_apart = element in self.suspended or not new.cpus & other.cpus
+                assert is_apart, f"CPUs of {name} are given twice, also to {element}"
                 assert not new.gpus & other.gpus, f"GPUs of {name} are given twice, also to {element}"
                 memory += other.memory_bytes
         assert not new.cpus or max(new.cpus) < node.cpu_count, f"{name} has no such CPU"
@@ -66,15 +87,16 @@ class Holdings:
     def compare(self, state: State) -> None:
         """The state's columns say the same."""
         table = state.table
-        cpus, gpus, memory = (dict.fromkeys(self._nodes, 0) for _ in range(3))
+        gpus, memory = (dict.fromkeys(self._nodes, 0) for _ in range(2))
+        cpus: dict[NodeName, set[int]] = {name: set() for name in self._nodes}
         for shares in self.active.values():
             for name, held in shares.items():
-                cpus[name] += len(held.cpus)
+                cpus[name] |= held.cpus
                 gpus[name] += len(held.gpus)
                 memory[name] += held.memory_bytes
         for number, node in enumerate(table.nodes):
             name = node.name
-            assert table.free_cpus[number] == node.cpu_count - cpus[name], f"{name}: free CPUs"
+            assert table.free_cpus[number] == node.cpu_count - len(cpus[name]), f"{name}: free CPUs"
             assert sum(table.free_gpus[number].values()) == len(node.gpus) - gpus[name], f"{name}: free GPUs"
             assert table.free_memory_bytes[number] == node.memory_bytes - memory[name], f"{name}: free memory"
 

@@ -61,6 +61,7 @@ def _check_nodes(state: State) -> None:
     table = state.table
     held: dict[str, list[tuple[int, int]]] = {}
     used_cpus: dict[str, set[int]] = {node.name: set() for node in table.nodes}
+    running_cpus: dict[str, set[int]] = {node.name: set() for node in table.nodes}
     used_gpus: dict[str, set[int]] = {node.name: set() for node in table.nodes}
     memory: Counter[str] = Counter()
     generic: Counter[tuple[str, str]] = Counter()
@@ -74,13 +75,18 @@ def _check_nodes(state: State) -> None:
             held.setdefault(share.node, []).append((job_id, index))
             if share.gpu_milli:
                 shares[share.node, int(share.gpus)] += share.gpu_milli
-            for used, text in ((used_cpus, share.cpus), (used_gpus, "" if share.gpu_milli else share.gpus)):
+            used_cpus[share.node] |= set(members(parse_ranges(share.cpus)))
+            cpus = share.cpus if activity.suspend_time_s is None else ""  # it lends them
+            for used, text in ((running_cpus, cpus), (used_gpus, "" if share.gpu_milli else share.gpus)):
                 devices = set(members(parse_ranges(text)))
                 assert not devices & used[share.node], f"{share.node}: a device of {text!r} is held twice"
                 used[share.node] |= devices
             memory[share.node] += share.memory_bytes
             for name, count in share.generic:
                 generic[share.node, name] += count
+    assert set(state.suspended.values()) == {
+        each for each in state.allocations.values() if each.suspend_time_s is not None
+    }, "other elements are suspended than the state knows"
     for (name, device), milli in shares.items():
         assert milli <= 1000, f"{name}: {milli} thousandths of GPU {device} are given"
         assert device not in used_gpus[name], f"{name}: GPU {device} is given as a whole and in shares"

@@ -19,7 +19,9 @@ from hal_core.models.event import (
     JobPlaced,
     JobReleased,
     JobRequeued,
+    JobResumed,
     JobSubmitted,
+    JobSuspended,
     NodeDrained,
     NodeJoined,
     NodeResumed,
@@ -46,6 +48,7 @@ class Element:
     shares: tuple[Share, ...] = ()
     has_started: bool = False
     is_asked_to_end: bool = False
+    is_suspended: bool = False
     is_met: bool = False
     """Its dependencies were satisfied once; then they stay so."""
     is_peer_met: bool = False
@@ -134,6 +137,13 @@ class Witness:
                 assert phases == {"active"}
                 for index in members(elements):
                     self.jobs[job_id].elements[index].is_asked_to_end = not does_requeue
+            case JobSuspended(job_id=job_id, elements=elements) | JobResumed(job_id=job_id, elements=elements):
+                for index in members(elements):
+                    element = self.jobs[job_id].elements[index]
+                    assert element.phase == "active"
+                    assert element.has_started, f"{job_id}.{index} stands still before it has begun"
+                    assert element.is_suspended == isinstance(event, JobResumed)
+                    element.is_suspended = isinstance(event, JobSuspended)
             case JobEnded():
                 self._ended(event)
             case JobRequeued(key=key):

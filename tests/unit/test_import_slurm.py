@@ -68,12 +68,23 @@ def test_preemption_by_partition_is_kept(tmp_path):
     assert settings(found, Verdict.UNSUPPORTED) == set()
 
 
-@pytest.mark.parametrize("line", ["PreemptMode=SUSPEND,GANG", "PreemptType=preempt/qos"])
+@pytest.mark.parametrize("executor", ["metal", "slurm"])
+def test_suspending_is_kept_where_hal_runs_the_jobs(tmp_path, executor):
+    text = "PreemptType=preempt/partition_prio\nPreemptMode=SUSPEND,GANG\n" + NODES
+    text += "PartitionName=top Nodes=ALL PriorityTier=9 PreemptMode=OFF\n"
+    found = imported(tmp_path, executor=executor, slurm_conf=text)
+    p, top = found.document["partitions"]
+    assert (p.get("preempt_mode"), top["preempts"]) == ("suspend" if executor == "metal" else None, ["p"])
+    unsupported = settings(found, Verdict.UNSUPPORTED)
+    assert unsupported == (set() if executor == "metal" else {"PreemptMode=SUSPEND of partition p"})
+
+
+@pytest.mark.parametrize("line", ["PreemptMode=GANG", "PreemptType=preempt/qos"])
 def test_preemption_that_hal_cannot_take_over_is_told_with_the_way_out(tmp_path, line):
     found = imported(tmp_path, slurm_conf=f"{line}\n{NODES}")
     (unsupported,) = found.findings.of(Verdict.UNSUPPORTED)
     assert unsupported.setting == line
-    assert "requeue or cancel" in unsupported.text or "qos: preempts" in unsupported.text
+    assert "requeue, cancel or suspend" in unsupported.text or "qos: preempts" in unsupported.text
     assert not any({"preempts", "preempt_mode"} & each.keys() for each in found.document["partitions"])
 
 

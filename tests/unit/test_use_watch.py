@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hal_core.kernel.use_watch import RECLAIMED_BY, IdleRule, UseWatch
-from hal_core.models.event import IdleFound, JobCancelRequested
-from hal_core.models.job import JobState
+from hal_core.models.event import IdleFound, JobCancelRequested, JobResumed, JobSuspended
+from hal_core.models.job import JobId, JobState
 from hal_core.models.message import AllocationIdle, Cancel, Requeue
 from hal_core.models.node import NodeName
 from hal_core.models.placement import AttemptKey
@@ -50,6 +50,22 @@ def test_an_idle_job_is_told_of_once_until_it_has_worked_again() -> None:
         watched.look()
     assert len(watched.world.of(IdleFound)) == 2
     watched.world.check_at_end()
+
+
+def test_who_stands_still_is_not_idle_for_that() -> None:
+    watched = Watched(IdleRule(warn_s=100.0))
+    key = watched.world.start(task_count=4)
+    watched.measure(key, 0.0)
+    element = ((key.index, key.index + 1),)
+    watched.world.state.apply(JobSuspended(watched.world.now_s, key.job_id, element, "hal", JobId(9)))
+    for _ in range(4):
+        watched.measure(key, 0.0)
+        assert watched.watch.look() == []
+    watched.world.state.apply(JobResumed(watched.world.now_s, key.job_id, element, "hal"))
+    watched.measure(key, 0.0)
+    assert watched.watch.look() == [], "it has done nothing for a minute since it went on"
+    watched.measure(key, 0.0)
+    assert [type(each) for each in watched.watch.look()] == [AllocationIdle]
 
 
 def test_nothing_is_ended_for_it_unless_the_site_says_so() -> None:

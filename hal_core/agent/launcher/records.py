@@ -3,11 +3,11 @@
     <directory>/claims/<job>.<index>.<attempt>
 
 Its existence is the claim: it appears once, together with its first line, and is made durable (fsync of the directory)
-before anything is executed. Its lines say what followed: `claim`, `run`, `start`, `cancel`, `end`, each with a
-checksum, so that a torn or damaged line is not believed, and each after a newline of its own, so that a torn one does
-not spoil the next. An flock on the file is held by the supervisor for life: whether an attempt is looked after is a
-question to the kernel, never a guess by process id. The `end` line is synced before anybody is told. Files go only when
-the journal of the daemon has the end.
+before anything is executed. Its lines say what followed: `claim`, `run`, `start`, `suspend`, `resume`, `cancel`,
+`end`, each with a checksum, so that a torn or damaged line is not believed, and each after a newline of its own, so
+that a torn one does not spoil the next. An flock on the file is held by the supervisor for life: whether an attempt is
+looked after is a question to the kernel, never a guess by process id. The `end` line is synced before anybody is told.
+Files go only when the journal of the daemon has the end.
 """
 
 from __future__ import annotations
@@ -52,6 +52,9 @@ class Record:
     supervisor_pid = 0
     """Set by the `run` line, which is written before the first process is started."""
     cancel_grace_s: float | None = None
+    suspend_time_s: float | None = None
+    stood_still_s = 0.0
+    """Since when it stands still (monotonic), and how long it did before."""
     end: list[str] | None = None
     """What `end_line` wrote; the agent reads it (agent/book.py)."""
     is_damaged = False
@@ -60,35 +63,27 @@ class Record:
 
 def claim_line(boot_id: str) -> bytes:
     """The attempt was taken in, under this boot of the machine."""
-    return _line("claim", boot_id)
+    return line("claim", boot_id)
 
 
 def run_line(supervisor_pid: int) -> bytes:
     """From here on the attempt may have run: it is never launched again."""
-    return _line("run", str(supervisor_pid))
+    return line("run", str(supervisor_pid))
 
 
 def start_line(start_time_s: float) -> bytes:
     """The job's processes were started."""
-    return _line("start", repr(start_time_s))
+    return line("start", repr(start_time_s))
 
 
 def cancel_line(grace_s: float) -> bytes:
-    return _line("cancel", repr(grace_s))
+    return line("cancel", repr(grace_s))
 
 
 def end_line(end: End) -> bytes:
-    return _line(
-        "end",
-        end.kind,
-        repr(end.end_time_s),
-        _optional(end.exit_code),
-        _optional(end.signal),
-        _optional(end.peak_memory_bytes),
-        _optional(end.cpu_s),
-        end.detail[:DETAIL_LENGTH_MAX],
-        end.node_fault[:DETAIL_LENGTH_MAX],
-    )
+    numbers = map(_optional, (end.exit_code, end.signal, end.peak_memory_bytes, end.cpu_s))
+    texts = (end.detail[:DETAIL_LENGTH_MAX], end.node_fault[:DETAIL_LENGTH_MAX])
+    return line("end", end.kind, repr(end.end_time_s), *numbers, *texts)
 
 
 def parse(data: bytes) -> Record:
@@ -108,6 +103,11 @@ def parse(data: bytes) -> Record:
             record.start_time_s = float(values[0])
         elif kind == "cancel":
             record.cancel_grace_s = float(values[0])
+        elif kind == "suspend":
+            record.suspend_time_s = float(values[0])
+        elif kind == "resume" and record.suspend_time_s is not None:
+            record.stood_still_s += float(values[0]) - record.suspend_time_s
+            record.suspend_time_s = None
         elif kind == "end" and record.end is None:
             record.end = values
     return record
@@ -129,10 +129,8 @@ def read_named(directory: int, key: str) -> Record | None:
         descriptor = os.open(key, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory)
     except FileNotFoundError:
         return None
-    try:
-        return read(descriptor)
-    finally:
-        os.close(descriptor)
+    with open(descriptor, "rb", buffering=0) as file:
+        return parse(file.read())
 
 
 def is_key(name: str) -> bool:
@@ -214,7 +212,7 @@ def _rename_to_new(directory: int, source: str, target: str) -> None:
         raise OSError(number, os.strerror(number), target)
 
 
-def _line(*values: str) -> bytes:
+def line(*values: str) -> bytes:
     data = b"\t".join(value.encode("unicode_escape") for value in values)
     return b"\n%08x %s\n" % (zlib.crc32(data), data)
 

@@ -167,9 +167,11 @@ class Supervisor:
             now_s = time.monotonic()
             if now_s >= self._kill_time_s:
                 return  # _finish kills what is left.
-            if now_s >= deadline_s and not self._reason:
+            record = records.read(self._claim)
+            end_s = math.inf if record.suspend_time_s is not None else deadline_s + record.stood_still_s
+            if now_s >= end_s and not self._reason:
                 self._terminate("time_limit", self._order.grace_s)
-            until_s = self._kill_time_s if self._reason else deadline_s
+            until_s = self._kill_time_s if self._reason else end_s
             taken = signal.sigtimedwait(SIGNALS, min(max(until_s - now_s, 0.0), PAUSE_S_MAX))
             if taken is not None and taken.si_signo == signal.SIGTERM:
                 # Only a hint, perhaps a late one for the attempt before this: the record says whether to end.

@@ -42,10 +42,11 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def signal_tree(number: int, spared: frozenset[int] = frozenset()) -> None:
-    """Send a signal to all descendants of this process, except to the spared children and what is below them."""
-    waiting = [child for child in children(os.getpid()) if child not in spared]
-    ours = {os.getpid()}
+def signal_tree(number: int, spared: frozenset[int] = frozenset(), root: int | None = None) -> set[int]:
+    """Send a signal to all descendants of this process (or another), except to the spared children and what is below
+    them. Returns their ids."""
+    ours = {root or os.getpid()}
+    waiting = [child for child in children(*ours) if child not in spared]
     for pid in waiting:  # Grows while we go: parents first.
         waiting += children(pid)
         try:
@@ -58,6 +59,7 @@ def signal_tree(number: int, spared: frozenset[int] = frozenset()) -> None:
                 signal.pidfd_send_signal(pidfd, number)
         os.close(pidfd)
         ours.add(pid)
+    return ours
 
 
 def kill_children(spared: frozenset[int], deadline_s: float) -> None:

@@ -8,6 +8,7 @@ const CAUSES = {
   dependency: ["other jobs it depends on", "var(--u2)"], throttle: ["its array's throttle", "var(--u1)"],
   priority: ["jobs before it, limits", "var(--u3)"], resources: ["resources, at the head", "var(--u5)"],
   staging: ["its inputs", "var(--drained)"], launch: ["the launch", "var(--down)"],
+  suspended: ["standing still for others", "var(--u4)"],
 };
 const ACTIONS = [
   ["cancel", "Cancel", (job) => !job.end_time_s], ["hold", "Hold", (job) => job.state === "PENDING" && !job.is_held],

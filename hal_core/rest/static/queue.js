@@ -28,7 +28,7 @@ export async function open(root, parameters, context) {
   root.append(h("h1", {}, "Queue"), h("form", { class: "filters", onsubmit: (event) => event.preventDefault() },
     field("user", "User"), field("name", "Name"), field("partition", "Partition"),
     h("label", {}, "State", h("select", { name: "state", onchange: changed },
-      ["", "RUNNING", "PENDING", "STAGING"].map((value) =>
+      ["", "RUNNING", "SUSPENDED", "PENDING", "STAGING"].map((value) =>
         h("option", { value, selected: value === filters.state }, value || "unfinished"))))), list.element);
   await list.reset();
   return { refresh: () => list.refresh() };

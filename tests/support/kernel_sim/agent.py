@@ -142,7 +142,7 @@ class Agent(Machine):
             return
         self.carry_out(message)
 
-    def carry_out(self, message: messages.Launch | messages.Cancel | messages.Forget) -> None:
+    def carry_out(self, message: messages.Launch | messages.Cancel | messages.Suspend | messages.Forget) -> None:
         """An order, unless it is an old one."""
         if is_outdated(message, self.epoch):
             self.world.count("old_orders_refused")
@@ -157,6 +157,9 @@ class Agent(Machine):
                 for cancel in message.orders:
                     self._tell_again(cancel.key)
                     self.tell_spawner(partial(self.cancel, cancel.key, cancel.grace_s))
+            case messages.Suspend():
+                for each in message.orders:
+                    self.tell_spawner(partial(self.suspend, each.key, not each.does_resume))
             case _:
                 for key in message.keys:
                     self.tell_spawner(partial(self._forget, key))

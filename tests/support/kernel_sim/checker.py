@@ -15,7 +15,9 @@ from hal_core.models.event import (
     JobCancelRequested,
     JobEnded,
     JobRequeued,
+    JobResumed,
     JobSubmitted,
+    JobSuspended,
     NodeJoined,
     NodeSuspected,
     NodeWentDown,
@@ -58,6 +60,9 @@ class Checker:
         """Orders to queue again that were not answered yet: they may have overtaken what else was asked."""
         self._to_end: dict[AttemptKey, float] = {}
         """Attempts that are to end, by the events, and since when: asked to, or because a part of them failed."""
+        self._preempted: set[AttemptKey] = set()
+        self._stands_still: dict[AttemptKey, tuple[bool, float]] = {}
+        """Of attempts that were ever suspended, by the events: whether they are, and since when that."""
         self._is_down: set[NodeName] = set()
         self._suspect_since_s: dict[NodeName, float] = {}
         self._suspect_time_s: dict[NodeName, float] = {}
@@ -86,8 +91,14 @@ class Checker:
                 truth.staged.add(key)
             case JobCancelRequested(job_id=job_id, elements=elements):
                 for index in members(elements):
-                    attempt = self.witness.jobs[job_id].elements[index].attempt
-                    self._to_end.setdefault(AttemptKey(job_id, index, attempt), self._world.now_s)
+                    key = AttemptKey(job_id, index, self.witness.jobs[job_id].elements[index].attempt)
+                    self._to_end.setdefault(key, self._world.now_s)
+                    if event.preempted_for is not None:
+                        self._preempted.add(key)
+            case JobSuspended(job_id=job_id, elements=elements) | JobResumed(job_id=job_id, elements=elements):
+                for index in members(elements):
+                    key = AttemptKey(job_id, index, self.witness.jobs[job_id].elements[index].attempt)
+                    self._stands_still[key] = (isinstance(event, JobSuspended), self._world.now_s)
             case NodeJoined(node=node):
                 self._is_down.discard(node.name)
                 self._suspect_since_s.pop(node.name, None)
@@ -126,6 +137,7 @@ class Checker:
                 self._check_end(event, key, job.spec, element.shares)
             self._world.truth.close(key, f"{type(event).__name__} ({event.end.kind.value})")
             self._to_end.pop(key, None)
+            self._stands_still.pop(key, None)
         if isinstance(event, JobEnded) and job.phases()["ended"] + len(keys) == len(job.elements):
             self.unfinished.pop(event.job_id, None)
         if isinstance(event, JobRequeued):
@@ -141,7 +153,8 @@ class Checker:
         parts = [share.node for share in shares][: 1 if spec.spread is Spread.JOB else None]
         outcomes = [truth.outcome[node, key] for node in parts if (node, key) in truth.outcome]
         if isinstance(event, JobRequeued):
-            assert event.by != "hal" or spec.can_requeue, f"{key} was queued again, which its user did not allow"
+            may_be = event.by != "hal" or spec.can_requeue or key in self._preempted
+            assert may_be, f"{key} was queued again, which its user did not allow"
             return
         if end.state is JobState.COMPLETED:
             assert len(outcomes) == len(parts), f"{key} COMPLETED, but {outcomes} is all that ended of {parts}"
@@ -233,3 +246,8 @@ class Checker:
             if key in self._to_end and link is not None:
                 since_s = max(self._to_end[key], link.joined_s, world.well_since_s)
                 assert world.now_s < since_s + ENDING_S, f"{key} runs on at {name}, and is to end since {since_s:.0f}"
+            elif key in self._stands_still and link is not None:
+                is_still, since_s = self._stands_still[key]
+                since_s = max(since_s, link.joined_s, world.well_since_s)
+                is_late = is_still != ((name, key) in world.truth.still) and world.now_s >= since_s + ENDING_S
+                assert not is_late, f"{key} {'runs' if is_still else 'stands still'} at {name} since {since_s:.0f}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from hal_core.errors import Unavailable, UserError
-from hal_core.models.effect import CancelPart, Effect, Forget, Launch, Stage
+from hal_core.models.effect import CancelPart, Effect, Forget, Launch, Stage, SuspendPart
 from hal_core.models.event import Event
 from hal_core.models.message import (
     Answer,
@@ -272,10 +272,10 @@ class Daemon:
                 self._serve(name, lane)
 
     def _serve(self, name: NodeName, lane: Lane) -> None:
-        """Launches, then cancels, then forgets of one round, each of which takes the executor a while."""
+        """Suspensions, then launches, cancels and forgets of one round, each of which takes the executor a while."""
         if not lane.round:
             lane.round, lane.waiting = lane.waiting, {}
-        for kind in (Launch, CancelPart, Forget):
+        for kind in (SuspendPart, Launch, CancelPart, Forget):
             if kind in lane.round:
                 self._send(name, kind, lane.round.pop(kind))
                 delay_s = self._dice.uniform(0.0, self._world.faults.lane_s_max)
@@ -292,6 +292,8 @@ class Daemon:
         frames: Any
         if kind is Launch:
             frames = messages.launch_frames(orders)
+        elif kind is SuspendPart:
+            frames = messages.suspend_frames(self._world.journal.epoch, orders)
         elif kind is CancelPart:
             frames = messages.cancel_frames(self._world.journal.epoch, orders)
         else:

@@ -7,6 +7,7 @@ arithmetic is the production code's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
@@ -33,7 +34,10 @@ BEFORE_LAUNCH = "the node lost its daemon before it was launched"
 class Record:
     """One attempt's file on the node's disk, and the process behind it while it has no end."""
 
-    __slots__ = ("boot", "due_s", "end", "end_time_s", "is_cancelled", "key", "order", "start_time_s")
+    __slots__ = (
+        *("boot", "due_s", "end", "end_time_s", "is_cancelled", "is_suspended", "key", "left_s", "order"),
+        *("start_time_s", "will_end"),
+    )
 
     def __init__(self, key: AttemptKey, order: LaunchOrder | None, boot: int) -> None:
         self.key = key
@@ -43,8 +47,13 @@ class Record:
         self.end: End | None = None
         self.end_time_s: float | None = None
         self.is_cancelled = False
+        self.is_suspended = False
+        self.left_s: float | None = None
+        """How long it still has, if it stands still."""
         self.due_s = 0.0
         """When the process ends, as far as is decided. An entry of the timeline for another time is void."""
+        self.will_end: End | None = None
+        """How, then."""
 
     def status(self) -> PartStatus:
         return PartStatus(self.key, self.start_time_s, self.end_time_s, self.end)
@@ -119,6 +128,31 @@ class Machine:
         else:
             self.changed(key)
 
+    def suspend(self, key: AttemptKey, is_suspended: bool) -> None:
+        """What is not there, or has ended, needs neither."""
+        record = self.records.get(key)
+        if record is not None and record.end is None:
+            record.is_suspended = is_suspended
+            self._hold_still(record)
+
+    def _hold_still(self, record: Record) -> None:
+        """As its record says."""
+        if record.start_time_s is None or record.is_cancelled:
+            return
+        if record.is_suspended and record.left_s is None:
+            self.world.count("suspended")
+            self.world.truth.suspend(self.node.name, record.key)
+            record.left_s, record.due_s = record.due_s - self.world.now_s, math.inf
+        elif not record.is_suspended and record.left_s is not None:
+            self.world.truth.resume(self.node.name, record.key)
+            self._thaw(record)
+
+    def _thaw(self, record: Record) -> None:
+        if record.left_s is not None:
+            assert record.will_end is not None
+            left_s, record.left_s = record.left_s, None
+            self._end_after(record, left_s, record.will_end)
+
     def claim_cancelled(self, key: AttemptKey, detail: str) -> None:
         """It will never begin here."""
         record = self.records[key] = Record(key, None, self.boot)
@@ -143,12 +177,14 @@ class Machine:
         record.start_time_s = self.clock_s()
         runtime_s, end = self.world.people.fate(record.order, self.node.name)
         self._end_after(record, runtime_s, end)
+        self._hold_still(record)
         if record.is_cancelled:
             self._terminate(record, 1.0)
         self.changed(record.key)
 
     def _end_after(self, record: Record, delay_s: float, end: End) -> None:
         record.due_s = due_s = self.world.now_s + delay_s
+        record.will_end = end
         boot = self.boot
 
         def finish() -> None:
@@ -159,10 +195,14 @@ class Machine:
         self.world.timeline.at(due_s, finish)
 
     def _terminate(self, record: Record, grace_s: float) -> None:
-        """SIGTERM now, SIGKILL after the grace."""
+        """SIGTERM now, SIGKILL after the grace. Who stands still goes on, to end in good order beside whoever has its
+        CPUs."""
         record.is_cancelled = True
         if record.start_time_s is None:
             return
+        if record.left_s is not None:
+            self.world.truth.end_suspended(self.node.name, record.key)
+            self._thaw(record)
         is_stubborn = self.dice.random() < self.world.faults.stubborn
         delay_s = grace_s if is_stubborn else self.dice.uniform(0.0, min(grace_s, 1.0))
         delay_s += self.dice.uniform(0.0, KILL_S_MAX)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from tests.support.kernel_sim.world import World
 
 GIB = 1 << 30
-ALL, SOME = PartitionName("all"), PartitionName("some")
+ALL, SOME, URGENT = PartitionName("all"), PartitionName("some"), PartitionName("urgent")
 OWNERS = (Owner("ada", 1001, 1001), Owner("bob", 1002, 1002), Owner("eve", 1003, 1003))
 RETRY_S_MAX = 20.0
 RUNTIME_S_MAX = 1800.0
@@ -68,6 +68,8 @@ class People:
         self._gang_share = dice.choice([0.1, 0.3, 0.6])
         self._input_share = dice.choice([0.0, 0.2, 0.5])
         self._impatience = dice.choice([0.0, 0.3])
+        self._urgency = Random(f"{world.seed} urgency")
+        self._urgent_share = self._urgency.choice([0.0, 0.3, 0.6])
         self._client_count = 0
         self.acknowledged: dict[str, tuple[JobId, ...]] = {}
         """What was answered, by client id."""
@@ -134,9 +136,10 @@ class People:
             array = ArraySpec(indices, dice.choice([None, 1, 2]))
         dependencies = self._dependencies(array is not None)
         is_rare = dice.random() < 0.25
+        is_urgent = self._urgency.random() < self._urgent_share
         return JobSpec(
             name=dice.choice("abcdefgh"),
-            partition=SOME if node_count == 1 and dice.random() < 0.2 else ALL,
+            partition=URGENT if is_urgent else SOME if node_count == 1 and dice.random() < 0.2 else ALL,
             command=("true",),
             node_count=node_count,
             task_count=node_count * dice.choice([1, 1, 2]),

@@ -130,7 +130,7 @@ PLANTED: dict[str, Planted] = {
     ),
     "the room on a node is not looked at": Planted(
         "rules.commit",
-        "        if state.table.room_count(number, shape) < start.element_count:\n",
+        "        if state.table.room_count(number, shape, lent.get(number, 0)) < start.element_count:\n",
         "        if False:\n",
     ),
     "begin times are not looked at": Planted(
@@ -143,9 +143,17 @@ PLANTED: dict[str, Planted] = {
     ),
     # -- the state
     "one node of a gang stays allocated": Planted(
-        "rules.state",
-        "        for share in activity.shares:\n            self.table.release(share)\n",
-        "        for share in activity.shares[:1]:\n            self.table.release(share)\n",
+        "rules.suspension",
+        "activity.shares, strict=True):\n        state.table.release(share,",
+        "activity.shares):\n        if number == activity.node_numbers[0]: state.table.release(share,",
+    ),
+    "who stands still goes on beside who has its CPUs": Planted(
+        "rules.suspension", "if not is_ending and not any(", "if not is_ending or not any("
+    ),
+    "who stands still is forgotten when its node reports": Planted(
+        "rules.effects",
+        "        if activity.suspended_for is not None and node in activity.parts_started:\n",
+        "        if False:\n",
     ),
     "a requeue has the number of the last attempt": Planted(
         "rules.job_record", "        self.attempts[index] = attempt + 1\n", "        self.attempts[index] = attempt\n"

@@ -18,6 +18,8 @@ class Truth:
         self.running: dict[tuple[NodeName, AttemptKey], LaunchOrder] = {}
         self.outcome: dict[tuple[NodeName, AttemptKey], End] = {}
         """How processes went, as the machine itself saw it; without those that power took."""
+        self.still: set[tuple[NodeName, AttemptKey]] = set()
+        """Of those that run, what stands still."""
         self.counts: Counter[str] = Counter()
         self.staged: set[AttemptKey] = set()
         """Attempts of which it is on disk that their inputs are there; the checker fills it in."""
@@ -53,15 +55,37 @@ class Truth:
         cpus, gpus = set(members(parse_ranges(share.cpus))), set(members(parse_ranges(share.gpus)))
         here = self._of_node.setdefault(node.name, {})
         for other, (other_cpus, other_gpus, _) in here.items():
-            assert not cpus & other_cpus, f"{order.key} and {other} run on the same CPUs of {node.name}"
+            is_apart = (node.name, other) in self.still or not cpus & other_cpus
+            assert is_apart, f"{order.key} and {other} run on the same CPUs of {node.name}"
             assert not gpus & other_gpus, f"{order.key} and {other} run on the same GPUs of {node.name}"
         memory = share.memory_bytes + sum(held for _, _, held in here.values())
         assert memory <= node.memory_bytes, f"{order.key}: {node.name} has not so much memory"
         here[order.key] = (cpus, gpus, share.memory_bytes)
 
+    def suspend(self, node: NodeName, key: AttemptKey) -> None:
+        """All processes of this part stand still."""
+        self.still.add((node, key))
+        self.counts["suspended"] += 1
+
+    def resume(self, node: NodeName, key: AttemptKey) -> None:
+        """They go on: nobody else may be on their CPUs."""
+        self.still.discard((node, key))
+        cpus = self._of_node[node][key][0]
+        for other, (other_cpus, _, _) in self._of_node[node].items():
+            is_apart = other == key or (node, other) in self.still or not cpus & other_cpus
+            assert is_apart, f"{key} goes on at {node} on CPUs where {other} runs"
+        self.counts["resumed"] += 1
+
+    def end_suspended(self, node: NodeName, key: AttemptKey) -> None:
+        """They go on to end: for as long as that takes they are on the CPUs of others, which is how it should be."""
+        self.still.discard((node, key))
+        _, gpus, memory_bytes = self._of_node[node][key]
+        self._of_node[node][key] = (set(), gpus, memory_bytes)
+
     def gone(self, node: NodeName, key: AttemptKey, end: End | None) -> None:
         """Nothing of this part runs any more. `end` None: the power failed."""
         del self.running[node, key]
+        self.still.discard((node, key))
         del self._of_node[node][key]
         self._of_element[key.job_id, key.index].discard((node, key))
         if end is not None:

@@ -15,20 +15,22 @@ import attrs
 from hal_core.models.job import JobId
 from hal_core.models.message import PartsChanged
 from hal_core.models.node import Cluster, Node, NodeName, Partition
-from hal_core.models.plan import Plan, Reserve, Snapshot, Start
+from hal_core.models.plan import Plan, Preempt, Reserve, Snapshot, Start
+from hal_core.models.policy import PreemptMode
 from hal_core.planes import Engine
 from hal_core.testing import FakeEngine
 from hal_core.wire import messages
 from hal_engine_backfill.conservative import Conservative
 from hal_engine_backfill.easy import Easy
 from hal_engine_backfill.fcfs import Fcfs
+from hal_engine_backfill.preempting import Preempting
 from tests.support.kernel_sim.agent import Agent
 from tests.support.kernel_sim.checker import Checker
 from tests.support.kernel_sim.daemon import Daemon
 from tests.support.kernel_sim.faults import CALM, draw
 from tests.support.kernel_sim.journal import Journal
 from tests.support.kernel_sim.network import Network
-from tests.support.kernel_sim.people import ALL, GIB, RUNTIME_S_MAX, SOME, People
+from tests.support.kernel_sim.people import ALL, GIB, RUNTIME_S_MAX, SOME, URGENT, People
 from tests.support.kernel_sim.timeline import Timeline
 from tests.support.kernel_sim.truth import Truth
 
@@ -64,8 +66,22 @@ class WrongEngine:
         ]
         # And some on nodes that there are: of jobs that were not shown, for they may not start, nothing else is wrong.
         starts += [Start(self.dice.choice(ids), (self.dice.choice(numbers[1:-1]),), 1) for _ in range(8)]
+        running = [(job.job_id, job.index) for job in snapshot.running()] or [(newest, 0)]
+        preempts = tuple(
+            Preempt(
+                self.dice.choice(ids),
+                tuple(self.dice.choices(running, k=self.dice.randint(0, 2))),
+                tuple(self.dice.choices(numbers, k=self.dice.randint(0, 2))),
+            )
+            for _ in range(4)
+        )
         promises = tuple(Reserve(job_id, snapshot.now_s, (0,)) for job_id in ids[:1])
-        return attrs.evolve(plan, starts=(*starts, *plan.starts), reserves=(*promises, *plan.reserves))
+        return attrs.evolve(
+            plan,
+            starts=(*starts, *plan.starts),
+            reserves=(*promises, *plan.reserves),
+            preempts=(*preempts, *plan.preempts),
+        )
 
 
 class World:
@@ -79,7 +95,7 @@ class World:
         self.counts: Counter[str] = Counter()
         self.timeline = Timeline()
         self.truth = Truth()
-        self.cluster = _cluster(self._dice)
+        self.cluster = _with_preemption(_cluster(self._dice), self._chance("preemption"))
         self.node_count = len(self.cluster.nodes)
         self._engine = self._dice.choice([Fcfs, Easy, Conservative, FakeEngine])
         self.checker = Checker(self)
@@ -110,9 +126,10 @@ class World:
         self.counts[what] += 1
 
     def make_engine(self) -> Engine:
+        engine = Preempting(self._engine())
         if self.faults.wrong_engine:
-            return WrongEngine(self._engine(), self.faults.wrong_engine, self._dice)
-        return self._engine()
+            return WrongEngine(engine, self.faults.wrong_engine, self._dice)
+        return engine
 
     # -- the run -------------------------------------------------------------------------------------------------------
 
@@ -296,3 +313,12 @@ def _cluster(dice: Random) -> Cluster:
     names = tuple(node.name for node in nodes)
     partitions = (Partition(ALL, names, is_default=True), Partition(SOME, names[:1], priority=dice.randint(0, 1)))
     return Cluster("simulated", tuple(nodes), partitions, node_timeout_s=dice.choice([60.0, 120.0, 300.0]))
+
+
+def _with_preemption(cluster: Cluster, dice: Random) -> Cluster:
+    """Urgent jobs take room from the others, mostly while these stand still."""
+    modes = [PreemptMode.SUSPEND, PreemptMode.SUSPEND, PreemptMode.REQUEUE, PreemptMode.CANCEL]
+    lower = [attrs.evolve(each, preempt_mode=dice.choice(modes)) for each in cluster.partitions]
+    names = tuple(node.name for node in cluster.nodes)
+    urgent = Partition(URGENT, names, priority=5, preempts=tuple(each.name for each in lower))
+    return attrs.evolve(cluster, partitions=(*lower, urgent))

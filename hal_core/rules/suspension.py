@@ -1,0 +1,183 @@
+"""Suspended elements: whose CPUs they lend, when they have them back, and what an engine sees of that. Pure.
+
+A suspended element keeps its allocation. Only its CPUs are lent, and only to the job that it was suspended for: they
+never count as free, so nobody else is started on them, and it goes on before anybody else can. A borrower can be
+suspended itself and lend what it has borrowed. So on each CPU of a node stands a pile of elements in the order of their
+placement, of which all but the last are suspended.
+
+Memory, GPUs, generic resources and licences are not lent: a process that stands still has its memory and its GPU's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from hal_core.models.event import JobResumed, JobSuspended
+from hal_core.models.job import JobId, Shape
+from hal_core.models.plan import RunningJob
+from hal_core.models.ranges import members
+from hal_core.rules.node_table import mask_of
+
+if TYPE_CHECKING:
+    from hal_core.rules.job_record import Activity
+    from hal_core.rules.state import State
+
+Key = tuple[JobId, int]
+RESUMED_BY: Final = "hal"
+
+
+def apply(state: State, event: JobSuspended | JobResumed) -> None:
+    """Called by State alone, as are the next."""
+    for index in members(event.elements):
+        activity = state.jobs[event.job_id].active[index]
+        if isinstance(event, JobResumed):
+            go_on(state, activity)
+            continue
+        activity.suspend(event)
+        state.suspended[event.job_id, index] = activity
+        state.ledger.hold_still(activity, event.time_s, 1)
+        state.limits.hold_still(activity, event.time_s, 1)
+
+
+def hold(state: State, activity: Activity, is_restored: bool) -> None:
+    """It takes its shares of its nodes, CPUs that are lent included. If it is suspended, a dump has it so."""
+    if activity.suspend_time_s is not None:
+        state.suspended[activity.record.job_id, activity.index] = activity
+        state.limits.hold_still(activity, activity.suspend_time_s, 1)
+    for number, share in zip(activity.node_numbers, activity.shares, strict=True):
+        state.table.allocate(share, is_restored, lent_cpus(state, number) if state.suspended else 0)
+
+
+def release(state: State, activity: Activity) -> None:
+    """It is over, and gives its shares back, but for what others on the same pile hold."""
+    has_piles = bool(state.suspended)
+    if activity.suspend_time_s is not None:
+        go_on(state, activity)
+    for number, share in zip(activity.node_numbers, activity.shares, strict=True):
+        state.table.release(share, others_cpus(state, activity, number) if has_piles else 0)
+
+
+def go_on(state: State, activity: Activity) -> None:
+    """It stands still no more, or is over."""
+    assert activity.suspend_time_s is not None, f"{activity.key} is not suspended"
+    time_s = max(state.time_s, activity.suspend_time_s)
+    del state.suspended[activity.record.job_id, activity.index]
+    state.ledger.hold_still(activity, time_s, -1)
+    state.limits.hold_still(activity, time_s, -1)
+    activity.go_on(time_s)
+
+
+def cpus_on(activity: Activity, number: int) -> int:
+    """The CPUs of its share of that node, as bits."""
+    return mask_of(activity.shares[activity.node_numbers.index(number)].cpus)
+
+
+def borrowers(state: State, activity: Activity, number: int) -> list[Activity]:
+    """Who was placed on some of its CPUs of that node after it."""
+    on_node = list(state.on_node[state.table.nodes[number].name].values())
+    behind = on_node[on_node.index(activity) + 1 :]
+    cpus = cpus_on(activity, number)
+    return [other for other in behind if cpus_on(other, number) & cpus]
+
+
+def lendable(state: State, activities: Iterable[Activity]) -> dict[int, int]:
+    """By node number: the CPUs that nobody runs on once these elements are suspended, as bits."""
+    found: dict[int, int] = {}
+    for activity in activities:
+        for number in activity.node_numbers:
+            cpus = cpus_on(activity, number)
+            for other in borrowers(state, activity, number) if activity.suspend_time_s is not None else ():
+                cpus &= ~cpus_on(other, number)
+            found[number] = found.get(number, 0) | cpus
+    return found
+
+
+def lent_shape(state: State, activity: Activity) -> Shape | None:
+    """What it can lend on each of its nodes now; None if on some there is nothing."""
+    count = min(cpus.bit_count() for cpus in lendable(state, [activity]).values())
+    shape = activity.record.shape
+    return Shape(shape.partition, shape.node_count, count, 0) if count else None
+
+
+def lent_cpus(state: State, number: int) -> int:
+    """The CPUs of a node that suspended elements hold and nobody else, as bits."""
+    lent, used = 0, 0
+    for activity in state.on_node.get(state.table.nodes[number].name, {}).values():
+        if activity.suspend_time_s is None:
+            used |= cpus_on(activity, number)
+        else:
+            lent |= cpus_on(activity, number)
+    return lent & ~used
+
+
+def others_cpus(state: State, activity: Activity, number: int) -> int:
+    """The CPUs of a node that other elements hold, as bits."""
+    found = 0
+    for other in state.on_node[state.table.nodes[number].name].values():
+        if other is not activity:
+            found |= cpus_on(other, number)
+    return found
+
+
+def own_cpus(state: State, activity: Activity) -> dict[int, int]:
+    """By node number: how many of its CPUs it has not borrowed. Only of nodes where it has borrowed some."""
+    found: dict[int, int] = {}
+    for number in activity.node_numbers:
+        cpus = own = cpus_on(activity, number)
+        for other in state.on_node[state.table.nodes[number].name].values():
+            if other is activity:
+                break
+            own &= ~cpus_on(other, number)
+        if own != cpus:
+            found[number] = own.bit_count()
+    return found
+
+
+def resumes(state: State, now_s: float) -> Iterator[JobResumed]:
+    """Suspended elements that have all their CPUs back. What is to end needs no more to go on."""
+    for activity in list(state.suspended.values()):
+        is_ending = activity.cancel is not None or activity.has_failed
+        if not is_ending and not any(borrowers(state, activity, number) for number in activity.node_numbers):
+            index = activity.index
+            yield JobResumed(now_s, activity.record.job_id, ((index, index + 1),), RESUMED_BY)
+
+
+def running_rows(state: State, rows: Sequence[RunningJob], now_s: float) -> list[RunningJob]:
+    """The rows of running elements with what is lent: who has borrowed gives back only what is its own, and who lends
+    ends later by as long as it still has to wait. So what is free, and what all give back, is the whole cluster."""
+    ends = {(row.job_id, row.index): (row.end_time_s, row.expected_end_s) for row in rows}
+    own_of: dict[Key, dict[int, int]] = {}
+    for key in reversed(state.suspended):  # who borrows comes before whom it borrows from
+        activity = state.suspended[key]
+        others = {other.key[:2]: other for n in activity.node_numbers for other in borrowers(state, activity, n)}
+        own_of.update((other_key, own_cpus(state, other)) for other_key, other in others.items())
+        wait_s, expected_wait_s = (
+            max([0.0, *(ends[other][at] - now_s for other in others if other in ends)]) for at in (0, 1)
+        )
+        ends[key] = ends[key][0] + wait_s, ends[key][1] + expected_wait_s
+    found: list[RunningJob] = []
+    for row in rows:
+        row_key = (row.job_id, row.index)
+        if row_key in state.suspended:
+            row = attrs.evolve(row, end_time_s=ends[row_key][0], expected_end_s=ends[row_key][1])
+        found += _split(row, own_of[row_key]) if row_key in own_of else (row,)
+    found.sort(key=_order)
+    return found
+
+
+def _split(row: RunningJob, own: dict[int, int]) -> Iterator[RunningJob]:
+    """One row for all nodes where nothing is borrowed, and one for each number of CPUs that is its own elsewhere."""
+    groups: dict[int, list[int]] = {}
+    for number in row.node_numbers:
+        groups.setdefault(own.get(number, row.shape.cpus), []).append(number)
+    for at, (cpus, numbers) in enumerate(groups.items()):
+        licences = () if at else row.shape.licences  # of the whole element
+        shape = attrs.evolve(row.shape, cpus=cpus, licences=licences)
+        yield attrs.evolve(row, shape=shape, node_numbers=tuple(numbers))
+
+
+def _order(row: RunningJob) -> tuple[float, JobId, int]:
+    return row.expected_end_s, row.job_id, row.index
