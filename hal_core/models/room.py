@@ -267,6 +267,9 @@ class Room:
         row = self._row(number)
         return {field: row >> shift & FIELD_MASK for field, shift in self._packing.shift_of.items()}
 
+    def is_available(self, number: int) -> bool:
+        return self._row(number) >= 0
+
     def is_idle(self, number: int) -> bool:
         return self._row(number) == self._packing.idle_row(number)
 

@@ -47,7 +47,8 @@ class Shadow:
         near = packing.numbers_beside(self._ask.shape.partition)
         for job in running:
             if job.expected_end_s == self.time_s and (near is None or not near.isdisjoint(job.node_numbers)):
-                before.take(job.node_numbers, packing.ask(job.shape))
+                given = [number for number in job.node_numbers if before.is_available(number)]
+                before.take(given, packing.ask(job.shape))
         return before.fitting(self._ask)
 
     def start(self, numbers: Sequence[int], ask: Ask, count: int, end_s: float) -> None:

@@ -8,14 +8,15 @@ from random import Random
 import attrs
 from hypothesis import example, given, settings, strategies as st
 
-from hal_core.models.job import JobId
+from hal_core.models.job import JobId, Shape
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
-from hal_core.models.plan import Plan, Snapshot
+from hal_core.models.plan import PendingJob, Plan, Reserve, RunningJob, Snapshot
 from hal_core.models.topology import Level, Link, Topology
 from hal_core.planes import Engine
 from hal_core.sim.expectations import CORRECTIONS
 from hal_core.sim.machine import Machine
 from hal_core.sim.replay import EventOrder, Foresight, Replay
+from hal_core.testing.snapshots import FakeColumns, FakeSnapshot
 from hal_engine_backfill.conservative import Conservative
 from hal_engine_backfill.easy import Easy
 from hal_engine_backfill.groups import Blocked, changed_groups, kept_shadows
@@ -234,3 +235,19 @@ def test_a_promise_that_is_kept_is_the_one_made_anew(
 
 def test_promises_are_kept() -> None:
     assert sum(replay_kept(seed, has_topology=True, is_apart=False).kept_count for seed in range(2)) > 20
+
+
+def test_a_gang_that_has_lost_a_node_ends_when_a_promise_is_due() -> None:
+    """What is not available is not given back at its end, so it is not taken again to see what was before."""
+    nodes = tuple(Node(NodeName(f"n{number}"), 2, 1 << 30) for number in range(3))
+    partition = Partition(PartitionName("all"), tuple(node.name for node in nodes))
+    one, two = (Shape(partition.name, node_count, 2, 0) for node_count in (1, 2))
+    columns = FakeColumns.of_idle(nodes)
+    running = (RunningJob(JobId(1), 0, two, (0, 1), 50.0), RunningJob(JobId(2), 0, one, (2,), 80.0))
+    for job in running:
+        for number in job.node_numbers:
+            columns.take(number, job.shape)
+    columns.is_available = [True, False, True]
+    waiting = PendingJob(JobId(3), 1, one, 10.0, 0, 0.0)
+    snapshot = FakeSnapshot(1.0, 1, columns, {partition.name: partition}, (waiting,), running)
+    assert Easy().plan(snapshot).reserves == (Reserve(JobId(3), 50.0, (0,)),)
