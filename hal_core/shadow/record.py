@@ -1,7 +1,7 @@
 """The record of a shadow on disk: facts as lines of JSON, only ever added to. One process writes it at a time.
 
 What a look added is on disk, synced, before the next look. A line that a crash left half is cut off when it is opened
-for writing, and passed over when it is read.
+for writing, and passed over when it is read. What has no end and does not begin as a fact is somebody else's file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, get_args
 
 import msgspec
 
@@ -20,6 +20,8 @@ from hal_core.shadow.facts import Fact
 from hal_core.shadow.history import History
 
 _DECODER = msgspec.json.Decoder(Fact)
+_HEADS = tuple(f'{{"fact":"{kind.__name__}"'.encode() for kind in get_args(Fact))
+"""With one of them each line begins."""
 
 
 class Record:
@@ -74,12 +76,23 @@ def _facts(path: Path) -> Iterator[Fact]:
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
+                if not _begins_a_fact(line):
+                    raise _no_record(path, number, "the last line has no end, and does not begin as one of its lines")
                 return
             try:
                 yield _DECODER.decode(line)
             except msgspec.MsgspecError as error:
-                text = f"this is no record of `hal shadow`: {error}; give a new file, or one that it wrote"
-                raise InvalidInput([Problem(f"{path}:{number}", text)]) from None
+                raise _no_record(path, number, str(error)) from None
+
+
+def _begins_a_fact(line: bytes) -> bool:
+    """However short it is: what a crash left of a line may be a part of its head."""
+    return any(line[: len(head)] == head[: len(line)] for head in _HEADS)
+
+
+def _no_record(path: Path, number: int, why: str) -> InvalidInput:
+    text = f"this is no record of `hal shadow`: {why}; give a new file, or one that it wrote"
+    return InvalidInput([Problem(f"{path}:{number}", text)])
 
 
 def _whole(path: Path) -> int:

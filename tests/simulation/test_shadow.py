@@ -290,6 +290,10 @@ def test_two_cannot_write_one_record(tmp_path: Path):
         ("hello\n", "r:1.*no record"),
         ('{"fact":"Looked","time_s":1.0}\n{"fact":"Ended","time_s":1.0,"key":"7","end_time_s":null}\n', "r:2.*'7'"),
         ('{"fact":"Looked","time_s":"x"}\n', "r:1.*no record"),
+        ("s3cret-t0ken", "r:1.*no record.*give a new file"),
+        ('{"token":"s3cret"}', "r:1.*no record"),
+        ('{"fact":"Lies"', "r:1.*no record"),
+        ('{"fact":"Looked","time_s":1.0}\nnotes of mine', "r:2.*no record"),
     ],
 )
 def test_what_is_no_record_is_refused_with_the_line(tmp_path: Path, text: str, words: str):
