@@ -21,7 +21,9 @@ from hal_observer_mail.post import PAUSE_S_MAX, Outcome, Post
 logger = logging.getLogger("hal.mail")
 
 PLACES: Final = tuple(f"mail-late-{number}" for number in range(1, 17))
-"""Where all are taken, the next address that is late is waited for, as nothing may be lost."""
+"""Where all are taken, the oldest makes room: its mail is lost, for otherwise everybody's would wait."""
+PLACES_OF_ONE: Final = 4
+"""Of one owner of jobs: the next takes the place of that owner's oldest, not of somebody else's."""
 FREE: Final = 0
 PATIENCE_S: Final = 4 * 3600.0
 """A relay that does not know a sender yet asks for minutes; who cannot be reached for hours is mistyped."""
@@ -30,8 +32,11 @@ PATIENCE_S: Final = 4 * 3600.0
 @attrs.define
 class _Late:
     place: str
+    user: str
+    """Whose job asked for it first."""
     lines: list[Line]
     since_s: float
+    trying: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
 
 class LateAddresses:
@@ -55,7 +60,7 @@ class LateAddresses:
                 await self._log.keep(place, FREE)
                 continue
             self._free.remove(place)
-            self._begin(nursery, address, _Late(place, lines, self._now_s()))
+            self._begin(nursery, address, _Late(place, lines[0].user, lines, self._now_s()))
 
     def take(self, address: str, lines: list[Line]) -> bool:
         """Whether the address is late; then it is told this as well when its time comes."""
@@ -65,20 +70,39 @@ class LateAddresses:
         return late is not None
 
     async def set_aside(self, nursery: trio.Nursery, address: str, lines: list[Line]) -> None:
-        """Waits while no place is free."""
+        """Waits for no relay: only until who makes room has left its place in the log."""
+        own = [other for other, late in self._late.items() if late.user == lines[0].user]
+        if len(own) >= PLACES_OF_ONE:
+            self._pass_over(own[0], f"user {lines[0].user} has {PLACES_OF_ONE} newer ones")
+        elif not self._free and self._late:
+            self._pass_over(next(iter(self._late)), f"{len(PLACES)} newer ones wait")
         while not self._free:
             self._was_freed = trio.Event()
             await self._was_freed.wait()
         place = self._free.pop(0)
         await self._keep(place, lines)
         logger.warning("the relay takes no mail to %s now; it is tried for %g hours", address, PATIENCE_S / 3600)
-        self._begin(nursery, address, _Late(place, lines, self._now_s()))
+        self._begin(nursery, address, _Late(place, lines[0].user, lines, self._now_s()))
+
+    def _pass_over(self, address: str, why: str) -> None:
+        late = self._late.pop(address)
+        late.trying.cancel()
+        _tell_lost(address, len(late.lines), why)
 
     def _begin(self, nursery: trio.Nursery, address: str, late: _Late) -> None:
         self._late[address] = late
         nursery.start_soon(self._try, address, late)
 
     async def _try(self, address: str, late: _Late) -> None:
+        with late.trying:
+            await self._send_all(address, late)
+        if self._late.get(address) is late:
+            del self._late[address]
+        await self._log.keep(late.place, FREE)
+        self._free.append(late.place)
+        self._was_freed.set()
+
+    async def _send_all(self, address: str, late: _Late) -> None:
         pause_s = self._post.first_pause_s
         while late.lines:
             await trio.sleep(pause_s)
@@ -88,16 +112,16 @@ class LateAddresses:
             if outcome is Outcome.LATER and self._now_s() - late.since_s < PATIENCE_S:
                 continue
             if outcome is Outcome.LATER:
-                logger.warning("mail to %s could not be delivered: %d lines are passed over", address, count)
+                _tell_lost(address, count, f"it was tried for {PATIENCE_S / 3600:g} hours")
             del late.lines[:count]
             if late.lines:
                 await self._keep(late.place, late.lines)
-        del self._late[address]
-        await self._log.keep(late.place, FREE)
-        self._free.append(late.place)
-        self._was_freed.set()
 
     async def _keep(self, place: str, lines: list[Line]) -> None:
         """A time limit that neared is no event, and alone is not known to a restarted daemon."""
         first = next((line.sequence - 1 for line in lines if line.is_event), FREE)
         await self._log.keep(place, first)
+
+
+def _tell_lost(address: str, count: int, why: str) -> None:
+    logger.warning("mail to %s could not be delivered: %d lines are passed over, for %s", address, count, why)

@@ -18,6 +18,8 @@ class Line(NamedTuple):
     text: str
     is_event: bool = True
     """False: it follows from the time, and the sequence is of the latest event before it."""
+    user: str = ""
+    """Whose job it is, where its owner is told."""
 
 
 def letter(sender: str, address: str, lines: Sequence[Line]) -> EmailMessage:

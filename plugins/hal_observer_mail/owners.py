@@ -139,7 +139,7 @@ class Owners:
         address = self._address(job)
         for each in told:
             if is_address(address):
-                lines.setdefault(address, []).append(Line(sequence, each.text, is_event))
+                lines.setdefault(address, []).append(Line(sequence, each.text, is_event, job.arrival.owner.user))
             else:  # of a job that was taken in when more was let through, or of a user with such a name
                 logger.warning("nobody is told that %s: %r is no address", each.text, address)
 

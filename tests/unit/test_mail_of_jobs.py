@@ -31,6 +31,7 @@ from hal_core.errors import InvalidInput
 from hal_core.parsing.mail import ALL, check_mail, parse_mail_types, parse_mail_user
 from hal_core.testing import FakeEventLog
 from hal_observer_mail.jobs import MailedJob
+from hal_observer_mail.late import FREE, PLACES, PLACES_OF_ONE
 from hal_observer_mail.observer import MailObserver
 from hal_observer_mail.options import MailOptions
 from tests.support.mail_relay import Relay
@@ -149,9 +150,9 @@ async def test_a_restarted_daemon_knows_what_runs_and_what_it_has_told() -> None
             nursery.cancel_scope.cancel()
 
 
-def mailed(job_id: int, address: str) -> list[Event]:
-    first = submitted("END", mail_user=address)
-    return [JobSubmitted(1.0, JobId(job_id), "d", first.owner, first.spec), end_of(job_id)]
+def mailed(job_id: int, address: str, user: str = "ada") -> list[Event]:
+    spec = submitted("END", mail_user=address).spec
+    return [JobSubmitted(1.0, JobId(job_id), "d", Owner(user, 1000, 1000), spec), end_of(job_id)]
 
 
 def end_of(job_id: int) -> Event:
@@ -198,6 +199,54 @@ async def test_an_address_that_the_relay_cannot_look_up_stops_nobodys_mail_and_i
                 await log.until_kept("mail-late-1", 0)
             nursery.cancel_scope.cancel()
         assert relay.mails.empty()
+
+
+DEAD = 20
+"""Addresses at dead domains: more than there are places for."""
+
+
+def refuse_all_dead(relay: Relay, letter: str) -> list[str]:
+    addresses = [f"{letter}{number:02}@example.nte" for number in range(DEAD)]
+    relay.refused |= dict.fromkeys(addresses, b"450 4.1.2 domain not found\r\n")
+    return addresses
+
+
+async def test_one_owner_with_many_dead_addresses_stops_nobodys_mail_and_takes_nobodys_place(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with Relay() as relay:
+        dead = refuse_all_dead(relay, "b")
+        relay.refused["a@example.org"] = b"450 4.2.0 greylisted\r\n"
+        first = mailed(100, "a@example.org", "bob")
+        more = [event for number, address in enumerate(dead) for event in mailed(200 + number, address)]
+        log = FakeEventLog([*first, *more, *mailed(300, "grace@example.net", "grace")])
+        log.places["mail"] = 0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(observer(relay).read_log, log)
+            assert (await relay.next())[0] == "grace@example.net"
+            with trio.fail_after(WITHIN_S):
+                await log.until_kept("mail", len(first) + len(more) + 2)
+                while sum(log.places[place] != FREE for place in PLACES) != 1 + PLACES_OF_ONE:
+                    await trio.lowlevel.checkpoint()
+            del relay.refused["a@example.org"]
+            assert (await relay.next())[0] == "a@example.org", "who was late before is told when it can be"
+            nursery.cancel_scope.cancel()
+    lost = [line for line in caplog.messages if "passed over" in line]
+    assert [line.split()[2] for line in lost] == dead[:-PLACES_OF_ONE], "the oldest first"
+
+
+async def test_many_owners_with_dead_addresses_stop_nobodys_mail(caplog: pytest.LogCaptureFixture) -> None:
+    with Relay() as relay:
+        dead = refuse_all_dead(relay, "b")
+        more = [event for at, address in enumerate(dead) for event in mailed(200 + at, address, f"user{at}")]
+        log = FakeEventLog([*more, *mailed(300, "grace@example.net", "grace")])
+        log.places["mail"] = 0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(observer(relay).read_log, log)
+            assert (await relay.next())[0] == "grace@example.net"
+            nursery.cancel_scope.cancel()
+    lost = [line for line in caplog.messages if "passed over" in line]
+    assert [line.split()[2] for line in lost] == dead[: DEAD - len(PLACES)], "the oldest first"
 
 
 @pytest.mark.parametrize(
