@@ -113,7 +113,7 @@ PLANTED: dict[str, Planted] = {
     ),
     "a bad end of a part is forgotten": Planted(
         "rules.reports",
-        "    whole = activity.end if activity.end is not None and activity.has_failed else part.end\n",
+        "    whole = part.end.after(activity.end)\n",
         "    whole = part.end\n",
     ),
     "a node comes back and may get work at once": Planted(
