@@ -135,9 +135,13 @@ class Pass:
         self._quota = snapshot.quota
         self._permits = Permits(snapshot.holds, room.packing, self._now_s)
         self._ends = Ends(snapshot, does_trust)
-        self._kept = {} if margin.share else kept_shadows(snapshot)
+        self._does_keep = does_trust and not margin.share
+        """Promises: those of passes that see the ends of what runs in two ways would be mixed."""
+        self._kept = kept_shadows(snapshot) if self._does_keep else {}
         self._shadows: dict[PartitionName, Shadow] = {}
         """By group: what the next plan may keep of its promise."""
+        self._begun: set[PartitionName] = set()
+        """Groups of which a job was started before the first one that is blocked."""
         self._never: set[Hashable] = set()
         """Kinds that can never start."""
         self._promise_of: dict[PartitionName, Promise] = {}
@@ -181,7 +185,7 @@ class Pass:
     def _keep(self, job: PendingJob, group: PartitionName) -> Promise | None:
         """The promise that the last plan made to the same job, if that is the same now."""
         shadow, changes = self._kept.get(group), self._snapshot.changes
-        if shadow is None or changes is None or shadow.job_id != job.job_id:
+        if shadow is None or changes is None or shadow.job_id != job.job_id or group in self._begun:
             return None
         group_of = self._packing.group_of
         promise = shadow.go_on(self._now_s, [each for each in changes.ended if group_of[each.shape.partition] == group])
@@ -206,6 +210,8 @@ class Pass:
         if self._quota is not None:
             self._quota.take(job.job_id, job.element_count - left)
         self._ends.add(job, self.starts[before:])
+        if len(self.starts) > before:
+            self._begun.add(group)
         if does_wait or not left:
             return None
         if promise is None:
@@ -214,7 +220,7 @@ class Pass:
             if promise is None:
                 self._never.add(self._permits.kind(job))
                 return None
-            if not self._margin.share and not self._snapshot.holds and can_be_kept(whole, promise):
+            if self._does_keep and not self._snapshot.holds and can_be_kept(whole, promise):
                 self._shadows[group] = Shadow(job.job_id, whole, promise, self._ends())
         return self._with_margin(job.job_id, promise)
 

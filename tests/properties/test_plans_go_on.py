@@ -19,6 +19,7 @@ from hal_core.sim.replay import EventOrder, Foresight, Replay
 from hal_core.testing.snapshots import FakeColumns, FakeSnapshot
 from hal_engine_backfill.conservative import Conservative
 from hal_engine_backfill.easy import Easy
+from hal_engine_backfill.expansion import Expansion
 from hal_engine_backfill.groups import Blocked, changed_groups, kept_shadows
 from hal_engine_backfill.promises import Memo
 from tests.simulation.test_replay import PROCESSORS, cluster_of
@@ -29,6 +30,7 @@ ENGINES: dict[str, Callable[[], Engine]] = {
     "easy": Easy,
     "easy-sjbf": lambda: Easy(is_shortest_first=True),
     "conservative": Conservative,
+    "expansion": lambda: Expansion(60.0, 3600.0),
     "few promises": lambda: Conservative(promise_max=3),
 }
 
