@@ -192,7 +192,7 @@ class Daemon:
             authority = self.state_directory / AUTHORITY_NAME
             renting = make_renting(self.configuration, self._plugins, kernel, executors, authority)
             pools = PoolMeter(lambda: kernel.state, time.time)
-            begin_observers(observers, core.state)
+            begin_observers(observers, core.state, self.configuration.cluster.name)
             settle_collector()
             stalls, figures = StallMeter(), ClusterMeter(lambda: kernel.state, lambda: kernel.problem, time.time)
             of_executors = Together(each.render for each in executors.values() if isinstance(each, MetricsSource))
@@ -336,10 +336,10 @@ def known_job(core: Core, job_id: JobId) -> Arrival | None:
     return None if record is None else Arrival(job_id, record.owner, record.spec, record.submit_time_s)
 
 
-def begin_observers(observers: Mapping[str, Observer], state: State) -> None:
-    """Tell what there is to those that want to know."""
+def begin_observers(observers: Mapping[str, Observer], state: State, cluster: str) -> None:
+    """Tell what there is to those that want to know. A new state has no `cluster`, which is the name, yet."""
     asking = {name: each for name, each in observers.items() if isinstance(each, StandingObserver)}
-    standing = standing_of(state) if asking else None
+    standing = attrs.evolve(standing_of(state), cluster=cluster) if asking else None
     for name, observer in asking.items():
         assert standing is not None
         try:

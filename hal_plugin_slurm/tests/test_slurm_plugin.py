@@ -15,7 +15,11 @@ def test_it_loads_and_says_what_it_does_and_does_not():
     (listing,) = [each for each in PLUGINS.listing() if each.name == "slurm"]
     assert (listing.status, listing.reason) == (PluginStatus.LOADED, "")
     assert listing.distribution == "hal-plugin-slurm"
-    assert [(each.plane, each.name) for each in listing.provides] == [("executor", "slurm"), ("cloud", "slurm")]
+    assert [(each.plane, each.name) for each in listing.provides] == [
+        ("executor", "slurm"),
+        ("cloud", "slurm"),
+        ("scheduler", "slurm"),
+    ]
     assert listing.not_yet
 
 
