@@ -28,6 +28,7 @@ import msgspec
 import trio
 
 from hal_core.agent.bound import Bound
+from hal_core.agent.not_brought import not_brought
 from hal_core.agent.pull import STALL_S, DiskFull, Pull, Reader, WrongBytes
 from hal_core.agent.shelf import Copy, NoRoom, Shelf
 from hal_core.errors import Refused, UserError
@@ -254,8 +255,7 @@ class Store:
                     tally.add(pull.bytes_moved, trio.current_time() - begin_s, replica.startswith(PEER))
             has_come = before < tally.moved <= most
             fruitless = 0 if has_come else fruitless + 1
-        told = "; ".join(f"{address}: {text}" for address, text in problems.items())
-        raise Refused(f"input {dataset.address or dataset.id}: {file.path} could not be brought: {told}")
+        raise Refused(not_brought(dataset, file, problems))
 
     def _count(self, byte_count: int) -> None:
         self.bytes_come += byte_count

@@ -55,7 +55,7 @@ class Dataset:
     """Not empty: it has no name, and is the one file that jobs called by this path or URL (rules/anonymous.py)."""
     file_version: str = ""
     """Not empty: nobody knows the digest of that file, and its `sha256` only names it. What is read must have this
-    version where it is read."""
+    version where it is read, and other nodes' copies are not read."""
 
     @property
     def id(self) -> DatasetId:

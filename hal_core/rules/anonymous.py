@@ -26,20 +26,25 @@ RETENTION_S: Final = 86_400.0
 RENEWED_AFTER_S: Final = 3600.0
 """A day counts from the last job, give or take this: not each of ten thousand jobs is an event."""
 ANONYMOUS_MAX: Final = 50_000
+OWNER_MAX: Final = 10_000
+"""Of one user, so that nobody takes all of it from the others."""
 FILE_NAME_BYTES_MAX: Final = 255
 NAMELESS: Final = "input"
 """What the file is called where its address does not end in a name."""
 
 
 def anonymous(address: str, measured: Measured, owner: Owner) -> Dataset:
-    """The file at that address, as it was measured, read with the rights of the one who names it."""
+    """The file at that address, as it was measured. What nodes read as a path, they read with the rights of the one who
+    names it, so each user has an id of their own for it; the bytes are kept once. A URL has one id for all."""
     told = f"{address}\0{measured.size_bytes}\0{measured.version}\0{measured.sha256}"
+    place = measured.place or address
+    reader = f"\0{owner.uid}:{owner.gid}" if place.startswith("/") else ""
     file = DataFile(_file_name(address), measured.size_bytes, measured.sha256 or _hash(told))
     return Dataset(
         _name(address),
-        _hash(told)[:16],
+        _hash(f"{told}{reader}")[:16],
         (file,),
-        (measured.place or address,),
+        (place,),
         owner.user,
         owner.uid,
         owner.gid,
@@ -50,16 +55,25 @@ def anonymous(address: str, measured: Measured, owner: Owner) -> Dataset:
 
 
 def named(state: State, dataset: Dataset) -> list[Event]:
-    """A job names it now. No event if one did lately. Raises Refused if there are too many others."""
+    """A job names it now. No event if one did lately. Raises Refused if its owner, or all, have too many others."""
     known = state.catalogue.by_id.get(dataset.id)
     if known is not None and dataset.add_time_s < known.add_time_s + RENEWED_AFTER_S:
         return []
-    if known is None and state.catalogue.anonymous_count >= ANONYMOUS_MAX:
-        raise Refused(
-            f"jobs of the last day name {ANONYMOUS_MAX} files by path or URL, and no more can be brought to nodes; "
-            "put them into one dataset with `hal data add`"
-        )
+    if known is None:
+        _check_room(state, dataset.owner)
     return [DatasetAdded(dataset.add_time_s, dataset)]
+
+
+def _check_room(state: State, owner: str) -> None:
+    for whose, count, most in (
+        (f"the jobs of {owner}", state.catalogue.anonymous[owner], OWNER_MAX),
+        ("the jobs of all users", state.catalogue.anonymous_count, ANONYMOUS_MAX),
+    ):
+        if count >= most:
+            raise Refused(
+                f"{whose} named {count} files by path or URL in the last day, and at most {most} are brought to nodes; "
+                "put them into one dataset with `hal data add`"
+            )
 
 
 def still_needed(state: State, some: Iterable[Dataset]) -> list[Dataset]:

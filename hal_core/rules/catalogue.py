@@ -5,7 +5,7 @@ Versions never change; what they are called by is never used again for something
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +25,7 @@ from hal_core.models.job import JobSpec, Owner
 from hal_core.models.message import AddDataset, CopiesReported, EvictCopies, PinDataset, RemoveDataset
 from hal_core.models.node import NodeName
 from hal_core.rules import anonymous
+from hal_core.rules.expiries import Expiries
 from hal_core.rules.pace import Pace
 from hal_core.rules.tier_memory import TierMemory
 
@@ -40,12 +41,11 @@ class Catalogue:
 
     def __init__(self) -> None:
         self.by_id: dict[DatasetId, Dataset] = {}
-        self._newest: dict[str, DatasetId] = {}
-        """Name -> the version that was added last."""
-        self.next_expiry_s = math.inf
-        """When the next one is to be taken out."""
-        self.anonymous_count = 0
-        """Those without a name (rules/anonymous.py)."""
+        self._versions: dict[str, dict[DatasetId, None]] = {}
+        """By name; the one that was added last is the last."""
+        self.expiries = Expiries(self.by_id)
+        self.anonymous: Counter[str] = Counter()
+        """How many have no name (rules/anonymous.py), by owner."""
         self.tiers = TierMemory()
         """What rules/stage_in.py has found."""
         self.pace = Pace()
@@ -56,6 +56,15 @@ class Catalogue:
     def named(self) -> Iterator[Dataset]:
         """Those that people are shown: the others have no name."""
         return (each for each in self.by_id.values() if not each.address)
+
+    @property
+    def anonymous_count(self) -> int:
+        return self.anonymous.total()
+
+    @property
+    def next_expiry_s(self) -> float:
+        """When the next one is to be taken out; infinity: never."""
+        return self.expiries.next_s
 
     @property
     def named_count(self) -> int:
@@ -69,7 +78,8 @@ class Catalogue:
     def define(self, configured: Iterable[Dataset]) -> None:
         """These stand in the configuration from now on. An id that somebody had used means what is written."""
         made = self.made
-        self.by_id, self._newest, self.next_expiry_s, self.anonymous_count = {}, {}, math.inf, 0
+        self.by_id, self._versions, self.anonymous = {}, {}, Counter()
+        self.expiries = Expiries(self.by_id)
         self.tiers.clear()
         written = {each.id: each for each in configured}
         for each in (*written.values(), *(each for each in made if each.id not in written)):
@@ -100,21 +110,17 @@ class Catalogue:
         match event:
             case DatasetAdded(dataset=dataset):
                 self.tiers.forget((dataset.id, dataset.name))
-                is_again = dataset.id in self.by_id
                 self._put(dataset)
-                if is_again:  # its time begins anew
-                    self._look_at_expiries(dataset)
             case DatasetPinned(dataset=dataset_id, is_pinned=is_pinned):
                 self.by_id[dataset_id] = attrs.evolve(self.by_id[dataset_id], is_pinned=is_pinned)
-                self._look_at_expiries(self.by_id[dataset_id])
+                self.expiries.note(self.by_id[dataset_id])
             case DatasetRemoved(dataset=dataset_id):
                 gone = self.by_id.pop(dataset_id)
-                self.anonymous_count -= bool(gone.address)
+                self._count(gone, -1)
                 self.tiers.forget((dataset_id, gone.name))
-                if self._newest[gone.name] == dataset_id:
-                    del self._newest[gone.name]
-                    self._newest.update((each.name, each.id) for each in self.by_id.values() if each.name == gone.name)
-                self._look_at_expiries(gone)
+                del self._versions[gone.name][dataset_id]
+                if not self._versions[gone.name]:
+                    del self._versions[gone.name]
             case CopiesChanged(node=node, added=added, dropped=dropped):
                 self.tiers.forget((*added, *dropped))
                 self.tiers.forget(each.partition("@")[0] for each in (*added, *dropped))
@@ -127,7 +133,10 @@ class Catalogue:
 
     def find(self, text: str) -> Dataset | None:
         """By `name@version`, or by `name`: its newest version."""
-        return self.by_id.get(DatasetId(text) if "@" in text else self._newest.get(text, DatasetId("")))
+        if "@" in text:
+            return self.by_id.get(DatasetId(text))
+        versions = self._versions.get(text)
+        return self.by_id[next(reversed(versions))] if versions else None
 
     def demand(self, text: str) -> Dataset:
         """The same; raises NotFound with the nearest names."""
@@ -135,7 +144,7 @@ class Catalogue:
         if found is not None:
             return found
         name = text.partition("@")[0]
-        versions = [each.version for each in self.by_id.values() if each.name == name]
+        versions = [self.by_id[each].version for each in self._versions.get(name, ())]
         if versions:
             raise NotFound(f"dataset {name!r} has no version {text[len(name) + 1 :]!r}; it has: {', '.join(versions)}")
         raise NotFound(
@@ -143,16 +152,18 @@ class Catalogue:
         )
 
     def _put(self, dataset: Dataset) -> None:
-        self.anonymous_count += bool(dataset.address) and dataset.id not in self.by_id
+        if dataset.id in self.by_id:
+            self._count(self.by_id[dataset.id], -1)
+        self._count(dataset, 1)
         self.by_id[dataset.id] = dataset
-        self._newest[dataset.name] = dataset.id
-        if not dataset.is_pinned:
-            self.next_expiry_s = min(self.next_expiry_s, dataset.expiry_time_s)
+        self._versions.setdefault(dataset.name, {})[dataset.id] = None
+        self.expiries.note(dataset)
 
-    def _look_at_expiries(self, changed: Dataset) -> None:
-        if changed.retention_s is not None:
-            times = (each.expiry_time_s for each in self.by_id.values() if not each.is_pinned)
-            self.next_expiry_s = min(times, default=math.inf)
+    def _count(self, dataset: Dataset, change: int) -> None:
+        if dataset.address:
+            self.anonymous[dataset.owner] += change
+            if not self.anonymous[dataset.owner]:
+                del self.anonymous[dataset.owner]
 
 
 def add(state: State, message: AddDataset, now_s: float) -> list[Event]:
@@ -255,7 +266,7 @@ def copies_reported(state: State, message: CopiesReported, now_s: float) -> list
 
 def expired(state: State, now_s: float) -> list[Event]:
     """Those whose time is over, unless somebody pinned them. What has no name has more time while a job needs it."""
-    over = [each for each in state.catalogue.by_id.values() if each.expiry_time_s <= now_s and not each.is_pinned]
+    over = state.catalogue.expiries.over(now_s)
     needed = {each.id for each in anonymous.still_needed(state, (each for each in over if each.address))}
     return [
         DatasetAdded(now_s, attrs.evolve(each, add_time_s=now_s))

@@ -2,8 +2,8 @@
 
 What is missing on a node comes from the dataset's own replicas, at the rate that nodes were seen to have, or from
 another node's copy by the link that the topology has between them, whichever costs less; without a topology, copies
-elsewhere count for nothing. What is on its way counts as missing: where it goes, another job with the same inputs is
-better off than is told here, never worse.
+elsewhere count for nothing, as do those of files without a digest, which are not lent. What is on its way counts as
+missing: where it goes, another job with the same inputs is better off than is told here, never worse.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _of_dataset(state: State, dataset: Dataset) -> Tiers:
     costs: dict[tuple[float, float], int] = {}
     for number in holders:
         costs[0.0, 0.0] = costs.get((0.0, 0.0), 0) | 1 << number
-    for depth in range(domains.depth_max, -1, -1) if domains is not None else ():
+    for depth in range(domains.depth_max, -1, -1) if domains is not None and not dataset.file_version else ():
         assert domains is not None
         seen = 0
         for number in holders:

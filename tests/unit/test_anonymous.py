@@ -6,13 +6,22 @@ import attrs
 import pytest
 from hypothesis import example, given, strategies as st
 
-from hal_core.errors import UserError
-from hal_core.models.dataset import REFERENCE, Measured
+from hal_core.errors import Refused, UserError
+from hal_core.models.dataset import REFERENCE, Dataset, Measured
 from hal_core.models.event import DatasetAdded, DatasetRemoved
 from hal_core.models.message import AddDataset, CopiesReported, Submission, Submit, Tick
 from hal_core.models.node import NodeName
 from hal_core.parsing.datasets import parse_dataset, parse_file_path
-from hal_core.rules.anonymous import RENEWED_AFTER_S, RETENTION_S, anonymous, file_names, shown
+from hal_core.rules.anonymous import (
+    ANONYMOUS_MAX,
+    OWNER_MAX,
+    RENEWED_AFTER_S,
+    RETENTION_S,
+    anonymous,
+    file_names,
+    shown,
+)
+from hal_core.rules.catalogue import expired
 from hal_core.rules.state import State
 from tests.support.core_world import ADA, World, make_cluster, make_spec
 
@@ -50,6 +59,64 @@ def test_one_file_has_one_id_and_another_version_another(some):
     assert len({each.id for each in made}) == len(set(some))
     assert len({each.name for each in made}) <= 1
     assert all(bool(each.file_version) is not bool(found.sha256) for each, found in zip(made, some, strict=True))
+
+
+def test_a_path_has_an_id_for_each_reader_and_its_bytes_are_kept_once():
+    readers = [ADA, attrs.evolve(ADA, user="bob", uid=1001), attrs.evolve(ADA, gid=1001)]
+    paths = [anonymous("/data/a", FOUND, each) for each in readers]
+    assert len({each.id for each in paths}) == len(readers)
+    assert [(each.uid, each.gid) for each in paths] == [(each.uid, each.gid) for each in readers]
+    assert len({each.files for each in paths}) == 1
+    assert len({anonymous("file:///data/a", attrs.evolve(FOUND, place="/data/a"), each).id for each in readers}) == 3
+    assert len({anonymous(URL, FOUND, each).id for each in readers}) == 1, "nodes read it as themselves"
+
+
+def test_what_one_user_names_is_bounded_for_them_alone_and_what_all_name_for_all():
+    world = World(make_cluster(1)).join()
+    named, bob = world.state.catalogue.anonymous, attrs.evolve(ADA, user="bob", uid=1001)
+    named["ada"] = OWNER_MAX  # as if there were so many
+    with pytest.raises(Refused, match=f"the jobs of ada named {OWNER_MAX} files"):
+        world.tell(AddDataset(READS))
+    world.tell(AddDataset(anonymous(URL, FOUND, bob)))
+    world.tell(AddDataset(READS))  # it is there
+    named["others"] = ANONYMOUS_MAX - OWNER_MAX - 1
+    other = anonymous("https://host/b", FOUND, bob)
+    with pytest.raises(Refused, match=f"the jobs of all users named {ANONYMOUS_MAX} files"):
+        world.tell(AddDataset(other))
+    named["others"] -= 1
+    world.tell(AddDataset(other))
+
+
+def test_who_named_it_last_has_it():
+    world = a_world()
+    world.now_s += RENEWED_AFTER_S
+    world.tell(AddDataset(attrs.evolve(READS, owner="bob")))
+    assert world.state.catalogue.anonymous == {"bob": 1}
+
+
+class Looked(Dataset):
+    """Notes each look at its time of expiry."""
+
+    count = 0
+
+    @property
+    def expiry_time_s(self) -> float:
+        Looked.count += 1
+        return self.add_time_s + RETENTION_S
+
+
+def test_those_that_expire_together_are_not_looked_at_again_for_each():
+    state, count = State(), 300
+    plain = attrs.asdict(READS, recurse=False)
+    for number in range(count):
+        state.apply(DatasetAdded(0.0, Looked(**{**plain, "name": f"+{number}"})))
+    before = Looked.count
+    events = expired(state, RETENTION_S)
+    assert len(events) == count
+    for event in events:
+        state.apply(event)
+    assert state.catalogue.anonymous_count == 0
+    assert Looked.count - before < 30 * count
 
 
 def test_its_size_counts_and_it_is_brought_like_any_other():

@@ -103,6 +103,14 @@ def test_a_node_that_is_silent_is_no_source_and_one_that_is_done_is_one():
         assert dataset.replicas == (f"{PEER}n0", *GENOME.replicas)
 
 
+def test_what_has_no_digest_is_read_at_its_source_because_nobody_could_check_what_a_node_gives():
+    world = a_world()
+    have(world, "n1")
+    told = attrs.evolve(GENOME, file_version="5-17")
+    with Sources(lambda: world.state).routed(NAMES[0], [told]) as (dataset,):
+        assert dataset.replicas == GENOME.replicas
+
+
 def test_an_order_that_is_repeated_keeps_its_sources():
     world = a_world()
     sources = Sources(lambda: world.state)

@@ -89,6 +89,16 @@ def test_the_nearest_copy_or_replica_counts_by_the_topology(copies, inputs):
         assert next(each.cost_s for each in found if each.nodes >> number & 1) == pytest.approx(wanted_s)
 
 
+def test_a_copy_of_a_file_without_a_digest_is_near_to_its_own_node_only():
+    cluster = make_cluster(len(PLACES))
+    nodes = tuple(attrs.evolve(node, location=place) for node, place in zip(cluster.nodes, PLACES, strict=True))
+    world = World(attrs.evolve(cluster, nodes=nodes, topology=SITES, stage_bytes_per_s=RATE), is_checked=False).join()
+    world.tell(AddDataset(attrs.evolve(a_dataset("big"), file_version="5-17")))
+    report(world, 0, "big")
+    found = tiers(world.state, (reference("big"),))
+    assert [(each.nodes, each.cost_s) for each in found] == [(1, 0.0), (-1, SIZES["big"] / RATE)]
+
+
 def test_a_job_goes_where_its_copies_are():
     world = a_world(3)
     report(world, 2, "big")

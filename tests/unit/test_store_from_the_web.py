@@ -106,6 +106,20 @@ async def test_another_version_is_refused_and_nothing_of_two_is_mixed(server, ma
     assert not store.path_of(dataset.id).exists()
 
 
+async def test_what_others_may_read_of_a_failure_has_no_address_of_a_private_input(server, make_store, tmp_path):
+    url = server.put("/secret/genome%20of%20ada", CONTENT, headers={"ETag": '"1"'})
+    remote = await called_by(url, server)
+    local = anonymous(str(tmp_path / "secret of ada"), Measured(5, "1"), ADA)
+    server.put("/secret/genome%20of%20ada", b"", failing=[404] * 100)
+    for dataset in (remote, local):
+        with pytest.raises(UserError) as caught:
+            await make_store().bring("1.0.1", [dataset])
+        assert dataset.id in str(caught.value)
+        assert "its address" in str(caught.value)
+        assert "secret" not in str(caught.value), str(caught.value)
+        assert "of ada" not in str(caught.value), str(caught.value)
+
+
 async def test_a_version_that_changes_while_it_is_read_reaches_no_job(server, make_store):
     url = server.put(URL_PATH, CONTENT, headers={"ETag": '"1"'})
     dataset = await called_by(url, server)
@@ -151,5 +165,5 @@ async def test_a_path_without_a_digest_is_read_if_it_has_not_changed(make_store,
     assert store.drop(dataset.id)
     path.write_bytes(b"other")
     os.utime(path, ns=(1, 1))
-    with pytest.raises(UserError, match=r"reads: it has changed since"):
+    with pytest.raises(UserError, match="its address: it has changed since"):
         await store.bring("2.0.1", [dataset])
