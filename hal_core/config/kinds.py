@@ -156,6 +156,10 @@ class MapOf:
         return {"type": "object", "additionalProperties": self.kind.schema(definitions)}
 
 
+WORD_MAX: Final = 64
+"""A word this long at most is shown again where it belongs."""
+
+
 @attrs.frozen
 class SectionOf:
     """A mapping with the keys of an attrs class; unknown keys are refused."""
@@ -169,7 +173,9 @@ class SectionOf:
     def read(self, node: Node, path: str, notes: Notes) -> Any:
         if not isinstance(node, Section):
             keys = list(self.kinds())
-            example = f"; as in {path}: {{{keys[0]}: {node.text}}}" if isinstance(node, Scalar) and node.text else ""
+            example = ""
+            if isinstance(node, Scalar) and 0 < len(node.text) <= WORD_MAX:
+                example = f"; as in {path}: {{{keys[0]}: {node.text}}}"
             notes.add(node.place, path, f"must be a mapping with keys such as {', '.join(keys[:3])}{example}")
             return INVALID
         fields = self.kinds()

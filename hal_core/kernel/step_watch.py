@@ -30,8 +30,8 @@ AGAIN_S: Final = 0.01
 """After so long it is looked again at a step that is longer than it should be."""
 STILL_S: Final = 0.005
 """Who did not move between two looks, and did nothing for so much of that time, blocks."""
-NEVER_IN: Final = ("trio.", "hal_core.kernel.", "contextlib")
-"""Modules in whose code nothing is raised, for it might spoil the loop: a moment later the step is somewhere else."""
+NEVER_IN: Final = ("trio.", "hal_core.kernel.", "contextlib", "weakref", "_weakrefset")
+"""Modules in whose code nothing is raised, for it might spoil the loop or be lost: soon the step is somewhere else."""
 WAITED: Final = "/proc/thread-self/schedstat"
 """Its second number: nanoseconds that the thread could have run and had no processor."""
 

@@ -102,6 +102,10 @@ def test_encodings(tmp_path):
     assert decode("ü".encode(), "x") == "ü"
 
 
+def test_what_stands_where_a_section_should_is_not_repeated_at_any_length():
+    assert len(refusal("nodes:\n  - " + "nam- " * 4000)) < 400
+
+
 def test_a_file_that_everybody_may_change_is_refused(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text(SMALL)
