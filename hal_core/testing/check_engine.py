@@ -24,10 +24,14 @@ PLAN_TIME_MAX = timedelta(seconds=10)
 
 
 def check_engine(make: Callable[[], Engine], example_count: int = 200, does_shrink: bool = True) -> None:
-    """Fails with a small example if the engine made by `make` breaks the contract (with any, if not `does_shrink`)."""
+    """Fails with a small example if the engine made by `make` breaks the contract (with any, if not `does_shrink`).
+
+    The examples are others each time, also where hypothesis would take the same ones for ever (if CI is set):
+    two hundred that are known in advance were passed by an engine that starts what does not fit.
+    """
     phases = [phase for phase in Phase if does_shrink or phase not in (Phase.shrink, Phase.explain)]
 
-    @settings(max_examples=example_count, deadline=PLAN_TIME_MAX, phases=phases)
+    @settings(max_examples=example_count, deadline=PLAN_TIME_MAX, phases=phases, derandomize=False)
     @given(snapshots())
     def contract(snapshot: FakeSnapshot) -> None:
         before = snapshot.copy()
