@@ -1,8 +1,9 @@
 """Letting attempts stand still and go on: by their cgroup where they have one, otherwise process by process.
 
 The record of the attempt has a line for each, by the monotonic clock: from it the supervisor knows that the time limit
-stands still as well, and whoever comes after a killed agent what was ordered. Doing it again changes nothing. A process
-that its user had stopped goes on as well. Also used by the guard: standard library only.
+stands still as well, and whoever comes after a killed agent what was ordered. So nothing stands still without one: on a
+full disk the attempt runs on, beside whoever borrows its CPUs. Doing it again changes nothing. A process that its user
+had stopped goes on as well. Also used by the guard: standard library only.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from hal_core.agent.launcher import records, tree
@@ -27,8 +28,8 @@ def suspend(directory: Path, key: str, cgroups: Mapping[str, str]) -> None:
         record = _running(claims, key)
         if record is None:
             return
-        if record.suspend_time_s is None:
-            _note(claims, key, record, "suspend")
+        if record.suspend_time_s is None and not _note(claims, key, record, "suspend"):
+            return
         if not _freeze(cgroups, key, "1", "FROZEN"):
             _stop(record.supervisor_pid)
 
@@ -76,15 +77,19 @@ def _running(claims: int, key: str) -> records.Record | None:
     return record
 
 
-def _note(claims: int, key: str, record: records.Record, kind: str) -> None:
-    """Write it into the record, and have the supervisor look. On a full disk the time limit does not stand still."""
-    with suppress(OSError):
+def _note(claims: int, key: str, record: records.Record, kind: str) -> bool:
+    """Write it into the record, and have the supervisor look. False if it could not be written: what goes on then has
+    no time limit until it is told again, and can be cancelled."""
+    try:
         claim = os.open(key, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=claims)
         try:
             records.append(claim, records.line(kind, repr(time.monotonic())))
         finally:
             os.close(claim)
-        records.signal_holder(claims, key, record.supervisor_pid, signal.SIGTERM)
+    except OSError:
+        return False
+    records.signal_holder(claims, key, record.supervisor_pid, signal.SIGTERM)
+    return True
 
 
 def _freeze(cgroups: Mapping[str, str], key: str, v2: str, v1: str) -> bool:
