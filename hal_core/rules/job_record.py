@@ -163,9 +163,10 @@ class JobRecord:
         return next(state for state in worst if self.ended.get(state))
 
     def pending_row(self) -> PendingJob:
-        """The engine's view of a queued job. Made anew only if an array's count or the priority changed."""
+        """The engine's view of a queued job. Made anew only if the count or the priority changed: somebody may have
+        asked while nothing of the job could start."""
         row = self.row
-        if row is None or (self.is_array and row.element_count != self.startable_count):
+        if row is None or not row.element_count or (self.is_array and row.element_count != self.startable_count):
             spec = self.spec
             walltime_s = math.inf if spec.walltime_s is None else spec.walltime_s
             row = self.row = PendingJob(

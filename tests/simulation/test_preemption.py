@@ -21,6 +21,7 @@ from hal_core.models.policy import PreemptMode, Priorities, Qos, QueueOrder
 from hal_core.models.room import Room
 from hal_core.rules.core import Core
 from hal_core.rules.explain import explain
+from hal_core.rules.state import State
 from hal_core.rules.victims import least_loss
 from hal_core.sim.executor_model import Delays, Fault
 from hal_core.sim.report import summarise
@@ -105,6 +106,17 @@ def test_the_job_that_has_run_least_makes_room_and_starts_again(engine):
     assert preempted(simulation) == [(200.0, 2, 3)]
     assert placed(simulation) == {(1, 1): 0.0, (2, 1): 100.0, (3, 1): 200.0, (2, 2): 250.0}
     assert summarise(simulation.events).ended == {"COMPLETED": 3}
+
+
+@every_engine
+def test_who_ran_while_the_daemon_was_started_anew_starts_again_too(engine):
+    """The engine's view of it is made while it runs and makes room, when nothing of it can start."""
+    simulation = Simulation(Core(Watched(ENGINES[engine]()), engine), a_cluster(1))
+    simulation.add_workload(Workload.of([job(0.0, 500.0), job(200.0, 50.0, HIGH)]))
+    simulation.run(until_s=100.0)
+    simulation.core.state = State.load(simulation.core.state.dump())
+    simulation.run()
+    assert placed(simulation) == {(1, 1): 0.0, (2, 1): 200.0, (1, 2): 250.0}
 
 
 @every_engine
