@@ -255,6 +255,9 @@ class Kernel:
                     await self._decide(_Item(Tick()), now_s)
                 if self._core.needs_plan and trio.current_time() >= self._next_plan_time_s:
                     await self._plan(now_s)
+                if self._engine_pause_s:  # it failed: who stands still does not wait for it
+                    resumed = self._core.resume(now_s)
+                    self._hand_over(resumed.events, resumed.effects)
             while len(self._batch.events) > BACKLOG_MAX:
                 await self._advanced.wait()
 

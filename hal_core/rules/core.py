@@ -25,6 +25,7 @@ from hal_core.rules.effects import effects_of, forgets_of
 from hal_core.rules.plan_check import checked_plan
 from hal_core.rules.policy_changes import policy_in_force
 from hal_core.rules.state import State
+from hal_core.rules.suspension import resumes
 
 if TYPE_CHECKING:
     from hal_core.models.message import Message
@@ -116,6 +117,13 @@ class Core:
         effects += self._ahead.orders(self.state, plan, events, now_s)
         self._plan_wake_s = min(plan.wake_s, self._ahead.wake_s)
         return Decided(tuple(events), tuple(effects), refused=tuple(refused))
+
+    def resume(self, now_s: float) -> Decided:
+        """What goes on without an engine: suspended elements that have their CPUs back."""
+        events: list[Event] = []
+        effects: list[Effect] = []
+        self._apply(list(resumes(self.state, now_s)), events, effects)
+        return Decided(tuple(events), tuple(effects))
 
     @property
     def policy(self) -> str:

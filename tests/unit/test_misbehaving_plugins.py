@@ -24,16 +24,21 @@ from hal_core.kernel.effects import Effects
 from hal_core.kernel.loop import ENGINE_PAUSE_S_MAX, Kernel, Shell
 from hal_core.kernel.observers import Observers
 from hal_core.kernel.walls import passes
-from hal_core.models.event import Event
+from hal_core.models.event import Event, JobResumed, JobSuspended
 from hal_core.models.job import End, EndKind, JobId, JobState
+from hal_core.models.message import DefineCluster
+from hal_core.models.node import Cluster, Partition, PartitionName
 from hal_core.models.plan import Choice, Plan, Preempt, Reserve, Snapshot, Start
+from hal_core.models.policy import PreemptMode
 from hal_core.planes import Engine, Observer
 from hal_core.rules.core import Core
 from hal_core.rules.plan_check import checked_plan
 from hal_core.testing import FakeEngine, FakeExecutor
+from hal_engine_backfill.easy import Easy
+from hal_engine_backfill.preempting import Preempting
 from tests.support.core_world import World
 from tests.support.memory_journal import MemoryJournal
-from tests.unit.test_kernel_loop import CLUSTER, NODES, Rig, submission
+from tests.unit.test_kernel_loop import CLUSTER, NODES, Rig, running, submission
 
 WORST = (ValueError("bug"), SystemExit(3), RecursionError(), MemoryError(), AssertionError("mine"), GeneratorExit())
 FAULT_COUNT = 4
@@ -140,6 +145,39 @@ async def test_an_engine_that_raises_starts_nothing_and_is_asked_again(
 @pytest.mark.parametrize("name", GARBAGE)
 async def test_an_engine_that_returns_garbage_does_no_harm(name: str, autojump_clock: trio.testing.MockClock) -> None:
     await run_with(Faulty(GARBAGE[name]))
+
+
+class BreaksWhenItLends:
+    """An engine that fails for ever after the pass in which it has proposed to suspend somebody."""
+
+    def __init__(self) -> None:
+        self._engine = Preempting(Easy())
+        self._is_broken = False
+
+    def plan(self, snapshot: Snapshot) -> Plan:
+        assert not self._is_broken, "bug"
+        plan = self._engine.plan(snapshot)
+        self._is_broken = any(each.node_numbers for each in plan.preempts)
+        return plan
+
+
+async def test_who_stands_still_goes_on_although_the_engine_fails(autojump_clock: trio.testing.MockClock) -> None:
+    names = tuple(node.name for node in NODES[:1])
+    low = Partition(PartitionName("low"), names, preempt_mode=PreemptMode.SUSPEND)
+    high = Partition(PartitionName("high"), names, priority=1, preempts=(low.name,))
+    executor = FakeExecutor(NODES[:1], lambda _: (100.0, End(EndKind.EXITED, exit_code=0)))
+    async with running(executor=executor) as rig:
+        await rig.kernel.ask(DefineCluster(Cluster("test", NODES[:1], (low, high))))
+        rig.kernel._core.engine = BreaksWhenItLends()
+        jobs = [
+            (await rig.submit(submission(partition=each.name, cpus_per_task=4, walltime_s=1000.0)))[0]
+            for each in (low, high)
+        ]
+        with trio.fail_after(3600.0):
+            for job_id in reversed(jobs):
+                assert await rig.ended(job_id) is JobState.COMPLETED
+        assert rig.kernel.meter.plan_failure_count
+        assert sum(isinstance(event, JobSuspended | JobResumed) for event in rig.journal.events) == 2
 
 
 def test_a_pause_between_passes_grows_to_a_bound() -> None:
