@@ -86,18 +86,6 @@ async def test_everything_stands_still_goes_on_and_can_be_ended(node: RealNode, 
     assert node.jobs_left() == []
 
 
-@pytest.mark.parametrize("share", [Share(N1, 1, "0"), LIMITED], ids=["stopped", "frozen"])
-async def test_what_stands_still_can_be_killed(node: RealNode, share: Share) -> None:
-    await started(node, share=share)
-    await suspend(node)
-    node.tree.until("everything stands still", lambda: stands_still(node), 60)
-    node.kill(node.record(KEY).supervisor_pid)
-    status = await node.reports.end_of(KEY)
-    assert status.end is not None
-    assert status.end.kind is EndKind.SUPERVISOR_LOST
-    assert node.jobs_left() == []
-
-
 async def test_the_time_limit_stands_still(node: RealNode) -> None:
     """It is not ended while it stands still. If the machine is too slow to suspend it in time: with a longer limit."""
     for job_id, walltime_s in enumerate((0.5, 2.0, 8.0, 30.0), 1):
@@ -119,8 +107,8 @@ async def test_the_time_limit_stands_still(node: RealNode) -> None:
     assert status.end.kind is EndKind.TIME_LIMIT
 
 
-async def test_it_outlives_agent_and_spawner(node: RealNode) -> None:
-    await started(node)
+async def test_it_outlives_agent_and_spawner_and_can_be_killed(node: RealNode) -> None:
+    await started(node, share=LIMITED)
     await suspend(node)
     node.tree.until("everything stands still", lambda: stands_still(node), 60)
     node.kill(node.spawner_pid())
@@ -130,8 +118,13 @@ async def test_it_outlives_agent_and_spawner(node: RealNode) -> None:
     assert stands_still(node)
     await suspend(node, does_resume=True)
     node.tree.until("it goes on", lambda: not stands_still(node), 60)
-    await node.executor.cancel(N1, [CancelOrder(KEY, 0.0)])
-    await node.reports.end_of(KEY)
+    await suspend(node)
+    node.tree.until("everything stands still", lambda: stands_still(node), 60)
+    node.kill(node.record(KEY).supervisor_pid)
+    status = await node.reports.end_of(KEY)
+    assert status.end is not None
+    assert status.end.kind is EndKind.SUPERVISOR_LOST
+    assert node.jobs_left() == []
 
 
 async def test_metal_executor_keeps_the_contract(tmp_path: Path) -> None:
