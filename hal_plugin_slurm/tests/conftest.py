@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -18,6 +19,7 @@ from tests.support.needs import need
 from tests.support.slurm import SlurmCluster
 
 ANSWER_TIMEOUT_S = 60.0
+WAYS = ("rest", "commands")
 SLURM_ROOT = "HAL_SLURM_ROOT"
 """A folder with another Debian, whose Slurm is tested instead of the machine's own (campaigns/slurm_trixie.py)."""
 
@@ -39,10 +41,10 @@ def slurm() -> Iterator[SlurmCluster]:
         yield cluster
 
 
-@pytest.fixture(params=["rest", "commands"])
-async def way(request: pytest.FixtureRequest, slurm: SlurmCluster) -> AsyncIterator[Way]:
+@asynccontextmanager
+async def way_into(slurm: SlurmCluster, name: str) -> AsyncIterator[Way]:
     environment = {**ENVIRONMENT, **slurm.environment}
-    if request.param == "commands":
+    if name == "commands":
         yield CommandLine(Shell("", environment, ANSWER_TIMEOUT_S), "root")
         return
     renewing = Shell("", slurm.environment, ANSWER_TIMEOUT_S)
@@ -50,3 +52,16 @@ async def way(request: pytest.FixtureRequest, slurm: SlurmCluster) -> AsyncItera
     rest = Rest.connect(f"unix:{slurm.rest_socket}", tokens, ANSWER_TIMEOUT_S, "slurm")
     yield rest
     await rest.aclose()
+
+
+@pytest.fixture(params=WAYS)
+async def way(request: pytest.FixtureRequest, slurm: SlurmCluster) -> AsyncIterator[Way]:
+    async with way_into(slurm, request.param) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def ways(slurm: SlurmCluster) -> AsyncIterator[dict[str, Way]]:
+    """Both at once, for what is to be seen the same by either."""
+    async with way_into(slurm, "rest") as rest, way_into(slurm, "commands") as commands:
+        yield {"rest": rest, "commands": commands}

@@ -50,6 +50,10 @@ class SlurmJobEnd:
     state: str
     exit_code: int
     signal: int
+    user: str
+    start: str
+    """Local time, as Slurm writes it: 2026-11-26T14:27:31."""
+    end: str
 
 
 @attrs.define(kw_only=True)
@@ -201,6 +205,9 @@ def _parse_end(line: str) -> SlurmJobEnd:
         state=fields["JobState"],
         exit_code=int(code),
         signal=int(number),
+        user=fields["UserId"].partition("(")[0],
+        start=fields["StartTime"],
+        end=fields["EndTime"],
     )
 
 
