@@ -43,7 +43,7 @@ class Providers:
         return text if is_name else posixpath.join(working_directory, text)
 
     def provider(self, address: str) -> tuple[str, LocalityProvider]:
-        """Raises NotFound if nobody recognises it."""
+        """Raises NotFound if nobody recognises it; who fails does not."""
         for name, provider in self._localities.items():
             if self._recognises(name, address):
                 return name, provider
@@ -54,8 +54,15 @@ class Providers:
         )
 
     def _recognises(self, name: str, text: str) -> bool:
-        with self.charges[name].calling():
-            return self._localities[name].recognises(text)
+        try:
+            with self.charges[name].calling():
+                return self._localities[name].recognises(text)
+        except BaseException as error:  # the wall around a plugin
+            if passes(error):
+                raise
+            self._conducts.wrong("locality", name, told(error))
+            logger.exception("locality %s failed", name)
+            return False
 
     async def measure(self, addresses: Sequence[str]) -> dict[str, Measured | HalError]:
         """What is known of them now; those that nobody measures, or had better be read where they are, are left out.

@@ -36,6 +36,7 @@ from hal_core.parsing.variants import Alternative, parse_alternatives, parse_nod
 
 PRIORITY_MAX: Final = 2**31 - 1
 COMMENT_CHARACTERS_MAX: Final = 1024
+INPUTS_MAX: Final = 1000
 NICE_DEFAULT: Final = 100
 ELASTIC_WEIGHT_MAX: Final = 1000
 
@@ -180,7 +181,10 @@ def _spread(text: str) -> Spread:
 
 
 def _inputs(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(_input(part) for part in text.split(",")))
+    parts = dict.fromkeys(text.split(","))
+    if len(parts) > INPUTS_MAX:
+        raise wrong(f"names {len(parts)} inputs; at most {INPUTS_MAX} are allowed: put files into one dataset")
+    return tuple(dict.fromkeys(map(_input, parts)))
 
 
 def _input(text: str) -> str:

@@ -6,8 +6,7 @@ submitted. What cannot be had now is left to the job, which reads it where it is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -16,41 +15,75 @@ import trio
 from hal_core.errors import HalError, InvalidInput, NotFound, Problem, UserError
 from hal_core.models.dataset import REFERENCE, Dataset, Measured
 from hal_core.models.job import JobSpec
-from hal_core.models.message import AddDataset
+from hal_core.models.message import AddDataset, Submission
 from hal_core.rest.call import Call
 from hal_core.rest.port import Inputs
 from hal_core.rules.anonymous import anonymous
 
 ADDRESSES_MAX: Final = 1000
 """In one submission; a bulk of ten thousand jobs may name that many files."""
+SLICE: Final = 100
+"""Jobs, or addresses, that are looked at before other tasks get a turn: some milliseconds."""
 
 
-async def with_inputs(call: Call, specs: Sequence[JobSpec]) -> tuple[Sequence[JobSpec], tuple[Problem, ...]]:
-    """The same jobs with their paths and URLs as datasets, and what their owner should know of those that are none.
+async def with_inputs(call: Call, submissions: Sequence[Submission]) -> tuple[Sequence[JobSpec], tuple[Problem, ...]]:
+    """Their jobs with paths and URLs as datasets, and what the owner should know of those that are none.
 
+    Nobody is asked about a submission that is repeated: it is the same job, whatever a server says now.
     Raises InvalidInput for those that no locality provider recognises.
     """
-    inputs = call.context.inputs
-    if inputs is None or not any(spec.inputs for spec in specs):
+    inputs, known = call.context.inputs, call.context.kernel.state.client_ids
+    specs = [each.spec for each in submissions]
+    new = [each.spec for each in submissions if each.spec.inputs and (each.owner.uid, each.client_id) not in known]
+    if inputs is None or not new:
         return specs, ()
-    wanted = {
-        (text, spec.working_directory): inputs.address_of(text, spec.working_directory)
-        for spec in specs
-        for text in spec.inputs
-        if not text.startswith(REFERENCE)
-    }
-    if problems := list(filter(None, map(partial(_why_nobodys, inputs), dict.fromkeys(wanted.values())))):
-        raise InvalidInput(problems)
-    kept = {
-        wanted[text, spec.working_directory] for spec in specs if _is_brought(inputs, spec) for text in _texts(spec)
-    }
-    if len(kept) > ADDRESSES_MAX:
-        text = f"{len(kept)} different paths and URLs; at most {ADDRESSES_MAX} in one submission"
-        raise InvalidInput([Problem("inputs", text)])
+    wanted, kept = await _wanted(inputs, new)
+    await _insist_on_providers(inputs, dict.fromkeys(wanted.values()))
     found = await inputs.measure(tuple(kept))
     datasets, advice = await _added(call, found)
     names = {key: f"{REFERENCE}{datasets[address].id}" for key, address in wanted.items() if address in datasets}
-    return [_named(inputs, spec, names) for spec in specs], advice
+    return await _named(inputs, specs, names), advice
+
+
+async def _wanted(inputs: Inputs, specs: Sequence[JobSpec]) -> tuple[dict[tuple[str, str], str], dict[str, None]]:
+    """The address of each different text and working directory, and the addresses of what is to be brought."""
+    wanted: dict[tuple[str, str], str] = {}
+    kept: dict[str, None] = {}
+    seen = set()
+    for number, spec in enumerate(specs):
+        if not number % SLICE:
+            await trio.lowlevel.checkpoint()
+        is_brought = _is_brought(inputs, spec)
+        # The jobs of a bulk share what they have in common, and `specs` keeps it: it is looked at once.
+        group = (id(spec.inputs), spec.working_directory, is_brought)
+        if group in seen:
+            continue
+        seen.add(group)
+        for text in _texts(spec):
+            key = (text, spec.working_directory)
+            if key not in wanted:
+                if not len(wanted) % SLICE:
+                    await trio.lowlevel.checkpoint()
+                wanted[key] = inputs.address_of(*key)
+            if is_brought:
+                kept[wanted[key]] = None
+            if len(kept) > ADDRESSES_MAX:
+                text = f"more than {ADDRESSES_MAX} different paths and URLs; at most so many in one submission"
+                raise InvalidInput([Problem("inputs", text)])
+    return wanted, kept
+
+
+async def _insist_on_providers(inputs: Inputs, addresses: Iterable[str]) -> None:
+    """Raises InvalidInput for the first of them that nobody recognises, some at once."""
+    problems: list[Problem] = []
+    for number, address in enumerate(addresses):
+        if not number % SLICE:
+            await trio.lowlevel.checkpoint()
+        problems += filter(None, [_why_nobodys(inputs, address)])
+        if len(problems) >= SLICE:
+            break
+    if problems:
+        raise InvalidInput(problems)
 
 
 def _is_brought(inputs: Inputs, spec: JobSpec) -> bool:
@@ -97,7 +130,19 @@ async def _added(
     return datasets, tuple(advice.values())
 
 
-def _named(inputs: Inputs, spec: JobSpec, names: Mapping[tuple[str, str], str]) -> JobSpec:
-    if not spec.inputs or not _is_brought(inputs, spec):
-        return spec
-    return attrs.evolve(spec, inputs=tuple(names.get((text, spec.working_directory), text) for text in spec.inputs))
+async def _named(inputs: Inputs, specs: Sequence[JobSpec], names: Mapping[tuple[str, str], str]) -> Sequence[JobSpec]:
+    if not names:
+        return specs
+    named: list[JobSpec] = []
+    made: dict[tuple[int, str], tuple[str, ...]] = {}
+    for number, spec in enumerate(specs):
+        if not number % SLICE:
+            await trio.lowlevel.checkpoint()
+        if spec.inputs and _is_brought(inputs, spec):
+            group = (id(spec.inputs), spec.working_directory)
+            if group not in made:
+                made[group] = tuple(names.get((text, spec.working_directory), text) for text in spec.inputs)
+            named.append(attrs.evolve(spec, inputs=made[group]))
+        else:
+            named.append(spec)
+    return named

@@ -44,7 +44,7 @@ async def submit(call: Call) -> Answer:
     parsed = kernel.parse_job(request, owner)
     insist_on_priority(call, parsed)
     is_known = (owner.uid, request.client_id) in kernel.state.client_ids
-    specs, left = await with_inputs(call, [parsed.spec])
+    specs, left = await with_inputs(call, [Submission(request.client_id, owner, parsed.spec)])
     (spec,), advice = sized(call, specs)
     (job_id,) = await kernel.ask(Submit((Submission(request.client_id, owner, spec),)))
     if spec.input_path == TERMINAL:
@@ -66,7 +66,7 @@ async def submit_bulk(call: Call) -> Answer:
         await trio.lowlevel.checkpoint()
     if reader.problems:
         raise InvalidInput(reader.problems[:PROBLEMS_MAX])
-    specs, left = await with_inputs(call, [submission.spec for submission in submissions])
+    specs, left = await with_inputs(call, submissions)
     specs, _ = sized(call, specs)
     pairs = zip(submissions, specs, strict=True)
     submissions = [each if spec is each.spec else attrs.evolve(each, spec=spec) for each, spec in pairs]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from hal_core.errors import Conflict, InvalidInput, NotFound, Problem, did_you_mean
-from hal_core.models.dataset import REFERENCE
+from hal_core.models.dataset import REFERENCE, Measured
 from hal_core.models.event import ClusterDefined, Event, JobSubmitted
-from hal_core.models.job import DependencyKind, JobId, JobSpec
+from hal_core.models.job import DependencyKind, JobId, JobSpec, Owner
 from hal_core.models.message import DefineCluster, Submission, Submit
 from hal_core.rules import anonymous, catalogue
 from hal_core.rules.charging import charged
@@ -75,12 +76,12 @@ def _known(
     else:
         return None
     given, _ = charged(state.cluster, submission.owner, submission.spec)
-    if not _is_same_request(spec, given):
+    if not _is_same_request(spec, given, submission.owner):
         raise Conflict(f"client id {submission.client_id!r} was used for job {job_id}, which asks for something else")
     return job_id
 
 
-def _is_same_request(known: JobSpec, given: JobSpec) -> bool:
+def _is_same_request(known: JobSpec, given: JobSpec, owner: Owner) -> bool:
     """What counts is that the same was asked for: `now+1hour` means another moment each time it is read, and by now HAL
     may have chosen another variant, or would give a first attempt another size."""
     if known.variants:
@@ -90,15 +91,32 @@ def _is_same_request(known: JobSpec, given: JobSpec) -> bool:
         given = attrs.evolve(given, begin_time_s=known.begin_time_s)
     if known.deadline and known.deadline == given.deadline:
         given = attrs.evolve(given, deadline_time_s=known.deadline_time_s)
-    if len(known.inputs) == len(given.inputs) and all(map(_is_version_of, known.inputs, given.inputs)):
+    pairs = zip(known.inputs, given.inputs, strict=False)
+    if len(known.inputs) == len(given.inputs) and all(_is_version_of(*each, given, owner) for each in pairs):
         given = attrs.evolve(given, inputs=known.inputs)
     return known == given
 
 
-def _is_version_of(known: str, given: str) -> bool:
-    """A dataset without a version means another one each time that one is added, an address what is there now."""
+def _is_version_of(known: str, given: str, spec: JobSpec, owner: Owner) -> bool:
+    """A dataset without a version means another one each time that one is added, an address what is there now: whether
+    that could be had is not what was asked for."""
     is_newer = given.startswith(REFERENCE) and known.startswith(f"{given}@")
-    return known == given or is_newer or anonymous.is_same_address(known, given)
+    return (
+        known == given
+        or is_newer
+        or anonymous.is_same_address(known, given)
+        or _is_at(known, given, spec, owner)
+        or _is_at(given, known, spec, owner)
+    )
+
+
+def _is_at(dataset: str, text: str, spec: JobSpec, owner: Owner) -> bool:
+    """Whether a dataset without a name is what stands at the text: as it is, or as a path (kernel/providers.py)."""
+    if not dataset.startswith(f"{REFERENCE}{anonymous.MARK}") or text.startswith(REFERENCE):
+        return False
+    addresses = (text, posixpath.join(spec.working_directory, text))
+    there = (anonymous.anonymous(each, Measured(0, ""), owner) for each in addresses)
+    return any(anonymous.is_same_address(dataset, f"{REFERENCE}{each.id}") for each in there)
 
 
 def late(spec: JobSpec, now_s: float) -> list[Problem]:

@@ -7,10 +7,14 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from hal_core.kernel.conducts import Conducts
 from hal_core.kernel.providers import Inputs
+from hal_core.kernel.step_watch import HeldUp
 from hal_core.models.dataset import REFERENCE
+from hal_core.parsing.values import INPUTS_MAX
+from hal_core.rest.inputs import SLICE
 from hal_locality_files.provider import FileLocality
 from hal_locality_http.provider import HttpLocality
 from tests.support.file_server import FileServer
@@ -118,3 +122,93 @@ async def test_a_bulk_asks_once_for_each_file(api: Api, server: FileServer) -> N
     assert (answer.status, answer.json()["count"]) == (201, 50)
     assert [method for method, _, _ in server.asked] == ["HEAD"]
     assert len(api.kernel.state.catalogue.by_id) == 1
+
+
+@pytest.mark.parametrize("is_bulk", [False, True])
+@pytest.mark.parametrize("change", ["is away", "is there now", "is another one", "is nobody's"])
+async def test_a_submission_that_is_repeated_is_the_same_job_whatever_servers_say_now(
+    server: FileServer, tmp_path: Path, change: str, is_bulk: bool
+) -> None:
+    url = f"{server.url}/open/reads"
+    localities = {"http": HttpLocality.from_options({"url_prefixes": [f"{server.url}/open"]})}
+    inputs = Inputs(localities, Conducts(time.time), CLUSTER, frozenset({"metal"}))
+    if change != "is there now":
+        server.put("/open/reads", b"12345", headers={"ETag": '"1"'})
+    job = {"command": ["/bin/true"], "options": [["inputs", f"{url},{url}/absent"]], "working_directory": "/"}
+
+    async def tell(api: Api):
+        if is_bulk:
+            return await api.post("/v1/jobs/bulk", {"common": {"client_id": "c"} | job, "jobs": [{}] * 3})
+        return await api.post("/v1/jobs", {"client_id": "c"} | job)
+
+    async with serving_api(tmp_path / "s", inputs=inputs) as api:
+        first = await tell(api)
+        assert first.status == 201
+        if change == "is nobody's":
+            localities.clear()
+        elif change == "is away":
+            del server.files["/open/reads"]
+        else:
+            server.put("/open/reads", b"123456", headers={"ETag": '"2"'})
+        asked = list(server.asked)
+        again = await tell(api)
+        key = "job_ids" if is_bulk else "job_id"
+        assert (again.status, again.json()[key]) == (200, first.json()[key])
+        assert server.asked == asked, "nobody was asked"
+
+
+async def test_a_provider_that_fails_recognises_nothing_and_ends_nobody(tmp_path: Path) -> None:
+    class Failing(FileLocality):
+        error: BaseException
+
+        def recognises(self, dataset: str) -> bool:
+            raise self.error
+
+    conducts = Conducts(time.time)
+    failing = Failing.from_options({})
+    async with serving_api(tmp_path / "s", inputs=Inputs({"failing": failing}, conducts, CLUSTER, frozenset())) as api:
+        for number, error in enumerate((ValueError("mine"), HeldUp("too long"), SystemExit(1))):
+            failing.error = error
+            answer = await post(api, "/shared/reads", client_id=f"{number}")
+            assert (answer.status, answer.places) == (422, ["inputs"])
+            conduct = conducts.of("locality", "failing")
+            assert conduct.failure_count > number
+            assert conduct.last_problem == repr(error)
+
+
+async def test_a_large_bulk_looks_once_at_each_input_and_lets_others_have_a_turn(tmp_path: Path) -> None:
+    asked: list[tuple[str, str]] = []
+    steps_seen = set()
+
+    class Counting(Inputs):
+        def address_of(self, text: str, working_directory: str) -> str:
+            asked.append((text, working_directory))
+            steps_seen.add(steps.count)
+            return super().address_of(text, working_directory)
+
+    class Steps(trio.abc.Instrument):
+        count = 0
+
+        def before_task_step(self, task: trio.lowlevel.Task) -> None:
+            self.count += 1
+
+    steps = Steps()
+    texts = ",".join(f"/shared/{number}" for number in range(3 * SLICE))
+    common = {"client_id": "b", "command": ["/bin/true"], "options": [["inputs", texts]], "working_directory": "/"}
+    jobs = [{"command": ["/bin/echo", f"{number}"]} for number in range(20)]
+    files = FileLocality.from_options({})
+    counting = Counting({"files": files}, Conducts(time.time), CLUSTER, frozenset({"metal"}))
+    async with serving_api(tmp_path / "s", inputs=counting) as api:
+        trio.lowlevel.add_instrument(steps)
+        answer = await api.post("/v1/jobs/bulk", {"common": common, "jobs": jobs})
+        trio.lowlevel.remove_instrument(steps)
+    assert answer.status == 201
+    assert len(asked) == len(set(asked)) == 3 * SLICE
+    assert len(steps_seen) >= 3
+
+
+async def test_a_job_has_only_so_many_inputs(api: Api) -> None:
+    answer = await post(api, *(f"x{number}" for number in range(INPUTS_MAX + 1)))
+    assert (answer.status, answer.places) == (422, ["--inputs"])
+    assert b"names 1001 inputs; at most 1000 are allowed" in answer.body
+    assert (await post(api, *(f"x{number}" for number in range(INPUTS_MAX)))).status == 201

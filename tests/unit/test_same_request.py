@@ -4,10 +4,12 @@ import attrs
 import pytest
 
 from hal_core.errors import Conflict, InvalidInput
+from hal_core.models.dataset import REFERENCE, Measured
 from hal_core.models.event import VariantChosen
 from hal_core.models.job import JobSpec, Owner
-from hal_core.models.message import Submission, Submit
+from hal_core.models.message import AddDataset, Submission, Submit
 from hal_core.parsing.request import JobRequest, ParseContext, parse_job
+from hal_core.rules.anonymous import anonymous
 from hal_core.rules.core import SLICE
 from tests.support.rest_kernel import CLUSTER, RestKernel
 
@@ -88,3 +90,20 @@ def test_a_large_message_is_decided_in_slices_and_means_the_same():
     assert begun == [SLICE, 2 * SLICE, 3 * SLICE]
     assert len(pauses) - len(begun) == 1, "and one while it was looked at, before anything was applied"
     assert sliced.state.dump() == together.state.dump()
+
+
+@pytest.mark.parametrize("is_first_measured", [True, False])
+@pytest.mark.parametrize("text", ["https://host/reads", "/shared/reads", "reads", "tank:reads"])
+async def test_an_input_is_the_same_whether_it_could_be_measured_or_not(text, is_first_measured):
+    kernel = RestKernel()
+    address = f"/shared/{text}" if text == "reads" else text
+    dataset = anonymous(address, Measured(5, "1"), OWNER)
+    await kernel.ask(AddDataset(dataset))
+    plain = attrs.evolve(spec(1000.0, ("inputs", "x")), working_directory="/shared", inputs=(text,))
+    measured = attrs.evolve(plain, inputs=(f"{REFERENCE}{dataset.id}",))
+    first, again = (measured, plain) if is_first_measured else (plain, measured)
+    answer = await kernel.ask(submit("c", first))
+    assert await kernel.ask(submit("c", again)) == answer
+    for other in ("https://host/other", "/shared/other", f"{REFERENCE}reads", "/reads"):
+        with pytest.raises(Conflict, match="asks for something else"):
+            await kernel.ask(submit("c", attrs.evolve(first, inputs=(other,))))
