@@ -7,7 +7,9 @@ moment later. Machines have more rights with themselves and with their cloud's m
 
 from __future__ import annotations
 
+import errno
 import ipaddress
+import socket
 from typing import Final
 
 import httpx
@@ -48,4 +50,15 @@ def is_reachable(address: Address) -> bool:
         if inner is not None:
             return is_reachable(inner)
     is_special = address.is_loopback or address.is_link_local or address.is_unspecified or address.is_multicast
-    return not (is_special or address.is_reserved or address in METADATA)
+    return not (is_special or address.is_reserved or address in METADATA or is_own(address))
+
+
+def is_own(address: Address) -> bool:
+    """Whether it is one of this machine, to which a socket of its own can be bound. What cannot be told is."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(address), 0))
+    except OSError as error:
+        return error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+    return True

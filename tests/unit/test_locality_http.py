@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import ipaddress
+import socket
 from collections.abc import Iterator
 from functools import partial
 
@@ -14,7 +15,7 @@ from hypothesis import given, strategies as st
 
 from hal_core import HalError, InvalidInput, Measured, NodeName, NotFound, Refused, Replica, Unavailable
 from hal_core.testing import LocalityTrial, check_locality, check_locality_broken_off
-from hal_core.web.reach import is_reachable
+from hal_core.web.reach import is_own, is_reachable
 from hal_locality_http.prefixes import is_below, prefixes_of
 from hal_locality_http.provider import HttpLocality
 from tests.support.file_server import FileServer
@@ -319,3 +320,21 @@ async def test_no_server_sends_us_to_this_machine_by_a_prefix_for_all(server):
 )
 def test_addresses_that_are_not_for_users(text, is_ours):
     assert is_reachable(ipaddress.ip_address(text)) is is_ours
+
+
+def own_address() -> str:
+    """That by which the machine is known to others, if it has one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.2"
+        return str(probe.getsockname()[0])
+
+
+def test_the_addresses_of_the_machine_itself_are_not_for_users():
+    assert not is_own(ipaddress.ip_address("192.0.2.1"))
+    own = own_address()
+    assert is_own(ipaddress.ip_address(own))
+    for text in (own, f"::ffff:{own}", f"64:ff9b::{own}"):
+        assert not is_reachable(ipaddress.ip_address(text))
