@@ -7,11 +7,12 @@ file, and never say anything about paths outside the prefixes.
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import stat
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import attrs
@@ -28,6 +29,10 @@ from hal_core import (
     file_version,
     structure_options,
 )
+
+LINKS_MAX: Final = 40
+"""On one way, as the kernel has it."""
+_WALKING: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def _all_are_absolute(_: object, __: object, prefixes: tuple[str, ...]) -> None:
@@ -103,19 +108,14 @@ class FileLocality:
         if path is None or not _is_below(path, self._cached):
             return None
         try:
-            real = os.path.realpath(path)
-            status = os.stat(real)
-            is_open = stat.S_ISREG(status.st_mode) and _is_for_all(real, status)
-        except (FileNotFoundError, NotADirectoryError):
+            real, status = _walked(path, self._cached)
+        except FileNotFoundError:
             return NotFound(f"there is no {path}")
-        except OSError as error:
-            return Refused(f"{path}: {error.strerror}")
-        is_ours = _is_below(real, self._cached)
-        return (
-            Measured(status.st_size, file_version(status.st_size, status.st_mtime_ns), place=real)
-            if is_open and is_ours
-            else None
-        )
+        except OSError:
+            return None  # It is not said why: that would say what is there.
+        if not stat.S_ISREG(status.st_mode) or not status.st_mode & stat.S_IROTH or not _is_below(real, self._cached):
+            return None
+        return Measured(status.st_size, file_version(status.st_size, status.st_mtime_ns), place=real)
 
     def _path_of(self, dataset: str) -> str | None:
         """The absolute path that a dataset names, or None if it is none of ours. `..` cannot lead out of a prefix."""
@@ -139,10 +139,52 @@ def _is_below(path: str, prefixes: Sequence[str]) -> bool:
     return any((path + "/").startswith(prefix) for prefix in prefixes)
 
 
-def _is_for_all(real: str, status: os.stat_result) -> bool:
-    """Whether everybody may read the file, and walk to it. No part of the path is a link."""
-    ancestors = map(str, Path(real).parents)
-    return bool(status.st_mode & stat.S_IROTH) and all(os.stat(each).st_mode & stat.S_IXOTH for each in ancestors)
+def _walked(path: str, prefixes: tuple[str, ...]) -> tuple[str, os.stat_result]:
+    """Where an absolute path really leads, and what is there.
+
+    Looks at nothing that not everybody may walk to, and at nothing that is not below the prefixes or leads to them: the
+    daemon may look where users may not. It goes from one open directory to the next, so that no link that somebody puts
+    there meanwhile leads it elsewhere. Raises OSError; FileNotFoundError only for what everybody sees not to be there.
+    """
+    left, real, link_count = path.split("/")[::-1], list[str](), 0
+    here = os.open("/", _WALKING)
+    try:
+        status = os.fstat(here)
+        while left:
+            part = left.pop()
+            if part in ("", "."):
+                continue
+            place = [*real[:-1]] if part == ".." else [*real, part]
+            _insist_on_way("/" + "/".join(place), here, prefixes)
+            status = os.stat(part, dir_fd=here, follow_symlinks=False)
+            if stat.S_ISLNK(status.st_mode):
+                link_count += 1
+                if link_count > LINKS_MAX:
+                    raise OSError(errno.ELOOP, "too many links")
+                target = os.readlink(part, dir_fd=here)
+                left += target.split("/")[::-1]
+                if target.startswith("/"):
+                    here, real = _opened("/", here), []
+                continue
+            real = place
+            if left or stat.S_ISDIR(status.st_mode):
+                here = _opened(part, here)
+        return "/" + "/".join(real), status
+    finally:
+        os.close(here)
+
+
+def _insist_on_way(place: str, here: int, prefixes: tuple[str, ...]) -> None:
+    leads_there = _is_below(place, prefixes) or any(prefix.startswith(place.rstrip("/") + "/") for prefix in prefixes)
+    if not leads_there or not os.fstat(here).st_mode & stat.S_IXOTH:
+        raise PermissionError(errno.EACCES, "is not for everybody")
+
+
+def _opened(part: str, here: int) -> int:
+    """The directory there, in place of that one."""
+    there = os.open(part, _WALKING, dir_fd=here)
+    os.close(here)
+    return there
 
 
 def _check_readable(dataset: str, path: str) -> None:

@@ -132,3 +132,41 @@ async def test_what_is_not_for_all_and_what_is_elsewhere_stays_where_it_is(slow,
     assert isinstance(absent, NotFound)
     plain = FileLocality.from_options({})
     assert await plain.measure([str(slow / "open")]) == [None]
+
+
+async def test_no_link_asks_what_only_the_daemon_may_see(slow, tmp_path):
+    """Whatever is there behind a link, a directory that is not for all or another tree, the answer is the same."""
+    (slow / "open").write_bytes(b"12345")
+    (slow / "open").chmod(0o644)
+    (slow / "hidden").mkdir()
+    for place in (slow / "hidden", tmp_path):
+        (place / "file").write_bytes(b"1")
+        (place / "directory").mkdir()
+        (place / "link").symlink_to("directory")
+    (slow / "hidden").chmod(0o700)
+    places = ("file", "directory", "link", "absent", "file/below", "absent/below", "directory/absent", "link/..")
+    ways = [f"{place}/{each}" for place in (slow / "hidden", tmp_path) for each in places]
+    for number, way in enumerate([*ways, *(f"{way}/{slow}/open" for way in ways)]):
+        (slow / f"to-{number}").symlink_to(way)
+    for number, way in enumerate(ways):
+        back = "../" * way.count("/")
+        (slow / f"back-{number}").symlink_to(f"{way}/{back}{slow}/open")
+    addresses = [each for each in sorted(slow.iterdir()) if each.name.startswith(("to-", "back-"))]
+    asked = [*addresses, *(slow / "hidden" / each for each in places)]
+    assert await measured(slow, *asked) == [None] * len(asked)
+
+
+async def test_links_within_a_slow_file_system_are_followed_and_rings_of_them_are_not(slow):
+    (slow / "a/b").mkdir(parents=True)
+    for each in (slow / "a", slow / "a/b"):
+        each.chmod(0o755)
+    (slow / "a/reads").write_bytes(b"12345")
+    (slow / "a/reads").chmod(0o644)
+    (slow / "to-b").symlink_to("a/b")
+    (slow / "up").symlink_to("to-b/../reads")
+    (slow / "ring").symlink_to("ring")
+    (slow / "gone").symlink_to("a/gone")
+    found = await measured(slow, slow / "up", slow / "ring", slow / "a", slow / "gone", slow / "a/reads/below")
+    assert found[:3] == [Measured(5, version_of(slow / "a/reads"), place=f"{slow}/a/reads"), None, None]
+    assert isinstance(found[3], NotFound)
+    assert found[4] is None
