@@ -8,13 +8,16 @@ import attrs
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from hal_core.models.effect import SuspendOrder, SuspendPart
 from hal_core.models.event import JobEnded, JobPlaced, JobResumed, JobSuspended
 from hal_core.models.job import JobId, JobState
 from hal_core.models.message import AddReservation, Cancel, JobSelection, Requeue
 from hal_core.models.node import NodeName, PartitionName, Reservation
+from hal_core.models.placement import AttemptKey
 from hal_core.models.plan import Plan, Preempt
 from hal_core.models.policy import PreemptMode, Qos
 from hal_core.rules.core import Core
+from hal_core.rules.effects import outstanding_on
 from hal_core.rules.explain import explain
 from hal_core.rules.state import State
 from hal_core.sim.executor_model import Delays, Fault
@@ -213,6 +216,14 @@ def test_a_state_with_suspended_jobs_survives_a_restart():
     assert list(loaded.suspended) == list(state.suspended) == [(1, 0), (2, 0)]
     assert loaded.table.free_cpus == state.table.free_cpus == [0]
     assert [row.expected_end_s for row in loaded.snapshot(30.0).running()] == [1020.0, 2010.0, 3000.0]
+
+
+@pytest.mark.parametrize(("until_s", "does_resume"), [(210.0, False), (260.0, True)])
+def test_a_node_that_reports_is_told_again_who_stands_still_and_who_has_gone_on(until_s, does_resume):
+    """Whatever was ordered may have been lost on its way."""
+    state = paused("easy", [job(0.0, 500.0), job(200.0, 50.0, HIGH)], until_s).core.state
+    told = [each.order for each in outstanding_on(state, "n0") if isinstance(each, SuspendPart)]
+    assert told == [SuspendOrder(AttemptKey(JobId(1), 0, 1), does_resume)]
 
 
 def test_what_all_give_back_is_the_whole_cluster():
