@@ -25,7 +25,7 @@ from hal_core.failpoints import reach
 from hal_core.kernel.conducts import Conducts
 from hal_core.kernel.executor_runs import ExecutorRun
 from hal_core.kernel.providers import Providers
-from hal_core.kernel.step_watch import Charge
+from hal_core.kernel.step_watch import EXECUTOR_ALLOWANCE_S, Charge
 from hal_core.kernel.walls import passes, told
 from hal_core.models.dataset import Brought, Dataset
 from hal_core.models.effect import (
@@ -42,7 +42,18 @@ from hal_core.models.effect import (
     SuspendOrder,
     SuspendPart,
 )
-from hal_core.models.message import Message, NodeReported, StagingDone, StagingFailed
+from hal_core.models.message import (
+    CopiesReported,
+    Message,
+    NodeLeaving,
+    NodeLost,
+    NodeReported,
+    NodeSilent,
+    OutputsMade,
+    PartsChanged,
+    StagingDone,
+    StagingFailed,
+)
 from hal_core.models.node import NodeName
 from hal_core.models.placement import AttemptKey
 from hal_core.planes import Executor, LocalityProvider, Report, StoreExecutor, SuspendExecutor
@@ -123,7 +134,7 @@ class Effects:
         self._routed = routed
         self._conducts = conducts or Conducts(time.time)
         self._providers = Providers(localities, self._conducts)
-        self._executor_charges = {name: Charge() for name in executors}
+        self._executor_charges = {name: Charge(EXECUTOR_ALLOWANCE_S) for name in executors}
         self._lanes: dict[NodeName, _Lane] = {}
         self._epoch = 0
         self._report: Report | None = None
@@ -139,7 +150,7 @@ class Effects:
         async with trio.open_nursery() as nursery:
             for name, executor in self._executors.items():
                 run = ExecutorRun(name, executor, self._executor_charges[name], self._conducts)
-                await nursery.start(run.run, _reporting_as(name, report))
+                await nursery.start(run.run, _reporting_as(name, report, self._executor_name_of))
             self._nursery = nursery
             early, self._early = self._early, []
             self.start(early)
@@ -318,30 +329,53 @@ class Effects:
 
 
 async def _order(executor: Executor, node: NodeName, taken: _Round) -> None:
+    """What was sent is in `taken` no more: sent again after what follows it, a launch would start once more."""
     if taken.suspends:
         if not isinstance(executor, SuspendExecutor):
             raise Refused("it cannot suspend what runs on its nodes")
         await executor.suspend(node, taken.suspends)
+        taken.suspends = []
     if taken.launches:
         reach("order.before_launch")
         await executor.launch(node, taken.launches)
+        taken.launches = []
         reach("order.after_launch")
     if taken.cancels:
         reach("order.before_cancel")
         await executor.cancel(node, taken.cancels)
+        taken.cancels = []
         reach("order.after_cancel")
     if taken.forgets:
         reach("order.before_forget")
         await executor.forget(node, taken.forgets)
+        taken.forgets = []
         reach("order.after_forget")
 
 
-def _reporting_as(executor: str, report: Report) -> Report:
-    """What an executor reports, with its own name on the nodes: whether they are its own is the core's to decide."""
+_OF_NODE: Final = (NodeSilent, NodeLost, NodeLeaving, PartsChanged, CopiesReported, OutputsMade)
+
+
+def _reporting_as(executor: str, report: Report, executor_name_of: Callable[[NodeName], str]) -> Report:
+    """What an executor reports, with its own name on the nodes: whether they are its own is the core's to decide, which
+    refuses them. What it says of another's nodes besides is dropped: that an agent which was refused is silent, too."""
+    others: set[NodeName] = set()
 
     async def told(message: Message) -> None:
         if isinstance(message, NodeReported):
             message = attrs.evolve(message, node=attrs.evolve(message.node, executor=executor))
+        elif isinstance(message, _OF_NODE) and (owner := _owner(message.node)) not in (executor, ""):
+            if message.node not in others:
+                others.add(message.node)
+                logger.warning("executor %s speaks of node %s of executor %s: dropped", executor, message.node, owner)
+            await trio.lowlevel.checkpoint()
+            return
         await report(message)
+
+    def _owner(node: NodeName) -> str:
+        """Empty if the configuration does not know the node: the core says what becomes of that."""
+        try:
+            return executor_name_of(node)
+        except KeyError:
+            return ""
 
     return told

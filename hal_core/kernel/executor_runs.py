@@ -30,7 +30,7 @@ class ExecutorRun:
 
     async def run(self, report: Report, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled, or until it returns by itself."""
-        status = _Status(task_status)
+        status = _Status(task_status, self._charge)
         pause_s = PAUSE_S_MIN
         while True:
             begin_s = trio.current_time()
@@ -50,13 +50,17 @@ class ExecutorRun:
 
 
 class _Status:
-    """Implements trio.TaskStatus: hands on the first `started`, and remembers it."""
+    """Implements trio.TaskStatus: hands on the first `started`, and remembers it. Until then nothing is broken off: the
+    daemon would end, and the next one would take as long."""
 
-    def __init__(self, status: trio.TaskStatus[None]) -> None:
+    def __init__(self, status: trio.TaskStatus[None], charge: Charge) -> None:
         self._status = status
+        self._charge = charge
+        charge.is_beginning = True
         self.has_started = False
 
     def started(self, value: None = None) -> None:
         if not self.has_started:
             self.has_started = True
+            self._charge.is_beginning = False
             self._status.started()

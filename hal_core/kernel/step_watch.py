@@ -26,6 +26,8 @@ import trio
 
 ALLOWANCE_S: Final = 0.08
 ALLOWANCE_S_MAX: Final = 1.0
+EXECUTOR_ALLOWANCE_S: Final = 0.5
+"""They are the site's own, and what they lose is more: the contact to all of their nodes."""
 AGAIN_S: Final = 0.01
 """After so long it is looked again at a step that is longer than it should be."""
 STILL_S: Final = 0.005
@@ -46,6 +48,8 @@ class Charge:
 
     allowance_s: float = ALLOWANCE_S
     allowance_s_max: float = ALLOWANCE_S_MAX
+    is_beginning: bool = False
+    """It is not broken off: there is nobody yet whom it could hold up."""
     busy_s: float = 0.0
     """CPU time of all steps so far."""
 
@@ -151,6 +155,8 @@ class _Watch(trio.abc.Instrument):
         if charge is None or frame is None:
             if self.others is not None:
                 self.others(number, frame)
+            return
+        if charge.is_beginning:
             return
         look, last = _Look((id(frame), frame.f_lasti)), self._last
         is_over = look.busy_s - self._begin_busy_s >= charge.allowance_s or (last is not None and look.is_still(last))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -28,6 +29,9 @@ from hal_core import (
     Share,
     Spread,
 )
+from hal_core.kernel.conducts import Conducts
+from hal_core.kernel.executor_runs import ExecutorRun
+from hal_core.kernel.step_watch import Charge
 from hal_core.testing import check_executor
 from hal_plugin_slurm.book import Book, Patience
 from hal_plugin_slurm.executor import NODES_EVERY_S, SlurmExecutor
@@ -93,8 +97,9 @@ class Kernel:
 
 
 def bridge(slurm: FakeSlurm, directory: Path, **options: object) -> SlurmExecutor:
+    in_thread = options.pop("in_thread", _at_once)
     given = {"state_directory": str(directory), "answer_timeout_s": 30.0, **options}
-    return SlurmExecutor(SlurmOptions(**given), slurm, trio.current_time, _at_once)
+    return SlurmExecutor(SlurmOptions(**given), slurm, trio.current_time, in_thread)
 
 
 async def _at_once(write: Callable[[], None]) -> None:
@@ -147,6 +152,62 @@ async def test_nothing_is_submitted_twice_and_nothing_is_lost(tmp_path, autojump
     assert slurm.left == []
 
 
+@attrs.define
+class Disk:
+    """Where the ledger is, and whether it takes anything."""
+
+    is_full: bool = False
+
+    async def write(self, write: Callable[[], None]) -> None:
+        if self.is_full:
+            raise OSError(28, "No space left on device")
+        write()
+
+
+async def test_one_whose_run_failed_is_begun_again_and_submits(tmp_path, autojump_clock):
+    slurm, kernel, disk = FakeSlurm(), Kernel(), Disk()
+    executor, conducts = bridge(slurm, tmp_path, in_thread=disk.write), Conducts(trio.current_time)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(ExecutorRun("slurm", executor, Charge(), conducts).run, kernel.report)
+        await kernel.until(lambda: slurm.question_times_s != [])
+        disk.is_full = True
+        await executor.launch(N1, [order(1)])
+        await kernel.until(lambda: "No space left" in conducts.of("executor", "slurm").last_problem)
+        disk.is_full = False
+        await executor.launch(N1, [order(2)])
+        await kernel.until_ended([order(1), order(2)])
+        await executor.forget(N1, [order(1).key, order(2).key])
+        nursery.cancel_scope.cancel()
+    assert set(slurm.run_count.values()) == {1}
+    assert Ledger(tmp_path).tickets == []
+
+
+async def test_a_submission_during_which_it_failed_is_looked_for_and_not_repeated(tmp_path, autojump_clock):
+    slurm, kernel = FakeSlurm(lost=[RuntimeError("a mistake of the bridge")]), Kernel()
+    executor, conducts = bridge(slurm, tmp_path), Conducts(trio.current_time)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(ExecutorRun("slurm", executor, Charge(), conducts).run, kernel.report)
+        await executor.launch(N1, [order(1)])
+        await kernel.until_ended([order(1)])
+        nursery.cancel_scope.cancel()
+    assert "a mistake of the bridge" in conducts.of("executor", "slurm").last_problem
+    assert set(slurm.run_count.values()) == {1}
+
+
+def test_half_a_line_that_the_disk_took_spoils_none_of_those_that_follow(tmp_path):
+    ledger = Ledger(tmp_path)
+    size_bytes = (tmp_path / "submissions").stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes + 10, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            ledger.note_nodes([SlurmNode("n1", "", 4, 100)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    ledger.note_nodes([SlurmNode("n2", "", 4, 100)])
+    assert [node.name for node in Ledger(tmp_path).nodes] == ["n2"]
+
+
 def _has_started(kernel: Kernel, key: AttemptKey) -> bool:
     part = kernel.parts.get((N1, key))
     return part is not None and part.start_time_s is not None
@@ -166,9 +227,7 @@ async def test_an_array_is_one_submission_and_a_gang_is_one_with_parts(tmp_path,
         await executor.forget(N1, [key for _, key in kernel.parts])
         await executor.forget(N2, [gang.key])
         nursery.cancel_scope.cancel()
-    ledger = Ledger(tmp_path)
-    assert ledger.tickets == []
-    ledger.close()
+    assert Ledger(tmp_path).tickets == []
 
 
 async def test_slurm_is_asked_seldom_while_nothing_happens(tmp_path, autojump_clock):

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+import trio
 
 from hal_core import members
 from hal_plugin_slurm.command_line import CommandLine
 from hal_plugin_slurm.pace import Pace
 from hal_plugin_slurm.payload import job_of, node_of, past_job_of, state_of, submit_body
+from hal_plugin_slurm.pieces import PIECE, read_all
 from hal_plugin_slurm.rest import Rest
 from hal_plugin_slurm.shell import Shell
 from hal_plugin_slurm.tokens import Tokens
@@ -106,7 +108,7 @@ def test_what_is_sent_fits_the_version():
 
 
 def rest_that(answer, tokens=None) -> Rest:
-    return Rest(httpx.AsyncClient(base_url="http://x", transport=httpx.MockTransport(answer)), tokens)
+    return Rest(lambda: httpx.AsyncClient(base_url="http://x", transport=httpx.MockTransport(answer)), tokens)
 
 
 def served(request: httpx.Request) -> httpx.Response | None:
@@ -265,6 +267,30 @@ async def test_squeue_tells_an_end_as_one_number_or_as_two(tmp_path, told, found
     squeue.chmod(0o755)
     (job,) = await CommandLine(Shell("", {"PATH": f"{tmp_path}:/usr/bin:/bin"}, 60.0), "root").jobs()
     assert (job.exit_code, job.signal) == found
+
+
+async def test_an_answer_about_thousands_of_jobs_is_read_in_pieces_between_which_others_get_their_turn():
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count_turns)
+        assert await read_all(str, range(10 * PIECE)) == [str(each) for each in range(10 * PIECE)]
+        nursery.cancel_scope.cancel()
+    assert turns >= 5
+
+
+async def test_after_its_connections_were_closed_slurmrestd_is_asked_over_new_ones():
+    rest = rest_that(lambda request: served(request) or httpx.Response(200, json={"jobs": []}))
+    assert await rest.jobs() == []
+    await rest.aclose()
+    assert await rest.jobs() == []
+    await rest.aclose()
 
 
 async def test_a_job_that_there_is_not_is_no_reason_to_look_for_another_version():

@@ -253,6 +253,11 @@ class MetalExecutor:
                 self.alarms.count("protocol")
             else:
                 self.alarms.offend(name)
+        except (trio.Cancelled, KeyboardInterrupt):
+            raise
+        except BaseException:  # the wall around a connection: what one agent says ends no other's
+            self.alarms.count("failure")
+            log.exception("the connection of the agent of node %s failed", name or "(not introduced)")
 
     async def _offer(self, link: AgentLink, said: TerminalOffer, bound: str | None) -> None:
         """The connection of a job's terminal. It is served to its end."""

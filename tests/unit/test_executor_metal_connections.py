@@ -14,9 +14,10 @@ import trio
 import trio.testing
 
 from hal_core.errors import InvalidInput, NotFound, Unavailable
+from hal_core.kernel.step_watch import HeldUp
 from hal_core.models.effect import CancelOrder, LaunchOrder
 from hal_core.models.job import JobId, JobSpec, Owner
-from hal_core.models.message import Message, NodeReported, NodeSilent, PartStatus
+from hal_core.models.message import Message, NodeReported, NodeSilent, PartsChanged, PartStatus
 from hal_core.models.node import Node, NodeName, PartitionName
 from hal_core.models.placement import AttemptKey, Share
 from hal_core.wire import messages
@@ -44,9 +45,9 @@ class Side:
         self.streams.append(await trio.open_unix_socket(str(self.path)))
         return self.streams[-1]
 
-    async def dial(self) -> FrameStream:
+    async def dial(self, hello: messages.Hello = HELLO) -> FrameStream:
         frames = FrameStream(await self.connect(), messages.FROM_DAEMON)
-        await frames.send(HELLO)
+        await frames.send(hello)
         return frames
 
 
@@ -128,6 +129,27 @@ async def test_nobody_is_welcomed_before_it_is_on_disk_that_the_node_is_here(tmp
             while len(said) < 2:
                 said += [f"{type(each).__name__} {on_disk.is_set()}" for each in await agent.receive()]
         assert said == ["Welcome True", "Launch True"], "and what was ordered meanwhile comes after it"
+
+
+async def test_what_goes_wrong_with_one_connection_ends_no_other(tmp_path: Path) -> None:
+    """Not even what is raised in a step that took too long."""
+
+    class Failing(Reports):
+        async def report(self, message: Message) -> None:
+            if isinstance(message, PartsChanged):
+                raise HeldUp("held up HAL")
+            await super().report(message)
+
+    async with serving(tmp_path, Failing()) as side:
+        first, second = await side.dial(), await side.dial(attrs.evolve(HELLO, node=Node(NodeName("n2"), 4, 1 << 30)))
+        await first.receive()
+        await second.receive()
+        await first.send(messages.Report((PartStatus(KEY, 1.0),)))
+        await side.reports.until(lambda: [each.node for each in side.reports.silences] == [N1])
+        await side.executor.cancel(NodeName("n2"), [CancelOrder(KEY, 1.0)])
+        with trio.fail_after(60):
+            (cancel,) = await second.receive()
+        assert isinstance(cancel, messages.Cancel)
 
 
 async def test_orders_for_a_node_that_is_refused_wait_for_nothing(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,10 +16,21 @@ import trio.testing
 
 from hal_core.kernel.conducts import Conducts
 from hal_core.kernel.effects import FORGET_EVERY_S, ORDERS_S_MAX, Effects
-from hal_core.kernel.step_watch import watching
+from hal_core.kernel.step_watch import EXECUTOR_ALLOWANCE_S, watching
 from hal_core.models.effect import CancelOrder, CancelPart, Forget, Launch, LaunchOrder, Stage
 from hal_core.models.job import JobId, JobSpec, Owner
-from hal_core.models.message import Message, NodeReported, StagingDone, StagingFailed
+from hal_core.models.message import (
+    CopiesReported,
+    Message,
+    NodeLeaving,
+    NodeLost,
+    NodeReported,
+    NodeSilent,
+    OutputsMade,
+    PartsChanged,
+    StagingDone,
+    StagingFailed,
+)
 from hal_core.models.node import Node, NodeName, PartitionName
 from hal_core.models.placement import AttemptKey, Share
 from hal_core.planes import Replica, Report
@@ -97,6 +109,43 @@ async def test_what_an_executor_reports_has_its_name_whatever_it_says_itself():
     assert [each.node.executor for each in heard if isinstance(each, NodeReported)] == ["north"]
 
 
+@attrs.define
+class Loud(SlowExecutor):
+    """Reports all that is said of a node, of one that is its own and of one that is not."""
+
+    async def run(self, report: Report, *, task_status: trio.TaskStatus[None]) -> None:
+        for node in (N1, NodeName("n2"), N1):
+            for message in said_of(node):
+                await report(message)
+        await super().run(report, task_status=task_status)
+
+
+def said_of(node: NodeName) -> list[Message]:
+    return [
+        NodeSilent(node),
+        NodeLost(node, "gone"),
+        NodeLeaving(node, "rent", 1.0),
+        PartsChanged(node, ()),
+        CopiesReported(node, ()),
+        OutputsMade(node, key(1), ()),
+    ]
+
+
+async def test_what_an_executor_says_of_a_node_of_another_is_not_heard(caplog: pytest.LogCaptureFixture) -> None:
+    """Its silence would give up everything on a node that is there."""
+    heard: list[Message] = []
+
+    async def hear(message: Message) -> None:
+        heard.append(message)
+
+    effects = Effects({"metal": Loud()}, {N1: "slurm", "n2": "metal"}.__getitem__, {})
+    async with trio.open_nursery() as nursery:
+        await nursery.start(effects.run, 1, hear)
+        nursery.cancel_scope.cancel()
+    assert heard == said_of(NodeName("n2"))
+    assert caplog.text.count("of executor slurm") == 1
+
+
 async def unheard(message: Message) -> None:
     raise AssertionError(f"nobody reports anything, but: {message}")
 
@@ -143,6 +192,17 @@ async def test_orders_that_failed_are_sent_again_and_nothing_overtakes_them(
         effects.start([Forget(N1, key(1)), launch(2)])
         await trio.sleep(60)
     assert executor.said == [("launch", 1)] * 3 + [("launch", 2), ("forget", 1)]
+
+
+async def test_what_was_sent_is_not_sent_again_when_what_came_after_it_failed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A launch that is repeated after its forget would start twice."""
+    executor = SlowExecutor(fails="forget", fails_count=1)
+    async with running(executor) as effects:
+        effects.start([launch(1), Forget(N1, key(1))])
+        await trio.sleep(60)
+    assert executor.said == [("launch", 1), ("forget", 1), ("forget", 1)]
 
 
 async def test_a_failing_executor_does_not_stop_the_lane(
@@ -281,6 +341,26 @@ async def test_an_executor_whose_run_fails_is_begun_again_and_the_daemon_goes_on
     assert [round(each - executor.begun_s[0]) for each in executor.begun_s] == [0, 11, 23, 37]
     assert conducts.of("executor", "metal").last_problem == "SystemExit(7)"
     assert executor.said == [("launch", 1)]
+
+
+@attrs.define
+class Tardy(SlowExecutor):
+    """Computes for longer than it may in one step, before it has begun."""
+
+    async def run(self, report: Report, *, task_status: trio.TaskStatus[None]) -> None:
+        end_s = time.thread_time() + EXECUTOR_ALLOWANCE_S + 0.1
+        while time.thread_time() < end_s:
+            pass
+        await super().run(report, task_status=task_status)
+
+
+async def test_one_that_takes_its_time_to_begin_is_not_broken_off() -> None:
+    """There is nobody yet whom it could hold up, and the daemon would end."""
+    executor, conducts = Tardy(), Conducts(trio.current_time)
+    with watching():
+        async with running(executor, conducts):
+            pass
+    assert conducts.of("executor", "metal").last_problem == ""
 
 
 async def test_one_that_cannot_even_begin_ends_the_daemon_which_says_why() -> None:

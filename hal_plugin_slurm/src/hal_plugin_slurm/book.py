@@ -66,6 +66,11 @@ class Book:
         self._patience = patience
         self._by_key = {ticket.key(index): ticket for ticket in self.tickets.values() for index in ticket.elements}
 
+    def begin_again(self) -> None:
+        """No submission is on its way any more."""
+        for ticket in self.tickets.values():
+            ticket.is_asked = False
+
     # -- orders --------------------------------------------------------------------------------------------------------
 
     def launch(self, orders: Sequence[LaunchOrder], partitions: Mapping[str, str], now_s: float) -> list[Change]:

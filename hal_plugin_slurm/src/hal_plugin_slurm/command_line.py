@@ -13,6 +13,7 @@ from typing import Final
 import attrs
 
 from hal_core import format_ranges
+from hal_plugin_slurm.pieces import read_all
 from hal_plugin_slurm.shell import Done, Shell
 from hal_plugin_slurm.way import (
     SlurmJob,
@@ -91,7 +92,7 @@ class CommandLine:
     async def jobs(self) -> Sequence[SlurmJob]:
         columns = ",".join(f"{field}:|" for field in (*JOB_FIELDS, "Name"))
         done = await self._ask(["squeue", "--noheader", "--states=all", f"--Format={columns}"])
-        return [_job(row) for row in _rows("squeue", done.output, len(JOB_FIELDS))]
+        return await read_all(_job, _rows("squeue", done.output, len(JOB_FIELDS)))
 
     async def history(self, names: Sequence[str], since_s: float) -> Sequence[SlurmJob] | None:
         found: list[SlurmJob] = []
@@ -105,7 +106,7 @@ class CommandLine:
                 return None
             if done.code != 0:
                 raise _failure("sacct", done, is_question=True)
-            found += [_past_job(row) for row in _rows("sacct", done.output, len(PAST_FIELDS))]
+            found += await read_all(_past_job, _rows("sacct", done.output, len(PAST_FIELDS)))
         return found
 
     async def cancel(self, targets: Sequence[Target]) -> None:
@@ -119,7 +120,7 @@ class CommandLine:
         done = await self._ask(["sinfo", "--noheader", "--Node", f"--Format={columns}"])
         rows = _rows("sinfo", done.output, len(NODE_FIELDS))
         found: dict[str, SlurmNode] = {}
-        for node in map(_node, rows):  # a node has a line in each of its partitions
+        for node in await read_all(_node, rows):  # a node has a line in each of its partitions
             known = found.get(node.name)
             partitions = (*known.partitions, *node.partitions) if known else node.partitions
             found[node.name] = attrs.evolve(node, partitions=partitions)

@@ -72,7 +72,7 @@ class SlurmExecutor:
         self._options, self._way, self._now_s = options, way, now_s
         self._ledger = Ledger(Path(options.state_directory))
         patience = Patience(options.answer_timeout_s, options.vanish_s)
-        self._spans = PartSpans(SpanSender.from_environment(os.environ, "hal-slurm"))
+        self._spans = PartSpans(None)
         self._book = Book(self._ledger.instance, self._ledger.tickets, patience)
         self._pace = Pace(options.poll_s_min, options.poll_s_max)
         self._report: Report | None = None
@@ -108,16 +108,20 @@ class SlurmExecutor:
         return "".join(f"{line}\n" for line in lines).encode()
 
     async def run(self, report: Report, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled. Nodes that were there before are reported at once, new ones when Slurm tells them."""
+        """Serve until cancelled. Nodes that were there before are reported at once, new ones when Slurm tells them. It
+        may be begun again after it failed: the nodes are reported with all that became known meanwhile."""
         self._report = report
+        self._spans = PartSpans(SpanSender.from_environment(os.environ, "hal-slurm"))
+        nodes, self._nodes = list(self._nodes.values()) or self._ledger.nodes, {}
+        self._book.begin_again()
+        self._orders.set()
         try:
-            await self._report_nodes(self._ledger.nodes)
+            await self._report_nodes(nodes)
             async with trio.open_nursery() as nursery:
                 for task in (self._submit_forever, self._cancel_forever, self._watch_forever, self._see_nodes_forever):
                     nursery.start_soon(task)
                 task_status.started()
         finally:
-            self._ledger.close()
             self._spans.close()
             if isinstance(self._way, Rest):
                 with trio.CancelScope(shield=True), trio.move_on_after(2):
@@ -188,7 +192,7 @@ class SlurmExecutor:
                 self._book.doubt(ticket, self._now_s())
             except SlurmSilent as error:
                 self._note_reach(error)
-            except trio.Cancelled:
+            except BaseException:  # whatever it was, it may have been carried out
                 self._book.doubt(ticket, self._now_s())
                 raise
             finally:

@@ -31,10 +31,6 @@ class Ledger:
         self._path = directory / "submissions"
         self.instance, self.tickets, self.nodes = _read(self._path)
         self._rewrite()
-        self._file = self._path.open("ab")
-
-    def close(self) -> None:
-        self._file.close()
 
     def intend(self, tickets: Iterable[Ticket]) -> None:
         """They are about to be submitted."""
@@ -54,10 +50,17 @@ class Ledger:
 
     def _append(self, entries: Iterable[dict[str, Any]]) -> None:
         text = b"".join(_line(entry) for entry in entries)
-        if text:
-            self._file.write(text)
-            self._file.flush()
-            os.fdatasync(self._file.fileno())
+        if not text:
+            return
+        size_bytes = self._path.stat().st_size
+        try:
+            with self._path.open("ab") as file:
+                file.write(text)
+                file.flush()
+                os.fdatasync(file.fileno())
+        except OSError:
+            os.truncate(self._path, size_bytes)  # Behind half a line nothing could be read any more.
+            raise
 
     def _rewrite(self) -> None:
         entries: list[dict[str, Any]] = [{"instance": self.instance}, _nodes_entry(self.nodes)]

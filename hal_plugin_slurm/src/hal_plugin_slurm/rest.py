@@ -15,6 +15,7 @@ import trio
 
 from hal_core import members
 from hal_plugin_slurm.payload import job_of, node_of, past_job_of, submit_body
+from hal_plugin_slurm.pieces import read_all
 from hal_plugin_slurm.tokens import Token, Tokens
 from hal_plugin_slurm.way import (
     SlurmJob,
@@ -37,15 +38,17 @@ NO_SUCH_JOB: Final = frozenset({2017, 2021})
 """Invalid job id; already done."""
 NOTHING_FOUND: Final = 9003
 
-
 Entry = TypeVar("Entry")
 
 
 class Rest:
     """Implements way.Way. `tokens` None: slurmrestd knows us by the socket (rest_auth/local)."""
 
-    def __init__(self, client: httpx.AsyncClient, tokens: Tokens | None, slurm_user: str = "slurm") -> None:
-        self._client = client
+    def __init__(
+        self, open_client: Callable[[], httpx.AsyncClient], tokens: Tokens | None, slurm_user: str = "slurm"
+    ) -> None:
+        self._open_client = open_client
+        self._client = open_client()
         self._tokens = tokens
         self._slurm_user = slurm_user
         self._version: int | None = None
@@ -56,14 +59,16 @@ class Rest:
         """`address` is `unix:/path` or `http://host:port`. Connects at the first request."""
         limits = httpx.Limits(max_connections=CONNECTIONS_MAX, keepalive_expiry=KEEPALIVE_S)
         path = address.removeprefix("unix:") if address.startswith("unix:") else None
-        transport = httpx.AsyncHTTPTransport(uds=path, limits=limits)
-        client = httpx.AsyncClient(
-            base_url="http://slurmrestd" if path else address,
-            transport=transport,
-            timeout=httpx.Timeout(answer_timeout_s, connect=10.0),
-            trust_env=False,
-        )
-        return cls(client, tokens, slurm_user)
+
+        def open_client() -> httpx.AsyncClient:
+            return httpx.AsyncClient(
+                base_url="http://slurmrestd" if path else address,
+                transport=httpx.AsyncHTTPTransport(uds=path, limits=limits),
+                timeout=httpx.Timeout(answer_timeout_s, connect=10.0),
+                trust_env=False,
+            )
+
+        return cls(open_client, tokens, slurm_user)
 
     async def submit(self, submission: Submission) -> int:
         token = await self._token()
@@ -114,7 +119,9 @@ class Rest:
         return await self._listing("/slurm/{}/nodes", node_of)
 
     async def aclose(self) -> None:
-        await self._client.aclose()
+        """A later request opens new connections."""
+        client, self._client = self._client, self._open_client()
+        await client.aclose()
 
     async def _listing(self, path: str, read: Callable[[Any], Entry]) -> list[Entry]:
         """The entries that an answer has under the last word of the path."""
@@ -123,7 +130,7 @@ class Rest:
         if key not in answer and NOTHING_FOUND in _codes(answer):
             return []
         try:
-            return [read(entry) for entry in answer[key]]
+            return await read_all(read, answer[key])
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise SlurmUnanswered(f"slurmrestd answered {path} with what is none: {error!r}") from None
 
@@ -156,7 +163,7 @@ class Rest:
             self._version = None  # another slurmrestd than before
             raise SlurmSilent(f"slurmrestd has no {path.format(version)} any more")
         try:
-            answer = response.json()
+            answer = await trio.to_thread.run_sync(response.json)  # of thousands of jobs it takes a while
         except ValueError:
             text = f"slurmrestd answered HTTP {response.status_code} with {response.text[:100]!r}, which is no JSON"
             raise SlurmUnanswered(text) from None
