@@ -23,10 +23,10 @@ MORE = "executors:\n  metal: {use_s: 0}\n"
 
 
 @contextmanager
-def traced_cluster(receiver: OtlpReceiver, more: str = MORE) -> Iterator[HalServices]:
-    """Two nodes; daemon and agents are told where to send their spans. `more` are sections of the configuration."""
+def traced_cluster(receiver: OtlpReceiver, more: str = MORE, node_count: int = 2) -> Iterator[HalServices]:
+    """Daemon and agents are told where to send their spans. `more` are sections of the configuration."""
     traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "200"}
-    with HalServices(node_count=2, cpus=8, more_configuration=more, extra_environment=traced) as hal:
+    with HalServices(node_count=node_count, cpus=8, more_configuration=more, extra_environment=traced) as hal:
         yield hal
 
 
