@@ -313,7 +313,7 @@ async def test_no_server_sends_us_to_this_machine_by_a_prefix_for_all(server):
         ("100.100.100.200", False),
         ("::", False),
         ("224.0.0.1", False),
-        ("10.0.0.7", True),
+        ("10.255.254.253", True),
         ("192.0.2.1", True),
         ("2001:db8::1", True),
     ],
