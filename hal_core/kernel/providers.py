@@ -39,21 +39,22 @@ class Providers:
 
     def address_of(self, text: str, working_directory: str) -> str:
         """What stands for itself, a URL or what a provider calls its own, as it is; all else is a path."""
-        is_name = "://" in text or any(self._recognises(name, text) for name in self._localities)
+        is_name = "://" in text or any(self._recognises(name, text, []) for name in self._localities)
         return text if is_name else posixpath.join(working_directory, text)
 
     def provider(self, address: str) -> tuple[str, LocalityProvider]:
-        """Raises NotFound if nobody recognises it; who fails does not."""
+        """Raises NotFound if nobody recognises it; who fails does not, and is named."""
+        failures: list[str] = []
         for name, provider in self._localities.items():
-            if self._recognises(name, address):
+            if self._recognises(name, address, failures):
                 return name, provider
         known = ", ".join(self._localities) or "none"
         raise NotFound(
             f"no locality provider recognises the input {address!r}; configured: {known}, each for what its section of "
-            "`localities` lists"
+            + "; ".join(["`localities` lists", *failures])
         )
 
-    def _recognises(self, name: str, text: str) -> bool:
+    def _recognises(self, name: str, text: str, failures: list[str]) -> bool:
         try:
             with self.charges[name].calling():
                 return self._localities[name].recognises(text)
@@ -62,6 +63,7 @@ class Providers:
                 raise
             self._conducts.wrong("locality", name, told(error))
             logger.exception("locality %s failed", name)
+            failures.append(f"{name} failed: {told(error)}")
             return False
 
     async def measure(self, addresses: Sequence[str]) -> dict[str, Measured | HalError]:
