@@ -29,14 +29,14 @@ lint: .venv/installed-for-tests
 types: .venv/installed-for-tests
 	$(BIN)/mypy
 
-# Their sockets lie in --basetemp: the paths of sockets are short.
-# Two at a time what needs nothing but itself; then, in two lanes (conftest.py), what starts daemons, programs and machines.
-TESTS_IN_LANES := tests/end_to_end hal_plugin_slurm/tests hal_plugin_aws/tests
-TESTS_BESIDE := $(filter-out $(TESTS_IN_LANES),$(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py hal_plugin_*/tests/test_*.py)))))
+# Two at a time what needs nothing but itself; then, two files at a time, what starts daemons, other programs and machines.
+# Its sockets lie in --basetemp: the paths of sockets are short.
+TESTS_BY_FILE := tests/end_to_end hal_plugin_slurm/tests hal_plugin_aws/tests
+TESTS_BESIDE := $(filter-out $(TESTS_BY_FILE),$(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py hal_plugin_*/tests/test_*.py)))))
 pytest: .venv/installed-for-tests compile
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(TESTS_BESIDE); \
 	beside=$$?; short=$$(mktemp -d); \
-	$(BIN)/python -m pytest --basetemp $$short --numprocesses 2 --dist loadgroup $(TESTS_IN_LANES) && rm -rf $$short && exit $$beside
+	$(BIN)/python -m pytest --basetemp $$short --numprocesses 2 --dist loadfile $(TESTS_BY_FILE) && rm -rf $$short && exit $$beside
 
 # A link that leads nowhere, or a page that nothing leads to, fails.
 docs: .venv/installed-for-tests
