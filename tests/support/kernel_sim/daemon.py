@@ -106,7 +106,8 @@ class Daemon:
         self._is_cycle_due = False
         self._problem_until_s = 0.0
         self._wake_s = float("inf")
-        self._known_step_s = world.clock_step_s
+        self._known_step_s: float = world.clock_step_s
+        self._clock_set_sequence = 0
         self.core = Core(world.make_engine(), "simulated", world.journal.recover())
         self.report(DefineCluster(world.cluster), self._defined)
 
@@ -179,8 +180,8 @@ class Daemon:
     def _cycle(self) -> None:
         self._is_cycle_due = False
         now_s = self._world.wall_s
-        if self._known_step_s != self._world.clock_step_s:
-            self._known_step_s = self._world.clock_step_s
+        if self._known_step_s != self._world.clock_step_s and self._world.now_s >= self._problem_until_s:
+            self._known_step_s, self._clock_set_sequence = self._world.clock_step_s, self.core.state.sequence + 1
             self._decide(ClockSet(), lambda answer: None, now_s)
         taken, self._inbox = self._inbox, []
         for message, told in taken:
@@ -248,6 +249,8 @@ class Daemon:
         lost, self._batch = (batch, self._batch), Batch()
         self.core.state = self._world.journal.recover()
         self.core.needs_plan = True
+        if self._clock_set_sequence > self.core.state.sequence:
+            self._known_step_s = math.nan  # As the real loop: that the clock was set is lost, and said again.
         self._problem_until_s = self._world.now_s + RETRY_S
         for each in lost:
             for told, _ in each.answers:
