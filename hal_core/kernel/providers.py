@@ -13,13 +13,14 @@ from typing import Final
 
 import trio
 
-from hal_core.errors import HalError, NotFound, Unavailable
+from hal_core.errors import HalError, NotFound, PluginError, Unavailable
 from hal_core.kernel.conducts import Conducts
 from hal_core.kernel.step_watch import Charge
 from hal_core.kernel.walls import passes, told
 from hal_core.models.dataset import Measured
 from hal_core.models.job import JobSpec
 from hal_core.models.node import Cluster, PartitionName
+from hal_core.models.shape import fault_in
 from hal_core.planes import LocalityProvider, Measuring
 
 MEASURE_S: Final = 10.0
@@ -57,7 +58,7 @@ class Providers:
     def _recognises(self, name: str, text: str, failures: list[str]) -> bool:
         try:
             with self.charges[name].calling():
-                return self._localities[name].recognises(text)
+                return bool(self._localities[name].recognises(text))
         except BaseException as error:  # the wall around a plugin
             if passes(error):
                 raise
@@ -89,6 +90,9 @@ class Providers:
                 answers = await provider.measure(addresses)
             if len(answers) != len(addresses):
                 raise ValueError(f"{len(answers)} answers to {len(addresses)} questions")
+            for each in answers:
+                if each is not None and not isinstance(each, HalError) and (fault := fault_in(each, Measured)):
+                    raise PluginError(f"an answer of `measure`{fault}")
         except trio.TooSlowError:
             answers = [Unavailable(f"nobody answered within {MEASURE_S:g} s")] * len(addresses)
         except BaseException as error:  # the wall around a plugin

@@ -28,6 +28,8 @@ ALLOWANCE_S: Final = 0.08
 ALLOWANCE_S_MAX: Final = 1.0
 EXECUTOR_ALLOWANCE_S: Final = 0.5
 """They are the site's own, and what they lose is more: the contact to all of their nodes."""
+BEGINNING_ALLOWANCE_S: Final = 30.0
+"""Of an executor that begins: the daemon would end, and the next one would take as long."""
 AGAIN_S: Final = 0.01
 """After so long it is looked again at a step that is longer than it should be."""
 STILL_S: Final = 0.005
@@ -49,9 +51,14 @@ class Charge:
     allowance_s: float = ALLOWANCE_S
     allowance_s_max: float = ALLOWANCE_S_MAX
     is_beginning: bool = False
-    """It is not broken off: there is nobody yet whom it could hold up."""
+    """There is nobody yet whom it could hold up: it may take BEGINNING_ALLOWANCE_S."""
     busy_s: float = 0.0
     """CPU time of all steps so far."""
+
+    @property
+    def step_s(self) -> float:
+        """How long a step may take now."""
+        return BEGINNING_ALLOWANCE_S if self.is_beginning else self.allowance_s
 
     @contextmanager
     def calling(self) -> Iterator[None]:
@@ -66,7 +73,7 @@ class Charge:
 
     def overdrawn(self) -> HeldUp:
         """To be raised now."""
-        text = f"held up HAL for more than {self.allowance_s:g} s; what takes long belongs into trio.to_thread.run_sync"
+        text = f"held up HAL for more than {self.step_s:g} s; what takes long belongs into trio.to_thread.run_sync"
         self.allowance_s = max(self.allowance_s, min(2 * self.allowance_s, self.allowance_s_max))
         return HeldUp(text)
 
@@ -141,7 +148,7 @@ class _Watch(trio.abc.Instrument):
     def begin(self, charge: Charge) -> None:
         if self.is_on and self._charge is None:
             self._charge, self._last, self._begin_busy_s = charge, None, time.thread_time()
-            self._timer = signal.setitimer(signal.ITIMER_REAL, charge.allowance_s)
+            self._timer = signal.setitimer(signal.ITIMER_REAL, charge.step_s)
 
     def end(self) -> None:
         charge, self._charge = self._charge, None
@@ -156,14 +163,12 @@ class _Watch(trio.abc.Instrument):
             if self.others is not None:
                 self.others(number, frame)
             return
-        if charge.is_beginning:
-            return
         look, last = _Look((id(frame), frame.f_lasti)), self._last
-        is_over = look.busy_s - self._begin_busy_s >= charge.allowance_s or (last is not None and look.is_still(last))
+        is_over = look.busy_s - self._begin_busy_s >= charge.step_s or (last is not None and look.is_still(last))
         if is_over and not str(frame.f_globals.get("__name__")).startswith(NEVER_IN):
             self._last, self._begin_busy_s = None, look.busy_s
             error = charge.overdrawn()
-            signal.setitimer(signal.ITIMER_REAL, charge.allowance_s)
+            signal.setitimer(signal.ITIMER_REAL, charge.step_s)
             raise error
         self._last = look
         signal.setitimer(signal.ITIMER_REAL, AGAIN_S)

@@ -13,6 +13,8 @@ from typing import Final
 
 import trio
 
+from hal_core.errors import HalError
+
 _PASSING = (trio.Cancelled, KeyboardInterrupt)
 _RINGS: Final = {signal.ITIMER_REAL: signal.SIGALRM, signal.ITIMER_VIRTUAL: signal.SIGVTALRM}
 """Timer of the process -> the signal that it sends."""
@@ -28,7 +30,7 @@ def passes(error: BaseException) -> bool:
 def told(error: BaseException) -> str:
     """What a plugin raised, also if that cannot be shown: its class is the plugin's, too."""
     try:
-        return repr(error)
+        return str(error) if isinstance(error, HalError) else repr(error)
     except BaseException as worse:
         if passes(worse):
             raise

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 import pytest
@@ -191,6 +193,22 @@ async def test_what_came_to_all_nodes_is_added_up():
 async def test_what_one_node_cannot_bring_is_told():
     executor = StoringExecutor({N0: Refused("it is corrupted"), N1: Brought(5, 0)})
     assert await reported(executor, STAGE) == [StagingFailed(KEY, "it is corrupted")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (OSError("bug"), "executor metal failed to bring data: OSError('bug')"),
+        (None, "what `bring` returned is None, not a Brought"),
+        (Brought(bytes_moved=-1), "`bring` returned Brought(bytes_moved=-1"),
+        (Brought(1, bytes_lent=2), "`bring` returned Brought(bytes_moved=1, bytes_saved=0, bytes_lent=2"),
+        (Brought(read_s=math.nan), "what `bring` returned.read_s is nan, not a finite number"),
+    ],
+)
+async def test_a_store_that_fails_or_answers_garbage_is_named(answer: Any, told: str):
+    (failed,) = await reported(StoringExecutor({N0: answer, N1: Brought(5, 0)}), STAGE)
+    assert isinstance(failed, StagingFailed)
+    assert failed.detail.startswith(told)
 
 
 async def test_nothing_is_said_of_a_node_out_of_contact():

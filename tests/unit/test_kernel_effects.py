@@ -14,8 +14,10 @@ import pytest
 import trio
 import trio.testing
 
+from hal_core.errors import PluginError
 from hal_core.kernel.conducts import Conducts
 from hal_core.kernel.effects import FORGET_EVERY_S, ORDERS_S_MAX, Effects
+from hal_core.kernel.executor_runs import LATE_S
 from hal_core.kernel.step_watch import EXECUTOR_ALLOWANCE_S, watching
 from hal_core.models.effect import CancelOrder, CancelPart, Forget, Launch, LaunchOrder, Stage
 from hal_core.models.job import JobId, JobSpec, Owner
@@ -33,7 +35,7 @@ from hal_core.models.message import (
 )
 from hal_core.models.node import Node, NodeName, PartitionName
 from hal_core.models.placement import AttemptKey, Share
-from hal_core.planes import Replica, Report
+from hal_core.planes import Executor, Replica, Report
 
 N1 = NodeName("n1")
 SPEC = JobSpec("job", PartitionName("all"), command=("true",))
@@ -364,10 +366,41 @@ async def test_one_that_takes_its_time_to_begin_is_not_broken_off() -> None:
 
 
 async def test_one_that_cannot_even_begin_ends_the_daemon_which_says_why() -> None:
+    assert await problem_at_begin(Frail(starts=False)) == "executor 'metal' could not begin: SystemExit(7)"
+
+
+async def problem_at_begin(executor: Executor) -> str:
     with pytest.raises(BaseExceptionGroup) as raised:
-        async with running(Frail(starts=False)):
-            pytest.fail("it has not begun")
-    assert raised.value.subgroup(SystemExit) is not None
+        async with running(executor):
+            pytest.fail("it has begun")
+    error: BaseException = raised.value
+    while isinstance(error, BaseExceptionGroup):
+        (error,) = error.exceptions
+    assert isinstance(error, PluginError), "the daemon ends with a text, not with a traceback"
+    return str(error)
+
+
+@attrs.define
+class Waiting(SlowExecutor):
+    """Waits for something before it says that it has begun."""
+
+    wait_s: float = 0.0
+
+    async def run(self, report: Report, *, task_status: trio.TaskStatus[None]) -> None:
+        await trio.sleep(self.wait_s)
+        await super().run(report, task_status=task_status)
+
+
+async def test_while_one_does_not_begin_it_is_said_for_whom_the_daemon_waits(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    executor = Waiting(wait_s=2.5 * LATE_S)
+    async with running(executor) as effects:
+        effects.start([launch(1)])
+        await trio.sleep(2 * LATE_S)
+    said = [each.getMessage() for each in caplog.records]
+    assert said == [f"executor metal has not begun after {after_s} s; HAL waits for it" for after_s in (30, 60)]
+    assert executor.said == [("launch", 1)]
 
 
 async def test_forgets_go_together_and_hold_up_no_launch(autojump_clock: trio.testing.MockClock) -> None:

@@ -26,11 +26,20 @@ from hal_core.kernel.observers import Observers
 from hal_core.kernel.walls import passes
 from hal_core.models.event import Event, JobResumed, JobSuspended
 from hal_core.models.job import End, EndKind, JobId, JobState
-from hal_core.models.message import DefineCluster
-from hal_core.models.node import Cluster, Partition, PartitionName
+from hal_core.models.message import (
+    DefineCluster,
+    NodeLeaving,
+    NodeReported,
+    NodeSilent,
+    PartsChanged,
+    PartStatus,
+    Submit,
+)
+from hal_core.models.node import Cluster, NodeName, Partition, PartitionName
+from hal_core.models.placement import AttemptKey
 from hal_core.models.plan import Choice, Plan, Preempt, Reserve, Snapshot, Start
 from hal_core.models.policy import PreemptMode
-from hal_core.planes import Engine, Observer
+from hal_core.planes import Engine, Observer, Report
 from hal_core.rules.core import Core
 from hal_core.rules.plan_check import checked_plan
 from hal_core.testing import FakeEngine, FakeExecutor
@@ -100,17 +109,62 @@ GARBAGE: dict[str, Callable[[Snapshot], Any]] = {
 }
 
 
-async def run_with(engine: Engine | None = None, observer: Observer | None = None, deadline_s: float = 1.0) -> Rig:
+class FaultyExecutor(FakeExecutor):
+    """It reports something else at first, or brings it."""
+
+    def __init__(self, fault: object) -> None:
+        super().__init__(NODES, lambda _: (1.0, End(EndKind.EXITED, exit_code=0)))
+        self.fault = fault
+        self.left = FAULT_COUNT
+
+    async def run(self, report: Report, *, task_status: trio.TaskStatus[None]) -> None:
+        if self.left:
+            self.left -= 1
+            task_status.started()
+            garbage: Any = self.fault
+            await report(garbage)
+        await super().run(report, task_status=task_status)
+
+
+N1 = NODES[0].name
+STARTED = PartStatus(AttemptKey(JobId(1), 0, 1), 1.0)
+REPORTED: dict[str, object] = {
+    "nothing": None,
+    "text": "n1 is up",
+    "a message of people": Submit(()),
+    "a class": NodeSilent,
+    "a node by itself": NODES[0],
+    "a node without a name": NodeSilent(None),  # type: ignore[arg-type]
+    "a name that cannot be written": NodeSilent(NodeName("\udc80")),
+    "no boot": NodeReported(NODES[0], None),  # type: ignore[arg-type]
+    "a node with half a CPU": NodeReported(attrs.evolve(NODES[0], cpu_count=0.5), "boot"),
+    "parts in a list": PartsChanged(N1, [STARTED]),  # type: ignore[arg-type]
+    "parts without end": PartsChanged(N1, itertools.repeat(STARTED)),  # type: ignore[arg-type]
+    "an end that never was": PartsChanged(N1, (attrs.evolve(STARTED, end_time_s=math.nan),)),
+    "an end in words": PartsChanged(N1, (attrs.evolve(STARTED, end="well"),)),
+    "an exit code beyond all numbers": PartsChanged(
+        N1, (attrs.evolve(STARTED, end=End(EndKind.EXITED, exit_code=2**64)),)
+    ),
+    "notice in words": NodeLeaving(N1, "spot", "soon"),  # type: ignore[arg-type]
+}
+
+
+async def run_with(
+    engine: Engine | None = None,
+    observer: Observer | None = None,
+    deadline_s: float = 1.0,
+    executor: FakeExecutor | None = None,
+) -> Rig:
     """A kernel with this plugin, in which ten jobs run to their ends; with an observer, one more after the other until
     it is switched off. Each job is submitted by itself, so that the engine is asked at least ten times: a plan of which
     nothing holds is as good as an empty one, upon which it is asked again when something happens."""
     journal = MemoryJournal()
-    executor = FakeExecutor(NODES, lambda _: (1.0, End(EndKind.EXITED, exit_code=0)))
+    executor = executor or FakeExecutor(NODES, lambda _: (1.0, End(EndKind.EXITED, exit_code=0)))
     conducts = Conducts(trio.current_time)
     shell = Shell(
         journal=journal,
         conducts=conducts,
-        effects=Effects({"metal": executor}, lambda _: "metal", {}),
+        effects=Effects({"metal": executor}, lambda _: "metal", {}, conducts=conducts),
         observers=Observers({} if observer is None else {"tried": observer}, deadline_s, conducts),
         now_s=trio.current_time,
         rebuild=journal.rebuild,
@@ -145,6 +199,14 @@ async def test_an_engine_that_raises_starts_nothing_and_is_asked_again(
 @pytest.mark.parametrize("name", GARBAGE)
 async def test_an_engine_that_returns_garbage_does_no_harm(name: str, autojump_clock: trio.testing.MockClock) -> None:
     await run_with(Faulty(GARBAGE[name]))
+
+
+@pytest.mark.parametrize("name", REPORTED)
+async def test_an_executor_that_reports_garbage_is_begun_again(
+    name: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    rig = await run_with(executor=FaultyExecutor(REPORTED[name]))
+    assert rig.conducts.of("executor", "metal").last_problem.startswith("executor 'metal' reported ")
 
 
 class BreaksWhenItLends:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -12,7 +13,7 @@ import trio
 from hal_core.kernel.conducts import Conducts
 from hal_core.kernel.providers import Inputs
 from hal_core.kernel.step_watch import HeldUp
-from hal_core.models.dataset import REFERENCE
+from hal_core.models.dataset import REFERENCE, Measured
 from hal_core.parsing.values import INPUTS_MAX
 from hal_core.rest.inputs import SLICE
 from hal_locality_files.provider import FileLocality
@@ -174,6 +175,21 @@ async def test_a_provider_that_fails_recognises_nothing_and_ends_nobody(tmp_path
             conduct = conducts.of("locality", "failing")
             assert conduct.failure_count > number
             assert conduct.last_problem == repr(error)
+
+
+@pytest.mark.parametrize(
+    "answers", [None, 7, ["5 bytes"], [Measured("5", "1")], [Measured(5, "\udc80")], [Measured(5, "1")] * 2]
+)
+async def test_a_provider_that_measures_garbage_is_named(answers: Any) -> None:
+    class Odd(FileLocality):
+        async def measure(self, addresses: Sequence[str]) -> Any:
+            return answers
+
+    conducts = Conducts(time.time)
+    inputs = Inputs({"odd": Odd.from_options({"shared_prefixes": ["/shared"]})}, conducts, CLUSTER, frozenset())
+    (told,) = (await inputs.measure(["/shared/reads"])).values()
+    assert str(told) == "its locality provider failed"
+    assert conducts.of("locality", "odd").failure_count == 1
 
 
 async def test_a_large_bulk_looks_once_at_each_input_and_lets_others_have_a_turn(tmp_path: Path) -> None:
