@@ -51,14 +51,15 @@ class Charge:
     allowance_s: float = ALLOWANCE_S
     allowance_s_max: float = ALLOWANCE_S_MAX
     is_beginning: bool = False
-    """There is nobody yet whom it could hold up: it may take BEGINNING_ALLOWANCE_S."""
+    """There is nobody yet whom it could hold up: a step may take so much longer."""
+    beginning_allowance_s: float = BEGINNING_ALLOWANCE_S
     busy_s: float = 0.0
     """CPU time of all steps so far."""
 
     @property
     def step_s(self) -> float:
         """How long a step may take now."""
-        return BEGINNING_ALLOWANCE_S if self.is_beginning else self.allowance_s
+        return self.beginning_allowance_s if self.is_beginning else self.allowance_s
 
     @contextmanager
     def calling(self) -> Iterator[None]:

@@ -48,7 +48,7 @@ def _finder(kind: Any) -> Find:
     if attrs.has(kind):
         return _class_of(kind, [field.name for field in attrs.fields(kind)])
     if issubclass(kind, tuple):
-        return _class_of(kind, kind._fields)  # type: ignore[attr-defined]
+        return _class_of(kind, kind._fields)
     if issubclass(kind, Enum):
         return lambda value: "" if type(value) is kind else f" is {shown(value)}, not a {kind.__name__}"
     return _PLAIN[kind]

@@ -12,7 +12,6 @@ from contextlib import suppress
 import pytest
 import trio
 
-from hal_core.kernel import step_watch
 from hal_core.kernel.step_watch import ALLOWANCE_S, ALLOWANCE_S_MAX, STILL_S, Charge, HeldUp, _Look, watching
 
 LONG_S = 60.0
@@ -158,8 +157,7 @@ def test_who_waits_for_a_processor_or_moves_does_not_block() -> None:
     assert not _Look((1, 3), late_s, 0.0, 0.0).is_still(first), "it is somewhere else"
 
 
-async def test_who_begins_may_take_longer_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_watch, "BEGINNING_ALLOWANCE_S", 10 * SHORT_S)
-    charge = Charge(SHORT_S, is_beginning=True)
+async def test_who_begins_may_take_longer_but_not_for_ever() -> None:
+    charge = Charge(SHORT_S, is_beginning=True, beginning_allowance_s=10 * SHORT_S)
     with watching(), pytest.raises(HeldUp, match=r"held up HAL for more than 0\.2 s"):
         await call(charge, block)
