@@ -102,6 +102,7 @@ def print_one(console: Console, name: str, figures: Figures | None, is_json: boo
         return
     values = [("Session", name), ("State", state)]
     if figures is not None:
+        values += [("Trouble", f"it {figures.trouble}")] if figures.trouble else []
         values += [
             ("Workers", str(figures.worker_count)),
             ("Tasks", f"{figures.waiting_count} wait, {figures.running_count} run"),

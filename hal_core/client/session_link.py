@@ -19,7 +19,7 @@ from hal_core.client.session_policy import Policy
 from hal_core.client.session_sinks import Sink
 from hal_core.client.session_start import BrokerProcess
 from hal_core.client.session_visit import is_silent
-from hal_core.client.session_watch import Watch
+from hal_core.client.session_watch import Watch, log
 from hal_core.errors import SessionError, WireError
 from hal_core.models.ranges import Ranges, RangeSet
 from hal_core.wire.packed import Packed
@@ -75,6 +75,7 @@ class SessionLink:
         self.settled_count = 0
         self._inbox = Inbox()
         self._reason = GONE
+        self._trouble = ""
         if is_new:
             self._connection = broker.start()
             beginning: list[Said] = [Hello(PROTOCOL_VERSION, "client"), *([Want(())] if broker.is_recoverable else [])]
@@ -243,10 +244,17 @@ class SessionLink:
                     self._drop(start, stop, reason)
             case Refusal(text=text, is_replaced=is_replaced):
                 self._reason, self.is_replaced = text, is_replaced
-            case Figures():
+            case Figures(trouble=trouble):
+                self._note_trouble(trouble)
                 with self._changed:
                     self._figures = message
                     self._changed.notify_all()
+
+    def _note_trouble(self, text: str) -> None:
+        """Whoever waits for tasks should know what these wait for."""
+        if text != self._trouble:
+            self._trouble = text
+            log.warning("session %s %s", self._broker.session, text or "waits no longer: its daemon is back")
 
     def _come_back(self) -> None:
         """To a new broker, with all that it must know. Whoever wants to send waits meanwhile."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 import socket
@@ -18,19 +19,35 @@ import msgspec
 
 import hal_core
 from hal_core.client.session_directory import OPTIONS, connect, find_directory, make_directory, remove_directory
-from hal_core.errors import SessionError
+from hal_core.errors import InvalidInput, Problem, SessionError
 from hal_core.wire.private_files import read_private, write_private
 
 JobOptions = Mapping[str, str | int | float | bool]
 NO_OPTIONS: Final[JobOptions] = {}
 ORDER_VARIABLE: Final = "HAL_SESSION_ORDER"
 """What a worker on a node must know: see sessions/orders.py."""
+PATIENCE_VARIABLE: Final = "HAL_SESSION_PATIENCE_S"
+"""How many seconds a new session waits for a daemon that is away."""
+PATIENCE_S: Final = 900.0
+"""If the variable does not say."""
 START_S_MAX: Final = 30.0
 POLL_S: Final = 0.02
 
 PROGRAM: Final = "import sys; sys.path.insert(0, sys.argv[1]); from hal_core.sessions.__main__ import main; main()"
 WORKER_PROGRAM: Final = PROGRAM.replace("__main__", "node_worker")
 """The path is given as a word, because PYTHONPATH would reach the programs that tasks start."""
+
+
+def patience_s(environ: Mapping[str, str]) -> float:
+    """How long a new session waits for a daemon that is away. Raises InvalidInput."""
+    given = environ.get(PATIENCE_VARIABLE, "")
+    try:
+        seconds = float(given or PATIENCE_S)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise InvalidInput([Problem(PATIENCE_VARIABLE, f"{given!r} is not a number of seconds from 0 on")])
+    return seconds
 
 
 class BrokerProcess:
@@ -67,6 +84,7 @@ class BrokerProcess:
             "order_path": order[0],
             "elastic_worker_count": elastic_count if server else 0,
             "server": server,
+            "patience_s": patience_s(os.environ) if server else 0.0,
             "job": {name.replace("_", "-"): value for name, value in job.items()},  # as for Client.submit
             "import_path": [str(Path(each).absolute()) for each in sys.path],
             "directory": str(directory),

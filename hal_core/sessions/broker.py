@@ -17,9 +17,9 @@ import trio
 
 from hal_core.client.session_shared import common_data
 from hal_core.errors import WireError
-from hal_core.models.ranges import Ranges, RangeSet
+from hal_core.models.ranges import RangeSet
 from hal_core.sessions.glance import figures_of
-from hal_core.sessions.journal import UNSYNCED_BYTES_MAX, SessionJournal
+from hal_core.sessions.journal import SessionJournal
 from hal_core.sessions.ledger import Ledger
 from hal_core.sessions.options import BrokerOptions
 from hal_core.sessions.pace import Rate
@@ -29,6 +29,7 @@ from hal_core.sessions.recovery import recover
 from hal_core.sessions.seat import Seat
 from hal_core.sessions.slices import Policy
 from hal_core.sessions.starter import START
+from hal_core.sessions.teller import Teller
 from hal_core.wire.sessions import (
     Accepted,
     Ask,
@@ -37,7 +38,6 @@ from hal_core.wire.sessions import (
     Cancel,
     Data,
     Define,
-    Dropped,
     Figures,
     Finish,
     GivenBack,
@@ -56,8 +56,6 @@ from hal_core.wire.sessions import (
 if TYPE_CHECKING:  # It brings cryptography, which only those need who have a daemon.
     from hal_core.sessions.node_workers import NodeWorkers
 
-CLIENT_BACKLOG_BYTES_MAX: Final = 32 << 20
-"""Beyond it no task is handed out until the client has read."""
 CLIENT_S_MAX: Final = 60.0
 """For a client to come: who started us may have died before."""
 END_S_MAX: Final = 10.0
@@ -80,12 +78,13 @@ class Broker:
         self._starter = starter
         self._journal = journal
         self._nodes = nodes
+        if nodes is not None:
+            nodes.on_trouble = self._tell_figures
         self._ledger = Ledger()
         self._definitions: dict[int, bytes] = {}
         self._known: dict[Peer, set[int]] = {}
-        self._dropped: dict[str, RangeSet] = {}
         self._leaving: set[Peer] = set()
-        self._client: Peer | None = None
+        self._teller = Teller(journal, self._pump)
         self._seat = Seat(journal)
         self._vain_starts = 0
         self._rate = Rate(0.0)
@@ -102,7 +101,7 @@ class Broker:
         self._rate = Rate(trio.current_time())
         async with trio.open_nursery() as nursery:
             if self._journal is not None:
-                recover(self._journal, self._ledger, self._define, self._dropped)
+                recover(self._journal, self._ledger, self._define, self._teller.dropped)
                 nursery.start_soon(self._write_journal, self._journal)
                 nursery.start_soon(self._expect_client)
             self._nursery = nursery
@@ -143,10 +142,10 @@ class Broker:
             if self._journal is not None:
                 with contextlib.suppress(OSError):  # Then it was said already, and nobody was told what is not there.
                     await self._journal.sync()
-            if self._client is not None:
+            if (client := self._teller.client) is not None:
                 if self._why_ended:
-                    self._tell(Refusal(self._why_ended))
-                await self._client.flush()
+                    self._teller.tell(Refusal(self._why_ended))
+                await client.flush()
 
     async def _have_workers(self, nodes: NodeWorkers) -> None:
         """The job of the workers, which should not end before us. Who comes back for results only needs none, and that
@@ -176,39 +175,34 @@ class Broker:
         gone = await self._seat.take(client)
         client.on_drained = self._pump
         if self._journal is None:
-            self._client = client
-            self._has_begun.set()
+            self._seat_client(client)
         welcome = Welcome(self._options.session, self._ledger.counts.accepted, len(self._definitions))
         client.send(encode(welcome))
         try:
             while messages is not None:
                 for message in messages:
                     if isinstance(message, Want):
-                        self._client = client
-                        self._has_begun.set()
-                        nursery.start_soon(self._tell_again, client, RangeSet(message.tasks))
+                        self._seat_client(client)
+                        nursery.start_soon(self._teller.tell_again, client, RangeSet(message.tasks))
                     else:
                         self._hear_client(client, message)
                 self._pump()
                 messages = await client.receive()
         finally:
-            if self._client is client:
-                self._client = None
+            if self._teller.client is client:
+                self._teller.client = None
             if self._journal is None:
                 self._end.set()
             gone.set()
             self._has_begun.set()  # Also if it went before it said what it wants.
             self._pump()
 
-    async def _tell_again(self, client: Peer, wanted: RangeSet) -> None:
-        """What is settled of these tasks, as fast as the client takes it."""
-        assert self._journal is not None
-        for reason, tasks in self._dropped.items():
-            if common := tasks.intersection(wanted.ranges()):
-                client.send(encode(Dropped(common, reason)))
-        for results in self._journal.results(wanted):
-            client.send(encode(results))
-            await client.flush()
+    def _seat_client(self, client: Peer) -> None:
+        """From here on it is told what happens."""
+        self._teller.client = client
+        self._has_begun.set()
+        if self._nodes is not None and self._nodes.trouble:
+            self._tell_figures()
 
     async def serve_visitor(self, visitor: Peer, messages: list[Said] | None) -> None:
         """Somebody who looks in, or wants the session to end."""
@@ -237,23 +231,21 @@ class Broker:
             case Submit(first=first, function=function, items=items):
                 items.check()
                 self._has_work.set()
-                if self._ledger.submit(first, function, items) and self._journal is not None:
+                if self._ledger.submit(first, function, items):
                     stop = self._ledger.counts.accepted
-                    self._journal.append(message, lambda: client.send(encode(Accepted(stop))))
+                    self._teller.keep(message, lambda: client.send(encode(Accepted(stop))))
             case Define():
                 if (known := self._definitions.get(message.number)) is None:
                     self._define(message)
-                    if self._journal is not None:
-                        self._journal.append(message, _nothing)
+                    self._teller.keep(message)
                 elif known != encode(message):
                     raise WireError(f"function {message.number} was another one before")
             case Rank(tag=tag, priority=priority):
                 self._ledger.rank(tag, priority)
-                if self._journal is not None:
-                    self._journal.append(message, _nothing)
+                self._teller.keep(message)
             case Cancel(tasks=tasks, does_kill=does_kill, tag=tag):
                 dropped, to_kill = self._ledger.cancel(tasks, does_kill, tag)
-                self._settle_dropped(dropped, "cancelled")
+                self._teller.drop(dropped, "cancelled")
                 for worker in to_kill:
                     assert isinstance(worker, Peer)
                     if worker.is_local:
@@ -288,7 +280,7 @@ class Broker:
                         continue
                     if isinstance(message, GivenBack):
                         worker.turn += 1
-                        self._settle_dropped(self._ledger.give_back(worker, message.kept_count), "cancelled")
+                        self._teller.drop(self._ledger.give_back(worker, message.kept_count), "cancelled")
                         continue
                     if isinstance(message, Need):
                         worker.send(encode(Data(message.digest, common_data(self._options.directory, message.digest))))
@@ -314,12 +306,12 @@ class Broker:
         del self._known[worker]
         if worker in self._leaving:
             self._leaving.discard(worker)
-            self._settle_dropped(self._ledger.release_worker(worker), "cancelled")
+            self._teller.drop(self._ledger.release_worker(worker), "cancelled")
             self._pump()
             return
         aside, cancelled = self._ledger.lose_worker(worker)
-        self._settle_dropped(aside, "every worker that had it died; it was set aside")
-        self._settle_dropped(cancelled, "cancelled")
+        self._teller.drop(aside, "every worker that had it died; it was set aside")
+        self._teller.drop(cancelled, "cancelled")
         self._vain_starts += worker.is_local
         if self._vain_starts > VAIN_STARTS_MAX:
             self._give_up(f"{self._vain_starts} workers in a row died before their first result")
@@ -336,8 +328,7 @@ class Broker:
         hosts = self._ledger.hosts
         blocked = hosts.take_news()
         for host in (*blocked, *hosts.take_forgiven()):
-            if self._journal is not None:
-                self._journal.append(Blocked(host.name, host.blocked_why), _nothing)
+            self._teller.keep(Blocked(host.name, host.blocked_why))
         for host in blocked:
             self._nursery.start_soon(self._try_again, host.name, host.rest_s)
 
@@ -348,9 +339,7 @@ class Broker:
 
     def _pump(self) -> None:
         """Hand out what can be handed out, and end when that was all."""
-        if self._client is not None and self._client.backlog_bytes > CLIENT_BACKLOG_BYTES_MAX:
-            return
-        if self._journal is not None and self._journal.unsynced_bytes > UNSYNCED_BYTES_MAX:
+        if self._teller.is_behind():
             return
         self._rest_hosts()
         for worker, tasks in self._ledger.batches():
@@ -360,40 +349,23 @@ class Broker:
                 worker.send(self._definitions[tasks.function])
             worker.send(encode(Batch(tasks.first, tasks.function, tasks.items, worker.turn)))
         # A recoverable session that nobody waits for is over when its tasks are: its journal has all that there is.
-        is_unwanted = self._is_draining or self._client is None
+        is_unwanted = self._is_draining or self._teller.client is None
         if self._has_begun.is_set() and is_unwanted and self._ledger.is_settled():
             self._end.set()
 
-    def _settle(self, message: Results | Dropped) -> None:
-        """Tell the client, if need be when it is on disk."""
-        if isinstance(message, Results):
-            self._rate.note(len(message.values), trio.current_time())
-        if self._journal is None:
-            self._tell(message)
-        else:
-            self._journal.append(message, lambda: self._tell_synced(message))
-
-    def _settle_dropped(self, tasks: Ranges, reason: str) -> None:
-        if tasks:
-            self._dropped.setdefault(reason, RangeSet()).update(tasks)
-            self._settle(Dropped(tasks, reason))
-
-    def _tell_synced(self, message: Results | Dropped) -> None:
-        self._tell(message)
-        self._pump()
-
-    def _tell(self, message: Said) -> None:
-        if self._client is not None:
-            self._client.send(encode(message))
+    def _settle(self, results: Results) -> None:
+        self._rate.note(len(results.values), trio.current_time())
+        self._teller.settle(results)
 
     def _give_up(self, why: str) -> None:
-        self._tell(Refusal(why))
+        self._teller.tell(Refusal(why))
         self._end.set()
 
     def figures(self) -> Figures:
         present = [worker.host for worker in self._known if worker not in self._leaving]
-        return figures_of(self._options.session, self._ledger, present, self._rate.per_s(trio.current_time()))
+        trouble = self._nodes.trouble if self._nodes is not None else ""
+        rate_per_s = self._rate.per_s(trio.current_time())
+        return figures_of(self._options.session, self._ledger, present, rate_per_s, trouble)
 
-
-def _nothing() -> None:
-    pass
+    def _tell_figures(self) -> None:
+        self._teller.tell(self.figures())

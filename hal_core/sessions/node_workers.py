@@ -8,6 +8,7 @@ The session's id makes the submission idempotent, so a broker that was started a
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 import socket
@@ -87,6 +88,10 @@ class NodeWorkers:
         self._all_came = trio.Event()
         self.figures: Callable[[], Figures] | None = None
         """How the session does, which the daemon is told now and then. Filled in by whoever has the broker."""
+        self.trouble = ""
+        """Why there are no workers yet; empty if there is no such reason."""
+        self.on_trouble: Callable[[], None] = lambda: None
+        """Called when there is another."""
 
     def note(self, name: str) -> None:
         """This worker has come."""
@@ -133,25 +138,38 @@ class NodeWorkers:
         counts = {name: getattr(figures, name) for name in TOLD}
         return {**counts, "rate_per_s": figures.rate_per_s, "job_ids": [job_id for job_id, _ in self._jobs]}
 
-    async def _submit(self, client: AsyncClient) -> list[tuple[int, int]]:
-        """The jobs. A broker that came back finds those of its predecessor, if need be when the daemon is back as well;
-        or has new ones if these have ended, with it or because it was away too long."""
+    async def _submit(self, client: Taker) -> list[tuple[int, int]]:
+        """The jobs, when the daemon is there to take them. A broker that came back finds those of its predecessor, or
+        has new ones if these have ended, with it or because it was away too long.
+
+        Raises Unavailable when patience is at its end; that of a broker that came back has none, for its workers may be
+        at work.
+        """
         may_be_old = self._is_back
+        deadline_s = math.inf if self._is_back else trio.current_time() + self._options.patience_s
         while True:
             try:
                 jobs: list[tuple[int, int]] = [
                     (await client.submit(self._request(each)), each.count) for each in self._parts()
                 ]
                 if not (may_be_old and (await client.job(jobs[0][0])).has_ended):
+                    self._note_trouble("")
                     return jobs
-            except Unavailable:
-                if not self._is_back:
+            except Unavailable as error:
+                if trio.current_time() + AWAY_S > deadline_s:
                     raise
+                most = f", at most {self._options.patience_s:g} s" if deadline_s < math.inf else ""
+                self._note_trouble(f"waits for its daemon{most}: {error}")
                 await trio.sleep(AWAY_S)
             else:
                 may_be_old = False
                 self._door.job_count += 1
                 write_private(self._directory / STATE, msgspec.json.encode(self._door))
+
+    def _note_trouble(self, text: str) -> None:
+        if text != self.trouble:
+            self.trouble = text
+            self.on_trouble()
 
     async def set_priority(self, priority: int) -> str:
         """Of the jobs, as far as they wait. Returns why that cannot be; empty if it was done."""
@@ -236,6 +254,13 @@ class Waiter(Protocol):
     """AsyncClient, as far as it is needed here."""
 
     async def wait(self, job_id: int) -> JobView: ...
+
+
+class Taker(Protocol):
+    """The same, to have jobs taken."""
+
+    async def submit(self, what: JobRequest, /) -> int: ...
+    async def job(self, job_id: int) -> JobView: ...
 
 
 async def wait_for_end(client: Waiter, job_id: int) -> JobView:

@@ -18,6 +18,8 @@ class BrokerOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     server: str = ""
     job: dict[str, str | int | float | bool] = {}
     """Options of the workers' job, as for `hal submit`."""
+    patience_s: float = 0.0
+    """So long it waits for a daemon that is away to take that job, when the session is new."""
     client_descriptor: int = -1
     """An open socket to the client; none if it comes by the session's directory."""
     import_path: tuple[str, ...] = ()

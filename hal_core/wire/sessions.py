@@ -200,7 +200,8 @@ class HostFigures(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Figures(_Said, frozen=True):
-    """A session at a glance. Counts of tasks; `lost_count` is how often a task ran again after its worker died."""
+    """A session at a glance. Counts of tasks; `lost_count` is how often a task ran again after its worker died. The
+    client has it unasked when there is another `trouble`."""
 
     session: str
     worker_count: int
@@ -215,6 +216,8 @@ class Figures(_Said, frozen=True):
     """Tasks settled lately."""
     tags: dict[str, TagFigures] = {}
     hosts: tuple[HostFigures, ...] = ()
+    trouble: str = ""
+    """Why it has no workers yet, as a predicate; empty if there is no such reason."""
 
 
 Said = (

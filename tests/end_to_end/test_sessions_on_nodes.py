@@ -196,8 +196,9 @@ def test_a_job_that_is_refused_is_told_with_the_reason(cluster):
             future.result(timeout=60)
 
 
-def test_a_daemon_that_is_not_there_is_told_however_soon_that_is_known(tmp_path):
-    """The broker knows it before it has heard from its client."""
+def test_a_daemon_that_is_not_there_is_told_however_soon_that_is_known(tmp_path, monkeypatch):
+    """Without patience, the broker knows it before it has heard from its client."""
+    monkeypatch.setenv("HAL_SESSION_PATIENCE_S", "0")
     told = pytest.raises(SessionError, match=r"no workers: cannot reach the daemon at .*nobody\.sock")
     with session(workers=1, server=str(tmp_path / "nobody.sock")) as opened, told:
         opened.submit(os.getpid).result(timeout=60)
@@ -239,6 +240,25 @@ def test_in_a_job_of_several_tasks_the_first_has_the_session_and_the_others_work
 def test_outside_of_a_job_there_is_no_allocation_to_work_in():
     with pytest.raises(InvalidInput, match=r"server: 'allocation' is for programs that run in a job of HAL; it needs"):
         session(server="allocation")
+
+
+def test_a_session_waits_for_a_daemon_that_is_away_says_so_and_goes_on_when_it_is_back(cluster, tmp_path, caplog):
+    """Its address leads nowhere first."""
+    address = tmp_path / "hal.sock"
+    with session(workers=1, server=str(address)) as opened:
+        future = opened.submit(tasks.square, 3)
+        cluster.tree.until("it says what it waits for", lambda: caplog.messages, WAIT_S_MAX)
+        assert opened.figures().trouble.startswith(
+            f"waits for its daemon, at most 900 s: cannot reach the daemon at {address}"
+        )
+        state = {"XDG_STATE_HOME": os.environ["XDG_STATE_HOME"]}
+        assert "it waits for its daemon" in hal(cluster.socket, "session", "show", opened.id, env=state).out
+        address.symlink_to(cluster.socket)
+        assert future.result(timeout=WAIT_S_MAX) == 9
+        assert opened.figures().trouble == ""
+    started, ended = caplog.messages
+    assert started.startswith(f"session {opened.id} waits for its daemon")
+    assert ended == f"session {opened.id} waits no longer: its daemon is back"
 
 
 def test_which_daemon_is_meant(tmp_path):
