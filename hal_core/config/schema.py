@@ -273,6 +273,9 @@ class ListenSection:
     )
     key: str = setting(PATH_OR_NOTHING, "PEM file with its key, for the daemon only", "")
     token_lifetime_max: float = setting(interval(1), "how long a token of `hal token` lives at most", 3600.0)
+    reports: str = setting(
+        PATH_OR_NOTHING, "folder of reports (`hal replay --report`) that administrators see on the web page", ""
+    )
 
 
 @attrs.frozen

@@ -16,6 +16,7 @@ from hal_core.rest import (
     nodes,
     pools,
     receipts,
+    reports,
     reservations,
     sessions,
     sharing,
@@ -48,7 +49,7 @@ def all_routes(version: str) -> tuple[Route, ...]:
         return document
 
     of_jobs = (submit, jobs, receipts, foresight, events, terminals, sessions)
-    of_the_site = (nodes, pools, reservations, datasets, sharing, tuning, about)
+    of_the_site = (nodes, pools, reservations, datasets, sharing, tuning, reports, about)
     described = tuple(route for room in (*of_jobs, *of_the_site) for route in room.ROUTES)
     own = Route(
         method="GET",

@@ -1,7 +1,8 @@
 """The web page: a handful of files, sent to whoever asks. They hold no secret; all data comes by the API, with a token.
 
 Read once, when the daemon starts. The policy lets the page run its own scripts and talk to its own daemon, and nothing
-else: a job's name can never become a program in somebody's browser.
+else: a job's name can never become a program in somebody's browser. A report, which is a page of its own, is shown in a
+frame that has no origin: it has its style, and no way to the page around it, its token or the network.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ MEDIA_TYPES = {
     ".svg": "image/svg+xml",
 }
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; frame-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-HEADERS = (
-    ("content-security-policy", POLICY),
-    ("x-content-type-options", "nosniff"),
-    ("referrer-policy", "no-referrer"),
+FRAME = "frame.html"
+FRAME_POLICY = (
+    "sandbox allow-scripts; default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
 
 
@@ -35,7 +36,12 @@ def page_endpoints() -> dict[str, AsgiApp]:
     endpoints: dict[str, AsgiApp] = {}
     for file in files(__package__).joinpath(FOLDER).iterdir():
         dot = file.name.rfind(".")
-        answer = Answer(file.read_bytes(), media_type=MEDIA_TYPES[file.name[dot:]], headers=HEADERS)
+        headers = (
+            ("content-security-policy", FRAME_POLICY if file.name == FRAME else POLICY),
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+        )
+        answer = Answer(file.read_bytes(), media_type=MEDIA_TYPES[file.name[dot:]], headers=headers)
         endpoints["/" if file.name == "index.html" else f"/{file.name}"] = _endpoint(answer)
     return endpoints
 

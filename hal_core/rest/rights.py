@@ -32,6 +32,7 @@ class Verb(Enum):
     ADD_DATA = "add datasets"
     CONTROL_DATA = "pin, unpin, evict or remove this dataset"
     SEE_HAL = "see how HAL is set up"
+    SEE_REPORTS = "see reports of replays"
     SEE_ACCESS = "see who may come in"
     MAKE_TOKEN = "make tokens for others"  # noqa: S105  no password
 
@@ -84,6 +85,7 @@ RIGHTS: dict[tuple[Role, Verb], Whose] = {
     (Role.ADMINISTRATOR, Verb.ADD_DATA): Whose.OWN,
     (Role.ADMINISTRATOR, Verb.CONTROL_DATA): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.SEE_HAL): Whose.ANY,
+    (Role.ADMINISTRATOR, Verb.SEE_REPORTS): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.SEE_ACCESS): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.MAKE_TOKEN): Whose.OWN,
 }

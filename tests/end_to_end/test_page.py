@@ -154,6 +154,31 @@ def test_a_list_shows_what_is_in_sight_however_it_is_scrolled(hal: PageServices,
     tab.until(f"document.querySelector('h1').textContent.startsWith('Job {first + 299}')")
 
 
+REPORT = """<!doctype html><html><head><title>May</title><style>h1{color:rgb(1, 2, 3)}</style></head><body>
+<h1>What would another policy have done?</h1><p>quiet</p>
+<script>document.querySelector("p").textContent = "ran"</script>
+<img src="x" onerror="document.querySelector('p').textContent = 'ran'" alt=""></body></html>"""
+
+
+def test_a_report_is_shown_and_can_reach_nothing(hal: PageServices, browser: Chromium, tab: Tab) -> None:
+    go(tab, hal, "#/reports", "hal replay --report")
+    (hal.reports / "may.html").write_text(REPORT)
+    tab.click("nav a[data-view=queue]")
+    tab.until("document.querySelector('h1').textContent === 'Queue'")
+    tab.click("nav a[data-view=reports]")
+    tab.click("main a[href$='may.html']")
+    tab.until("document.querySelector('iframe')")
+    frame = browser.frame_of(tab)
+    frame.until("document.querySelector('h1').textContent.includes('another policy')")
+    assert frame.run("getComputedStyle(document.querySelector('h1')).color") == "rgb(1, 2, 3)"
+    assert frame.run("origin") == "null"
+    assert frame.run("(() => { try { return parent.sessionStorage; } catch (error) { return error.name; } })()") == (
+        "SecurityError"
+    )
+    assert frame.run("fetch('/v1/status').then(() => 'answered', () => 'refused')") == "refused"
+    assert frame.run("document.querySelector('p').textContent") == "quiet", "a script of the report did not run"
+
+
 def test_names_stay_names(hal: PageServices, tab: Tab) -> None:
     evil = "<img src=x onerror=alert(1)>"
     job_id = hal.submit("/bin/true", options=[("job-name", evil)])
@@ -166,7 +191,7 @@ def test_every_control_has_a_name(tab: Tab) -> None:
     nameless = """[...document.querySelectorAll('button, a, input, select, canvas, [role=grid]')]
         .filter((each) => !(each.textContent.trim() || each.getAttribute('aria-label') || each.labels?.length))
         .map((each) => each.outerHTML)"""
-    for where in ("#/", "#/queue", "#/nodes", "#/sessions", "#/data", "#/clouds", "#/past", "#/usage"):
+    for where in ("#/", "#/queue", "#/nodes", "#/sessions", "#/data", "#/clouds", "#/past", "#/usage", "#/reports"):
         tab.run(f"void (location.hash = {json.dumps(where)})")
         tab.until("document.querySelector('main h1')")
         assert tab.run(nameless) == []
@@ -175,7 +200,7 @@ def test_every_control_has_a_name(tab: Tab) -> None:
 def test_the_page_fits_a_phone(hal: PageServices, browser: Chromium) -> None:
     tab = browser.open(hal.link(), width=390, height=800)
     tab.until("document.querySelector('.tile')")
-    for where in ("#/queue", "#/nodes", "#/sessions", "#/data", "#/clouds", "#/"):
+    for where in ("#/queue", "#/nodes", "#/sessions", "#/data", "#/clouds", "#/reports", "#/"):
         go(tab, hal, where, "")
         tab.until("document.querySelector('main h1')")
         assert tab.run("document.documentElement.scrollWidth") <= 390

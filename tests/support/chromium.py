@@ -76,10 +76,22 @@ class Chromium:
         self._process.wait(TIMEOUT_S)
         os.close(self._in)
 
+    def frame_of(self, tab: Tab) -> Tab:
+        """The frame in a page, if it is one with a process of its own: it has no origin, or another one."""
+        end_s = time.monotonic() + TIMEOUT_S
+        while True:
+            targets = self.call("Target.getTargets")["targetInfos"]
+            found = [each["targetId"] for each in targets if each.get("parentId") == tab.target]
+            if found:
+                options = {"targetId": found[0], "flatten": True}
+                return Tab(self, self.call("Target.attachToTarget", options)["sessionId"], found[0])
+            if time.monotonic() > end_s:
+                raise SupportError(f"the page had no frame of its own process within {TIMEOUT_S:g} s")
+
     def open(self, url: str, width: int = 1280, height: int = 900, is_dark: bool = False) -> Tab:
         target = self.call("Target.createTarget", {"url": "about:blank"})["targetId"]
         session = self.call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
-        tab = self.tabs[session] = Tab(self, session)
+        tab = self.tabs[session] = Tab(self, session, target)
         for domain in ("Page", "Runtime", "Log"):
             tab.call(f"{domain}.enable")
         is_phone = width < 600
@@ -155,9 +167,10 @@ class Chromium:
 class Tab:
     """One page."""
 
-    def __init__(self, browser: Chromium, session: str) -> None:
+    def __init__(self, browser: Chromium, session: str, target: str) -> None:
         self._browser = browser
         self._session = session
+        self.target = target
         self.complaints: list[str] = []
         """Exceptions, and what was written to the console as an error or a warning."""
         self.is_disturbed = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import attrs
 
 from tests.support.hal_services import HalServices
@@ -16,11 +18,16 @@ class PageServices(HalServices):
 
     def start_processes(self) -> None:
         self.port = free_port()
+        self.reports.mkdir()
         super().start_processes()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def reports(self) -> Path:
+        return self.directory / "reports"
 
     def link(self) -> str:
         """As `hal page` prints it."""
@@ -29,5 +36,5 @@ class PageServices(HalServices):
         return made.stdout.strip()
 
     def _configuration_text(self) -> str:
-        more = f"listen:\n  address: 127.0.0.1:{self.port}\n"
+        more = f"listen:\n  address: 127.0.0.1:{self.port}\n  reports: {self.reports}\n"
         return super()._configuration_text().replace("listen:\n", more)

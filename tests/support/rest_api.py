@@ -29,6 +29,7 @@ CONFIGURATION = {
     "cluster": {"name": "test"},
     "engine": {"name": "fcfs", "options": {}},
     "tuning": {"every": 1800.0, "engines": {}},
+    "listen": {"reports": ""},
 }
 
 

@@ -38,6 +38,7 @@ EXPECTED = {
     Verb.ADD_DATA: "+-+-+-",
     Verb.CONTROL_DATA: "+-++++",
     Verb.SEE_HAL: "++++++",
+    Verb.SEE_REPORTS: "----++",
     Verb.SEE_ACCESS: "--++++",
     Verb.MAKE_TOKEN: "+-+-+-",
 }
@@ -200,6 +201,8 @@ def test_no_route_that_reads_is_left_out() -> None:
         "/v1/pools",
         "/v1/pools/{name}",
         "/v1/pools/{name}/plan",
+        "/v1/reports",
+        "/v1/reports/{name}",
     }  # these have tests of their own
 
 

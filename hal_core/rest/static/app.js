@@ -9,11 +9,12 @@ import * as nodes from "./nodes.js";
 import * as overview from "./overview.js";
 import * as past from "./past.js";
 import * as queue from "./queue.js";
+import * as reports from "./reports.js";
 import * as sessions from "./sessions.js";
 
 const VIEWS = {
   overview: overview.open, queue: queue.open, job: job.open, nodes: nodes.open, node: nodes.open, past: past.open, usage: past.openUsage,
-  sessions: sessions.open, data: data.open, clouds: clouds.open,
+  sessions: sessions.open, data: data.open, clouds: clouds.open, reports: reports.open,
 };
 const NAV = { job: "queue", node: "nodes" };
 const POLL_MS = 2000;
@@ -41,6 +42,7 @@ async function look() {
     context.status = status;
     document.getElementById("cluster").textContent = status.cluster;
     document.getElementById("caller").textContent = `${status.caller.user} (${status.caller.role})`;
+    document.querySelector("nav a[data-view=reports]").hidden = status.caller.role !== "administrator";
     document.title = `HAL: ${status.cluster}`;
     return isNews;
   } catch (error) {
