@@ -1,6 +1,7 @@
 """The provider: a dataset is an absolute path or a file: URL below one of the shared prefixes.
 
-What is there is there for every node, so staging moves nothing: it only makes sure that the job will find its input.
+What is there is there for every node, so staging moves nothing: it only refuses what everybody can see not to be there.
+The daemon may look where users may not, so nothing is said of what is behind a directory that is not open to all.
 Where a file system is listed as slow, nodes keep copies of the files that everybody may read. It must never change a
 file, and never say anything about paths outside the prefixes.
 """
@@ -74,12 +75,12 @@ class FileLocality:
         return await trio.to_thread.run_sync(self._locate, tuple(datasets), abandon_on_cancel=True)
 
     async def stage(self, dataset: str, nodes: Sequence[NodeName]) -> int:
-        """Check that the dataset is there and readable. Moves nothing."""
+        """Refuse what everybody can see not to be there. Moves nothing."""
         path = self._path_of(dataset)
         if path is None:
             raise NotFound(f"dataset {dataset!r} is not below {', '.join(self._prefixes)}")
         # A thread, and one that may be left behind: a dead file server must not stop the daemon.
-        await trio.to_thread.run_sync(_check_readable, dataset, path, abandon_on_cancel=True)
+        await trio.to_thread.run_sync(_check_there, dataset, path, self._prefixes, abandon_on_cancel=True)
         return 0
 
     async def evict(self, dataset: str, node: NodeName) -> None:
@@ -89,19 +90,18 @@ class FileLocality:
         return 0.0, 0.0
 
     def _locate(self, datasets: tuple[str, ...]) -> list[list[Replica]]:
-        found: list[list[Replica]] = []
-        for dataset in datasets:
-            path = self._path_of(dataset)
-            try:
-                status = os.stat(path) if path else None
-            except OSError:
-                status = None
-            if path is None or status is None:
-                found.append([])
-            else:
-                size_bytes = status.st_size if stat.S_ISREG(status.st_mode) else 0
-                found.append([Replica(dataset, path, size_bytes)])
-        return found
+        return [self._replicas(dataset) for dataset in datasets]
+
+    def _replicas(self, dataset: str) -> list[Replica]:
+        """The one that everybody can find, or none."""
+        path = self._path_of(dataset)
+        if path is None:
+            return []
+        try:
+            _, status = _walked(path, self._prefixes)
+        except OSError:
+            return []
+        return [Replica(dataset, path, status.st_size if stat.S_ISREG(status.st_mode) else 0)]
 
     def _measure(self, address: str) -> Measured | HalError | None:
         path = self._path_of(address)
@@ -187,12 +187,13 @@ def _opened(part: str, here: int) -> int:
     return there
 
 
-def _check_readable(dataset: str, path: str) -> None:
+def _check_there(dataset: str, path: str, prefixes: tuple[str, ...]) -> None:
+    """Raises errors only about what everybody may see. What is behind that, the job finds out itself, as its user."""
     try:
-        os.stat(path)
+        _walked(path, prefixes)
+    except PermissionError:
+        return
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"input {dataset!r}: there is no {path}") from None
     except OSError as error:
         raise Refused(f"input {dataset!r}: {path}: {error.strerror}") from None
-    if not os.access(path, os.R_OK):
-        raise Refused(f"input {dataset!r}: {path} cannot be read")

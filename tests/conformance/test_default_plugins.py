@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -36,11 +38,19 @@ def test_predictor(name):
     check_predictor(lambda: PLUGINS.predictor(name))
 
 
-async def test_files(tmp_path):
-    (tmp_path / "data").write_text("some")
-    make = partial(PLUGINS.locality, "files", {"shared_prefixes": [str(tmp_path)]})
+@pytest.fixture
+def shared():
+    """A directory that everybody may walk to: of others the provider says nothing."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory).resolve()
+
+
+async def test_files(shared):
+    (shared / "data").write_text("some")
+    make = partial(PLUGINS.locality, "files", {"shared_prefixes": [str(shared)]})
     for form in ("{}", "file:{}", "file://{}", "file://localhost{}"):
-        trial = LocalityTrial(form.format(tmp_path / "data"), form.format(tmp_path / "gone"))
+        trial = LocalityTrial(form.format(shared / "data"), form.format(shared / "gone"))
         await check_locality(make, trial)
         await check_locality_broken_off(make, trial)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import pwd
 import sqlite3
+import ssl
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +44,17 @@ def submit(hal: RemoteServices, host: str) -> int:
     done = hal.as_ada("submit", "--output=/dev/null", "--", "/bin/true", **hal.remote | server)
     assert "Traceback" not in done.stderr
     return done.returncode
+
+
+def submit_as_ada(hal: RemoteServices, inputs: Path) -> int:
+    """A job that does nothing, by her token."""
+    body = hal.body([("inputs", str(inputs))]) | {"client_id": str(inputs), "command": ["/bin/true"]}
+    head = {"Authorization": f"Bearer {hal.token.read_text().strip()}", "Content-Type": "application/json"}
+    url = f"https://localhost:{hal.port}/v1/jobs"
+    request = urllib.request.Request(url, json.dumps({**body, "working_directory": "/"}).encode(), head)
+    trusted = ssl.create_default_context(cafile=hal.directory / "tls.pem")
+    with urllib.request.urlopen(request, timeout=60, context=trusted) as answer:
+        return int(json.load(answer)["job_id"])
 
 
 def test_what_was_recorded_cannot_be_sent_again(hal: RemoteServices) -> None:
@@ -154,6 +168,26 @@ def test_what_is_private_stays_where_it_belongs(hal: RemoteServices) -> None:
     for path in places:
         content = _read(path)
         assert not any(form in content for form in forms), path
+
+
+def test_an_input_says_nothing_of_what_only_root_may_see(hal: RemoteServices) -> None:
+    """ADA names paths as inputs that she cannot look at. Whatever is there, her jobs hear the same of all of them."""
+    hidden = hal.directory / "hidden"
+    (hidden / "directory").mkdir(parents=True)
+    (hidden / "file").write_text("secret")
+    (hidden / "link").symlink_to("directory")
+    hidden.chmod(0o700)
+    (hal.token.parent / "way").symlink_to(hidden)
+    ways = [place / name for place in (hidden, hal.token.parent / "way") for name in ("file", "directory", "absent")]
+    ways += [hidden / name for name in ("link", "file/below", "absent/below", "directory/absent")]
+    job_ids = [submit_as_ada(hal, inputs=way) for way in (*ways, hal.token.parent / "absent")]
+    with hal.connect() as connection:
+        heard = [connection.get(f"/v1/jobs/{job_id}?wait=ended&timeout_s=60")["state"] for job_id in job_ids]
+    *hidden_ones, absent = heard
+    assert len(set(hidden_ones)) == 1, dict(zip(ways, hidden_ones, strict=True))
+    assert (hidden_ones[0], absent) == ("COMPLETED", "FAILED"), "what everybody sees not to be there is told"
+    told = hal.run("explain", str(job_ids[-1]))
+    assert f"there is no {hal.token.parent}/absent" in told.stdout + told.stderr
 
 
 @pytest.mark.parametrize("is_kept", [True, False])
