@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class BeginTimes:
-    """Sorted; only jobs whose begin time was still to come when they were submitted."""
+    """Sorted; also times that were over when the job was submitted: somebody may set the clock back."""
 
     __slots__ = ("_rows",)
 
@@ -21,11 +21,11 @@ class BeginTimes:
         self._rows: list[tuple[float, JobId]] = []
 
     def add(self, record: JobRecord) -> None:
-        if record.spec.begin_time_s > record.submit_time_s:
+        if record.spec.begin_time_s:
             insort(self._rows, (record.spec.begin_time_s, record.job_id))
 
     def remove(self, record: JobRecord) -> None:
-        if record.spec.begin_time_s > record.submit_time_s:
+        if record.spec.begin_time_s:
             del self._rows[bisect_left(self._rows, (record.spec.begin_time_s, record.job_id))]
 
     def next_after(self, time_s: float) -> float | None:

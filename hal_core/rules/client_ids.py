@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 CLIENT_ID_KEPT_S = 3600.0
 """How long a client id makes a repeated submission the same job, at least."""
+CLIENT_ID_KEPT_COUNT = 10_000
+"""So many are known however old they look: somebody may have set the clock."""
 ClientIds = dict[tuple[int, str], tuple[JobId, float]]
 """(user id, client id) -> (job, when it was submitted), the longest known first."""
 
@@ -22,7 +24,7 @@ def remember(client_ids: ClientIds, record: JobRecord, unfinished: Container[Job
     for _ in range(2):  # more than one comes in, so that they never pile up behind a job that lives long
         oldest = next(iter(client_ids))
         job_id, time_s = client_ids[oldest]
-        if time_s > record.submit_time_s - CLIENT_ID_KEPT_S:
+        if len(client_ids) <= CLIENT_ID_KEPT_COUNT or time_s > record.submit_time_s - CLIENT_ID_KEPT_S:
             return
         del client_ids[oldest]
         if job_id in unfinished:

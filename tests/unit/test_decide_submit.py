@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import attrs
 import pytest
 
 from hal_core.errors import Conflict, InvalidInput, NotFound
 from hal_core.models.event import ClusterDefined, JobSubmitted
-from hal_core.models.job import Owner
+from hal_core.models.job import JobId, Owner
 from hal_core.models.message import DefineCluster, ObserverFailed, Submission, Submit
 from hal_core.models.node import NodeName, Partition, PartitionName
-from hal_core.rules.client_ids import CLIENT_ID_KEPT_S
+from hal_core.rules.client_ids import CLIENT_ID_KEPT_COUNT, CLIENT_ID_KEPT_S, remember
 from hal_core.rules.state import State
 from tests.support.core_world import ADA, World, make_cluster, make_spec
 
@@ -90,10 +92,23 @@ def test_client_ids_are_forgotten_after_a_while_but_not_those_of_living_jobs(wor
     (second,) = submit(world, ("second", make_spec()))
     world.cancel(second)
     world.now_s += CLIENT_ID_KEPT_S + 1
+    many = {(BOB.uid, f"{number}"): (JobId(99), world.now_s) for number in range(CLIENT_ID_KEPT_COUNT)}
+    client_ids = world.state.client_ids | many
     for number in range(5):
-        submit(world, (f"later{number}", make_spec(is_held=True)))
-    assert submit(world, ("first", make_spec(is_held=True))) == (first,)
-    assert (ADA.uid, "second") not in world.state.client_ids
+        later = copy(world.state.jobs[first])
+        later.client_id, later.submit_time_s = f"later{number}", world.now_s
+        remember(client_ids, later, {first})
+    assert (ADA.uid, "first") in client_ids
+    assert (ADA.uid, "second") not in client_ids
+
+
+def test_a_clock_that_is_set_forward_makes_nobodys_job_another(world):
+    """It had made a submission that was sent again within a minute a second job (kernel_sim --seed 8098)."""
+    (first,) = submit(world, ("first", make_spec()))
+    world.cancel(first)
+    world.now_s += 86_400
+    submit(world, ("second", make_spec()), ("third", make_spec()))
+    assert submit(world, ("first", make_spec())) == (first,)
 
 
 # -- configuration -----------------------------------------------------------------------------------------------------

@@ -58,6 +58,22 @@ def test_a_begin_time_that_passed_while_the_daemon_was_down(world):
     assert world.job(job_id).state is JobState.RUNNING
 
 
+def test_a_begin_time_that_was_over_when_the_clock_was_set_back_is_waited_for(world):
+    """Nobody was woken for it, and in a quiet cluster the job never began (kernel_sim --seed 8098)."""
+    world.witness.is_clock_set = True
+    world.now_s = 2000.0
+    job_id = world.submit(begin_time_s=1500.0)
+    world.now_s = 1000.0
+    world.tell(ClockSet())
+    world.settle()
+    assert world.job(job_id).state is JobState.PENDING
+    assert world.core.next_wake_s() == 1500.0
+    world.now_s = 1500.0
+    world.tell(Tick())
+    world.settle()
+    assert world.job(job_id).state is JobState.RUNNING
+
+
 def test_nobody_is_woken_while_a_plan_is_due_anyway(world):
     world.submit(begin_time_s=1500.0)
     world.now_s = 1600.0
