@@ -79,6 +79,7 @@ from hal_core.rules.standing import standing_of
 from hal_core.rules.state import State
 from hal_core.rules.trust import fenced
 from hal_core.tuning_service import engine_of, tuning_of
+from hal_core.wire.socket_path import check_socket_path
 from hal_core.wire.terminals import Terminals
 
 logger = logging.getLogger("hal.daemon")
@@ -261,8 +262,10 @@ class Daemon:
         return engine_of(self.configuration, self._plugins, policy or self.configuration.engine.name)
 
     def _executors(self, epoch: int) -> dict[str, Executor]:
+        agents_socket = self.state_directory / AGENT_SOCKET_NAME
+        check_socket_path(agents_socket, "state_directory")
         metal = {
-            "socket": str(self.state_directory / AGENT_SOCKET_NAME),
+            "socket": str(agents_socket),
             "authority": str(self.state_directory / AUTHORITY_NAME),
             "lease_s": self.configuration.cluster.node_timeout_s,
             "epoch": epoch,

@@ -23,12 +23,14 @@ from hal_core.agent.instance import InstanceOptions
 from hal_core.agent.launcher.hooks import why_unsafe
 from hal_core.agent.options import AgentOptions
 from hal_core.agent.reading import Source
+from hal_core.agent.terminals import TERMINAL_SOCKET
 from hal_core.config.pinning import pins_of
 from hal_core.config.reading import read_configuration
 from hal_core.config.schema import Configuration
 from hal_core.errors import HalError, InvalidInput, NotFound, Problem, Unavailable, did_you_mean
 from hal_core.models.node import NodeName
 from hal_core.planes import DataSource, NoticeSource
+from hal_core.wire.socket_path import check_socket_path
 from hal_core.wire.tls import parse_address
 
 AGENT_SOCKET_NAME = "agents.sock"
@@ -64,6 +66,9 @@ def run_agent(arguments: Namespace, announce: Callable[[str], None]) -> int:
         options = attrs.evolve(options, server=arguments.server)
     elif (identity := Identity.find(own_directory)) is not None:
         options = attrs.evolve(options, server=identity.server)
+    check_socket_path(own_directory / TERMINAL_SOCKET, "--state" if arguments.state else "state_directory")
+    if not options.server:
+        check_socket_path(options.daemon_socket, "--server" if arguments.server else "state_directory")
     # Beside the daemon's directory, not below it: that one is private, and jobs of all users must reach their scripts.
     options.state_directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

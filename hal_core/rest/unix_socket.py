@@ -19,11 +19,10 @@ import trio
 
 from hal_core import errors
 from hal_core.rest.asgi import Peer
+from hal_core.wire.socket_path import NEW, check_socket_path
 
 BACKLOG = 4096
 ACCEPTED_AT_ONCE_MAX = 256
-PATH_BYTES_MAX = 107
-"""`sun_path` of Linux, without the final NUL."""
 
 
 class Door(trio.abc.Listener[trio.SocketStream]):
@@ -79,12 +78,10 @@ class UnixSocket:
 
 def open_unix_socket(path: Path, mode: int = 0o600) -> UnixSocket:
     """Listen on `path`. Raises errors.Refused if the directory is not safe or somebody listens there already."""
-    if len(os.fsencode(path)) > PATH_BYTES_MAX - len(".new"):
-        limit = PATH_BYTES_MAX - len(".new")
-        raise errors.Refused(f"the path of the socket is too long for Linux ({limit} bytes at most): {path}")
+    check_socket_path(path, "listen.socket")
     check_directory(path.parent)
     _check_free(path)
-    new_path = path.with_name(path.name + ".new")
+    new_path = path.with_name(path.name + NEW)
     new_path.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
