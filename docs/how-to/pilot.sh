@@ -22,5 +22,10 @@ until enroll; do
     [ "$tries" -gt 0 ] || exit 1
     sleep 5
 done
-trap : TERM # Slurm tells all processes at once: the agent takes its leave, and then its state goes
-"$hal" agent "$configuration" --node {node} --state "$state"
+is_over=
+trap 'is_over=yes' TERM # Slurm tells all processes at once: the agent takes its leave, and then its state goes
+while [ -z "$is_over" ]; do
+    "$hal" agent "$configuration" --node {node} --state "$state"
+    [ $? -gt 128 ] || break
+    sleep 1 # it was killed, and what runs here lives on: the next agent finds it
+done

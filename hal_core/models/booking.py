@@ -115,6 +115,11 @@ class BookedRoom:
     def of(self, name: NodeName) -> Sequence[Booking]:
         return self._bookings.get(name, ())
 
+    def node(self, name: NodeName) -> NodeBookings:
+        """With all that was taken. One that is closed has no room."""
+        known = self._nodes.get(name)
+        return NodeBookings(name, 0, 0) if known is None else attrs.evolve(known, bookings=tuple(self._bookings[name]))
+
     def _first_s(self, name: NodeName, request: Request, now_s: float) -> float:
         """When the node has room for the whole length; it can only begin now, or where a booking ends."""
         node, bookings = self._nodes[name], [each for each in self._bookings[name] if each.stop_s > now_s]

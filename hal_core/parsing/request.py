@@ -250,8 +250,8 @@ class _Reading:
         found = variants_of_sites(
             self.wishes.where, sites_of(self.context.partitions.values(), self.context.nodes), self.tried_variants
         )
-        if len(found) > 1 and (self.wishes.array or self.wishes.elastic or self.wishes.auto_memory):
-            text = "is not for arrays, and not beside --elastic or --auto-memory: name one partition instead"
+        if len(found) > 1 and (self.wishes.elastic or self.wishes.auto_memory):
+            text = "does not go beside --elastic or --auto-memory: name one partition instead"
             raise InvalidInput([Problem(self.place("where"), text)])
         return found
 

@@ -13,6 +13,7 @@ from hal_core.models.booking import BookedRoom, BookingsChanged, NodeBookings, Q
 from hal_core.models.event import Event, NodeDrained, NodeResumed
 from hal_core.models.job import JobId, Shape
 from hal_core.models.node import NodeName
+from hal_core.rules.array_ends import Slots, slots_of_bookings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,11 +54,16 @@ class BookingBook:
 
     def ready_s(self, state: State, record: JobRecord, now_s: float) -> float:
         """When one more such element would begin if it were handed over now; now, where HAL places jobs itself."""
-        if not self.by_node:
-            return now_s
+        return self._outlook_at(state, now_s).ready_s(record) if self.by_node else now_s
+
+    def slots(self, state: State, record: JobRecord, now_s: float) -> Slots | None:
+        """The room for such elements over time; None, where HAL places jobs itself."""
+        return self._outlook_at(state, now_s).slots(record) if self.by_node else None
+
+    def _outlook_at(self, state: State, now_s: float) -> Outlook:
         if self._outlook is None or self._outlook.key != (state.sequence, now_s):
             self._outlook = Outlook(state, now_s)
-        return self._outlook.ready_s(record)
+        return self._outlook
 
 
 class Outlook:
@@ -84,6 +90,11 @@ class Outlook:
                 found, _ = self._room.earliest(Request.of_shape(record.shape, record.expected_s), self._now_s, names)
             self._found[key] = found
         return found
+
+    def slots(self, record: JobRecord) -> Slots | None:
+        names = self._names(record.shape)
+        request = Request.of_shape(record.shape, record.expected_s)
+        return slots_of_bookings(map(self._room.node, names), request, self._now_s) if names else None
 
     def _names(self, shape: Shape) -> list[NodeName]:
         """The nodes that may serve it, if other schedulers have all of them: else HAL finds it a place itself."""

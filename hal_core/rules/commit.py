@@ -85,7 +85,7 @@ def _choose(state: State, plan: Plan, now_s: float) -> list[Event]:
     events: list[Event] = []
     for choice in plan.choices:
         record = state.jobs.get(choice.job_id)
-        is_free = record is not None and record.is_queued and not record.active
+        is_free = record is not None and record.is_queued and not record.active and not record.is_bound
         if record is not None and is_free and 0 <= choice.variant < len(record.spec.variants):
             ends_s = (each if math.isfinite(each) else None for each in (choice.expected_end_s, choice.otherwise_s))
             amounts = record.spec.variants[choice.variant]

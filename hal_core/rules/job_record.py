@@ -116,6 +116,11 @@ class JobRecord:
         return self.spec.array is not None
 
     @property
+    def is_bound(self) -> bool:
+        """Of an array the first element that is placed, or ends, decides for all: they run with one set of amounts."""
+        return self.is_array and bool(self.active or self.attempts or any(self.ended.values()))
+
+    @property
     def does_follow_elements(self) -> bool:
         """Each of its elements waits for the same element of another array."""
         return any(dependency.kind is DependencyKind.AFTERCORR for dependency in self.spec.dependencies)

@@ -12,6 +12,7 @@ import attrs
 from hal_core.models.explanation import VariantOutlook
 from hal_core.models.node import PartitionName
 from hal_core.models.variant import Variant
+from hal_core.rules.array_ends import ArrayEnds, Left
 from hal_core.rules.excerpt import Asked, Excerpt, as_it_would_be
 from hal_core.rules.forecast import STEPS_MAX, Bound, Engine, Forecast, forecast
 
@@ -31,19 +32,28 @@ class Variation:
     is_chosen: bool
     asked: Asked
     site: str = ""
+    left: Left | None = None
+    """If it is an array."""
+
+    def end_s(self, start_s: float) -> float:
+        run_s = self.asked.row.expected_s
+        return start_s + run_s if self.left is None else self.left.last_end_s(run_s, start_s)
 
 
 def variations(state: State, record: JobRecord, now_s: float) -> tuple[Variation, ...]:
     """None for a job that asks for one set of amounts only."""
     spec = record.spec
     last = len(spec.variants) - 1
-    numbers = {round(at * last / (SHOWN_MAX - 1)) for at in range(SHOWN_MAX)} | {spec.variant} if spec.variants else ()
+    some = range(0) if record.is_bound else range(SHOWN_MAX)
+    numbers = {round(at * last / (SHOWN_MAX - 1)) for at in some} | {spec.variant} if spec.variants else ()
+    ends = ArrayEnds(state, now_s)
     return tuple(
         Variation(
             variant_text(spec.variants[number]),
             number == spec.variant,
             as_it_would_be(state, record, now_s, spec.in_variant(number)),
             _site(state, spec.variants[number]),
+            ends.left_of(record.with_spec(spec.in_variant(number))),
         )
         for number in sorted(numbers)
     )
@@ -66,7 +76,8 @@ def outlooks(part: Excerpt, tried: Sequence[Variation], engine: Engine, now_s: f
 
 
 def _outlook(tried: Variation, seen: Forecast, now_s: float) -> VariantOutlook:
-    start_s, run_s = seen.start_time_s, tried.asked.row.expected_s
+    start_s = seen.start_time_s
+    run_s = tried.asked.row.expected_s if start_s is None else tried.end_s(start_s) - start_s
     known_run_s = run_s if run_s < math.inf else None
     if start_s is None:
         return VariantOutlook(tried.text, tried.is_chosen, None, None, site=tried.site, run_s=known_run_s)

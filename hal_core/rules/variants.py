@@ -6,7 +6,7 @@ expected to end sooner in another variant: started with that in the room which t
 Then the engine plans once more with those jobs changed, and that is the plan if it bears out what was expected.
 Guarantee: whoever changes is one of the variants that it asked for, and is expected to end sooner by it; no other job
 loses its start, or is promised a later one. So a job waits, although it could start, only for a start that it was
-promised and with which it ends sooner.
+promised and with which it ends sooner. An array goes as a whole, by when its last element would end (array_ends.py).
 Choosing the size by the predicted end, when the state of the machine is known: Cirne and Berman, Journal of Parallel
 and Distributed Computing 62(10), 2002. What a number of nodes does to the run time is said by the job (Variant).
 """
@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import attrs
 
 from hal_core.models.job import JobId, Shape
-from hal_core.models.plan import Choice, Plan, RunningJob
+from hal_core.models.plan import Choice, Plan, RunningJob, Start
 from hal_core.rules import elastic
+from hal_core.rules.array_ends import ArrayEnds
 from hal_core.rules.elastic_jobs import elastic_of
 from hal_core.rules.limits import RunningQuota
 from hal_core.rules.permit import Permits
@@ -51,14 +52,15 @@ def plan(engine: Engine, state: State, snapshot: StateSnapshot) -> Plan:
     snapshot.life.check()
     if not state.owned.varied or _has_moves(first):
         return first
-    before = _Outlook(first, state, snapshot.now_s)
+    ends = ArrayEnds(state, snapshot.now_s)
+    before = _Outlook(first, state, snapshot.now_s, ends)
     proposed = _Search(state, snapshot.now_s, first, before).proposals()
     for _ in range(TRIES_MAX):
         if not proposed:
             break
         changed = {each.record.job_id: each.record for each in proposed}
         second = elastic.plan(engine, StateSnapshot(state, snapshot.now_s, changed, snapshot.life), elastic_jobs)
-        after = _Outlook(second, state, snapshot.now_s)
+        after = _Outlook(second, state, snapshot.now_s, ends)
         borne_out = [each for each in proposed if after.bears_out(each, before.of(state.jobs[each.job_id]))]
         if len(borne_out) < len(proposed):
             proposed = borne_out + [now for each in proposed if each not in borne_out for now in each.at_once()]
@@ -110,10 +112,11 @@ class Prospect(NamedTuple):
 class _Outlook:
     """What a plan means for each job."""
 
-    def __init__(self, planned: Plan, state: State, now_s: float) -> None:
+    def __init__(self, planned: Plan, state: State, now_s: float, ends: ArrayEnds) -> None:
         self._state, self._now_s = state, now_s
         self._counts: dict[JobId, int] = {}
         self._stages_s: dict[JobId, float] = {}
+        self._ends = ends
         for start in planned.starts:
             self._counts[start.job_id] = self._counts.get(start.job_id, 0) + start.element_count
             self._stages_s[start.job_id] = start.stage_s
@@ -128,7 +131,9 @@ class _Outlook:
     def prospect(self, record: JobRecord, start_s: float, stage_s: float = 0.0) -> Prospect:
         """If HAL started it then. Where another scheduler has the nodes it may wait there, too (rules/bookings.py)."""
         start_s = max(start_s, self._state.bookings.ready_s(self._state, record, self._now_s))
-        return Prospect(start_s + stage_s + record.expected_s, start_s, record.spec.run_ratio)
+        left, run_s = self._ends.left_of(record), record.expected_s
+        end_s = start_s + run_s if left is None else left.last_end_s(run_s, start_s)
+        return Prospect(end_s + stage_s, start_s, record.spec.run_ratio)
 
     def bears_out(self, proposal: Proposal, before: Prospect) -> bool:
         """Whether the job starts, or is promised a start, and is better off by that than before and than at once."""
@@ -161,7 +166,7 @@ class _Search:
         snapshot = StateSnapshot(state, now_s)
         self._room = room = snapshot.room()
         self._permits = Permits(snapshot.holds, room.packing, now_s)
-        self._nodes: dict[JobId, tuple[int, ...]] = {}
+        self._starts: dict[JobId, list[Start]] = {}
         """Of jobs with variants that the plan starts."""
         self._running = list(snapshot.running())
         for start in first.starts:
@@ -173,7 +178,7 @@ class _Search:
             row = RunningJob(record.job_id, 0, record.shape, start.node_numbers, end_s)
             self._running += [row] * start.element_count
             if record.spec.variants:
-                self._nodes[record.job_id] = start.node_numbers
+                self._starts.setdefault(record.job_id, []).append(start)
         self._running.sort(key=lambda job: (job.expected_end_s, job.job_id))
         self._later: dict[tuple[Shape, float | None, str], float] = {}
         ranks = [state.queue.rank_of(state.jobs[job_id]) for job_id in before.promises_s if job_id in state.jobs]
@@ -185,21 +190,26 @@ class _Search:
         ranked = [
             (rank, record)
             for record in map(state.jobs.__getitem__, state.owned.varied)
-            if record.spec.begin_time_s <= self._now_s and (rank := state.queue.rank_of(record)) is not None
+            if record.spec.begin_time_s <= self._now_s
+            and not record.is_bound
+            and (rank := state.queue.rank_of(record)) is not None
         ]
         proposed: list[Proposal] = []
         for rank, record in sorted(ranked, key=lambda each: each[0])[:JOBS_MAX]:
             own = room.packing.ask(record.shape)
-            nodes = self._nodes.get(record.job_id, ())
-            if nodes:
-                room.give(nodes, own)
+            starts = self._starts.get(record.job_id, ())
+            for start in starts:
+                for _ in range(start.element_count):
+                    room.give(start.node_numbers, own)
             found = self._best(record, may_wait=self._may_wait(record, rank))
-            if found is not None:
-                proposal, nodes = found
-                proposed.append(proposal)
-                own = room.packing.ask(proposal.record.shape)
+            if found is None:
+                for start in starts:
+                    room.take(start.node_numbers, own, start.element_count)
+                continue
+            proposal, nodes = found
+            proposed.append(proposal)
             if nodes:
-                room.take(nodes, own)
+                room.take(nodes, room.packing.ask(proposal.record.shape))
         return proposed
 
     def _may_wait(self, record: JobRecord, rank: Rank) -> bool:
@@ -207,7 +217,7 @@ class _Search:
         there is none to promise."""
         if record.job_id in self._before.promises_s or self._first_promised is None or rank < self._first_promised:
             return True
-        return record.job_id not in self._nodes and self._later_s(record) == math.inf
+        return record.job_id not in self._starts and self._later_s(record) == math.inf
 
     def _best(self, record: JobRecord, may_wait: bool) -> tuple[Proposal, tuple[int, ...]] | None:
         """The best of its other variants, and the nodes where it would start in that now, if it does."""

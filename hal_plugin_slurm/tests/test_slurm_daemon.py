@@ -106,9 +106,10 @@ def test_a_job_may_run_at_either_site_and_goes_where_there_is_room(two_sites: Tw
             return waits_s()["slurm"] > 3000 and waits_s()["south"] == 0.0
 
         hal.tree.until("the queue of others is seen", is_seen, 60, hal.watched)
-        job_id = hal.submit("true", options=[("where", "any"), ("time", "5")])
+        either = [("where", "any"), ("time", "5")]
+        ids = [hal.submit("true", options=either), hal.submit("true", options=[*either, ("array", "0-9")])]
         hal.wait_until_done(timeout_s=120)
-        job = hal.get(f"/v1/jobs/{job_id}")
-        assert (job["state"], job["partition"]) == ("COMPLETED", "south")
+        jobs = [hal.get(f"/v1/jobs/{job_id}") for job_id in ids]
+        assert [(job["state"], job["partition"]) for job in jobs] == [("COMPLETED", "south")] * 2
     finally:
         slurm.run("scancel", str(other))

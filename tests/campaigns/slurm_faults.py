@@ -1,6 +1,7 @@
 """Random faults under load, at the bridge over a real Slurm: restarts of slurmctld, kills of slurmrestd, restarts of
 the bridge itself at any moment, answers that are lost after Slurm has acted. In the end every job has ended with its
-own exit code, none was submitted twice, and nothing is left behind in Slurm.
+own exit code, none was submitted twice, and nothing is left behind in Slurm. Then as many faults at HAL's pilots in the
+same Slurm (slurm_pilot_faults.py).
 
 slurmctld is ended by SIGTERM: killed, it forgets what it started in the last seconds (its state is saved every 5 s),
 runs it again or holds it for ever, and drains the nodes, whoever submitted the jobs.
@@ -24,6 +25,7 @@ from hal_plugin_slurm.options import SlurmOptions
 from hal_plugin_slurm.way import SlurmJob, SlurmNode, SlurmUnanswered, Submission, Target, Way
 from hal_plugin_slurm.way_options import open_way
 from tests.campaigns.common import Campaign, Figures, progress
+from tests.campaigns.slurm_pilot_faults import with_pilots
 from tests.support.slurm import SlurmCluster
 from tests.support.slurm_bench import N1, SlurmBench
 
@@ -161,6 +163,9 @@ def measure(campaign: Campaign) -> Figures:
             poll_s_max=5.0,
         )
         figures = trio.run(Trial(slurm, options, random.Random(campaign.seed)).run, given.faults)
+        if given.pilot_faults:
+            figures |= with_pilots(slurm, random.Random(campaign.seed), given.pilot_faults)
+            campaign.problems += figures.pop("pilot_problems")
     if figures["ended"] != figures["jobs"]:
         campaign.problems.append(f"{figures['jobs'] - figures['ended']} jobs have not ended")
     for name in ("submitted_twice", "lost", "wrong_codes", "left_behind"):
@@ -171,7 +176,8 @@ def measure(campaign: Campaign) -> Figures:
 
 def main() -> None:
     campaign = Campaign("slurm_faults", __doc__)
-    campaign.parser.add_argument("--faults", type=int, default=200)
+    campaign.parser.add_argument("--faults", type=int, default=200, help="at forwarded jobs (default: 200)")
+    campaign.parser.add_argument("--pilot-faults", type=int, default=200, help="at pilots (default: 200)")
     campaign.main(measure)
 
 

@@ -189,6 +189,43 @@ def test_explain_shows_the_sum_of_each_site(world):
     assert [each.site for each in found.variants if each.is_chosen] == ["metal"]
 
 
+def small(**changes: object) -> dict[str, object]:
+    """An array of 32 elements of one CPU each, of which either site has four; first in the foreign one."""
+    found = tuple(Variant(1, 1, 1, 0, 0, "", 0, HOUR_S, partition=name) for name in (LONG, MAIN))
+    return {"partition": LONG, "walltime_s": HOUR_S, "array": "0-31", "variants": found, **changes}
+
+
+def sums_of(world, job_id):
+    record, state = world.job(job_id), world.state
+    seen = explain(state, record, world.now_s)
+    found = verified(seen, question(state, record, world.now_s), Easy(), world.now_s)
+    return {each.site: (each.wait_s, each.queue_s, round(each.run_s)) for each in found.variants}
+
+
+def test_an_array_goes_as_a_whole_to_the_site_where_its_last_element_ends_first(world):
+    """At the own site one CPU is left for long: its first element would start there as soon, but its last end late."""
+    booked(world, None)
+    world.start(partition=MAIN, cpus_per_task=3, walltime_s=100 * HOUR_S)
+    job_id = world.submit(**small(partition=MAIN, variants=small()["variants"][::-1]))
+    assert sums_of(world, job_id) == {"slurm": (0.0, 0.0, 8 * HOUR_S), "metal": (0.0, 0.0, 32 * HOUR_S)}
+    world.settle()
+    record = world.job(job_id)
+    assert (record.spec.partition, record.choice.otherwise_s - record.choice.expected_end_s) == (LONG, 24 * HOUR_S)
+    assert {key for key in world.state.on_node[FOREIGN] if key[0] == job_id} == {(job_id, index) for index in range(4)}
+
+
+def test_an_array_of_which_something_began_stays_where_it_is(world):
+    booked(world, None)
+    key = world.start(**small())
+    world.end(key)
+    job_id = key.job_id
+    booked(world, world.now_s + 99 * HOUR_S)
+    world.settle()
+    record = world.job(job_id)
+    assert (record.spec.partition, record.is_bound) == (LONG, True)
+    assert set(sums_of(world, job_id)) <= {"slurm"}
+
+
 def test_a_job_in_the_foreign_queue_is_expected_to_end_as_late_as_it_starts_there(world):
     booked(world, None)
     job_id = world.submit(partition=LONG, cpus_per_task=4, walltime_s=HOUR_S)

@@ -71,10 +71,18 @@ def test_it_goes_with_numbers_of_nodes_and_other_amounts():
     ]
 
 
+def test_an_array_may_go_to_either_site_too():
+    spec = spec_of("where=any", "array=0-99", "time=5m")
+    assert [each.partition for each in spec.variants] == ["main", "brief", "gpus"]
+    assert spec.array is not None
+    with pytest.raises(InvalidInput, match="at metal: a job with --array runs with one set of amounts"):
+        spec_of("where=any", "array=0-3", "or=cpus-per-task=2")
+
+
 def test_mistakes_are_told_with_what_would_work():
     text = "--where: no site 'nroth' (did you mean 'north'?); there are: any, metal, north, south"
     assert problem_of("where=nroth") == text
-    assert problem_of("where=any", "array=0-3").startswith("--where: is not for arrays")
+    assert problem_of("where=any", "elastic=1").startswith("--where: does not go beside --elastic")
     assert "give only one of --partition and --where" in problem_of("where=any", "partition=main")
     with pytest.raises(InvalidInput) as caught:
         spec_of("where=any", "gpus=4")

@@ -1,0 +1,137 @@
+"""When the last element of an array would end: as many run at a time as there is room, more as room comes free. Pure.
+
+Elements are taken to be of equal length, and a slot is room for one node's part of one, from some moment on. They end
+soonest if the slot that is free first takes the next one (Graham, SIAM Journal on Applied Mathematics 17(2), 1969: list
+scheduling, which is optimal where all are equal). Nobody else is taken to want that room: it is for comparing where an
+array might go, and promises nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from hal_core.models.booking import Booking, NodeBookings, Request
+from hal_core.models.job import Shape
+from hal_core.models.masks import numbers_of
+from hal_core.models.packing import Ask
+from hal_core.models.plan import RunningJob
+from hal_core.models.room import Room
+
+if TYPE_CHECKING:
+    from hal_core.rules.job_record import JobRecord
+    from hal_core.rules.state import State
+
+RUNNING_MAX: Final = 1000
+"""So many running jobs are let end; what later ones free is not counted."""
+PRECISION_S: Final = 0.01
+
+Slots = Mapping[float, int]
+"""How many slots there are from when on, in addition to those from before."""
+
+
+class ArrayEnds:
+    """Of the jobs of one state, at one moment."""
+
+    def __init__(self, state: State, now_s: float) -> None:
+        self._state, self._now_s = state, now_s
+        self._found: dict[tuple[Shape, float], Slots] = {}
+
+    def left_of(self, record: JobRecord) -> Left | None:
+        """None: it is no array."""
+        array, per_element = record.spec.array, record.spec.node_count
+        if array is None:
+            return None
+        most = math.inf if array.throttle is None else float(array.throttle * per_element)
+        return Left(self._slots(record), record.pending_count * per_element, most)
+
+    def _slots(self, record: JobRecord) -> Slots:
+        key = record.shape, record.expected_s
+        found = self._found.get(key)
+        if found is None:
+            found = self._state.bookings.slots(self._state, record, self._now_s)
+            if found is None:
+                snapshot = self._state.snapshot(self._now_s)
+                room = snapshot.room()
+                found = slots_of_room(room, snapshot.running(), room.packing.ask(record.shape), self._now_s)
+            self._found[key] = found
+        return found
+
+
+@attrs.frozen(eq=False)
+class Left:
+    """What is left of an array, in parts, and the slots for them; at most so many parts run at a time."""
+
+    slots: Slots
+    part_count: int
+    most: float = math.inf
+
+    def last_end_s(self, length_s: float, start_s: float) -> float:
+        """If the first part starts then. Infinity: nobody knows how long they run, or when they start."""
+        free = _from(self.slots, start_s, self.most)
+        if not free or not 0.0 < length_s < math.inf or start_s == math.inf:
+            return start_s + length_s
+        low_s, high_s = start_s, free[-1][0] + length_s * -(-self.part_count // sum(count for _, count in free))
+        while high_s - low_s > PRECISION_S:
+            middle_s = (low_s + high_s) / 2
+            ended = sum(count * int((middle_s - time_s) / length_s) for time_s, count in free if time_s < middle_s)
+            low_s, high_s = (low_s, middle_s) if ended >= self.part_count else (middle_s, high_s)
+        return max(time_s + length_s * int((high_s - time_s) / length_s) for time_s, _ in free if time_s < high_s)
+
+
+def slots_of_room(room: Room, running: Iterable[RunningJob], ask: Ask, now_s: float) -> Slots:
+    """On HAL's own nodes. `room` is what is free now and is not changed; `running` is in the order of expected ends."""
+    later, of_row = room.copy(), dict[int, int]()
+    for number in numbers_of(ask.nodes):
+        if (row := later.row_of(number)) not in of_row:
+            of_row[row] = later.count(number, ask)
+    found = {now_s: sum(of_row[later.row_of(number)] for number in numbers_of(ask.nodes))}
+    for done_count, job in enumerate(running):
+        if done_count == RUNNING_MAX or job.expected_end_s == math.inf:
+            break
+        numbers = [number for number in job.node_numbers if ask.nodes >> number & 1]
+        before = sum(later.count(number, ask) for number in numbers)
+        later.give(job.node_numbers, later.packing.ask(job.shape))
+        time_s = max(job.expected_end_s, now_s)
+        found[time_s] = found.get(time_s, 0) + sum(later.count(number, ask) for number in numbers) - before
+    return found
+
+
+def slots_of_bookings(nodes: Iterable[NodeBookings], request: Request, now_s: float) -> Slots:
+    """On nodes that another scheduler has: what stays free from some moment on."""
+    found: dict[float, int] = {}
+    for node in nodes:
+        before = 0
+        for edge_s in sorted({now_s, *(each.stop_s for each in node.bookings if now_s < each.stop_s < math.inf)}):
+            count = _count(node, [each for each in node.bookings if each.stop_s > edge_s], request)
+            found[edge_s] = found.get(edge_s, 0) + count - before
+            before = count
+    return found
+
+
+def _count(node: NodeBookings, held: Sequence[Booking], request: Request) -> int:
+    """How many parts fit beside those bookings."""
+    if node.closed or (request.is_exclusive and held):
+        return 0
+    cpus = node.cpu_count if request.is_exclusive else request.cpu_count
+    left = (
+        (node.cpu_count - sum(each.cpu_count for each in held), cpus),
+        (node.memory_bytes - sum(each.memory_bytes for each in held), request.memory_bytes),
+        (node.gpu_count - sum(each.gpu_count for each in held), request.gpu_count),
+    )
+    return max(0, min((amount // wanted for amount, wanted in left if wanted), default=0))
+
+
+def _from(slots: Slots, start_s: float, most: float) -> list[tuple[float, int]]:
+    """In the order of time, none before the start, and no more of them than may run."""
+    found: dict[float, int] = {}
+    left = most
+    for time_s in sorted(slots):
+        count = int(min(slots[time_s], left))
+        if count > 0:
+            found[max(time_s, start_s)] = found.get(max(time_s, start_s), 0) + count
+            left -= count
+    return list(found.items())
