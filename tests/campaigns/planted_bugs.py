@@ -117,7 +117,10 @@ SUSPENDED = ("tests/simulation/test_suspension.py",)
 ELASTIC = ("tests/simulation/test_elastic.py",)
 LIMITED = ("tests/properties/test_limits.py", "tests/properties/test_licences.py")
 ORDERED = ("tests/unit/test_expansion.py", "tests/properties/test_sharing.py", "tests/simulation/test_replay.py")
-VARIED = ("tests/properties/test_variants.py", "tests/unit/test_variants.py")
+VARIED = (
+    *("tests/properties/test_variants.py", "tests/unit/test_variants.py"),
+    *("tests/unit/test_array_ends.py", "tests/unit/test_bookings.py"),
+)
 
 OTHER_BUGS = (
     Bug(f"{MODELS}/placing.py", "    parts.sort(key=_count, reverse=True)\n", "    parts.sort(key=_count)\n", TOPOLOGY),
@@ -160,7 +163,10 @@ OTHER_BUGS = (
     Bug(f"{ENGINE}/expansion.py", "does_trust=not starved)", "does_trust=True)", ORDERED),
     Bug(f"{RULES}/fair_share.py", "share = above.share * shares /", "share = shares /", ORDERED),
     Bug(f"{RULES}/variants.py", " or before.is_worse_in(after, {*changed, *elastic_jobs.weights})", "", VARIED),
-    Bug(f"{RULES}/variants.py", "                room.give(nodes, own)\n", "                pass\n", VARIED),
+    Bug(f"{RULES}/variants.py", "room.give(start.node_numbers, own)\n", "pass\n", VARIED),
+    Bug(f"{RULES}/variants.py", " if left is None else left.last_end_s(run_s, start_s)", "", VARIED),
+    Bug(f"{RULES}/commit.py", " and not record.is_bound", "", VARIED),
+    Bug(f"{RULES}/array_ends.py", "low_s, middle_s) if ended >= ", "low_s, middle_s) if ended > ", VARIED),
     Bug(
         f"{RULES}/variants.py",
         "start_s < math.inf and prospect < best",

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import example, given, settings, strategies as st
 
 from hal_core.models.event import JobPlaced, JobSubmitted, Planned, VariantChosen
-from hal_core.models.job import JobId, JobSpec
+from hal_core.models.job import ArraySpec, JobId, JobSpec
 from hal_core.models.node import Cluster, NodeName
 from hal_core.models.plan import Plan
 from hal_core.models.variant import Variant
 from hal_core.planes import Engine
 from hal_core.rules import elastic, variants
+from hal_core.rules.array_ends import ArrayEnds
 from hal_core.rules.commit import commit
 from hal_core.rules.core import Core
 from hal_core.rules.elastic_jobs import elastic_of
@@ -75,10 +76,11 @@ def cluster_of(random: Random, least: int = 2) -> Cluster:
 
 def some_state(random: Random, cluster: Cluster, engine: Engine) -> Simulation:
     """Some jobs run, some wait, of both kinds."""
-    jobs = [
-        WorkloadJob(random.uniform(0.0, 500.0), (varied if random.random() < 0.5 else plain)(random), ADA, 400.0)
-        for _ in range(random.randint(0, 12))
-    ]
+    jobs = []
+    for _ in range(random.randint(0, 12)):
+        array = ArraySpec(((0, random.randint(2, 9)),)) if random.random() < 0.3 else None
+        spec = (varied if random.random() < 0.5 else plain)(random, array=array)
+        jobs.append(WorkloadJob(random.uniform(0.0, 500.0), spec, ADA, 400.0))
     simulation = Simulation(Core(engine, "engine"), cluster)
     simulation.add_workload(Workload.of(jobs))
     simulation.run(random.uniform(0.0, 900.0))
@@ -94,12 +96,13 @@ def ends_s(state: State, planned: Plan, now_s: float) -> dict[JobId, float]:
     numbers = {choice.job_id: choice.variant for choice in planned.choices}
     starts_s = {reserve.job_id: reserve.start_time_s for reserve in planned.reserves}
     starts_s |= {start.job_id: now_s for start in planned.starts}
-    found = {}
+    found, ends = {}, ArrayEnds(state, now_s)
     for job_id, start_s in starts_s.items():
         record = state.jobs[job_id]
         if job_id in numbers:
             record = record.with_spec(record.spec.in_variant(numbers[job_id]))
-        found[job_id] = start_s + record.expected_s
+        left = ends.left_of(record)
+        found[job_id] = start_s + record.expected_s if left is None else left.last_end_s(record.expected_s, start_s)
     return found
 
 
