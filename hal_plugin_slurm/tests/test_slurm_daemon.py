@@ -31,7 +31,8 @@ class HalOverSlurm(HalServices):
 
 @pytest.fixture(params=["commands", "rest"])
 def hal(request: pytest.FixtureRequest, slurm: SlurmCluster) -> Iterator[HalOverSlurm]:
-    lines = [f"configuration: {slurm.layout.configuration}", "partitions: {main: normal}", "answer_timeout_s: 5.0"]
+    lines = [f"configuration: {slurm.layout.configuration}", f"programs: '{slurm.programs}'"]
+    lines += ["partitions: {main: normal}", "answer_timeout_s: 5.0"]
     lines += ["poll_s_min: 0.3", "poll_s_max: 2.0", "vanish_s: 20.0"]
     if request.param == "rest":
         lines += ["way: rest", f'address: "unix:{slurm.rest_socket}"', "token_command: scontrol token lifespan=3600"]
@@ -78,7 +79,8 @@ class TwoSites(HalOverSlurm):
         text = text.replace("    nodes: n0[1-4]\n", "    nodes: n0[1-2]\n")
         text = text.replace("listen:\n", "  - {name: south, nodes: 'n0[3-4]'}\nlisten:\n")
         paces = "poll_s_min: 0.3, poll_s_max: 0.5, view_s: 0.3"
-        ways = f"way: commands, configuration: {self.slurm.layout.configuration}, {paces}"
+        found = f"configuration: {self.slurm.layout.configuration}, programs: '{self.slurm.programs}'"
+        ways = f"way: commands, {found}, {paces}"
         south = f"  south: {{plugin: slurm, {ways}, partitions: {{south: normal}}}}\n"
         return f"{text}executors:\n  slurm: {{{ways}, partitions: {{main: normal}}}}\n{south}"
 

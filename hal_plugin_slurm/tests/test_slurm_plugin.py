@@ -33,6 +33,7 @@ def test_it_loads_and_says_what_it_does_and_does_not():
         ({"poll_s_min": 9.0, "poll_s_max": 3.0}, "less than"),
         ({"pole_s_min": 9.0}, "poll_s_min"),
         ({"state_directory": ""}, "state_directory"),
+        ({"programs": "slurm/bin"}, "absolute path of one directory, such as /opt/slurm/bin"),
     ],
 )
 def test_wrong_options_are_named_with_what_would_work(options, words, tmp_path):

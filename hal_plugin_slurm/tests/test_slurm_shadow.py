@@ -32,7 +32,7 @@ nodes:
 partitions:
   - {name: main, default: true}
 executors:
-  slurm: {way: commands, configuration: "%s", partitions: {main: normal}}
+  slurm: {way: commands, configuration: "%s", programs: "%s", partitions: {main: normal}}
 """
 
 
@@ -129,7 +129,7 @@ async def test_hal_shadow_follows_and_reports(
 ) -> None:
     """The command, as a person uses it: for a time, then on where it was until it is interrupted."""
     cluster, path, page = tmp_path / "cluster.yaml", tmp_path / "shadow.jsonl", tmp_path / "shadow.html"
-    cluster.write_text(CLUSTER % slurm.layout.configuration)
+    cluster.write_text(CLUSTER % (slurm.layout.configuration, slurm.programs))
     words = [*hal_command(), "shadow", "follow", str(cluster), str(path), "--every", "1s"]
     run = partial(trio.run_process, env=slurm.environment, check=False)
     async with trio.open_nursery() as nursery:

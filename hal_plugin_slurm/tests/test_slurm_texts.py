@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from pathlib import Path
 
 import httpx
@@ -28,6 +29,7 @@ from hal_plugin_slurm.way import (
     indices_of,
     wait_status,
 )
+from hal_plugin_slurm.way_options import WayOptions, open_way
 
 SUBMISSION = Submission("ada", "n@1", "#!/bin/sh\n", "/w", "/o", "/o", memory_mb_per_node=5, gres_per_node="gpu:a100:2")
 
@@ -105,6 +107,20 @@ def test_what_is_sent_fits_the_version():
     assert isinstance(old["job"]["environment"], dict)
     assert isinstance(new["job"]["environment"], list)
     assert old["script"] == new["job"]["script"] == SUBMISSION.script
+
+
+@pytest.mark.parametrize("version", [38, 40])
+def test_a_job_finds_slurms_programs_where_the_site_has_them(version):
+    job = submit_body(SUBMISSION, version, "/opt/slurm/bin")["job"]
+    assert "/opt/slurm/bin:/usr/local/bin:/usr/bin:/bin" in str(job["environment"])
+
+
+async def test_commands_are_looked_for_where_the_site_has_them(tmp_path):
+    program = tmp_path / "squeue"
+    program.write_text("#!/bin/sh\necho 'it is I' >&2; exit 1\n")
+    program.chmod(0o755)
+    with pytest.raises(SlurmUnanswered, match="it is I"):
+        await open_way(WayOptions(programs=str(tmp_path)), time.time).jobs()
 
 
 def rest_that(answer, tokens=None) -> Rest:

@@ -60,6 +60,7 @@ async def bridge(slurm: SlurmCluster, way: str) -> AsyncIterator[SlurmBench]:
             address=f"unix:{slurm.rest_socket}" if way == "rest" else "",
             token_command="scontrol token lifespan=7200" if way == "rest" else "",
             configuration=str(slurm.layout.configuration),
+            programs=slurm.programs,
             state_directory=str(Path(directory)),
         )
         bench = SlurmBench(slurm, SlurmExecutor(options, open_way(options, time.time)))

@@ -158,6 +158,7 @@ def measure(campaign: Campaign) -> Figures:
             address=f"unix:{slurm.rest_socket}",
             token_command="scontrol token lifespan=7200",
             configuration=str(slurm.layout.configuration),
+            programs=slurm.programs,
             state_directory=directory,
             answer_timeout_s=10.0,
             poll_s_max=5.0,

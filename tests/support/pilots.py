@@ -69,6 +69,7 @@ class PilotServices(HalServices):
         offer = {"name": "pilot", "count_max": self.node_count, "cpu_count": self.cpus, "walltime_s": 3600.0}
         return {
             "configuration": str(self.slurm.layout.configuration),
+            "programs": self.slurm.programs,
             "name_prefix": "lab",
             "directory": str(self.slurm.work),
             "user_data": {"file": str(script), "join_token_command": token},

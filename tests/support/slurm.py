@@ -160,6 +160,11 @@ class SlurmCluster(SlurmOptions):
         return found | ({"PATH": self.daemons.environment["PATH"]} if self.root else {})
 
     @property
+    def programs(self) -> str:
+        """Where Slurm's programs are, if they are not the machine's own."""
+        return str(self.layout.wrappers) if self.root else ""
+
+    @property
     def nodes(self) -> list[str]:
         return node_names(self)
 

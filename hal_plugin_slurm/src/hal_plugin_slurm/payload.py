@@ -23,8 +23,10 @@ FLAGS: Final = frozenset({"COMPLETING", "CONFIGURING", "STAGE_OUT", "RESIZING", 
 """What a list of state words may hold beside the state itself."""
 
 
-def submit_body(submission: Submission, version: int) -> dict[str, Any]:
-    """The body of POST job/submit. Raises SlurmRefused for what this version cannot be asked."""
+def submit_body(submission: Submission, version: int, programs: str = "") -> dict[str, Any]:
+    """The body of POST job/submit; `programs` comes first in the job's PATH. Raises SlurmRefused for what this version
+    cannot be asked."""
+    path = f"{programs}:{PATH}" if programs else PATH
     is_new = version >= NEW_SHAPE_FROM
     if submission.is_exclusive and not is_new:
         raise SlurmRefused(EXCLUSIVE_REFUSED)
@@ -50,13 +52,13 @@ def submit_body(submission: Submission, version: int) -> dict[str, Any]:
     job: dict[str, Any] = {name: value for name, value in asked.items() if value}
     job["requeue"] = False  # v0.0.38 reads it and does not heed it: the script itself refuses to run again
     if is_new:
-        job |= {"environment": [f"PATH={PATH}"], "script": submission.script}
+        job |= {"environment": [f"PATH={path}"], "script": submission.script}
         if submission.is_exclusive:
             job["shared"] = ["none"]
         if submission.gres_per_node:
             job["tres_per_node"] = ",".join(f"gres/{each}" for each in submission.gres_per_node.split(","))
     else:
-        job["environment"] = {"PATH": PATH}
+        job["environment"] = {"PATH": path}
         if submission.gres_per_node:
             job["gres"] = submission.gres_per_node
     for name, value in (

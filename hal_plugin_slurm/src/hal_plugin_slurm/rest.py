@@ -45,18 +45,26 @@ class Rest:
     """Implements way.Way. `tokens` None: slurmrestd knows us by the socket (rest_auth/local)."""
 
     def __init__(
-        self, open_client: Callable[[], httpx.AsyncClient], tokens: Tokens | None, slurm_user: str = "slurm"
+        self,
+        open_client: Callable[[], httpx.AsyncClient],
+        tokens: Tokens | None,
+        slurm_user: str = "slurm",
+        programs: str = "",
     ) -> None:
         self._open_client = open_client
         self._client = open_client()
         self._tokens = tokens
         self._slurm_user = slurm_user
+        self._programs = programs
         self._version: int | None = None
         self._has_accounting = True
 
     @classmethod
-    def connect(cls, address: str, tokens: Tokens | None, answer_timeout_s: float, slurm_user: str) -> Rest:
-        """`address` is `unix:/path` or `http://host:port`. Connects at the first request."""
+    def connect(
+        cls, address: str, tokens: Tokens | None, answer_timeout_s: float, slurm_user: str, programs: str = ""
+    ) -> Rest:
+        """`address` is `unix:/path` or `http://host:port`; `programs` is where jobs find Slurm's. Connects at the first
+        request."""
         limits = httpx.Limits(max_connections=CONNECTIONS_MAX, keepalive_expiry=KEEPALIVE_S)
         path = address.removeprefix("unix:") if address.startswith("unix:") else None
 
@@ -68,14 +76,14 @@ class Rest:
                 trust_env=False,
             )
 
-        return cls(open_client, tokens, slurm_user)
+        return cls(open_client, tokens, slurm_user, programs)
 
     async def submit(self, submission: Submission) -> int:
         token = await self._token()
         if token is not None and submission.user != token.user and token.user not in ("root", self._slurm_user):
             text = f"the token is {token.user}'s, with which no job of {submission.user} can be submitted: it takes one"
             raise SlurmRefused(f"{text} of root or of SlurmUser ({self._slurm_user})")
-        body = submit_body(submission, await self._served_version())
+        body = submit_body(submission, await self._served_version(), self._programs)
         answer = await self._call("POST", "/slurm/{}/job/submit", token, submission.user, body)
         job_id = answer.get("job_id") or (answer.get("result") or {}).get("job_id")
         if not job_id:  # held jobs are answered with both an id and errors: the id decides

@@ -11,7 +11,7 @@ import attrs
 from hal_core import did_you_mean
 from hal_plugin_slurm.command_line import ENVIRONMENT, CommandLine
 from hal_plugin_slurm.rest import Rest
-from hal_plugin_slurm.shell import Shell
+from hal_plugin_slurm.shell import PATH, Shell
 from hal_plugin_slurm.tokens import Tokens
 from hal_plugin_slurm.way import Way
 
@@ -28,14 +28,22 @@ def _is_address(_: object, __: object, value: str) -> None:
         raise ValueError(f"{value!r} is not where slurmrestd listens: write unix:/path or http://host:port")
 
 
+def _is_directory(_: object, __: object, value: str) -> None:
+    if value and (not value.startswith("/") or ":" in value):
+        raise ValueError(
+            f"programs: expected the absolute path of one directory, such as /opt/slurm/bin, not {value!r}"
+        )
+
+
 @attrs.frozen(kw_only=True)
 class WayOptions:
     """`way: commands` runs sbatch, squeue and the like, here or on `ssh`; `way: rest` talks to the slurmrestd at
     `address`, with the token in `token_file` or from `token_command`, or with none where it knows us by its socket.
 
-    `configuration` is SLURM_CONF for the commands, if it is not Slurm's default. `user` is who the commands run as, if
-    not the daemon's user (with `ssh`). `slurm_user` may act for everybody. An answer is waited for at most
-    `answer_timeout_s`.
+    `configuration` is SLURM_CONF for the commands, if it is not Slurm's default; `programs` is the directory that they
+    are in, if it is not a usual one (`/opt/slurm/bin`): it comes first in their PATH, and in that of jobs. `user` is
+    who the commands run as, if not the daemon's user (with `ssh`). `slurm_user` may act for everybody. An answer is
+    waited for at most `answer_timeout_s`.
     """
 
     way: str = attrs.field(default="commands", validator=_is_way)
@@ -44,6 +52,7 @@ class WayOptions:
     token_command: str = ""
     ssh: str = ""
     configuration: str = ""
+    programs: str = attrs.field(default="", validator=_is_directory)
     user: str = ""
     slurm_user: str = "slurm"
     answer_timeout_s: float = attrs.field(default=60.0, validator=attrs.validators.gt(0.0))
@@ -63,6 +72,7 @@ class WayOptions:
 def open_way(options: WayOptions, now_s: Callable[[], float]) -> Way:
     """Nothing is asked yet."""
     environment = {"SLURM_CONF": options.configuration} if options.configuration else {}
+    environment |= {"PATH": f"{options.programs}:{PATH}"} if options.programs else {}
     if options.way == "commands":
         shell = Shell(options.ssh, {**ENVIRONMENT, **environment}, options.answer_timeout_s)
         return CommandLine(shell, options.own_user)
@@ -70,4 +80,4 @@ def open_way(options: WayOptions, now_s: Callable[[], float]) -> Way:
     if options.token_file or options.token_command:
         renewing = Shell("", environment, options.answer_timeout_s)
         tokens = Tokens(options.token_file, options.token_command, now_s, renewing)
-    return Rest.connect(options.address, tokens, options.answer_timeout_s, options.slurm_user)
+    return Rest.connect(options.address, tokens, options.answer_timeout_s, options.slurm_user, options.programs)
