@@ -22,6 +22,7 @@ from hal_core.models.message import (
     NodeLost,
     NodeReported,
     NodeSilent,
+    NoteAccess,
     OutputsMade,
     PartsChanged,
 )
@@ -32,7 +33,8 @@ from hal_core.planes import Report
 logger = logging.getLogger("hal.effects")
 
 _OF_NODE: Final = (NodeSilent, NodeLost, NodeLeaving, PartsChanged, CopiesReported, OutputsMade)
-_REPORTS: Final = frozenset((*_OF_NODE, NodeReported, BookingsReported))
+_REPORTS: Final = frozenset((*_OF_NODE, NodeReported, BookingsReported, NoteAccess))
+"""Who joins, or is turned away, is noted by whoever opens the door to agents: an executor."""
 
 
 def check_report(message: object, executor: str) -> None:
