@@ -39,6 +39,9 @@ SELECT_EVENTS: Final = """
 
 _PREFIX: Final = struct.Struct(">QdIH")
 
+BUSY_S: Final = 60.0
+"""So long it is waited for a lock. Nobody holds one but who reads first after a crash, and so puts the log in order:
+perhaps the process of a snapshot, which has the least right to a processor."""
 RETRYABLE: Final = frozenset(
     {
         "SQLITE_FULL",
@@ -106,7 +109,9 @@ def decode_row(row: EventRow) -> Event:
 
 def connect_writer(path: Path) -> sqlite3.Connection:
     """The one connection that writes. It checkpoints when told to, so that a failed checkpoint is seen."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
+    connection = sqlite3.connect(
+        path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=64
+    )
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise errors.Unavailable(f"SQLite cannot use a write-ahead log on the file system of {path.parent}")
@@ -129,7 +134,7 @@ def clear_first_start(path: Path) -> None:
 def connect_reader(path: Path) -> sqlite3.Connection:
     """A connection that cannot write and never checkpoints."""
     location = f"file:{quote(str(path.absolute()))}?mode=ro"
-    connection = sqlite3.connect(location, uri=True, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(location, timeout=BUSY_S, uri=True, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA query_only = 1")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     return connection

@@ -9,6 +9,7 @@ import resource
 import sqlite3
 import struct
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from hal_core import errors
 from hal_core.kernel.journal import Journal
 from hal_core.kernel.journal_check import check_journal
 from hal_core.kernel.journal_files import Disk, FileSystem
-from hal_core.kernel.journal_format import connect_writer
+from hal_core.kernel.journal_format import connect_reader, connect_writer
 from hal_core.kernel.snapshot import make_snapshot
 from tests.support.disks import small_disk
 from tests.support.journal_events import Digest, digest_of, event_at, events_between, kill, opened, recovered
@@ -248,3 +249,13 @@ def test_kill_9_loses_nothing_acknowledged(tmp_path: Path) -> None:
     assert (report.event_count, report.problems) == (verified, ()), f"seed {seed}"
     with opened(directory) as journal:
         assert journal.epoch == 2 * KILL_COUNT + 1
+
+
+def test_who_opens_waits_for_a_snapshots_process_that_puts_the_log_in_order(tmp_path: Path) -> None:
+    """On a busy machine that took longer than SQLite's five seconds, and the daemon did not start."""
+    with (
+        closing(connect_writer(tmp_path / "journal.sqlite")) as writer,
+        closing(connect_reader(tmp_path / "journal.sqlite")) as reader,
+    ):
+        for connection in (writer, reader):
+            assert connection.execute("PRAGMA busy_timeout").fetchone() == (60_000,)
