@@ -156,8 +156,7 @@ class Agent:
             text = received[0].text if received and isinstance(received[0], messages.Refusal) else "no welcome"
             raise WireError(f"the daemon does not take this agent: {text}")
         welcome = received.pop(0)
-        if welcome.epoch < self._book.epoch:
-            raise WireError(f"the daemon's epoch is {welcome.epoch}; this node has served {self._book.epoch} already")
+        self._book.insist_on_newest(welcome.epoch)
         log.info("connected to the daemon, epoch %d", welcome.epoch)
         self._lease.begin(welcome.lease_s, said_s)
         self._extend(welcome.paid_s, said_s)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hal_core.agent.launcher import records
-from hal_core.errors import Refused
+from hal_core.errors import Refused, WireError
 from hal_core.failpoints import reach
 from hal_core.models.job import End, EndKind, JobId
 from hal_core.models.message import PartStatus
@@ -36,6 +36,15 @@ class Book:
         self._claims = os.open(directory / records.CLAIMS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._epoch_path = directory / "epoch"
         self.epoch = _read_epoch(self._epoch_path)
+
+    def insist_on_newest(self, epoch: int) -> None:
+        """Raises WireError for a daemon that knows less than this node: its jobs' numbers are given a second time."""
+        if epoch < self.epoch:
+            raise WireError(
+                f"the daemon's epoch is {epoch}; this node has served {self.epoch} already, so that daemon's journal "
+                "is new, or an old copy. Bring back the newest one. If it is lost, what this node remembers means "
+                f"other jobs: end its jobs, stop the agent and remove {self._epoch_path.parent}"
+            )
 
     def raise_epoch(self, epoch: int) -> None:
         """Keep the newest epoch seen, durably, before anything is done for it."""
