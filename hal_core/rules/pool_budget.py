@@ -21,8 +21,9 @@ class Purse:
 
     def __init__(self, limit: SpendLimit | None, spent: float, instances: Iterable[PoolInstance], now_s: float) -> None:
         """`spent`: in the period of `now_s` and until then, by what is there and by what is gone."""
-        committed = math.fsum(each.cost(now_s, each.until_s) for each in instances)
-        self.left = math.inf if limit is None else limit.amount - spent - committed
+        self.left = math.inf
+        if limit is not None:
+            self.left = limit.amount - spent - math.fsum(each.cost(now_s, each.until_s) for each in instances)
 
     def pay(self, price_per_hour: float, duration_s: float, count: int = 1) -> bool:
         """Commit so much, if there is so much."""

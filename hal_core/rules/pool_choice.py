@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import attrs
 
@@ -65,9 +65,9 @@ class Verdict:
     wake_s: float = math.inf
 
 
-def options_of(pool: CloudPool, want: Want, supply: Supply, now_s: float) -> Iterator[Option]:
-    """In the order of the pool's offers, without what its job cannot use."""
-    for offer in pool.offers:
+def options_of(offers: Iterable[PoolOffer], want: Want, supply: Supply, now_s: float) -> Iterator[Option]:
+    """In the order of the offers, without what its job cannot use."""
+    for offer in offers:
         need = want.instances.get(offer.name)
         if need is None or want.limit_s == math.inf:
             continue

@@ -62,7 +62,7 @@ def _of_pool(state: State, kept: KeptPool, record: JobRecord, now_s: float) -> I
     said = answer_to(kept, record, decide_pool(pool, view))
     wants = [want for want in view.wants if want.job_id == record.job_id]
     supply = Supply(view.instances, view.free, now_s)
-    options = list(options_of(pool, wants[0], supply, now_s)) if wants else []
+    options = list(options_of(pool.offers, wants[0], supply, now_s)) if wants else []
     count = record.pending_row().element_count
     for option in options:
         is_chosen = said.offer == option.offer.name

@@ -7,7 +7,10 @@ Pure; works on its own copy.
 from __future__ import annotations
 
 import math
+from bisect import insort
 from collections.abc import Iterable, Mapping
+from itertools import islice
+from operator import attrgetter
 
 import attrs
 
@@ -17,7 +20,7 @@ WHOLE = 1.0
 EPSILON = 1e-9
 
 
-@attrs.define
+@attrs.define(eq=False)
 class Place:
     """An instance, or one that is about to be requested, and what is free on it."""
 
@@ -41,33 +44,48 @@ class Supply:
         """`free`: of instances that are ready, which share of each; those that are not named get no more work. Nor does
         one that should have been ready long ago: it never will be."""
         self._places: dict[str, list[Place]] = {}
+        """By offer, the earliest first."""
         for each in instances:
-            is_ready = each.state is InstanceState.READY
-            share = free.get(each.name, 0.0) if is_ready else WHOLE if now_s < each.latest_s else 0.0
-            if each.state is not InstanceState.RELEASING and share > EPSILON:
-                ready_s = now_s if is_ready else max(each.ready_s, now_s)
-                latest_s = -math.inf if is_ready else each.latest_s
+            if each.state is InstanceState.READY:
+                share, ready_s, latest_s = free.get(each.name, 0.0), now_s, -math.inf
+            elif each.state is InstanceState.BOOTING and now_s < each.latest_s:
+                share, ready_s, latest_s = WHOLE, max(each.ready_s, now_s), each.latest_s
+            else:
+                continue
+            if share > EPSILON:
                 terms = (each.until_s, each.price_per_hour, each.name, latest_s, each.until_s_max)
-                self.add(Place(each.offer, share, ready_s, *terms))
+                self._places.setdefault(each.offer, []).append(Place(each.offer, share, ready_s, *terms))
+        for places in self._places.values():
+            places.sort(key=_order)
 
     def add(self, place: Place) -> None:
-        self._places.setdefault(place.offer, []).append(place)
+        insort(self._places.setdefault(place.offer, []), place, key=_order)
 
     def find(self, offer: str, need: float, until_s: float = -math.inf) -> list[Place]:
         """The places for so many instances until then: the fullest that is not too full, or the earliest empty ones.
         Fewer than are needed if there are not enough."""
-        places = [place for place in self._places.get(offer, ()) if until_s <= place.until_s_max]
-        if need < WHOLE - EPSILON:
-            fitting = [place for place in places if place.free >= need - EPSILON]
-            return [min(fitting, key=lambda place: (place.free, place.ready_s, place.name))] if fitting else []
-        empty = sorted(
-            (place for place in places if place.free >= WHOLE - EPSILON), key=lambda place: (place.ready_s, place.name)
+        least = min(need, WHOLE) - EPSILON
+        fitting = (
+            place for place in self._places.get(offer, ()) if place.free >= least and until_s <= place.until_s_max
         )
-        return empty[: count_of(need)]
+        if need < WHOLE - EPSILON:
+            fullest = min(fitting, key=_fullness, default=None)
+            return [] if fullest is None else [fullest]
+        return list(islice(fitting, count_of(need)))
 
     def take(self, places: Iterable[Place], need: float) -> None:
         for place in places:
             place.free -= min(need, place.free)
+            if place.free <= EPSILON:
+                self._places[place.offer].remove(place)
+
+
+def _order(place: Place) -> tuple[float, str]:
+    return place.ready_s, place.name
+
+
+_fullness = attrgetter("free")
+"""Of equals the first is taken, and they stand in their order."""
 
 
 def count_of(need: float) -> int:

@@ -13,6 +13,7 @@ a pool from giving back and renting again at every breath. What a decision reque
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 import attrs
@@ -93,6 +94,8 @@ class _Decision:
         self._view = view
         self._now_s = view.now_s
         self._instances = {each.name: each for each in view.instances}
+        self._offers = {offer.name: offer for offer in pool.offers}
+        self._counts = Counter([each.offer for each in view.instances])
         self._supply = Supply(view.instances, view.free, view.now_s)
         self._purse = Purse(pool.budget, view.spent, view.instances, view.now_s)
         self._serial = view.serial
@@ -112,7 +115,7 @@ class _Decision:
             offer = self._view.admitted.get(want.job_id)
             if offer is None:
                 continue
-            found = next((each for each in self._options(want) if each.offer.name == offer), None)
+            found = next(iter(self._options(want, offer)), None)
             none_left = f"no more of {offer} can be had now, and what is there serves others"
             if refusal := none_left if found is None else self._serve(want, found, "its instances are gone"):
                 self.actions.append(Decline(want.job_id, refusal))
@@ -121,7 +124,7 @@ class _Decision:
         for want in self._view.wants[:WANTS_MAX]:
             if want.job_id in self._view.admitted:
                 continue
-            options = self._options(want)
+            options = self._options(want, self._chosen.get(want.job_id))
             verdict = judge(self._pool, want, options, self.worth, self._now_s)
             self.wake_s = min(self.wake_s, verdict.wake_s)
             option, reason = verdict.option, verdict.reason
@@ -143,10 +146,13 @@ class _Decision:
     def _is_late(self, want: Want) -> bool:
         return not want.is_late and want.expected_start_s > want.submit_s + self._pool.within_s
 
-    def _options(self, want: Want) -> list[Option]:
-        chosen = self._chosen.get(want.job_id)
-        options = options_of(self._pool, want, self._supply, self._now_s)
-        return [option for option in options if chosen in (None, option.offer.name) and self._is_open(option)]
+    def _options(self, want: Want, name: str | None) -> list[Option]:
+        """By this offer, or by all."""
+        if name is None:
+            offers: Collection[PoolOffer] = self._pool.offers
+        else:
+            offers = [self._offers[name]] if name in self._offers else ()
+        return [option for option in options_of(offers, want, self._supply, self._now_s) if self._is_open(option)]
 
     def _is_open(self, option: Option) -> bool:
         """Whether so many more instances may be asked for; what is there already may be used in any case."""
@@ -160,7 +166,7 @@ class _Decision:
             return f"{offer.name} failed, and is asked again in {until_s - self._now_s:.0f} s"
         if len(self._instances) + count > self._pool.count_max:
             return f"the pool may have {self._pool.count_max} instances"
-        if sum(each.offer == offer.name for each in self._instances.values()) + count > offer.count_max:
+        if self._counts[offer.name] + count > offer.count_max:
             return f"{offer.name} has {offer.count_max} instances at most"
         return ""
 
@@ -194,6 +200,7 @@ class _Decision:
         self.actions.append(Provision(token, offer.name, count, until_s, reason))
         for instance in requested(token, offer, count, self._now_s, until_s):
             self._instances[instance.name] = instance
+            self._counts[offer.name] += 1
             self._needed.add(instance.name)
             latest_s = self._now_s + offer.boot_s_max
             terms = (instance.ready_s, until_s, offer.price_per_hour, instance.name, latest_s)
@@ -218,10 +225,15 @@ class _Decision:
 
     def release_idle(self) -> None:
         """Those that are idle for too long, longest first, down to the minimum; and those whose lease is over."""
-        ready = [each for each in self._view.instances if each.state is not InstanceState.RELEASING]
-        left = len(ready)
-        for each in sorted(ready, key=lambda instance: (instance.idle_since_s or 0.0, instance.name)):
-            offer = self._pool.offer(each.offer)
+        there = [each for each in self._view.instances if each.state is not InstanceState.RELEASING]
+        left = len(there)
+        over_s = self._now_s + LEASE_SPARE_S / 2
+        works = InstanceState.READY
+        perhaps = [
+            each for each in there if each.idle_since_s is not None or each.state is not works or each.until_s <= over_s
+        ]
+        for each in sorted(perhaps, key=lambda instance: (instance.idle_since_s or 0.0, instance.name)):
+            offer = self._offers.get(each.offer)
             reason = self._why_release(each, offer, is_spare=left > self._pool.count_min)
             if reason:
                 self.actions.append(Relinquish(each.name, reason))
@@ -250,18 +262,28 @@ class _Decision:
     def extend_busy(self) -> None:
         """Instances of the minimum stay, as long as the budget lasts."""
         gone = {each.instance for each in self.actions if isinstance(each, Relinquish)}
+        after, leaves, has_minimum = self._instances, InstanceState.RELEASING, self._pool.count_min > 0
+        first_s = math.inf
         for each in self._view.instances:
-            is_leaving = each.name in gone or each.state is InstanceState.RELEASING
-            if is_leaving or self._instances[each.name].until_s != each.until_s:
+            until_s = after[each.name].until_s
+            if each.state is leaves or until_s != each.until_s or each.name in gone:
                 continue
-            until_s = min(each.until_s + HOUR_S, each.until_s_max)
-            is_short = each.until_s - self._now_s < HOUR_S / 2 and until_s - each.until_s > LEASE_SLACK_S
-            if self._pool.count_min and each.idle_since_s is not None and is_short:
-                place = Place(each.offer, 1.0, self._now_s, each.until_s, each.price_per_hour, each.name)
-                amount = self._purse.cost(each.price_per_hour, until_s - each.until_s)
-                if amount <= self._purse.left and not self._pool.is_stopped:
-                    self._extend(place, until_s, "it is one of the minimum")
-            self.wake_s = min(self.wake_s, self._instances[each.name].until_s - LEASE_SPARE_S / 2)
+            if has_minimum and each.idle_since_s is not None:
+                until_s = self._kept_until_s(each)
+            if until_s < first_s:
+                first_s = until_s
+        self.wake_s = min(self.wake_s, first_s - LEASE_SPARE_S / 2)
+
+    def _kept_until_s(self, each: PoolInstance) -> float:
+        """It is idle, and perhaps one of the minimum: then it is paid for a while longer."""
+        until_s = min(each.until_s + HOUR_S, each.until_s_max)
+        is_short = each.until_s - self._now_s < HOUR_S / 2 and until_s - each.until_s > LEASE_SLACK_S
+        amount = self._purse.cost(each.price_per_hour, until_s - each.until_s)
+        if not is_short or amount > self._purse.left or self._pool.is_stopped:
+            return each.until_s
+        place = Place(each.offer, 1.0, self._now_s, each.until_s, each.price_per_hour, each.name)
+        self._extend(place, until_s, "it is one of the minimum")
+        return until_s
 
 
 def _cost(options: Collection[Option]) -> float:

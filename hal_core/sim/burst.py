@@ -284,7 +284,7 @@ class BurstReplay(Replay):
             {name: share for name, share in self._free.items() if name not in ledger.drained},
             self._wants(now_s),
             dict(self._admitted),
-            ledger.spent(now_s),
+            ledger.spent(now_s) if pool.budget is not None else 0.0,
             dict(ledger.closed_until_s),
             self._worth,
             ledger.serial,

@@ -48,6 +48,8 @@ class CloudSite:
         """Requests by token: offer, count, lease."""
         self._untold: dict[str, float] = {}
         """Leases that instances may not know of yet."""
+        self._releasing: dict[str, None] = {}
+        """Instances that are to be released until the cloud says that they are."""
         self._is_in_doubt = True
         """No list has said yet what there is."""
         self.unknown_count = 0
@@ -95,11 +97,12 @@ class CloudSite:
         for name, until_s in list(self._untold.items()):
             if self.cloud.extend(now_s, name, until_s) is CallAnswer.DONE:
                 del self._untold[name]
-        for each in list(self.ledger.instances.values()):
-            if each.state is not InstanceState.RELEASING or each.token in self._unanswered:
-                continue
-            if self.cloud.release(now_s, each.name) is CallAnswer.DONE:
-                self._record(InstanceGone(now_s, self.pool.name, each.name, "released"))
+        for name in list(self._releasing):
+            each = self.ledger.instances.get(name)
+            if each is None:
+                del self._releasing[name]
+            elif each.token not in self._unanswered and self.cloud.release(now_s, each.name) is CallAnswer.DONE:
+                self._record(InstanceGone(now_s, self.pool.name, name, "released"))
         self._look_again(now_s)
 
     def observe(self, now_s: float) -> list[str]:
@@ -129,6 +132,10 @@ class CloudSite:
     def _record(self, event: PoolEvent) -> None:
         self.ledger.apply(event)
         self.events.append(event)
+        if isinstance(event, InstanceReleased):
+            self._releasing[event.instance] = None
+        elif isinstance(event, InstanceGone):
+            self._releasing.pop(event.instance, None)
 
     def _recover(self) -> None:
         """Of no request is it known whether it was answered: all that may still matter are repeated."""
@@ -141,7 +148,6 @@ class CloudSite:
         self._unanswered.update(counts)
 
     def _look_again(self, now_s: float) -> None:
-        releasing = [each for each in self.ledger.instances.values() if each.state is InstanceState.RELEASING]
         self.observe_s = max(now_s, self.cloud.next_time_s())
-        if self._is_in_doubt or self._unanswered or self._untold or releasing:
+        if self._is_in_doubt or self._unanswered or self._untold or self._releasing:
             self.observe_s = min(self.observe_s, now_s + RETRY_S)
