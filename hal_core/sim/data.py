@@ -56,7 +56,9 @@ class DataFigures:
     remote_bytes: int
     """Brought to a node from anywhere else."""
     hidden_fraction: float
-    """Of the seconds of transfers that jobs needed: those that passed before the job had its nodes."""
+    """Of the seconds in which inputs of submitted jobs were under way: those before the job had its node."""
+    hideable_fraction: float
+    """What that would have been if each such transfer had begun when its job was submitted."""
 
 
 def data_figures(
@@ -76,4 +78,5 @@ def data_figures(
         shared_store_hours=moved.store_s / HOUR_S,
         remote_bytes=moved.remote_bytes,
         hidden_fraction=moved.hidden_s / needed_s if needed_s else 0.0,
+        hideable_fraction=moved.possible_s / needed_s if needed_s else 0.0,
     )

@@ -9,31 +9,32 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from heapq import heappop, heappush
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import attrs
 
 from hal_core.errors import PluginError
 from hal_core.models.job import JobId, Shape
-from hal_core.models.node import Partition, PartitionName
-from hal_core.models.plan import Changes, NodeColumns, PendingJob, Plan, Reserve, RunningJob, Start, Victim
-from hal_core.models.quota import Quota
-from hal_core.models.reservation import NO_HOLDS, Holds
-from hal_core.models.room import Room
-from hal_core.models.staging import Tiers
+from hal_core.models.plan import Changes, PendingJob, Plan, RunningJob, Start
 from hal_core.rules.likely_starts import LEAD, Brought, likely_starts
 from hal_core.sim.data import Data
 from hal_core.sim.expectations import Correct, Expectations
 from hal_core.sim.machine import Machine
+from hal_core.sim.replay_view import View
 from hal_core.sim.trace import TraceJob
 
 if TYPE_CHECKING:
     from hal_core.planes import Engine
+    from hal_core.sim.links import Transfer
     from hal_core.sim.start_watch import StartWatch
+
+SAME_S = 1e-6
+"""Times of transfers are sums of floating point numbers."""
+LONGER_S = 60.0
+"""So long it is expected to go on if a job outlived all expectations, because a transfer took longer."""
 
 
 class EventOrder(Enum):
@@ -56,100 +57,24 @@ class Foresight:
 class _Running:
     """One job that runs: the truth, and what the engine is told."""
 
-    __slots__ = ("first_s", "has_released", "job", "job_id", "outlived_count", "row", "sequence", "start_s")
+    __slots__ = (
+        *("begin_s", "end_s", "first_s", "has_released", "job", "job_id", "outlived_count", "row", "sequence"),
+        *("start_s", "transfer"),
+    )
 
     def __init__(self, job: TraceJob, row: RunningJob, sequence: int, start_s: float, expected_s: float) -> None:
         self.job = job
         self.row = row
         self.sequence = sequence
-        self.start_s = start_s
+        self.start_s = self.begin_s = start_s
+        """`begin_s`: from then on it is expected to run as long as was said."""
+        self.end_s = math.inf
+        """Not known while it waits for its inputs."""
         self.first_s = expected_s
+        self.transfer: Transfer | None = None
+        """What it waits for, if it has its nodes but not yet its inputs."""
         self.outlived_count = 0
         self.has_released = False
-
-
-class _View:
-    """Implements models.plan.Snapshot over the replay's rows. Valid during one pass."""
-
-    __slots__ = (
-        "_data",
-        "_ends",
-        "_machine",
-        "_pending",
-        "_promises",
-        "_room",
-        "changes",
-        "has_released",
-        "memo",
-        "now_s",
-        "reserves",
-        "sequence",
-    )
-
-    def __init__(self, machine: Machine, room: Room, data: Data | None) -> None:
-        self._machine = machine
-        self._data = data
-        self._room = room
-        self._pending: dict[JobId, PendingJob] = {}
-        self._ends: list[tuple[float, int, RunningJob]] = []
-        self.now_s = 0.0
-        self.sequence = 0
-        self.reserves: tuple[Reserve, ...] = ()
-        self.has_released = False
-        self.changes: Changes | None = None
-        self.memo: object = None
-        self._promises: tuple[tuple[Reserve, ...], dict[JobId, Reserve]] = ((), {})
-
-    @property
-    def promises(self) -> Mapping[JobId, Reserve]:
-        """Made when it is asked for: most passes do not."""
-        if self._promises[0] is not self.reserves:
-            self._promises = (self.reserves, {reserve.job_id: reserve for reserve in self.reserves})
-        return self._promises[1]
-
-    @property
-    def columns(self) -> NodeColumns:
-        return self._machine.columns(self._room)
-
-    @property
-    def partitions(self) -> Mapping[PartitionName, Partition]:
-        return self._machine.partitions
-
-    def partition_nodes(self, name: PartitionName) -> Sequence[int]:
-        return self._machine.partition_numbers.get(name, ())
-
-    def pending(self) -> Iterator[PendingJob]:
-        return iter(self._pending.values())
-
-    def running(self) -> Iterable[RunningJob]:
-        return map(_row, self._ends)
-
-    def room(self) -> Room:
-        return self._room.copy()
-
-    @property
-    def quota(self) -> Quota | None:
-        return None
-
-    @property
-    def holds(self) -> Holds:
-        return NO_HOLDS
-
-    def stage_in(self, inputs: tuple[str, ...]) -> Tiers:
-        return () if self._data is None else self._data.stores.stage_in(inputs, self.now_s)
-
-    @property
-    def has_preemption(self) -> bool:
-        return False
-
-    def victims(self, job: PendingJob) -> Sequence[Victim]:
-        return ()
-
-    def ending(self) -> Sequence[RunningJob]:
-        return ()
-
-
-_row = itemgetter(2)
 
 
 class Replay:
@@ -166,8 +91,9 @@ class Replay:
         self._room, self._idle = machine.idle_room(), machine.idle_room()
         self._data = data
         self._brought = Brought()
-        self._view = _View(machine, self._room, data)
-        self._pending, self._ends = self._view._pending, self._view._ends
+        self._staging: dict[Transfer, list[_Running]] = {}
+        self._view = View(machine, self._room, data)
+        self._pending, self._ends = self._view.rows, self._view.ends
         self._next = 0
         self._end_heap: list[tuple[float, int, _Running]] = []
         self._outlived_heap: list[tuple[float, int, _Running]] = []
@@ -192,6 +118,7 @@ class Replay:
             if now_s == math.inf:
                 return
             self._view.now_s = now_s
+            self._settle_transfers(now_s)
             cycle(now_s)
             if not cycle_count & 0xFFF:
                 yield self._next
@@ -204,7 +131,7 @@ class Replay:
             time_s = min(time_s, self._end_heap[0][0])
         if self._outlived_heap:
             time_s = min(time_s, self._outlived_heap[0][0])
-        return time_s
+        return time_s if self._data is None else min(time_s, self._data.stores.next_s())
 
     # -- the two orders ------------------------------------------------------------------------------------------------
 
@@ -337,21 +264,46 @@ class Replay:
         job = self._jobs[at]
         self.start_s[at] = now_s
         self._sequence = sequence = self._sequence + 1
-        stage_s = self._stage(at, start, now_s) if self._data is not None and job.inputs else 0.0
-        end_s = now_s + stage_s + job.run_s
+        transfer = self._stage(job, start, now_s)
+        stage_s = 0.0 if transfer is None else transfer.left_s(now_s)
         expected_end_s = now_s + (stage_s if pending.inputs else 0.0) + pending.expected_s
-        limit_s = stage_s + job.limit_s
-        row = RunningJob(start.job_id, 0, pending.shape, start.node_numbers, now_s + limit_s, expected_end_s)
+        row = RunningJob(
+            start.job_id, 0, pending.shape, start.node_numbers, now_s + stage_s + job.limit_s, expected_end_s
+        )
         running = _Running(job, row, sequence, now_s, pending.expected_s)
         insort(self._ends, (expected_end_s, sequence, row))
-        heappush(self._end_heap, (end_s, sequence, running))
-        if expected_end_s < end_s:
+        if transfer is None:
+            self._compute(running, now_s)
+        else:
+            running.transfer = transfer
+            self._staging.setdefault(transfer, []).append(running)
             heappush(self._outlived_heap, (expected_end_s, sequence, running))
 
-    def _stage(self, at: int, start: Start, now_s: float) -> float:
-        assert self._data is not None
-        stage_s = self.stage_s[at] = self._data.stores.start(self._jobs[at], start.node_numbers[0], now_s)
-        return stage_s
+    def _compute(self, running: _Running, now_s: float) -> None:
+        """The job has its nodes and its inputs."""
+        running.end_s = end_s = now_s + running.job.run_s
+        heappush(self._end_heap, (end_s, running.sequence, running))
+        if running.row.expected_end_s < end_s:
+            heappush(self._outlived_heap, (running.row.expected_end_s, running.sequence, running))
+
+    def _stage(self, job: TraceJob, start: Start, now_s: float) -> Transfer | None:
+        if self._data is None or not job.inputs:
+            return None
+        return self._data.stores.start(job, start.node_numbers[0], now_s)
+
+    def _settle_transfers(self, now_s: float) -> None:
+        """Jobs whose inputs have come begin to compute."""
+        data = self._data
+        for transfer in data.stores.over(now_s) if data is not None else ():
+            for running in self._staging.pop(transfer, ()):
+                assert data is not None
+                data.stores.count(running.job, transfer, running.start_s, now_s)
+                running.transfer = None
+                self.stage_s[int(running.row.job_id)] = now_s - running.start_s
+                if data.is_shown:
+                    running.begin_s = now_s
+                    self._expect(running, now_s + running.first_s)
+                self._compute(running, now_s)
 
     def _bring_ahead(self, data: Data, plan: Plan) -> None:
         """The inputs of jobs that are likely to start about as soon as a transfer takes."""
@@ -382,18 +334,26 @@ class Replay:
         heap = self._outlived_heap
         while heap and heap[0][0] <= now_s:
             running = heappop(heap)[2]
-            if not running.has_released:
+            if not running.has_released and running.row.expected_end_s <= now_s:
                 yield running
 
     def _expect_longer(self, running: _Running) -> None:
-        job = running.job
-        expected_s = self._correct(running.first_s, running.outlived_count, job.limit_s)
-        running.outlived_count += 1
+        now_s, transfer = self._view.now_s, running.transfer
+        if transfer is not None:
+            end_s = now_s + transfer.left_s(now_s) + running.first_s
+        else:
+            end_s = running.begin_s + self._correct(running.first_s, running.outlived_count, running.job.limit_s)
+            running.outlived_count += 1
+        self._expect(running, end_s if end_s > now_s + SAME_S else now_s + LONGER_S)
+        if running.row.expected_end_s < running.end_s:
+            heappush(self._outlived_heap, (running.row.expected_end_s, running.sequence, running))
+
+    def _expect(self, running: _Running, end_s: float) -> None:
+        """The job is expected to end then."""
+        row = running.row
+        if abs(end_s - row.expected_end_s) < SAME_S:
+            return
         self._is_otherwise = True
         self._forget_row(running)
-        row = running.row
-        expected_end_s = running.start_s + expected_s
-        running.row = RunningJob(row.job_id, row.index, row.shape, row.node_numbers, row.end_time_s, expected_end_s)
-        insort(self._ends, (running.row.expected_end_s, running.sequence, running.row))
-        if expected_s < job.run_s:
-            heappush(self._outlived_heap, (running.row.expected_end_s, running.sequence, running))
+        running.row = RunningJob(row.job_id, row.index, row.shape, row.node_numbers, row.end_time_s, end_s)
+        insort(self._ends, (end_s, running.sequence, running.row))

@@ -1,12 +1,18 @@
-"""How long a transfer between two nodes takes, by the narrowest domain of the topology that has both. Pure."""
+"""The ways that transfers between nodes take, and how long one takes that has them for itself. Pure.
+
+What the topology says of a domain's link is what each of its nodes, or each domain just below it, can send and get in
+a second, all transfers together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from hal_core.models.domains import Domains
 from hal_core.models.node import Cluster
 from hal_core.models.topology import Link
+from hal_core.sim.links import Way
 
 ONE_LINK = Link(0.0, 1e8)
 """Between all nodes of a cluster without a topology: what the authors of the locality workload take."""
@@ -19,27 +25,44 @@ class Routes:
         topology = cluster.topology
         self._across = ONE_LINK if topology is None else topology.across
         self._domains = Domains(topology, cluster.nodes) if topology is not None and topology.levels else None
+        count = len(cluster.nodes)
+        self._out, self._in = self._ways(count), self._ways(count)
+        """Of each node: the ways from it, and to it, the widest domain's first."""
 
     def far_s(self, size: int) -> float:
-        """The longest that so many bytes take."""
+        """How long so many bytes take from afar, with nothing else under way."""
         return _seconds(self._across, size)
 
     def between_s(self, size: int, source: int, target: int) -> float:
         return _seconds(self._link(source, target), size)
 
+    def latency_bytes(self, source: int, target: int) -> float:
+        """What could be sent while the latency passes."""
+        link = self._link(source, target)
+        return link.latency_s * link.bytes_per_s
+
+    def ways(self, source: int, target: int) -> tuple[Way, ...]:
+        """From one node to another."""
+        depth = 0 if self._domains is None else self._domains.span(1 << source | 1 << target).depth
+        return (*self._out[source][depth:], *self._in[target][depth:])
+
+    def ways_from_afar(self, target: int) -> tuple[Way, ...]:
+        return tuple(self._in[target])
+
     def is_wide(self, source: int, target: int) -> bool:
         """Whether the two share no domain of any level."""
         return self._domains is not None and self._domains.span(1 << source | 1 << target).depth == 0
 
-    def near(self, size: int, holders: Iterable[int]) -> dict[float, int]:
-        """Seconds -> the nodes, as bits, to which one of the holders sends so many bytes in that time."""
+    def near(self, size: int, holders: Iterable[int], least_s: float = 0.0) -> dict[float, int]:
+        """Seconds -> the nodes, as bits, to which one of the holders sends so many bytes in that time, or in `least_s`
+        if that is longer."""
         found: dict[float, int] = {}
         domains = self._domains
         for number in holders if domains is not None else ():
             assert domains is not None
             for depth in range(domains.depth_max, 0, -1):
                 domain = domains.around(number, depth)
-                seconds = _seconds(domain.link, size)
+                seconds = max(least_s, _seconds(domain.link, size))
                 found[seconds] = found.get(seconds, 0) | domain.nodes
         return found
 
@@ -47,6 +70,19 @@ class Routes:
         if self._domains is None:
             return self._across
         return self._domains.span(1 << source | 1 << target).link
+
+    def _ways(self, node_count: int) -> Sequence[Sequence[Way]]:
+        """In one direction. At the end the node's own; before that those of its domains."""
+        domains = self._domains
+        if domains is None:
+            return [[Way(self._across.bytes_per_s)] for _ in range(node_count)]
+        way_of: dict[tuple[str, ...], Way] = {}
+        found: list[list[Way]] = []
+        for number in range(node_count):
+            line = [domains.around(number, depth) for depth in range(domains.depth_max + 1)]
+            ways = [way_of.setdefault(inner.path, Way(outer.link.bytes_per_s)) for outer, inner in pairwise(line)]
+            found.append([*ways, Way(line[-1].link.bytes_per_s)])
+        return found
 
 
 def _seconds(link: Link, size: int) -> float:

@@ -3,8 +3,9 @@
 Two kinds of store. `memory` is the authors' model of the locality workload (Gonthier, Larsson, Marchal, Nettelblad and
 Thibault): a file lies in the node's memory until other jobs take the share of the job that loaded it. `cache` is a
 budget of bytes on the node's disk, filled from other nodes that have the file, else from the shared store. Both drop
-what was used longest ago, never what is in use. A transfer has the whole rate of its node, and a job that finds its
-file being loaded there waits for that. Nothing here reads a clock.
+what was used longest ago, never what is in use, and a job that finds its file being loaded there waits for that. In
+`memory` a transfer has the whole rate of its node, as the authors have it; in `cache` transfers share the links
+(sim/links.py). Nothing here reads a clock.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from random import Random
 
 import attrs
 
+from hal_core.models.masks import mask_of
 from hal_core.models.node import Cluster
 from hal_core.models.staging import Tier, Tiers, tiers_of
+from hal_core.sim.links import Links, Transfer
 from hal_core.sim.routes import Routes
 from hal_core.sim.trace import Trace, TraceJob
 
@@ -38,9 +41,11 @@ class Moved:
     waited_s: float = 0.0
     """Jobs that had their nodes, and not yet their inputs."""
     hidden_s: float = 0.0
-    """Transfers that were over before a job had its nodes, or the part of them that was."""
+    """Transfers of their inputs, from where those were to where they started, while jobs waited in the queue."""
+    possible_s: float = 0.0
+    """What that would have been if each of these transfers had begun when its job was submitted."""
     store_s: float = 0.0
-    """Transfers from the shared store."""
+    """Transfers from the shared store, as if each had its links for itself."""
     remote_bytes: int = 0
     """Brought to a node from anywhere else."""
     wide_bytes: int = 0
@@ -69,101 +74,134 @@ class Stores:
     def __init__(self, kind: StoreKind, cluster: Cluster, trace: Trace) -> None:
         self._is_memory = kind is StoreKind.MEMORY
         self._routes = Routes(cluster)
+        self._links = Links()
         self._sizes = trace.sizes
         budgets = [node.cpu_count if self._is_memory else CACHE_BYTES for node in cluster.nodes]
         self._nodes = [_Node(budget) for budget in budgets]
         self._homes = _homes(trace.sizes, trace.replica_count, len(budgets))
-        self._ready_s: dict[str, dict[int, float]] = {}
-        """File -> node -> when it is, or will be, there."""
-        self._ahead: dict[tuple[str, int], float] = {}
-        """Files that were brought before a job had the node, by file and node: how long that takes."""
+        self._brought: dict[str, dict[int, Transfer]] = {}
+        """File -> node -> what brings, or brought, it there."""
+        self._ahead: dict[Transfer, tuple[str, int]] = {}
+        """Under way before a job has the node: which file, and where to."""
         self.moved = Moved()
+
+    # -- what the engine is told ---------------------------------------------------------------------------------------
 
     def stage_in(self, inputs: tuple[str, ...], now_s: float) -> Tiers:
         """As models.plan.Snapshot has it. Jobs of a trace read one file each."""
         (name,) = inputs
-        homes, holders = self._homes.get(name, ()), self._ready_s.get(name, {})
-        costs = {} if self._is_memory else self._routes.near(self._sizes[name], (*homes, *holders))
-        for number in homes:
-            costs[0.0] = costs.get(0.0, 0) | 1 << number
-        for number, ready_s in holders.items():
-            left_s = max(0.0, ready_s - now_s)
-            costs[left_s] = costs.get(left_s, 0) | 1 << number
+        homes, brought = self._homes.get(name, ()), self._brought.get(name, {})
+        here = [*homes, *(number for number, transfer in brought.items() if transfer.has_come)]
+        costs = {} if self._is_memory else self._routes.near(self._sizes[name], here)
+        if here:
+            costs[0.0] = mask_of(here)
+        for number, transfer in brought.items() if len(here) < len(homes) + len(brought) else ():
+            if not transfer.has_come:
+                left_s = transfer.left_s(now_s)
+                near = {} if self._is_memory else self._routes.near(self._sizes[name], (number,), left_s)
+                for cost_s, nodes in (*near.items(), (left_s, 1 << number)):
+                    costs[cost_s] = costs.get(cost_s, 0) | nodes
         return tiers_of({(cost_s, cost_s): nodes for cost_s, nodes in costs.items()}, Tier(ALL, self.full_s(inputs)))
 
     def full_s(self, inputs: Sequence[str]) -> float:
-        """How long it takes to bring them all from afar."""
+        """How long it takes to bring them all from afar, with nothing else under way."""
         return sum(self._routes.far_s(self._sizes[name]) for name in inputs)
 
-    def start(self, job: TraceJob, number: int, now_s: float) -> float:
-        """The job has the node. Returns how long it is there without its inputs."""
+    # -- what happens --------------------------------------------------------------------------------------------------
+
+    def start(self, job: TraceJob, number: int, now_s: float) -> Transfer | None:
+        """The job has the node. Returns what it waits for there."""
         (name,) = job.inputs
         if number in self._homes.get(name, ()):
-            return 0.0
-        node = self._nodes[number]
-        ready_s = self._ready_s.setdefault(name, {}).get(number)
-        if ready_s is None:
-            ready_s = self._bring(name, number, now_s)
-        if name in node.idle:
-            node.idle_weight -= node.idle.pop(name)
-        user_count = node.users.get(name, 0)
-        node.users[name] = user_count + 1
-        if self._is_memory or not user_count:
-            node.used += self._weight(job)
+            return None
+        transfer = self._brought.setdefault(name, {}).get(number) or self._bring(name, number, now_s)
+        self._use(number, name, self._weight(job))
         self._evict(number)
-        stage_s = max(0.0, ready_s - now_s)
-        self.moved.waited_s += stage_s
-        self._credit(name, number, now_s)
-        return stage_s
+        if not transfer.has_come:
+            return transfer
+        self.count(job, transfer, now_s, now_s)
+        return None
+
+    def count(self, job: TraceJob, transfer: Transfer, start_s: float, now_s: float) -> None:
+        """A job that got a node has its input there now."""
+        hidden_s = transfer.passed_s(job.submit_s, start_s)
+        self.moved.hidden_s += hidden_s
+        self.moved.waited_s += now_s - start_s
+        self.moved.possible_s += min(start_s - job.submit_s, hidden_s + now_s - start_s)
 
     def end(self, job: TraceJob, number: int) -> None:
         """The job gives the node back; its file stays as long as there is room."""
         (name,) = job.inputs
-        if number in self._homes.get(name, ()):
-            return
-        node = self._nodes[number]
-        node.users[name] -= 1
-        is_last = not node.users[name]
-        if self._is_memory or is_last:
-            node.used -= self._weight(job)
-        if is_last:
-            del node.users[name]
-            self._keep(number, name, self._weight(job))
+        if number not in self._homes.get(name, ()):
+            self._leave(number, name, self._weight(job))
 
     def bring_ahead(self, job: TraceJob, number: int, now_s: float) -> None:
         """A job that waits is likely to get the node: its file is brought while it waits, if there is room for it."""
         (name,) = job.inputs
         node, weight = self._nodes[number], self._weight(job)
-        if number in self._homes.get(name, ()) or number in self._ready_s.get(name, {}):
+        if number in self._homes.get(name, ()) or number in self._brought.get(name, {}):
             return
         if node.used + weight <= node.budget:
-            self._ahead[name, number] = self._bring(name, number, now_s) - now_s
-            self._keep(number, name, weight)
+            self._ahead[self._bring(name, number, now_s)] = name, number
+            self._use(number, name, weight)
+            self._evict(number)
 
-    def _bring(self, name: str, number: int, now_s: float) -> float:
-        """Begin a transfer. Returns when it will be done: from a node that is still loading, not before that has it."""
-        size, moved = self._sizes[name], self.moved
-        holders = self._ready_s.setdefault(name, {})
-        sources = dict.fromkeys(self._homes.get(name, ()), now_s)
-        if not self._is_memory:
-            sources |= holders
+    def next_s(self) -> float:
+        """When the next transfer will be over."""
+        return self._links.next_s()
+
+    def over(self, now_s: float) -> Sequence[Transfer]:
+        """Transfers that are over by now."""
+        found = self._links.over(now_s)
+        for transfer in found:
+            if transfer in self._ahead:
+                name, number = self._ahead.pop(transfer)
+                self._leave(number, name, self._sizes[name])
+        return found
+
+    def _bring(self, name: str, number: int, now_s: float) -> Transfer:
+        """Begin a transfer, from where it is expected to come soonest."""
+        size, moved, routes = self._sizes[name], self.moved, self._routes
+        brought = self._brought.setdefault(name, {})
+        sources = [*self._homes.get(name, ()), *(() if self._is_memory else brought)]
         moved.remote_bytes += size
         if sources:
-            between_s = self._routes.between_s
-            ready_s, source = min((max(t, now_s + between_s(size, at, number)), at) for at, t in sources.items())
-            moved.wide_bytes += size if self._routes.is_wide(source, number) else 0
-            self._credit(name, source, now_s)
+            source = min(sources, key=lambda at: self._expected_s(name, at, number, now_s))
+            moved.wide_bytes += size if routes.is_wide(source, number) else 0
+            more = routes.latency_bytes(source, number)
+            transfer = Transfer(size + more, routes.ways(source, number), source=brought.get(source))
         else:
-            ready_s = now_s + self._routes.far_s(size)
-            moved.store_s += ready_s - now_s
-        holders[number] = ready_s
-        return ready_s
+            whole_s = routes.far_s(size)
+            moved.store_s += whole_s
+            transfer = Transfer(size, () if self._is_memory else routes.ways_from_afar(number), size / whole_s)
+        brought[number] = transfer
+        self._links.begin(transfer, now_s)
+        return transfer
 
-    def _credit(self, name: str, number: int, now_s: float) -> None:
-        """A job uses what was brought ahead: the part of the transfer that is over was hidden."""
-        took_s = self._ahead.pop((name, number), None)
-        if took_s is not None:
-            self.moved.hidden_s += max(0.0, took_s - max(0.0, self._ready_s[name][number] - now_s))
+    def _expected_s(self, name: str, source: int, target: int, now_s: float) -> float:
+        """How long it will take from there, as busy as the ways are now."""
+        before = self._brought[name].get(source)
+        left_s = 0.0 if before is None else before.left_s(now_s)
+        return max(left_s, self._sizes[name] / min(way.share for way in self._routes.ways(source, target)))
+
+    def _use(self, number: int, name: str, weight: float) -> None:
+        node = self._nodes[number]
+        if name in node.idle:
+            node.idle_weight -= node.idle.pop(name)
+        user_count = node.users.get(name, 0)
+        node.users[name] = user_count + 1
+        if self._is_memory or not user_count:
+            node.used += weight
+
+    def _leave(self, number: int, name: str, weight: float) -> None:
+        node = self._nodes[number]
+        node.users[name] -= 1
+        is_last = not node.users[name]
+        if self._is_memory or is_last:
+            node.used -= weight
+        if is_last:
+            del node.users[name]
+            self._keep(number, name, weight)
 
     def _keep(self, number: int, name: str, weight: float) -> None:
         node = self._nodes[number]
@@ -176,8 +214,7 @@ class Stores:
         while node.idle and node.idle_weight + node.used > node.budget:
             name, weight = node.idle.popitem(last=False)
             node.idle_weight -= weight
-            del self._ready_s[name][number]
-            self._ahead.pop((name, number), None)
+            del self._brought[name][number]
 
     def _weight(self, job: TraceJob) -> float:
         return job.processors if self._is_memory else self._sizes[job.inputs[0]]

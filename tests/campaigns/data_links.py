@@ -30,12 +30,14 @@ class Load:
     job_count: int
     dataset_bytes: int
     rate_bits: int
+    budget: str
+    """Of each node's store."""
 
 
 def read_all(load: Load, seed: int) -> tuple[Figures, list[str]]:
     """The figures of one run, and which promises were broken."""
     chance = random.Random(seed)
-    with DataHosts(node_count=load.node_count, cpus=1, rate_bits=load.rate_bits) as hal:
+    with DataHosts(node_count=load.node_count, cpus=1, rate_bits=load.rate_bits, budget=load.budget) as hal:
         names = [f"d{number}" for number in range(load.dataset_count)]
         for name in names:
             hal.add(name, os.urandom(load.dataset_bytes))
@@ -82,7 +84,8 @@ def share_of_rate(crossings: Sequence[tuple[float, int]], bytes_per_s: float) ->
 
 def measure(campaign: Campaign) -> Figures:
     given = campaign.given
-    load = Load(given.nodes, given.datasets, given.jobs, given.megabytes * 10**6, given.megabits * 10**6)
+    sizes = given.megabytes * 10**6, given.megabits * 10**6, given.budget
+    load = Load(given.nodes, given.datasets, given.jobs, *sizes)
     progress(f"{load}")
     figures, problems = read_all(load, campaign.seed)
     campaign.problems += problems
@@ -98,4 +101,5 @@ if __name__ == "__main__":
     campaign.parser.add_argument("--jobs", type=int, default=50)
     campaign.parser.add_argument("--megabytes", type=int, default=100, help="of each dataset")
     campaign.parser.add_argument("--megabits", type=int, default=100, help="of the slow link, in a second")
+    campaign.parser.add_argument("--budget", default="100G", help="of each node's store")
     campaign.main(measure)
