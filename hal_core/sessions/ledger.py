@@ -19,7 +19,7 @@ from hal_core.sessions.slices import Counts, Held, Policy, Slice, Tally
 from hal_core.wire.packed import Packed
 from hal_core.wire.sessions import Results
 
-END_PART: Final = 16
+END_PART: Final = 32
 """Of a window: so much a worker holds and gets at least, also at the end."""
 ALONE_LOSSES_MAX: Final = 5
 """A task whose worker died so often while it had nothing else is set aside: it is the task."""

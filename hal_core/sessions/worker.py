@@ -40,9 +40,10 @@ from hal_core.wire.sessions import (
     receive,
 )
 
-HELD_NS: Final = 40_000_000
-LATE_NS: Final = 100_000_000
-"""About what a worker is given at a time (`WINDOW_NS`): where all tasks take as long, none has another behind it."""
+HELD_NS: Final = 120_000_000
+"""More than half of what a worker holds (`WINDOW_NS`): of short tasks a batch is one message back, not two."""
+LATE_NS: Final = HELD_NS
+"""More than `LONG_NS`: where all tasks take as long, none has another behind it."""
 OVERRUN_EXIT_CODE: Final = 75
 """Of a worker that ended because a task took too long."""
 

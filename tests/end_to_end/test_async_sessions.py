@@ -121,18 +121,20 @@ def test_a_cancelled_caller_ends_the_session_with_what_runs(gate):
 def test_a_session_that_is_left_while_it_drains_ends_at_once(run, gate):
     """Nobody is in the block any more, and the task at the gate would last for ever."""
 
-    async def use():
+    async def use(leave_soon):
         async with opened(workers=1) as s:
             s._session.submit(tasks.wait_at, gate.address)
             await in_thread(gate.wait_for_one)
+            leave_soon()
 
     async def use_and_leave():
         if run is in_trio:
-            with trio.move_on_after(3):
-                await use()
+            with trio.CancelScope() as scope:
+                await use(lambda: setattr(scope, "deadline", trio.current_time() + 1))
         else:
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(use(), 3)
+                async with asyncio.timeout(None) as limit:
+                    await use(lambda: limit.reschedule(asyncio.get_running_loop().time() + 1))
 
     run(use_and_leave)
     assert gate.wait_until_left()
