@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 
 import pytest
 
@@ -34,9 +35,10 @@ def imported(module: Module, banned: set[str]) -> list[str]:
     ]
 
 
+@cache
 def calls(module: Module) -> list[tuple[str, ast.Call]]:
     """(dotted name of what is called, the call) for calls of plain names and attributes of them."""
-    return [(ast.unparse(node.func), node) for node in ast.walk(module.tree) if isinstance(node, ast.Call)]
+    return [(ast.unparse(node.func), node) for node in module.nodes if isinstance(node, ast.Call)]
 
 
 def collect(found: list[list[str]]) -> str:

@@ -13,7 +13,7 @@ def test_the_list_of_failpoints_is_complete():
     marked = Counter(
         ast.literal_eval(call.args[0])
         for module in modules("hal_core")
-        for call in ast.walk(module.tree)
+        for call in module.nodes
         if isinstance(call, ast.Call) and ast.unparse(call.func) == "reach"
     )
     assert marked == Counter(failpoints.NAMES)

@@ -33,7 +33,7 @@ def test_what_is_the_users_is_called_in_few_places() -> None:
     callers = {
         module.name.rpartition(".")[2]
         for module in root_code()
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "job"
     }
     assert callers == {"process", "supervisor"}

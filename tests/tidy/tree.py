@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,8 @@ class Module:
     name: str
     text: str
     tree: ast.Module
+    nodes: tuple[ast.AST, ...]
+    """All that are in the tree."""
 
     @property
     def room(self) -> str:
@@ -39,16 +42,23 @@ class Import:
     is_for_types_only: bool
 
 
-@cache
 def modules(*roots: str) -> tuple[Module, ...]:
+    return tuple(module for root in roots for module in _modules_of(root))
+
+
+@cache
+def _modules_of(root: str) -> tuple[Module, ...]:
     found = []
-    for root in roots:
-        for path in sorted((ROOT / root).rglob("*.py")):
-            name = ".".join(path.relative_to(ROOT / root).with_suffix("").parts)
-            name = name if root != "hal_core" else f"hal_core.{name}"
-            text = path.read_text()
-            tree = ast.parse(text, str(path))
-            found.append(Module(str(path.relative_to(ROOT)), name.removesuffix(".__init__"), text, tree))
+    gc.disable()  # It would look again and again at a million nodes that all stay.
+    for path in sorted((ROOT / root).rglob("*.py")):
+        name = ".".join(path.relative_to(ROOT / root).with_suffix("").parts)
+        name = name if root != "hal_core" else f"hal_core.{name}"
+        text = path.read_text()
+        tree = ast.parse(text, str(path))
+        nodes = tuple(ast.walk(tree))
+        found.append(Module(str(path.relative_to(ROOT)), name.removesuffix(".__init__"), text, tree, nodes))
+    gc.freeze()
+    gc.enable()
     return tuple(found)
 
 
@@ -61,10 +71,15 @@ def checks() -> tuple[Module, ...]:
     return modules(*TEST_ROOTS)
 
 
-def imports_of(module: Module) -> Iterator[Import]:
+@cache
+def imports_of(module: Module) -> tuple[Import, ...]:
     """Absolute imports anywhere in the module, also those inside functions."""
-    for_types = {id(node) for block in _type_blocks(module.tree) for node in ast.walk(block)}
-    for node in ast.walk(module.tree):
+    return tuple(_imports_of(module))
+
+
+def _imports_of(module: Module) -> Iterator[Import]:
+    for_types = {id(node) for block in _type_blocks(module) for node in ast.walk(block)}
+    for node in module.nodes:
         is_for_types = id(node) in for_types
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -76,12 +91,12 @@ def imports_of(module: Module) -> Iterator[Import]:
 
 
 def functions_of(module: Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
 
 
-def _type_blocks(tree: ast.Module) -> Iterator[ast.If]:
-    for node in ast.walk(tree):
+def _type_blocks(module: Module) -> Iterator[ast.If]:
+    for node in module.nodes:
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             yield node
