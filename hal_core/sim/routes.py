@@ -66,6 +66,21 @@ class Routes:
                 found[seconds] = found.get(seconds, 0) | domain.nodes
         return found
 
+    def wide(self, size: int, holders: Sequence[int]) -> dict[float, int]:
+        """Seconds -> the nodes to which a holder would send in that time over the widest level, as busy as its
+        links are now. Empty without a topology."""
+        found: dict[float, int] = {}
+        domains = self._domains
+        if domains is None or not holders:
+            return found
+        out_bytes_per_s = max(self._out[number][0].share for number in holders)
+        for domain in domains.at_depth[1]:
+            first = (domain.nodes & -domain.nodes).bit_length() - 1
+            rate = min(out_bytes_per_s, self._in[first][0].share)
+            seconds = self._across.latency_s + size / rate
+            found[seconds] = found.get(seconds, 0) | domain.nodes
+        return found
+
     def _link(self, source: int, target: int) -> Link:
         if self._domains is None:
             return self._across

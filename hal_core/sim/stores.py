@@ -101,7 +101,11 @@ class Stores:
                 near = {} if self._is_memory else self._routes.near(self._sizes[name], (number,), left_s)
                 for cost_s, nodes in (*near.items(), (left_s, 1 << number)):
                     costs[cost_s] = costs.get(cost_s, 0) | nodes
-        return tiers_of({(cost_s, cost_s): nodes for cost_s, nodes in costs.items()}, Tier(ALL, self.full_s(inputs)))
+        wide = {} if self._is_memory else self._routes.wide(self._sizes[name], [*homes, *brought])
+        for cost_s, nodes in wide.items():
+            costs[cost_s] = costs.get(cost_s, 0) | nodes
+        elsewhere = Tier(ALL, max(wide, default=self.full_s(inputs)))
+        return tiers_of({(cost_s, cost_s): nodes for cost_s, nodes in costs.items()}, elsewhere)
 
     def full_s(self, inputs: Sequence[str]) -> float:
         """How long it takes to bring them all from afar, with nothing else under way."""

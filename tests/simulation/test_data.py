@@ -281,6 +281,22 @@ def test_stage_in_takes_as_long_as_the_engine_was_told(seed):
         stores.end(job, number)
 
 
+def test_a_busy_wide_link_is_told_to_be_longer():
+    """Two files come to one site; a third is expected to share the link with both."""
+    trace, cluster = SITES.trace(), SITES.cluster()
+    routes, stores = Routes(cluster), Data.of(DataMode.CACHE, cluster, trace).stores
+    target = cluster.nodes.index(next(node for node in cluster.nodes if node.location == ("site0",)))
+    away = [job for job in trace.jobs if stores.stage_in(job.inputs, 0.0)[0].nodes & 0xFF == 0]
+    names = {job.inputs[0]: job for job in away}
+    first, second, third = list(names.values())[:3]
+    alone_s = next(tier.stage_s for tier in stores.stage_in(third.inputs, 0.0) if tier.nodes >> target & 1)
+    stores.bring_ahead(first, target, 0.0)
+    stores.bring_ahead(second, target, 0.0)
+    busy_s = next(tier.stage_s for tier in stores.stage_in(third.inputs, 0.0) if tier.nodes >> target & 1)
+    assert alone_s == pytest.approx(routes.far_s(trace.sizes[third.inputs[0]]))
+    assert busy_s == pytest.approx(3 * alone_s, rel=1e-2)
+
+
 def test_few_bytes_cross_the_wide_area_if_the_engine_knows_where_they_are():
     trace, cluster = SITES.trace(), SITES.cluster()
     aware = Data.of(DataMode.CACHE, cluster, trace)
