@@ -41,6 +41,10 @@ class PilotsByRest(PilotServices):
         own = {"way": "rest", "address": address, "token_command": "scontrol token lifespan=7200"}
         return {**super().options(), **own, "answer_timeout_s": 10.0}
 
+    def wait_until_ready(self) -> None:
+        """Patiently: a campaign may have little of the machine."""
+        self.tree.until("the daemon answers", self._does_answer, PATIENCE_S, self.watched)
+
 
 @attrs.define
 class PilotTrial:
