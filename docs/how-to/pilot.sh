@@ -9,7 +9,11 @@ directory=/tmp
 
 [ "${SLURM_RESTART_COUNT:-0}" = 0 ] || exit 1 # a token is good once: HAL orders another pilot
 state=$(mktemp -d "$directory/hal-pilot-XXXXXX") && chmod 0711 "$state" || exit 1
-trap 'rm -rf "$state"' EXIT
+leave() {
+    pkill -TERM -f "$state" && sleep 2 # what an agent that was killed has left, jobs too: not every Slurm ends them
+    rm -rf "$state"
+}
+trap leave EXIT
 trap 'exit 1' TERM
 enroll() {
     "$hal" agent enroll --server "$server" --node {node} --state "$state" <<'END'
