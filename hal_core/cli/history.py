@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from argparse import Namespace
+from collections.abc import Callable, Sequence
 
 from hal_core.cli.arguments import Parser, checked, count
 from hal_core.cli.console import Console
@@ -28,43 +29,72 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument("--until", metavar="TIME", help="ended before; as for --since")
     parser.add_argument("--cost", action="store_true", help="with what each end cost, on nodes of the site's too")
+    parser.add_argument("--predictions", action="store_true", help="with how long each was expected to run")
     parser.add_argument("--oldest", action="store_true", help="oldest first")
     parser.add_json()
 
 
 def run(console: Console, arguments: Namespace) -> int:
     now_s = time.time()
+    also = [name for name in COLUMNS if getattr(arguments, name)]
     filters = filters_of(arguments) | {
         "job_id": arguments.job,
         "since_time_s": moment(arguments.since, now_s),
         "until_time_s": moment(arguments.until, now_s),
         "order": "oldest" if arguments.oldest else None,
-        "with": "cost" if arguments.cost else None,
+        "with": ",".join(also) or None,
     }
     body = pages(console, "/v1/history", "entries", filters, arguments)
     if arguments.json:
         console.line(json.dumps(body))
         return 0
-    print_history(console, body["entries"], arguments.cost)
+    print_history(console, body["entries"], also)
     tell_rest(console, body, len(body["entries"]))
     return 0
 
 
-def print_history(console: Console, entries: list[dict[str, Any]], has_cost: bool = False) -> None:
-    cost = ("COST",) if has_cost else ()
-    heads = ("JOB", "NAME", "USER", "PARTITION", "STATE", "ENDED", "TIME", "CPU TIME", "MEMORY", *cost, "HOW")
+def print_history(console: Console, entries: list[dict[str, Any]], also: Sequence[str] = ()) -> None:
+    more = [column for name, columns in COLUMNS.items() if name in also for column in columns]
+    heads = ("JOB", "NAME", "USER", "PARTITION", "STATE", "ENDED", "TIME", "CPU TIME", "MEMORY")
+    heads += (*(head for head, _ in more), "HOW")
     rows = [
         (
             name_of(each),
             each["name"], each["user"], each["partition"], each["state"], instant(each["end_time_s"]),
-            duration(each["end_time_s"] - each["start_time_s"] if each["start_time_s"] else None),
-            duration(each["cpu_s"]), size(each["peak_memory_bytes"]), *(money(each["money"]) for _ in cost),
+            duration(run_s(each)), duration(each["cpu_s"]), size(each["peak_memory_bytes"]),
+            *(text_of(each) for _, text_of in more),
             end_text({**each, "by": each["ended_by"]}),
         )
         for each in entries
     ]  # fmt: skip
-    right = (*[False] * 6, *[True] * (3 + len(cost)))
+    right = (*[False] * 6, *[True] * (3 + len(more)))
     console.table(heads, rows, right, [STATE_COLOURS.get(each["state"], "") for each in entries])
+
+
+def run_s(entry: dict[str, Any]) -> float | None:
+    """How long it ran; None if it never started."""
+    return entry["end_time_s"] - entry["start_time_s"] if entry["start_time_s"] else None
+
+
+def quantile(name: str) -> Callable[[dict[str, Any]], str]:
+    """The text of what was said before."""
+    return lambda entry: duration(entry["prediction"][name] if entry["prediction"] else None)
+
+
+def off_text(entry: dict[str, Any]) -> str:
+    """By how much longer or less than the median it ran: `+2:00`, `-1:30`; nothing if nothing was said."""
+    ran_s, said = run_s(entry), entry["prediction"]
+    if ran_s is None or said is None:
+        return duration(None)
+    off_s = ran_s - said["p50_s"]
+    return f"{'-' if off_s < 0 else '+'}{duration(abs(off_s))}"
+
+
+COLUMNS: dict[str, tuple[tuple[str, Callable[[dict[str, Any]], str]], ...]] = {
+    "cost": (("COST", lambda entry: money(entry["money"])),),
+    "predictions": (("P50", quantile("p50_s")), ("P90", quantile("p90_s")), ("OFF BY", off_text)),
+}
+"""What may be told of each end if it is asked for: heads, and texts of an entry."""
 
 
 def name_of(entry: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from hal_core.cli.arguments import Parser, checked, one_index, selector
 from hal_core.cli.console import PAGE_MAX, Console
+from hal_core.cli.explain import likely_text
 from hal_core.cli.formats import duration, instant, pairs, size
 from hal_core.cli.reserve import nodes_text
 from hal_core.cli.waiting import FINAL, condition
@@ -42,7 +43,8 @@ def run(console: Console, arguments: Namespace) -> int:
             console.write(answer.json()["script"])
         return 0
     try:
-        answer = console.get(f"/v1/jobs/{job_id}")
+        also = None if arguments.json or index is not None else "likely_start"
+        answer = console.get(query(f"/v1/jobs/{job_id}", **{"with": also}))
     except Rejected as rejected:
         if rejected.status == 404:
             console.note(f"jobs that ended long ago are in the history: hal history --job {job_id}")
@@ -101,6 +103,7 @@ def print_job(console: Console, job: dict[str, Any]) -> None:
         ("Not before", instant(job["begin_time_s"])),
         ("To end by", instant(job.get("deadline_time_s"))),
         ("Expected start", instant(job["expected_start_time_s"])),
+        ("Likely start", likely_text(job["likely_start"]) if job.get("likely_start") else ""),
         ("Started", instant(job["start_time_s"])),
         ("Finished", instant(job["end_time_s"])),
         ("Time limit", duration(job["walltime_s"]) if job["walltime_s"] else "none"),

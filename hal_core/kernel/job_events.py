@@ -9,15 +9,18 @@ which other threads go on.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
 
 from hal_core.kernel.journal_files import GENESIS_HASH
 from hal_core.kernel.journal_format import EventRow, decode_row, verified
-from hal_core.models.event import ClusterDefined, Event, JobSubmitted, Planned
+from hal_core.models.event import ClusterDefined, Event, JobSubmitted, Planned, RunTimesPredicted
+from hal_core.models.history import HistoryEntry
 from hal_core.models.job import JobId
+from hal_core.models.prediction import Prediction
 
 _SELECT: Final = """
     SELECT (SELECT p.hash FROM events AS p WHERE p.sequence = e.sequence - 1), e.sequence,
@@ -33,6 +36,12 @@ _CLUSTER: Final = """
     SELECT (SELECT p.hash FROM events AS p WHERE p.sequence = e.sequence - 1), e.sequence,
            e.time_s, e.kind, e.version, e.body, e.hash
     FROM events AS e WHERE e.sequence <= :after AND e.kind = 'ClusterDefined' ORDER BY e.sequence DESC LIMIT 1
+"""
+_PREDICTIONS: Final = """
+    SELECT (SELECT p.hash FROM events AS p WHERE p.sequence = e.sequence - 1), e.sequence,
+           e.time_s, e.kind, e.version, e.body, e.hash
+    FROM events AS e WHERE e.sequence > :after AND e.sequence <= :last AND e.kind = 'RunTimesPredicted'
+    ORDER BY e.sequence
 """
 SLACK_S: Final = 1.0
 """A clock that is corrected by less than this costs nothing."""
@@ -72,6 +81,33 @@ def is_about(event: Event, job_id: JobId) -> bool:
     return job_id == (key.job_id if key is not None else getattr(event, "job_id", None))
 
 
+def predictions_of(connection: sqlite3.Connection, ends: Sequence[HistoryEntry]) -> dict[int, Prediction]:
+    """What was said of the run time of each, by the sequence number of the end: the last that was said by its start, or
+    the first after it. Those are left out of which nothing was said.
+
+    One look at all that was predicted from the first of these submissions to the last of these ends.
+    """
+    came_s = [end.submit_time_s for end in ends if end.submit_time_s is not None]
+    if not came_s:
+        return {}
+    last = max(end.sequence for end in ends)
+    after = _before(connection, min(came_s) - SLACK_S, last)
+    wanted = {end.job_id for end in ends}
+    said: dict[JobId, list[tuple[float, Prediction]]] = defaultdict(list)
+    for event in _checked(connection.execute(_PREDICTIONS, {"after": after, "last": last})):
+        assert isinstance(event, RunTimesPredicted)
+        for job_id, prediction in event.predictions:
+            if job_id in wanted:
+                said[job_id].append((event.time_s, prediction))
+    return {end.sequence: _by_start(said[end.job_id], end) for end in ends if end.job_id in said}
+
+
+def _by_start(said: list[tuple[float, Prediction]], end: HistoryEntry) -> Prediction:
+    start_s = end.end_time_s if end.start_time_s is None else end.start_time_s
+    _, first = said[0]
+    return next((prediction for time_s, prediction in reversed(said) if time_s <= start_s), first)
+
+
 def _before(connection: sqlite3.Connection, time_s: float, last: int) -> int:
     """A sequence number after which the event of that time comes, if times only rise: a search by halves."""
     low, high = 0, last
@@ -94,7 +130,12 @@ def _rows(connection: sqlite3.Connection, statement: str, job_id: JobId, after: 
         "key": b"\xa3key\x93" + number,
         "reserve": b"\x92" + number + b"\xcb",  # a pair of the number and a float
     }
-    for previous, *rest in connection.execute(statement, values):
+    return _checked(connection.execute(statement, values))
+
+
+def _checked(rows: sqlite3.Cursor) -> Iterator[Event]:
+    """Each row has the hash of the one before it first."""
+    for previous, *rest in rows:
         row: EventRow = tuple(rest)
         (checked,) = verified([row], row[0] - 1, GENESIS_HASH if previous is None else previous)
         yield decode_row(checked)

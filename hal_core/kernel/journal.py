@@ -36,8 +36,9 @@ from hal_core.kernel.journal_history import clear_history, write_history
 from hal_core.kernel.journal_reader import PAGE_EVENT_COUNT, JournalReader
 from hal_core.kernel.journal_recovery import Recovery, find_position, plan_recovery
 from hal_core.models.event import Event
-from hal_core.models.history import HistoryFilters, HistoryPage
+from hal_core.models.history import HistoryEntry, HistoryFilters, HistoryPage
 from hal_core.models.job import JobId
+from hal_core.models.prediction import Prediction
 
 Connect = Callable[[Path], sqlite3.Connection]
 
@@ -161,6 +162,10 @@ class Journal:
         `last`: those as far as that event.
         """
         return self._reader.events_of(job_id, self.sequence if last is None else last, is_over)
+
+    def predictions_of(self, ends: Sequence[HistoryEntry]) -> dict[int, Prediction]:
+        """What was said of each by its start, by the sequence number of the end. Callable from any thread."""
+        return self._reader.predictions_of(ends)
 
     def rebuild_history(self) -> None:
         """Project the history again from all events, which are verified on the way."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from hal_core import errors
-from hal_core.kernel.job_events import events_of
+from hal_core.kernel.job_events import events_of, predictions_of
 from hal_core.kernel.journal_files import GENESIS_HASH
 from hal_core.kernel.journal_format import (
     DATABASE_ERRORS,
@@ -28,8 +28,9 @@ from hal_core.kernel.journal_format import (
 )
 from hal_core.kernel.journal_history import read_history
 from hal_core.models.event import Event
-from hal_core.models.history import HistoryFilters, HistoryPage
+from hal_core.models.history import HistoryEntry, HistoryFilters, HistoryPage
 from hal_core.models.job import JobId
+from hal_core.models.prediction import Prediction
 
 PAGE_EVENT_COUNT: Final = 4000
 _IDLE_CONNECTION_COUNT_MAX: Final = 4
@@ -88,6 +89,14 @@ class JournalReader:
         with self.connection() as connection:
             try:
                 return events_of(connection, job_id, last_sequence, is_over)
+            except DATABASE_ERRORS as error:
+                raise self.translated(error, None) from error
+
+    def predictions_of(self, ends: Sequence[HistoryEntry]) -> dict[int, Prediction]:
+        """What was said of each by its start (job_events.py)."""
+        with self.connection() as connection:
+            try:
+                return predictions_of(connection, ends)
             except DATABASE_ERRORS as error:
                 raise self.translated(error, None) from error
 

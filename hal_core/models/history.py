@@ -7,6 +7,7 @@ from typing import Final
 import attrs
 
 from hal_core.models.job import EndKind, JobId, JobState
+from hal_core.models.prediction import Prediction
 
 HISTORY_LIMIT_MAX: Final = 1000
 
@@ -59,6 +60,8 @@ class HistoryEntry:
     """Whether `elements` are those of an array: the end of element 0 is not that of the job."""
     money: float | None = None
     """What these elements cost in the attempt that ended so; None: it was not asked for."""
+    prediction: Prediction | None = None
+    """Of the run time, the last that was said by its start. None: nobody said anything, or it was not asked for."""
 
 
 @attrs.frozen

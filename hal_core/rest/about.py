@@ -28,7 +28,18 @@ from hal_core.rest.bodies import (
 )
 from hal_core.rest.call import Call, Route
 from hal_core.rest.port import ConfigurationView, JournalReader
-from hal_core.rest.query import LIMIT, SEQUENCE_MAX, cursor_of, integer, number, one_of, states, text, write_cursor
+from hal_core.rest.query import (
+    LIMIT,
+    SEQUENCE_MAX,
+    cursor_of,
+    integer,
+    number,
+    one_of,
+    some_of,
+    states,
+    text,
+    write_cursor,
+)
 from hal_core.rest.rights import Forbidden, Verb
 from hal_core.rules.end_costs import costs_of_ends
 from hal_core.rules.node_view import cluster_view
@@ -88,12 +99,20 @@ async def show_history(call: Call) -> Answer:
     sequence = kernel.durable_sequence
     page = await trio.to_thread.run_sync(kernel.journal.history, filters, query["limit"], after)
     entries = page.entries
-    if query["with"] == "cost":
+    if "predictions" in query["with"]:
+        entries = await trio.to_thread.run_sync(_with_predictions, kernel.journal, entries)
+    if "cost" in query["with"]:
         records = {each.job_id: kernel.state.find(each.job_id) for each in entries}
         over = {job_id: record is None or record.is_finished for job_id, record in records.items()}
         entries = await trio.to_thread.run_sync(_with_costs, kernel.journal, entries, over)
     cursor = None if page.next_cursor is None else HistoryPosition(page.next_cursor)
     return json_answer(HistoryAnswer(entries, write_cursor(cursor), sequence))
+
+
+def _with_predictions(journal: JournalReader, entries: tuple[HistoryEntry, ...]) -> tuple[HistoryEntry, ...]:
+    """Blocks while they are looked for."""
+    said = journal.predictions_of(entries)
+    return tuple(attrs.evolve(each, prediction=said.get(each.sequence)) for each in entries)
 
 
 def _with_costs(
@@ -188,7 +207,7 @@ ROUTES = (
             number("since_time_s", "ended then or later", TIME_S_MAX),
             number("until_time_s", "ended earlier than this", TIME_S_MAX),
             one_of("order", "which end comes first; default: latest", ("latest", "oldest")),
-            one_of("with", "what each end cost, too", ("cost",)),
+            some_of("with", "what each end cost, and what was said of its run time, too", ("cost", "predictions")),
             LIMIT,
             cursor_of(HistoryPosition),
         ),

@@ -24,7 +24,7 @@ from hal_core.rest.rights import Verb
 from hal_core.rest.submit import insist_on_priority, sized
 from hal_core.rules.admission import late
 from hal_core.rules.charging import charged
-from hal_core.rules.excerpt import Excerpt, excerpt, excerpt_of, record_of
+from hal_core.rules.excerpt import excerpt, excerpt_of, record_of
 from hal_core.rules.explain import explain, question, verified
 from hal_core.rules.forecast import Forecast, forecast
 from hal_core.rules.pool_quotes import quotes
@@ -72,7 +72,7 @@ async def explain_job(call: Call) -> Answer:
         look = partial(verified, found, question(state, record, now_s), call.context.new_engine(), now_s)
         part = excerpt(state, record.job_id, now_s)
         found = await trio.to_thread.run_sync(look)
-        found = attrs.evolve(found, likely=await _likely(call, part, now_s))
+        found = attrs.evolve(found, likely=await call.context.likely_start(part, now_s))
     return json_answer(found)
 
 
@@ -119,13 +119,8 @@ async def _look_ahead(
     variants = await trio.to_thread.run_sync(outlooks, part, tried, engine, now_s)
     if variants and (best := first_to_end(variants)).start_time_s is not None:
         found = Forecast(best.start_time_s, best.nodes)
-    likely = await _likely(call, part, now_s)
+    likely = await call.context.likely_start(part, now_s)
     return ForecastAnswer(found.start_time_s, found.nodes, found.why_not, variants, warnings, likely, sums)
-
-
-async def _likely(call: Call, part: Excerpt, now_s: float) -> LikelyStart | None:
-    ask = call.context.likely_start
-    return None if ask is None else await ask(part, now_s)
 
 
 ROUTES = (

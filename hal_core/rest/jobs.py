@@ -25,6 +25,7 @@ from hal_core.rest.bodies import (
 from hal_core.rest.call import Call, Route
 from hal_core.rest.query import LIMIT, cursor_of, number, one_of, states, texts, write_cursor
 from hal_core.rest.rights import Verb
+from hal_core.rules.excerpt import excerpt
 from hal_core.rules.job_record import JobRecord
 from hal_core.rules.queue_view import (
     UNFINISHED,
@@ -95,7 +96,7 @@ def _with_use(call: Call, job: JobView) -> JobView:
 
 async def show_job(call: Call) -> Answer:
     record = find_job(call)
-    wait, timeout_s = call.query["wait"], call.query["timeout_s"]
+    wait, timeout_s, does_foresee = call.query["wait"], call.query["timeout_s"], call.query["with"] == "likely_start"
     if timeout_s is not None and wait is None:
         raise InvalidInput([Problem("timeout_s", "only goes with `wait`")])
     if wait is not None:
@@ -103,12 +104,18 @@ async def show_job(call: Call) -> Answer:
         limit_s = WAIT_S_DEFAULT if timeout_s is None else timeout_s
         await call.wait_for(lambda: has_come(find_job(call)), limit_s)
         record = find_job(call)
-    state = call.context.kernel.state
-    waiting = Waiting(state, call.context.now_s())
+    if does_foresee:
+        await call.context.kernel.rested()
+        record = find_job(call)
+    state, now_s = call.context.kernel.state, call.context.now_s()
+    waiting = Waiting(state, now_s)
     detail = job_detail(record, waiting, call.caller.may(Verb.SEE_PRIVATE, record.owner), state.sequence)
     use = call.context.use_of(record.job_id) if record.active else None
     if use is not None:
         detail = attrs.evolve(detail, use=use, idle_since_s=use.idle_since_s)
+    if does_foresee and record.pending_count:
+        part = excerpt(state, record.job_id, now_s)
+        detail = attrs.evolve(detail, likely_start=await call.context.likely_start(part, now_s))
     return json_answer(detail)
 
 
@@ -205,9 +212,10 @@ def _control(verb: str, handler: Callable[[Call], Awaitable[Answer]], summary: s
     )
 
 
-_WAIT = (
+_SHOW = (
     one_of("wait", "answer only when the job has started or ended", ("started", "ended")),
     number("timeout_s", "how long to wait at most", WAIT_S_MAX),
+    one_of("with", "when a job that waits is likely to start, too", ("likely_start",)),
 )
 
 ROUTES = (
@@ -233,7 +241,7 @@ ROUTES = (
         handler=show_job,
         summary="Everything about one job; can wait for it",
         answer=JobDetail,
-        query=_WAIT,
+        query=_SHOW,
     ),
     Route(
         method="GET",

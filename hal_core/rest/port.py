@@ -15,11 +15,11 @@ from hal_core.errors import HalError
 from hal_core.models.dataset import Measured
 from hal_core.models.event import Event
 from hal_core.models.explanation import LikelyStart
-from hal_core.models.history import HistoryFilters, HistoryPage
+from hal_core.models.history import HistoryEntry, HistoryFilters, HistoryPage
 from hal_core.models.job import JobId, JobSpec, Owner
 from hal_core.models.message import Message
 from hal_core.models.plugin import PluginListing
-from hal_core.models.prediction import Arrival, Foretold
+from hal_core.models.prediction import Arrival, Foretold, Prediction
 from hal_core.models.role import Role
 from hal_core.models.use import JobUse
 from hal_core.parsing.request import JobRequest, ParsedJob
@@ -88,6 +88,11 @@ Foretell = Callable[[Arrival], Awaitable[Foretold]]
 """What the predictor would say of a job that nobody submitted."""
 
 
+async def nobody_can_say(part: Excerpt, now_s: float) -> LikelyStart | None:
+    """Of no job it is known when it will start."""
+    return None
+
+
 class JournalReader(Protocol):
     """Blocking reads of what is on disk; called in worker threads."""
 
@@ -102,6 +107,10 @@ class JournalReader(Protocol):
 
         `is_over` saves reading what came after its last end.
         """
+        ...
+
+    def predictions_of(self, ends: Sequence[HistoryEntry]) -> Mapping[int, Prediction]:
+        """What was said of the run time of each by its start, by the sequence number of the end."""
         ...
 
 
@@ -177,8 +186,8 @@ class Context:
     """The receipts of all jobs that have ended, by user, account and month."""
     foretell: Foretell | None = None
     """None: there is no predictor."""
-    likely_start: Callable[[Excerpt, float], Awaitable[LikelyStart | None]] | None = None
-    """Of the job that the excerpt asks about, at that time. None: nobody can say."""
+    likely_start: Callable[[Excerpt, float], Awaitable[LikelyStart | None]] = nobody_can_say
+    """Of the job that the excerpt asks about, at that time."""
     memory: MemorySizing | None = None
     """None: nobody remembers; jobs get what they ask for."""
     inputs: Inputs | None = None

@@ -99,6 +99,16 @@ def one_of(name: str, about: str, choices: Sequence[str]) -> Parameter:
     return Parameter(name, about, read, {"type": "string", "enum": list(choices)})
 
 
+def some_of(name: str, about: str, choices: Sequence[str]) -> Parameter:
+    """Several of them, separated by commas."""
+    one = one_of(name, about, choices)
+
+    def read(given: str) -> frozenset[str]:
+        return frozenset(one.read(part) for part in given.split(","))
+
+    return Parameter(name, about, read, {"type": "string", "maxLength": 256}, frozenset())
+
+
 def text(name: str, about: str) -> Parameter:
     return Parameter(name, about, _plain, {"type": "string", "maxLength": 256})
 

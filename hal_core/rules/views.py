@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from hal_core.models.explanation import LikelyStart
 from hal_core.models.job import FINAL, Dependency, End, JobId, JobSpec, JobState
 from hal_core.models.placement import Share
 from hal_core.models.prediction import Prediction
@@ -154,6 +155,8 @@ class JobDetail(JobView):
     sequence: int
     use: JobUse | None = None
     """What its running elements use; None if that is not measured, or was not yet."""
+    likely_start: LikelyStart | None = None
+    """When it is likely to start; None if it does not wait, that cannot be said, or it was not asked for."""
 
 
 def counts_of(record: JobRecord) -> dict[str, int]:

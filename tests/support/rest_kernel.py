@@ -10,11 +10,12 @@ import trio
 from hal_core.kernel.job_events import is_about
 from hal_core.models.cloud_pool import CloudPool, PoolOffer
 from hal_core.models.event import Event, JobRequeued
-from hal_core.models.history import HistoryFilters, HistoryPage
+from hal_core.models.history import HistoryEntry, HistoryFilters, HistoryPage
 from hal_core.models.job import End, EndKind, JobId, Owner
 from hal_core.models.message import Answer, DefineCluster, Message, NodeReported, PartsChanged, PartStatus
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
 from hal_core.models.placement import AttemptKey
+from hal_core.models.prediction import Prediction
 from hal_core.parsing.request import JobRequest, ParseContext, ParsedJob, parse_job
 from hal_core.rules.core import Core
 from hal_core.rules.receipt_sums import ReceiptSums, Row
@@ -56,6 +57,9 @@ class ListJournal:
 
     def events_of(self, job_id: JobId, is_over: bool = False) -> list[Event]:
         return [event for event in self.events if is_about(event, job_id)]
+
+    def predictions_of(self, ends: Sequence[HistoryEntry]) -> dict[int, Prediction]:
+        return {}
 
 
 class RestKernel:

@@ -123,6 +123,10 @@ def test_show_tells_everything(server):
     ):
         assert text in out
     assert json.loads(hal(server.path, "show", "--json", "12").out) == job_details()
+    likely = {"p50_time_s": 1764000000.0, "p90_time_s": 1764003600.0, "checked_count": 7}
+    server.answer("GET", "/v1/jobs/12", job_details(likely_start=likely))
+    assert "nine in ten by 2025-11-24 17:00:00 (corrected by 7 starts" in hal(server.path, "show", "12").out
+    assert server.requests[-1].query == {"with": "likely_start"}
     server.answer("GET", "/v1/jobs/12", ended(12, "FAILED", exit_code=2))
     assert "exit code 2" in hal(server.path, "show", "12").out
     hidden = {"command": None, "arguments": None, "working_directory": None, "output_path": None, "inputs": None}
@@ -246,6 +250,14 @@ def test_history(server):
     server.answer("GET", "/v1/history", {"entries": elements, "next_cursor": None, "sequence": 1})
     shown = [line.split()[0] for line in hal(server.path, "history", "--limit", "3").out.splitlines()[1:]]
     assert shown == ["12_0", "12_7", "12_[1-2,4]"]
+    said = {"p10_s": 60.0, "p50_s": 300.0, "p90_s": 900.0}
+    said = [{**ENTRY, "prediction": said}, {**ENTRY, "prediction": None}, {**killed, "prediction": said}]
+    server.answer("GET", "/v1/history", {"entries": said, "next_cursor": None, "sequence": 1})
+    head, *lines = hal(server.path, "history", "--predictions", "--limit", "3").out.splitlines()
+    assert server.requests[-1].query["with"] == "predictions"
+    assert head.split()[-5:] == ["P50", "P90", "OFF", "BY", "HOW"]
+    ran = [words[words.index("MiB") + 1 :][:3] for words in map(str.split, lines)]
+    assert ran == [["5:00", "15:00", "-4:59"], ["-", "-", "-"], ["5:00", "15:00", "-"]]
     query = server.requests[0].query
     assert (query["order"], query["job_id"], float(query["since_time_s"])) == ("oldest", "12", 1769817600.0)
 

@@ -14,8 +14,10 @@ from hal_core.errors import JournalDamaged
 from hal_core.kernel.journal import Journal
 from hal_core.kernel.journal_format import DATABASE_NAME
 from hal_core.kernel.receipt_rows import read_rows
-from hal_core.models.event import ClusterDefined, Event, JobHeld, JobReleased, JobSubmitted, Planned
+from hal_core.models.event import ClusterDefined, Event, JobHeld, JobReleased, JobSubmitted, Planned, RunTimesPredicted
+from hal_core.models.history import HistoryFilters
 from hal_core.models.job import JobId
+from hal_core.models.prediction import Prediction
 from hal_core.rules.receipt import ReceiptFold
 from hal_core.rules.receipt_sums import SumFilters, summed
 from tests.support.core_world import make_cluster
@@ -64,6 +66,27 @@ def test_a_clock_that_was_set_back_hides_nothing(journal: Journal) -> None:
     journal.append(job_events(JOB_COUNT + 2))
     assert journal.events_of(JobId(JOB_COUNT + 1))[1:] == early
     assert journal.events_of(JobId(40))[1:] == job_events(40)
+
+
+def test_of_each_end_it_is_known_what_was_said_of_it_by_its_start(journal: Journal) -> None:
+    numbers = JOB_COUNT + 1, JOB_COUNT + 2, JOB_COUNT + 3
+    (early, *early_ran), (late, *late_ran), (silent, *silent_ran) = map(job_events, numbers)
+    first, again, after = (Prediction(1.0, at, 9.0) for at in (2.0, 3.0, 4.0))
+
+    def said(of: Event, offset_s: float, number: int, prediction: Prediction) -> RunTimesPredicted:
+        return RunTimesPredicted(of.time_s + offset_s, "ml", ((JobId(1), first), (JobId(number), prediction)))
+
+    journal.append([early, said(early, 0.0, numbers[0], first), said(early, 0.1, numbers[0], again), *early_ran])
+    journal.append([said(early, 0.5, numbers[0], after), late, *late_ran[:2], said(late, 0.3, numbers[1], after)])
+    journal.append([silent, *silent_ran, *late_ran[2:]])
+    ends = journal.history(HistoryFilters(), 4).entries
+    assert [end.job_id for end in ends] == [*reversed(numbers), JOB_COUNT]
+    found = journal.predictions_of(ends)
+    assert {end.job_id: found[end.sequence] for end in ends if end.sequence in found} == {
+        numbers[0]: again,
+        numbers[1]: after,  # it started before anything was said
+    }
+    assert journal.predictions_of(()) == {}
 
 
 def test_an_event_that_was_changed_is_not_believed(tmp_path: Path) -> None:

@@ -56,6 +56,24 @@ async def test_after_the_looking_ahead_the_queue_is_left_alone(tmp_path: Path) -
         assert kernel.state.queue.time_s == kernel.now_s + 100.0
 
 
+async def test_of_a_job_that_waits_it_is_shown_when_it_is_likely_to_start_if_asked_for(tmp_path: Path) -> None:
+    async def likely_start(part: Excerpt, now_s: float) -> LikelyStart | None:
+        assert part.asked is not None
+        return LikelyStart(now_s + 60.0, now_s + 600.0, 7)
+
+    async with serving_api(tmp_path / "s", likely_start=likely_start) as api:
+        running, waiting = await api.submit(), 2
+        api.kernel.plan()
+        assert await api.submit() == waiting
+        for job_id, query, start_s in (
+            (waiting, "?with=likely_start", api.kernel.now_s + 60.0),
+            (waiting, "", None),
+            (running, "?with=likely_start", None),
+        ):
+            shown = (await api.get(f"/v1/jobs/{job_id}{query}")).json()
+            assert (shown["likely_start"] or {"p50_time_s": None})["p50_time_s"] == start_s, (job_id, query)
+
+
 async def foretell(job: Arrival) -> Foretold:
     assert (job.owner.user, job.spec.walltime_s) == ("ada", 600.0)
     return Foretold("test", Prediction(10.0, 20.0, 30.0), LearnedFrom(50, 7, 3))
