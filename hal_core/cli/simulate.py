@@ -45,6 +45,14 @@ def configure(parser: Parser) -> None:
         help="simulate the files too: not told to the engine, in the nodes' memory, or in HAL's cache (docs: data)",
     )
     parser.add_argument("--with-cloud", metavar="FILE", help="prices and a pool: what would renting nodes have cost?")
+    parser.add_argument(
+        "--auto-memory", action="store_true", help="tell what it would have saved, had every job asked for it"
+    )
+    parser.add_argument(
+        "--request-in-bytes",
+        action="store_true",
+        help="the requested memory of the trace is bytes of the whole job, not KiB of each processor as SWF says",
+    )
     parser.add_argument("--policy", metavar="NAME", action="append", help=POLICY_HELP)
     parser.add_argument(
         "--estimates",
@@ -73,6 +81,10 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument("--replicas", metavar="N", type=checked(replicas), default=1, help="so many (default: 1)")
     parser.add_argument("--seed", metavar="N", type=checked(whole_number), default=0, help="of --shake (default: 0)")
+    _configure_output(parser)
+
+
+def _configure_output(parser: Parser) -> None:
     parser.add_argument("--jobs-csv", metavar="FILE", help="write each job's wait there (several runs: several files)")
     parser.add_argument("--report", metavar="FILE.html", help="draw everything on one page that needs nothing else")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON (docs: how-to/replay)")
@@ -105,6 +117,8 @@ def run(console: Console, arguments: Namespace) -> int:
         console.write(json.dumps({"runs": [run.as_dict() for run in outcome.runs]}, indent=2))
     else:
         _print_runs(console, outcome.runs)
+        for each in outcome.runs if arguments.auto_memory else ():
+            console.line(escaped(memory_text(each)))
     if arguments.report:
         console.note(f"the report is in {arguments.report}")
     if outcome.bad_traces and not arguments.lenient:
@@ -123,6 +137,16 @@ def _print_runs(console: Console, runs: Sequence[Any]) -> None:
         slowdown, used = f"{figures.avg_bounded_slowdown:.2f}", f"{figures.utilization:.1%}"
         rows.append((each.trace.rpartition("/")[2], each.policy, *counts, slowdown, *waits, used))
     console.table(heads, rows, right=(False, False, *[True] * 8))
+
+
+def memory_text(run: Any) -> str:
+    """What `--auto-memory` would have saved, and what it would have cost."""
+    found = run.memory
+    return (
+        f"{run.trace.rpartition('/')[2]}: {run.policy}: of {plural(found.job_count, 'job')} "
+        f"{found.sized_share:.1%} would have begun with less memory: over-asking {found.saved_share:.1%} less, "
+        f"{found.out_of_memory_share:.2%} more ends out of memory ({plural(found.peak_count, 'different peak')})"
+    )
 
 
 def _verify(console: Console, arguments: Namespace) -> int:

@@ -28,6 +28,7 @@ from hal_core.sim.data import Data, DataFigures, DataMode, data_figures
 from hal_core.sim.expectations import CORRECTIONS, Expectations, Perfect, Predicted
 from hal_core.sim.figures import Figures, figures_of
 from hal_core.sim.machine import Machine
+from hal_core.sim.memory import MemoryFigures, memory_figures
 from hal_core.sim.reliability import Reliability, reliability_of
 from hal_core.sim.replay import EventOrder, Foresight, Replay
 from hal_core.sim.scores import Scores, scores_of
@@ -39,6 +40,8 @@ from hal_core.simulate.files import csv_path, write_jobs
 from hal_core.simulate.measuring import Cost, Measured
 from hal_core.simulate.sources import Source, configuration_in
 from hal_core.simulate.tuning import TUNED, TuningFigures, tuned_engine
+
+MEMORY_IN = "SWF has it in field 7"
 
 
 class Say(Protocol):
@@ -77,6 +80,7 @@ class Run:
     data: DataFigures | None = None
     cloud: CloudFigures | None = None
     tuning: TuningFigures | None = None
+    memory: MemoryFigures | None = None
 
     def as_dict(self) -> dict[str, str | int | float | None]:
         """As `--json` prints it."""
@@ -97,6 +101,7 @@ class Run:
             **({} if self.data is None else attrs.asdict(self.data)),
             **({} if self.cloud is None else attrs.asdict(self.cloud)),
             **({} if self.tuning is None else {"tuning": attrs.asdict(self.tuning)}),
+            **({} if self.memory is None else {"memory": attrs.asdict(self.memory)}),
         }
 
 
@@ -144,6 +149,7 @@ def simulate(arguments: Namespace, say: Say) -> Outcome:
         source.tell(trace, say.note)
         machine = machine if cloud is None else on_premises(cloud, machine)
         _check_data(arguments, trace)
+        _check_memory(arguments, trace)
         if trace.is_bad:
             bad.append(source.name)
         for replica in range(arguments.replicas):
@@ -180,6 +186,11 @@ def _check_data(arguments: Namespace, trace: Trace) -> None:
         raise InvalidInput([Problem("--data", f"the trace names no files that jobs read; give {formats}")])
     if arguments.data is not None and arguments.cluster is None:
         raise InvalidInput([Problem("--data", "which nodes are there? Give --cluster FILE")])
+
+
+def _check_memory(arguments: Namespace, trace: Trace) -> None:
+    if arguments.auto_memory and not any(job.peak_memory_bytes for job in trace.jobs):
+        raise InvalidInput([Problem("--auto-memory", f"the trace says of no job how much memory it used; {MEMORY_IN}")])
 
 
 def _shaken(jobs: Sequence[TraceJob], shake_s: float, seed: int, replica: int) -> Sequence[TraceJob]:
@@ -267,8 +278,12 @@ class _Task:
             data=None if data is None else data_figures(jobs, replay.start_s, replay.stage_s, data),
             cloud=None if cloud_run is None else cloud_run.figures(),
             tuning=self._tuning(),
+            memory=self._memory(jobs, replay.start_s),
         )
 
     def _tuning(self) -> TuningFigures | None:
         engine = self.engine
         return TuningFigures(engine.trial_count, len(engine.changes)) if isinstance(engine, Tuned) else None
+
+    def _memory(self, jobs: Sequence[TraceJob], start_s: Sequence[float]) -> MemoryFigures | None:
+        return memory_figures(jobs, start_s, self.arguments.request_in_bytes) if self.arguments.auto_memory else None
