@@ -55,8 +55,8 @@ def run(console: Console, arguments: Namespace) -> int:
 
 def print_history(console: Console, entries: list[dict[str, Any]], also: Sequence[str] = ()) -> None:
     more = [column for name, columns in COLUMNS.items() if name in also for column in columns]
-    heads = ("JOB", "NAME", "USER", "PARTITION", "STATE", "ENDED", "TIME", "CPU TIME", "MEMORY")
-    heads += (*(head for head, _ in more), "HOW")
+    more_heads = (head for head, _ in more)
+    heads = ("JOB", "NAME", "USER", "PARTITION", "STATE", "ENDED", "TIME", "CPU TIME", "MEMORY", *more_heads, "HOW")
     rows = [
         (
             name_of(each),
