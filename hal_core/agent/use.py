@@ -14,6 +14,7 @@ import attrs
 import trio
 
 from hal_core.agent.book import Book
+from hal_core.agent.cpu_energy import CpuEnergyMeter
 from hal_core.agent.gpu_use import DeviceUse, GpuMeter
 from hal_core.agent.launcher.tree import children
 from hal_core.agent.lease import boot_time_s
@@ -32,17 +33,33 @@ DIGITS_MAX: Final = 6
 PARTS_MAX: Final = 4096
 """So many attempts of one node are measured; what is said of them fits into one frame."""
 ENDED_MAX: Final = 10_000
-"""Attempts of which it is remembered what their GPUs did; the oldest are forgotten first."""
+"""Attempts of which it is remembered what their GPUs did and what they drew; the oldest are forgotten first."""
 
 
 @attrs.define
-class _GpuUse:
-    """Of one attempt's devices together, in seconds and joules of the time that was measured."""
+class _Drawn:
+    """What something of an attempt drew while that was measured."""
+
+    energy_j: float = 0.0
+    measured_s: float = 0.0
+
+    def add(self, energy_j: float, period_s: float) -> None:
+        self.energy_j += energy_j
+        self.measured_s += period_s
+
+    def over(self, ran_s: float) -> float | None:
+        """Joules in all of its time, of which some was not measured; None: nothing was."""
+        return round(self.energy_j / self.measured_s * ran_s, 3) if self.measured_s else None
+
+
+@attrs.define
+class _AttemptUse:
+    """Of one attempt: its devices together, in seconds of the time that was measured; what they and its CPUs drew."""
 
     busy_s: float = 0.0
     measured_s: float = 0.0
-    energy_j: float = 0.0
-    energy_measured_s: float = 0.0
+    gpus: _Drawn = attrs.field(factory=_Drawn)
+    cpus: _Drawn = attrs.field(factory=_Drawn)
 
 
 async def keep_telling(frames: FrameStream, meter: UseMeter, book: Book, period_s: float) -> None:
@@ -59,18 +76,21 @@ async def keep_telling(frames: FrameStream, meter: UseMeter, book: Book, period_
 
 def meter_of(node: Node, cgroups: Mapping[str, str]) -> UseMeter:
     """That of the node, with its GPUs if it has some."""
-    return UseMeter(cgroups, GpuMeter() if node.gpus else None)
+    return UseMeter(cgroups, GpuMeter() if node.gpus else None, CpuEnergyMeter())
 
 
 class UseMeter:
     """`cgroups` are the directories for groups by controller, as the launcher was given them."""
 
-    def __init__(self, cgroups: Mapping[str, str], gpus: GpuMeter | None = None) -> None:
+    def __init__(
+        self, cgroups: Mapping[str, str], gpus: GpuMeter | None = None, cpu_energy: CpuEnergyMeter | None = None
+    ) -> None:
         """`gpus` None: the node has none."""
         self._gpus = gpus
+        self._cpu_energy = cpu_energy
         self._devices: dict[AttemptKey, tuple[int, ...]] = {}
         """Of each attempt, as the environment of its first process says, also to an agent that came later."""
-        self._gpu_uses: dict[AttemptKey, _GpuUse] = {}
+        self._uses: dict[AttemptKey, _AttemptUse] = {}
         self._unified = cgroups.get("unified")
         self._memory = cgroups.get("memory")
         self._totals: dict[AttemptKey, float] = {}
@@ -85,27 +105,46 @@ class UseMeter:
         """
         period_s = 0.0 if self._last_s is None else now_s - self._last_s
         self._last_s = now_s
-        totals, found = {}, []
+        totals, found, worked = {}, [], dict[AttemptKey, float]()
         devices = {} if self._gpus is None else self._gpus.look()
         for key, supervisor_pid in running[:PARTS_MAX]:
             cpu_s, memory_bytes = self._total(key, supervisor_pid)
             totals[key] = cpu_s
             if key in self._totals and period_s > 0:
-                cpus = max(0.0, cpu_s - self._totals[key]) / period_s
-                found.append(PartUse(key, cpus, memory_bytes, self._busy_of(key, supervisor_pid, devices, period_s)))
+                worked[key] = max(0.0, cpu_s - self._totals[key])
+                busy = self._busy_of(key, supervisor_pid, devices, period_s)
+                found.append(PartUse(key, worked[key] / period_s, memory_bytes, busy))
+        self._share_out(worked, period_s)
         self._totals = totals
         self._devices = {key: devices for key, devices in self._devices.items() if key in totals}
         return Use(period_s, tuple(found)) if period_s > 0 else None
 
     def shown(self, status: PartStatus) -> PartStatus:
-        """Its end with what its GPUs did, if it has some that told: means of what was measured, for all of its time."""
-        found, end = self._gpu_uses.get(status.key), status.end
+        """Its end with what its GPUs did, if it has some that told, and what it drew: means of what was measured, for
+        all of its time."""
+        found, end = self._uses.get(status.key), status.end
         if found is None or end is None or status.start_time_s is None or status.end_time_s is None:
             return status
-        watts = found.energy_j / found.energy_measured_s if found.energy_measured_s else None
-        energy_j = None if watts is None else round(watts * max(0.0, status.end_time_s - status.start_time_s), 3)
-        gpus_busy = round(found.busy_s / found.measured_s, 6)
-        return attrs.evolve(status, end=attrs.evolve(end, gpus_busy=gpus_busy, energy_j=energy_j))
+        ran_s = max(0.0, status.end_time_s - status.start_time_s)
+        gpus_busy = round(found.busy_s / found.measured_s, 6) if found.measured_s else None
+        energy_j, cpu_energy_j = found.gpus.over(ran_s), found.cpus.over(ran_s)
+        told = attrs.evolve(end, gpus_busy=gpus_busy, energy_j=energy_j, cpu_energy_j=cpu_energy_j)
+        return attrs.evolve(status, end=told)
+
+    def _share_out(self, worked: Mapping[AttemptKey, float], period_s: float) -> None:
+        """What the machine's processors drew, by the CPU time (seconds) of each attempt in all that was worked."""
+        drawn = None if self._cpu_energy is None else self._cpu_energy.look()
+        if drawn is None:
+            return
+        busy_s = max(drawn.busy_s, sum(worked.values()))
+        for key, cpu_s in worked.items():
+            self._use_of(key).cpus.add(drawn.energy_j * cpu_s / busy_s if busy_s else 0.0, period_s)
+
+    def _use_of(self, key: AttemptKey) -> _AttemptUse:
+        use = self._uses.setdefault(key, _AttemptUse())
+        if len(self._uses) > ENDED_MAX:
+            del self._uses[next(iter(self._uses))]
+        return use
 
     def _busy_of(
         self, key: AttemptKey, supervisor_pid: int, looked: Mapping[int, DeviceUse], period_s: float
@@ -119,16 +158,13 @@ class UseMeter:
         told = [device for device in devices if device is not None]
         if not told or len(told) < len(devices):
             return None
-        use = self._gpu_uses.setdefault(key, _GpuUse())
-        if len(self._gpu_uses) > ENDED_MAX:
-            del self._gpu_uses[next(iter(self._gpu_uses))]
+        use = self._use_of(key)
         busy = sum(device.busy for device in told)
         use.busy_s += busy * period_s
         use.measured_s += period_s
         watts = [device.watts for device in told if device.watts is not None]
         if len(watts) == len(told):
-            use.energy_j += sum(watts) * period_s
-            use.energy_measured_s += period_s
+            use.gpus.add(sum(watts) * period_s, period_s)
         return busy
 
     def _total(self, key: AttemptKey, supervisor_pid: int) -> tuple[float, int]:

@@ -26,6 +26,7 @@ CAUSES = {
     "suspended": "standing still for others",
 }
 HOUR_S = 3600.0
+KWH_J = 3.6e6
 
 
 def configure(parser: Parser) -> None:
@@ -74,7 +75,7 @@ def print_receipt(console: Console, receipt: dict[str, Any]) -> None:
         ("Ran", precise(receipt["ran_s"]) + lost + (f", in {attempts} attempts" if attempts > 1 else "")),
         ("Held", held_text(receipt)),
         ("Used", used_text(receipt)),
-        ("Energy", "" if receipt["energy_j"] is None else f"{receipt['energy_j'] / 3.6e6:.3f} kWh, of its GPUs"),
+        ("Energy", energy_text(receipt)),
         ("Cost", money(receipt["money"]) if receipt["money"] else "nothing: its partition has no prices"),
         ("Data", data_text(receipt)),
         ("Right size", right_size_text(receipt["right_size"])),
@@ -109,6 +110,12 @@ def used_text(receipt: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def energy_text(receipt: dict[str, Any]) -> str:
+    told = (("cpu_energy_j", "CPUs and memory"), ("energy_j", "GPUs"))
+    parts = (f"{receipt[name] / KWH_J:.3f} kWh by its {what}" for name, what in told if receipt[name] is not None)
+    return ", ".join(parts)
+
+
 def right_size_text(right: dict[str, Any] | None) -> str:
     if right is None:
         return ""
@@ -124,14 +131,15 @@ def data_text(receipt: dict[str, Any]) -> str:
 
 
 def print_sums(console: Console, sums: list[dict[str, Any]], by: str) -> None:
-    heads = (by.upper(), "JOBS", "WAITED", "RAN", "LOST", "CORE-HOURS", "GPU-HOURS", "COST")
+    heads = (by.upper(), "JOBS", "WAITED", "RAN", "LOST", "CORE-HOURS", "GPU-HOURS", "KWH", "COST")
     rows = [
         (
             each[by] or "-", str(each["job_count"]),
             *(duration(each[name]) for name in ("wait_s", "ran_s", "lost_s")),
             *(f"{each[name] / HOUR_S:.2f}" for name in ("core_s", "gpu_s")),
+            f"{(each['energy_j'] + each['cpu_energy_j']) / KWH_J:.3f}",
             f"{each['money']:.2f}",
         )
         for each in sums
     ]  # fmt: skip
-    console.table(heads, rows, (False, *[True] * 7))
+    console.table(heads, rows, (False, *[True] * 8))

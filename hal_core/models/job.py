@@ -77,6 +77,8 @@ class End:
     """Of its GPUs, how many computed, on average, as far as the nodes could tell."""
     energy_j: float | None = None
     """Joules, of its GPUs, likewise."""
+    cpu_energy_j: float | None = None
+    """Joules, its share of what processors and memory drew, likewise."""
 
     def after(self, before: End | None) -> End:
         """The end of an attempt of which other parts ended so before: the first bad one, with what all of them used."""
@@ -88,6 +90,7 @@ class End:
             cpu_s=_sum(self.cpu_s, before.cpu_s),
             gpus_busy=_sum(self.gpus_busy, before.gpus_busy),
             energy_j=_sum(self.energy_j, before.energy_j),
+            cpu_energy_j=_sum(self.cpu_energy_j, before.cpu_energy_j),
         )
 
     @property

@@ -67,6 +67,8 @@ class Receipt:
     """Of `gpu_s`: in which the GPUs computed, where nodes could tell."""
     energy_j: float | None
     """Joules that its GPUs used, where nodes could tell."""
+    cpu_energy_j: float | None
+    """Joules, its share of what processors and memory used, where nodes could tell."""
     cpu_count: int
     """Asked for, by each element."""
     memory_bytes_per_node: int
@@ -96,6 +98,10 @@ class ReceiptSum:
     lost_s: float
     core_s: float
     gpu_s: float
+    energy_j: float
+    """Of GPUs, as far as nodes could tell."""
+    cpu_energy_j: float
+    """Of processors and memory, likewise."""
     money: float
     bytes_moved: int
     bytes_saved: int

@@ -126,6 +126,7 @@ class Measured:
         self.peak_memory_bytes: int | None = None
         self.gpu_busy_s: float | None = None
         self.energy_j: float | None = None
+        self.cpu_energy_j: float | None = None
         self.longest = 0
         self.cpus_busy = 0.0
 
@@ -140,6 +141,8 @@ class Measured:
             self.gpu_busy_s = (self.gpu_busy_s or 0.0) + end.gpus_busy * seconds_of(ran)
         if end.energy_j is not None:
             self.energy_j = (self.energy_j or 0.0) + end.energy_j
+        if end.cpu_energy_j is not None:
+            self.cpu_energy_j = (self.cpu_energy_j or 0.0) + end.cpu_energy_j
 
 
 class ReceiptFold:
@@ -324,6 +327,7 @@ class ReceiptFold:
             cpu_s=measured.cpu_s,
             gpu_busy_s=measured.gpu_busy_s,
             energy_j=measured.energy_j,
+            cpu_energy_j=measured.cpu_energy_j,
             cpu_count=spec.task_count * spec.cpus_per_task,
             memory_bytes_per_node=spec.memory_bytes_per_node,
             peak_memory_bytes=measured.peak_memory_bytes,

@@ -1,7 +1,7 @@
 """Sums of receipts by user, account, month and day: a fold of the whole log. Pure.
 
 A job counts on the day on which its last element ended, with all that it ever waited, ran and cost. Sums are of whole
-ticks and millionths (`receipt.py`), so whatever is added up first, the sum is the same.
+ticks, millionths (`receipt.py`) and millijoules, so whatever is added up first, the sum is the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hal_core.rules.wait_clock import seconds_of
 
 COUNTED: Final = (
     *("job_count", "wait", "ran", "lost", "core", "gpu_milli", "money"),
-    *("bytes_moved", "bytes_saved"),
+    *("bytes_moved", "bytes_saved", "energy_milli", "cpu_energy_milli"),
 )
 Row = tuple[str, str, str, tuple[int, ...]]
 """User, account, day, and the amounts that are COUNTED."""
@@ -100,6 +100,7 @@ def _add_fold(sums: Sums, fold: ReceiptFold) -> None:
     amounts = (
         *(1, sum(totals.waits.values()), totals.ran, totals.lost, totals.core, totals.gpu_milli, totals.money),
         *(totals.bytes_moved, totals.bytes_saved),
+        *(round(1000 * (energy_j or 0.0)) for energy_j in (fold.measured.energy_j, fold.measured.cpu_energy_j)),
     )
     _add_to(sums, (submitted.owner.user, submitted.spec.account, day), amounts)
 
@@ -123,6 +124,8 @@ def _sum(key: ShownKey, amounts: dict[str, int]) -> ReceiptSum:
         lost_s=seconds_of(amounts["lost"]),
         core_s=seconds_of(amounts["core"]),
         gpu_s=seconds_of(amounts["gpu_milli"]) / 1000,
+        energy_j=amounts["energy_milli"] / 1000,
+        cpu_energy_j=amounts["cpu_energy_milli"] / 1000,
         money=amounts["money"] / MILLIONTHS,
         bytes_moved=amounts["bytes_moved"],
         bytes_saved=amounts["bytes_saved"],

@@ -276,6 +276,7 @@ def checked_part(part: PartStatus) -> PartStatus:
         cpu_s=_amount(end.cpu_s, TIME_S_MAX),
         gpus_busy=_amount(end.gpus_busy, CPUS_MAX),
         energy_j=_amount(end.energy_j, TIME_S_MAX),
+        cpu_energy_j=_amount(end.cpu_energy_j, TIME_S_MAX),
         peak_memory_bytes=_count(end.peak_memory_bytes),
         exit_code=_count(end.exit_code),
         signal=_count(end.signal),

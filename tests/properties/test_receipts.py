@@ -161,6 +161,9 @@ def test_sums_are_those_of_the_receipts(seed: int, engine: type[Engine]) -> None
         for name in ("wait_s", "ran_s", "lost_s", "core_s", "gpu_s"):
             whole = sum(Fraction(getattr(receipt, name)) for receipt in ended)
             assert sum(Fraction(getattr(each, name)) for each in sums) == whole, name
+        for name in ("energy_j", "cpu_energy_j"):
+            told = sum(round(1000 * (getattr(receipt, name) or 0)) for receipt in ended)
+            assert sum(round(1000 * getattr(each, name)) for each in sums) == told, name
         assert round(sum(each.money for each in sums), 6) == round(sum(receipt.money for receipt in ended), 6)
     assert not summed(book.rows(), SumFilters(user="nobody"))
 

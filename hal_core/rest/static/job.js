@@ -94,7 +94,7 @@ function costs(receipt) {
     ["Held", `${hours(receipt.core_s)} core-hours${receipt.gpu_s ? `, ${hours(receipt.gpu_s)} GPU-hours` : ""}`],
     ["Used", [share(receipt.cpu_s, receipt.core_s, "CPUs"), share(receipt.gpu_busy_s, receipt.gpu_s, "GPUs")].filter(Boolean).join(", ")],
     ["Memory", receipt.peak_memory_bytes ? `at most ${bytes(receipt.peak_memory_bytes)}` : ""],
-    ["Energy", receipt.energy_j === null ? "" : `${(receipt.energy_j / 3.6e6).toFixed(3)} kWh, of its GPUs`],
+    ["Energy", energy(receipt)],
     ["Cost", receipt.money ? receipt.money.toFixed(2) : ""],
     ["Data", [receipt.bytes_moved && `${bytes(receipt.bytes_moved)} moved`, receipt.bytes_saved && `${bytes(receipt.bytes_saved)} there already`]
       .filter(Boolean).join(", ")],
@@ -119,4 +119,9 @@ function list(page) {
     h("span", {}, each.nodes.map((part) => link(`node/${part.node}`, `${part.node} `)))]);
   return h("div", {}, table(["Index", "State", "Started", "Ended", "Nodes"], rows),
     page.next_cursor ? h("p", { class: "soft" }, `These are the first ${rows.length} entries; hal show has the rest.`) : "");
+}
+
+function energy(receipt) {
+  const told = [[receipt.cpu_energy_j, "CPUs and memory"], [receipt.energy_j, "GPUs"]].filter(([joules]) => joules !== null);
+  return told.map(([joules, what]) => `${(joules / 3.6e6).toFixed(3)} kWh by its ${what}`).join(", ");
 }

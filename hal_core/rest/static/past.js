@@ -32,10 +32,10 @@ export async function openUsage(root, parameters, context) {
     const { receipts } = await get("/v1/receipts", asked);
     const hours = (seconds) => number(Math.round(seconds / 36) / 100);
     sums.replaceChildren(receipts.length ? table(
-      [asked.by, "#Jobs", "#Waited", "#Ran", "#Lost", "#Core-hours", "#GPU-hours", "#Cost"],
+      [asked.by, "#Jobs", "#Waited", "#Ran", "#Lost", "#Core-hours", "#GPU-hours", "#kWh", "#Cost"],
       receipts.map((each) => [each[asked.by] || "none", number(each.job_count), duration(each.wait_s), duration(each.ran_s),
         each.lost_s ? duration(each.lost_s) : "", hours(each.core_s), each.gpu_s ? hours(each.gpu_s) : "",
-        each.money ? each.money.toFixed(2) : ""])) : h("p", { class: "soft" }, "No job has ended in that time."));
+        each.energy_j + each.cpu_energy_j ? ((each.energy_j + each.cpu_energy_j) / 3.6e6).toFixed(3) : "", each.money ? each.money.toFixed(2) : ""])) : h("p", { class: "soft" }, "No job has ended in that time."));
   }
 
   const changed = (event) => {
