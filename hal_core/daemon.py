@@ -31,7 +31,6 @@ from hal_core.config.suspending import check_suspending
 from hal_core.configured import read_with_plugins
 from hal_core.errors import HalError, InvalidInput, JournalDamaged, Unavailable
 from hal_core.front import Front
-from hal_core.kernel import receipt_rows
 from hal_core.kernel.cluster_meter import ClusterMeter
 from hal_core.kernel.collector import settle_collector
 from hal_core.kernel.conducts import Conducts
@@ -39,6 +38,7 @@ from hal_core.kernel.effects import Effects, having_stores, suspending
 from hal_core.kernel.exposition import Together
 from hal_core.kernel.journal import SNAPSHOT_EVENT_COUNT, Journal
 from hal_core.kernel.journal_files import Disk
+from hal_core.kernel.journal_questions import JournalQuestions
 from hal_core.kernel.journal_recovery import rebuild
 from hal_core.kernel.loop import Kernel, Shell
 from hal_core.kernel.memory_sizing import MemorySizing
@@ -73,7 +73,6 @@ from hal_core.port import Port
 from hal_core.rentals import make_renting
 from hal_core.rest.port import ConfigurationView, Context
 from hal_core.rules.core import Core
-from hal_core.rules.receipt_sums import Row
 from hal_core.rules.sources import Sources
 from hal_core.rules.standing import standing_of
 from hal_core.rules.state import State
@@ -295,6 +294,7 @@ class Daemon:
         return {name: self._plugins.observer(name, options) for name, options in wanted.items()}
 
     def _context(self, port: Port, sources: Sequence[MetricsSource]) -> Context:
+        questions = JournalQuestions(self.state_directory, port.journal)
         return Context(
             kernel=port,
             user_of=_user_of,
@@ -304,20 +304,12 @@ class Daemon:
             configuration=lambda: ConfigurationView(attrs.asdict(self.configuration), self._path),
             metrics=lambda: "".join(source.render().decode() for source in sources),
             new_engine=self._new_engine,
-            sum_receipts=partial(self._sum_receipts, port.journal, trio.CapacityLimiter(1)),
+            sum_receipts=questions.sum_receipts,
+            earliest_start=questions.earliest_start,
             version=hal_core.__version__,
             started_time_s=time.time(),
             problem=lambda: port.problem,
         )
-
-    async def _sum_receipts(self, journal: Journal, turn: trio.CapacityLimiter) -> list[Row]:
-        """By a process of its own, one at a time: it reads the whole journal."""
-        async with turn:
-            command = receipt_rows.command(self.state_directory, journal.sequence)
-            done = await trio.run_process(command, check=False, stdin=subprocess.DEVNULL, capture_stdout=True)
-        if done.returncode:
-            raise Unavailable("the receipts could not be added up; the daemon's log says why")
-        return receipt_rows.decode_rows(done.stdout)
 
     def _role_of(self, user: str) -> Role:
         uid = pwd.getpwnam(user).pw_uid

@@ -37,6 +37,9 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--user", metavar="USER", help="without JOB: of this user's jobs")
     parser.add_argument("--account", metavar="ACCOUNT", help="without JOB: of jobs of this account")
     parser.add_argument("--month", metavar="MONTH", help="without JOB: of jobs that ended in it (UTC): 2026-11")
+    parser.add_argument(
+        "--start", action="store_true", help="of JOB: when it could have started with its right size (takes longer)"
+    )
     parser.add_json()
 
 
@@ -45,11 +48,13 @@ def run(console: Console, arguments: Namespace) -> int:
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     if arguments.job is not None and given:
         raise UsageError(f"--{next(iter(given))} is for sums; leave out the job or the option")
+    if arguments.job is None and arguments.start:
+        raise UsageError("--start is of one job; name it")
     if arguments.job is None:
         answer = console.get(query("/v1/receipts", **given))
     else:
         job_id, _ = one_index(arguments.job, "receipt")
-        answer = console.get(f"/v1/jobs/{job_id}/receipt")
+        answer = console.get(f"/v1/jobs/{job_id}/receipt{'/start' if arguments.start else ''}")
     if arguments.json:
         console.body(answer)
     elif arguments.job is None:
@@ -79,6 +84,7 @@ def print_receipt(console: Console, receipt: dict[str, Any]) -> None:
         ("Cost", money(receipt["money"]) if receipt["money"] else "nothing: its partition has no prices"),
         ("Data", data_text(receipt)),
         ("Right size", right_size_text(receipt["right_size"])),
+        ("", right_start_text(receipt)),
     ]
     for line in pairs([row for row in rows if row[1] not in ("", "-")]):
         console.line(line)
@@ -123,6 +129,14 @@ def right_size_text(right: dict[str, Any] | None) -> str:
     cost = f" and {right['money']:.2f}" if right["money"] else ""
     what = f"{right['cpu_count']} CPU{'s' * (right['cpu_count'] != 1)}{memory}, {duration(right['walltime_s'])}"
     return f"{what}: {right['core_s'] / HOUR_S:.2f} core-hours{cost}"
+
+
+def right_start_text(receipt: dict[str, Any]) -> str:
+    start_time_s = None if receipt["right_size"] is None else receipt["right_size"]["start_time_s"]
+    if start_time_s is None:
+        return ""
+    sooner_s = (receipt["start_time_s"] or start_time_s) - start_time_s
+    return f"there was room for that from {instant(start_time_s)}, {precise(max(sooner_s, 0.0))} before it started"
 
 
 def data_text(receipt: dict[str, Any]) -> str:

@@ -33,6 +33,8 @@ class RightSize:
     walltime_s: float
     core_s: float
     money: float
+    start_time_s: float | None = None
+    """When there was room for it first (rules/earliest_start.py); None: nobody asked, or it never started."""
 
 
 @attrs.frozen(kw_only=True)

@@ -20,6 +20,7 @@ from hal_core.models.job import JobId, JobSpec, Owner
 from hal_core.models.message import Message
 from hal_core.models.plugin import PluginListing
 from hal_core.models.prediction import Arrival, Foretold, Prediction
+from hal_core.models.receipt import RightSize
 from hal_core.models.role import Role
 from hal_core.models.use import JobUse
 from hal_core.parsing.request import JobRequest, ParsedJob
@@ -184,6 +185,8 @@ class Context:
     monotonic_s: Callable[[], float] = trio.current_time
     sum_receipts: Callable[[], Awaitable[Sequence[Row]]]
     """The receipts of all jobs that have ended, by user, account and month."""
+    earliest_start: Callable[[JobId, RightSize], Awaitable[float | None]]
+    """When a job could have started with that size; None: it never started."""
     foretell: Foretell | None = None
     """None: there is no predictor."""
     likely_start: Callable[[Excerpt, float], Awaitable[LikelyStart | None]] = nobody_can_say

@@ -28,11 +28,23 @@ from hal_core.rules.receipt_gates import gates_of, is_singleton, parents_of
 from hal_core.rules.receipt_sums import SumFilters, summed
 
 SUMS_COST = 20.0
-"""Of what a user may ask for: the whole journal is read."""
+"""Of what a user may ask for: much of the journal is read."""
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 
 
 async def show_receipt(call: Call) -> Answer:
+    return json_answer(await _receipt(call))
+
+
+async def show_receipt_with_start(call: Call) -> Answer:
+    receipt = await _receipt(call)
+    if receipt.right_size is not None:
+        start_time_s = await call.context.earliest_start(receipt.job_id, receipt.right_size)
+        receipt = attrs.evolve(receipt, right_size=attrs.evolve(receipt.right_size, start_time_s=start_time_s))
+    return json_answer(receipt)
+
+
+async def _receipt(call: Call) -> Receipt:
     call.caller.insist(Verb.SEE_JOB)
     kernel, job_id = call.context.kernel, job_id_of(call)
     await kernel.settled()
@@ -48,7 +60,7 @@ async def show_receipt(call: Call) -> Answer:
         )
     )
     use = call.context.use_of(job_id) if record is not None and record.active else None
-    return json_answer(receipt if use is None else with_use(receipt, use))
+    return receipt if use is None else with_use(receipt, use)
 
 
 def with_use(receipt: Receipt, use: JobUse) -> Receipt:
@@ -113,6 +125,15 @@ ROUTES = (
         handler=show_receipt,
         summary="What a job waited for, ran, used and cost",
         answer=Receipt,
+        reads_state=False,
+    ),
+    Route(
+        method="GET",
+        path="/v1/jobs/{job_id}/receipt/start",
+        handler=show_receipt_with_start,
+        summary="The same, and when the job could have started with its right size",
+        answer=Receipt,
+        cost=SUMS_COST,
         reads_state=False,
     ),
     Route(

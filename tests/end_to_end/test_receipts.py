@@ -26,7 +26,10 @@ def test_a_receipt_says_why_the_job_waited_and_what_it_cost() -> None:
         assert {"held", "launch"} <= waits.keys()
         assert sum(waits.values()) == receipt["wait_s"] == job["start_time_s"] - job["submit_time_s"]
         assert receipt["money"] == pytest.approx(receipt["core_s"], abs=1e-6)
-        text = hal.run("receipt", str(first)).stdout
+        right = json.loads(hal.run("receipt", str(first), "--start", "--json").stdout)
+        assert right["submit_time_s"] <= right["right_size"]["start_time_s"] <= right["start_time_s"]
+        text = hal.run("receipt", str(first), "--start").stdout
+        assert "there was room for that from" in text
         assert "CPU" in text
         assert "for the launch" in text
         assert f"{first} sleep, COMPLETED" in text
@@ -42,6 +45,7 @@ def test_a_receipt_says_why_the_job_waited_and_what_it_cost() -> None:
         assert "there is no job 99" in hal.run("receipt", "99").stderr
         assert "is not a month" in hal.run("receipt", "--month", "May").stderr
         assert hal.run("receipt", "1", "--by", "user").returncode == 2
+        assert "name it" in hal.run("receipt", "--start").stderr
         pair = hal.submit("/bin/true", options=[("array", "0-1")])
         assert hal.get(f"/v1/jobs/{pair}?wait=ended&timeout_s=60")["state"] == "COMPLETED"
         assert "s, over 2 elements" in hal.run("receipt", str(pair)).stdout

@@ -95,6 +95,7 @@ def context_of(kernel: RestKernel, **changes: Any) -> Context:
             metrics=lambda: "hal_jobs 1\n",
             new_engine=FakeEngine,
             sum_receipts=kernel.sum_receipts,
+            earliest_start=kernel.earliest_start,
             version="0.0.1",
             started_time_s=900.0,
         ),

@@ -16,8 +16,10 @@ from hal_core.models.message import Answer, DefineCluster, Message, NodeReported
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
 from hal_core.models.placement import AttemptKey
 from hal_core.models.prediction import Prediction
+from hal_core.models.receipt import RightSize
 from hal_core.parsing.request import JobRequest, ParseContext, ParsedJob, parse_job
 from hal_core.rules.core import Core
+from hal_core.rules.earliest_start import EarliestStart
 from hal_core.rules.receipt_sums import ReceiptSums, Row
 from hal_core.rules.state import State
 from hal_core.testing.fakes import FakeEngine
@@ -140,6 +142,14 @@ class RestKernel:
         for event in self.journal.events:
             sums.apply(event)
         return sums.rows()
+
+    async def earliest_start(self, job_id: JobId, size: RightSize) -> float | None:
+        await trio.lowlevel.checkpoint()
+        fold, state = EarliestStart(job_id, size), State()
+        for event in self.journal.events:
+            fold.before(event, state)
+            state.apply(event)
+        return fold.time_s
 
     def parse_job(self, request: JobRequest, owner: Owner) -> ParsedJob:
         self.parse_count += 1

@@ -142,6 +142,7 @@ READS = {
     "/v1/jobs/{job_id}/elements": (200, 200, 200, 200),
     "/v1/jobs/{job_id}/script": (200, 404, 404, 200),
     "/v1/jobs/{job_id}/receipt": (200, 200, 200, 200),
+    "/v1/jobs/{job_id}/receipt/start": (200, 200, 200, 200),
     "/v1/receipts": (200, 200, 200, 200),
     "/v1/map": (200, 200, 200, 200),
     "/v1/links": (200, 200, 200, 200),
