@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from hal_core.agent.cpu_energy import TICKS_PER_S, CpuEnergyMeter, Drawn
 from hal_core.agent.use import UseMeter
@@ -130,6 +130,7 @@ def test_where_nobody_tells_nothing_is_said(tmp_path: Path) -> None:
 AMOUNT = st.integers(0, 1000)
 
 
+@settings(max_examples=25, deadline=None)
 @given(
     looks=st.lists(st.tuples(AMOUNT, AMOUNT), min_size=1, max_size=5),
     cpu_s=st.lists(st.lists(AMOUNT, min_size=6, max_size=6), min_size=1, max_size=3),
