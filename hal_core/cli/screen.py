@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
 import termios
 import tty
@@ -35,23 +36,27 @@ def show(console: Console, picture: Picture, interval_s: float = INTERVAL_S) -> 
         for text, colour in picture(COLUMNS_MAX, sys.maxsize):
             console.line(cut(text, COLUMNS_MAX).rstrip(), colour)
         return 0
-    with _second_screen():
+    with _second_screen() as resized:
         while True:
-            size = os.get_terminal_size(sys.stdout.fileno())
-            columns = min(size.columns, COLUMNS_MAX)
-            draw(picture(columns, size.lines)[: size.lines], columns, console.has_colours)
-            if _is_key_pressed(interval_s):
+            columns, rows = os.get_terminal_size(sys.stdout.fileno())
+            columns = min(columns, COLUMNS_MAX)
+            sys.stdout.write(painted(picture(columns, rows)[:rows], columns, rows, console.has_colours))
+            sys.stdout.flush()
+            if _is_left(interval_s, resized):
                 return 0
 
 
-def draw(lines: list[Line], columns: int, has_colours: bool) -> None:
-    """All at once, so that nothing flickers. What was longer before is cleared line by line."""
-    painted = []
+def painted(lines: list[Line], columns: int, rows: int, has_colours: bool) -> str:
+    """What draws it, all at once, so that nothing flickers.
+
+    A line is cleared before it is written: after a character in the last column the cursor stands on it, in most
+    terminals, and to clear from there on would take it away.
+    """
+    shown = []
     for text, colour in lines:
         seen = cut(text, columns)
-        painted.append(f"\x1b[{COLOURS[colour]}m{seen}\x1b[0m\x1b[K" if colour and has_colours else f"{seen}\x1b[K")
-    sys.stdout.write("\x1b[H" + "\n".join(painted) + "\x1b[J")
-    sys.stdout.flush()
+        shown.append(f"\x1b[K\x1b[{COLOURS[colour]}m{seen}\x1b[0m" if colour and has_colours else f"\x1b[K{seen}")
+    return "\x1b[H" + "\n".join(shown) + ("\n\x1b[J" if len(shown) < rows else "")
 
 
 def cut(text: str, columns: int) -> str:
@@ -67,21 +72,32 @@ def cut(text: str, columns: int) -> str:
 
 
 @contextmanager
-def _second_screen() -> Iterator[None]:
-    """Keys come one by one and are not shown; all of it is undone at the end, whatever ends it."""
+def _second_screen() -> Iterator[int]:
+    """Keys come one by one and are not shown; all of it is undone at the end, whatever ends it. Gives a descriptor from
+    which something can be read when the terminal has another size."""
     keyboard = sys.stdin.fileno()
     before = termios.tcgetattr(keyboard)
+    resized, signalled = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(signalled, warn_on_full_buffer=False)
+    signal.signal(signal.SIGWINCH, lambda *_: None)
     tty.setcbreak(keyboard)
     sys.stdout.write(ENTER)
     try:
-        yield
+        yield resized
     finally:
+        signal.signal(signal.SIGWINCH, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        os.close(resized)
+        os.close(signalled)
         sys.stdout.write(LEAVE)
         sys.stdout.flush()
         termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
 
 
-def _is_key_pressed(within_s: float) -> bool:
-    """Whether somebody wants to leave: q, or nobody is there any more. Other keys draw at once."""
-    ready, _, _ = select.select([sys.stdin], [], [], within_s)
-    return bool(ready) and os.read(sys.stdin.fileno(), 64).lower() in (b"q", b"")
+def _is_left(within_s: float, resized: int) -> bool:
+    """Whether somebody wants to leave: q, or nobody is there any more. Other keys, and another size, draw at once."""
+    keyboard = sys.stdin.fileno()
+    ready, _, _ = select.select([keyboard, resized], [], [], within_s)
+    if resized in ready:
+        os.read(resized, 4096)
+    return keyboard in ready and os.read(keyboard, 64).lower() in (b"q", b"")

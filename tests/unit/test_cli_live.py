@@ -7,11 +7,13 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
+import sys
 import termios
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from hypothesis import given, strategies as st
 
 from hal_core.cli.formats import escaped
 from hal_core.cli.queue import queue_lines
-from hal_core.cli.screen import COLUMNS_MAX, ENTER, LEAVE
+from hal_core.cli.screen import COLUMNS_MAX, ENTER, LEAVE, painted
 from hal_core.cli.top import head_lines
 from tests.support.cli import COMMAND, environment, hal
 from tests.support.rest_bodies import STATUS, job
@@ -44,12 +46,12 @@ def server(tmp_path: Path) -> Iterator[ScriptedServer]:
 class Terminal:
     """`hal` on a terminal of that size, with somebody at it."""
 
-    def __init__(self, server: Path, columns: int, *words: str) -> None:
+    def __init__(self, server: Path, columns: int, *words: str, command: Sequence[str] = COMMAND) -> None:
         self.ours, theirs = pty.openpty()
         termios.tcsetwinsize(theirs, (24, columns))
         self.before = termios.tcgetattr(theirs)
         self.process = subprocess.Popen(
-            ["env", "--default-signal=INT", *COMMAND, *words],  # a test in the background may have it ignored
+            ["env", "--default-signal=INT", *command, *words],  # a test in the background may have it ignored
             env=environment(server) | {"TERM": "xterm"},
             stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
         )  # fmt: skip
@@ -72,6 +74,11 @@ class Terminal:
                 f"no {text!r}: {self.seen!r}"
             )
             self.seen += self._decoder.decode(os.read(self.ours, 65536))
+
+    def resize(self, columns: int) -> None:
+        """As a terminal that somebody drags, or one at the other end of ssh: the size first, then the signal."""
+        termios.tcsetwinsize(self._theirs, (24, columns))
+        os.killpg(self.process.pid, signal.SIGWINCH)
 
     def press(self, key: bytes) -> int:
         """The exit code after that key, and the terminal must be as it was."""
@@ -96,8 +103,55 @@ def test_top_is_drawn_in_place_until_it_is_left(server: ScriptedServer, key: byt
         os.killpg(terminal.process.pid, 2)
         key = b""
     assert terminal.press(key) == code
-    for line in terminal.seen.replace(LEAVE, "").split("\r\n"):
-        assert cells(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line)) <= columns
+    assert all(cells(line) <= columns for line in lines_of(terminal.seen.replace(LEAVE, "")))
+
+
+def test_the_queue_follows_the_size_of_its_terminal(server: ScriptedServer) -> None:
+    waits = WAITS | {"reason": {"kind": "priority", "text": "because " * 20}}
+    server.answer("GET", "/v1/jobs", {"jobs": [waits] * 9, "next_cursor": None, "counts": {}, "sequence": 9})
+    terminal = Terminal(server.path, 100, "queue", "--watch")
+    terminal.until(ENTER)
+    for columns in (100, 61, 140):
+        terminal.resize(columns)
+        end_s = time.monotonic() + WITHIN_S
+        while max(map(cells, lines_of(terminal.picture()))) != min(columns, COLUMNS_MAX):
+            assert time.monotonic() < end_s, f"no picture of {columns} columns: {terminal.seen!r}"
+    assert terminal.press(b"Q") == 0
+
+
+def test_another_size_is_drawn_at_once(tmp_path: Path) -> None:
+    """Here no other picture would come within the hour."""
+    program = (
+        "import os; from hal_core.cli.console import Console; from hal_core.cli.screen import show; "
+        "show(Console(os.environ), lambda columns, rows: [(f'{columns} x {rows}', '')], 3600.0)"
+    )
+    terminal = Terminal(tmp_path, 80, command=[sys.executable, "-c", program])
+    terminal.until("80 x 24")
+    terminal.resize(60)
+    terminal.until("60 x 24")
+    assert terminal.press(b"q") == 0
+
+
+def test_a_terminal_that_is_gone_ends_it(server: ScriptedServer) -> None:
+    """As when an ssh connection breaks."""
+    terminal = Terminal(server.path, 100, "queue", "--watch")
+    terminal.until(ENTER)
+    os.close(terminal.ours)
+    terminal.process.wait(WITHIN_S)
+
+
+@given(lines=st.lists(st.text("ab", min_size=1, max_size=30), min_size=1, max_size=6), columns=st.integers(1, 30))
+def test_nothing_is_cleared_behind_what_was_written(lines: list[str], columns: int) -> None:
+    """It would take away a character in the last column."""
+    drawn = painted([(line, "bold") for line in lines], columns, 6, has_colours=True)
+    assert not re.search(r"[ab](\x1b\[[0-9]*m)*\x1b\[[KJ]", drawn)
+    assert lines_of(drawn.replace("\n", "\r\n"))[: len(lines)] == [line[:columns] for line in lines]
+    assert (CLEARED in drawn) == (len(lines) < 6)
+
+
+def lines_of(picture: str) -> list[str]:
+    """Without what a terminal does not show."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", picture).split("\r\n")
 
 
 def cells(text: str) -> int:
