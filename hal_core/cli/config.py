@@ -64,7 +64,7 @@ def run(console: Console, arguments: Namespace) -> int:
 
 def check(console: Console, arguments: Namespace) -> int:
     """Every problem of every file, at its line; a file without any is named too."""
-    from hal_core.configured import read_with_plugins
+    from hal_core.configured import check_options, read_with_plugins
     from hal_core.errors import InvalidInput
 
     if not arguments.files:
@@ -72,7 +72,8 @@ def check(console: Console, arguments: Namespace) -> int:
     results = []
     for path in arguments.files:
         try:
-            cluster = read_with_plugins(path)[0].cluster
+            configuration, plugins = read_with_plugins(path)
+            check_options(configuration, plugins)
         except InvalidInput as error:
             results.append({"path": path, "problems": [{"place": p.place, "text": p.text} for p in error.problems]})
             if not arguments.json:
@@ -80,6 +81,7 @@ def check(console: Console, arguments: Namespace) -> int:
             continue
         results.append({"path": path, "problems": []})
         if not arguments.json:
+            cluster = configuration.cluster
             sizes = f"{plural(len(cluster.nodes), 'node')}, {plural(len(cluster.partitions), 'partition')}"
             console.line(f"{path}: good ({cluster.name}: {sizes})")
     if arguments.json:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from textwrap import wrap
 
 from hal_core.cli.arguments import Parser
 from hal_core.cli.console import Console
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 NOT_IN_DAEMON = "not in the daemon"
+COLUMNS_MAX = 100
+TEXT_COLUMNS_MIN = 30
+"""However long the names beside it are."""
 
 
 def configure(parser: Parser) -> None:
@@ -103,20 +107,32 @@ def print_pins(console: Console, names: list[str]) -> None:
 
 
 def print_plugins(console: Console, plugins: list[dict[str, Any]]) -> None:
-    rows = [
-        (
-            each["name"], each["status"], each["distribution"], each["version"],
-            ", ".join(f"{part['plane']} {part['name']}" for part in each["provides"]) or "-",
-            each["reason"] or each["summary"],
-        )
-        for each in plugins
-    ]  # fmt: skip
-    colours = [{"broken": "red", NOT_IN_DAEMON: "yellow"}.get(each["status"], "") for each in plugins]
-    console.table(("NAME", "STATUS", "DISTRIBUTION", "VERSION", "PROVIDES", "NOTE"), rows, (), colours)
+    heads = ("NAME", "STATUS", "DISTRIBUTION", "VERSION", "WHAT IT PROVIDES")
+    fields = ("name", "status", "distribution", "version")
+    widths = [
+        max(len(head), *(len(each[field]) for each in plugins)) for head, field in zip(heads, fields, strict=False)
+    ]
+    room = max(COLUMNS_MAX - sum(widths) - 2 * len(widths), TEXT_COLUMNS_MIN)
+    rows, colours = [], []
+    for each in plugins:
+        texts = [provides_text(each["provides"]), each["reason"] or each["summary"]]
+        first, *more = [line for text in texts for line in wrap(escaped(text), room)] or ["-"]
+        rows += [(*(each[field] for field in fields), first), *((*[""] * len(fields), line) for line in more)]
+        colours += [{"broken": "red", NOT_IN_DAEMON: "yellow"}.get(each["status"], "")] * (1 + len(more))
+    console.table(heads, rows, (), colours)
     print_conduct(console, [part for each in plugins for part in each["provides"]])
-    not_yet = [f"  {each['name']}: {text}" for each in plugins for text in each["not_yet"]]
+    not_yet = [f"{each['name']}: {text}" for each in plugins for text in each["not_yet"]]
     if not_yet:
         console.line()
         console.line("Not yet:", "bold")
-    for line in not_yet:
-        console.line(escaped(line))
+        for text in not_yet:
+            for line in wrap(escaped(text), COLUMNS_MAX, initial_indent="  ", subsequent_indent="    "):
+                console.line(line)
+
+
+def provides_text(provides: list[dict[str, Any]]) -> str:
+    """`engine hal, easy; predictor last-two`."""
+    by_plane: dict[str, list[str]] = {}
+    for part in provides:
+        by_plane.setdefault(part["plane"], []).append(part["name"])
+    return "; ".join(f"{plane} {', '.join(names)}" for plane, names in by_plane.items())

@@ -300,7 +300,7 @@ def test_plugins_in_use_are_shown_with_what_they_cost_and_last_did_wrong(server)
         "status": "loaded", "summary": "EASY backfill", "not_yet": [], "reason": "",
         "provides": [
             {"plane": "engine", "name": "backfill", "summary": "", "conduct": conduct},
-            {"plane": "engine", "name": "fcfs", "summary": "", "conduct": None},
+            *({"plane": "engine", "name": f"fcfs-{at}", "summary": "", "conduct": None} for at in range(30)),
         ],
     }  # fmt: skip
     server.answer("GET", "/v1/plugins", {"plugins": [plugin]})
@@ -309,6 +309,10 @@ def test_plugins_in_use_are_shown_with_what_they_cost_and_last_did_wrong(server)
     assert lines[at + 1].split()[:6] == ["engine", "backfill", "7", "0.250", "s", "1"]
     assert lines[at + 1].endswith("it\\x1b[2Jfell over")
     assert not any(line.startswith("engine fcfs") for line in lines), "what was not called costs nothing"
+    assert max(map(len, lines[:at])) <= 100
+    text = " ".join(" ".join(lines[:at]).split())
+    assert "backfill loaded hal 0.1.0 engine backfill, fcfs-0, fcfs-1, " in text
+    assert "fcfs-29 EASY backfill" in text
 
 
 def test_plugins_of_this_environment_need_no_daemon(tmp_path):

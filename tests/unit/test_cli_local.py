@@ -79,6 +79,25 @@ def test_config_check_tells_every_error_at_its_line(tmp_path):
     assert len(files[0]["problems"]) == len(lines)
 
 
+def test_config_check_asks_plugins_about_their_options(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        GOOD + "engine: {name: hal, options: {depht_max: 4}}\n"
+        "localities:\n  files: {shared_prefix: [/data]}\n  http: {}\npredictors:\n  last-two: {best: 2}\n"
+    )
+    result = hal(tmp_path, "config", "check", str(path))
+    assert result.code == 1
+    for place, text in (
+        ("engine.options.depht_max", "unknown option (did you mean 'depth_max'?)"),
+        ("localities.files.shared_prefix", "unknown option (did you mean 'shared_prefixes'?)"),
+        ("localities.http", "http.url_prefixes: is missing"),
+        ("predictors.last-two.best", "unknown option"),
+    ):
+        line = next(line for line in result.err.splitlines() if f": {place}: " in line)
+        assert line.startswith(f"hal: {path}:")
+        assert text in line
+
+
 def test_config_show_and_schema(server, tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text(GOOD)
