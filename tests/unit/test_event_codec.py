@@ -102,7 +102,7 @@ JOB = JobId(7)
 NODE = NodeName("n1")
 KEY = AttemptKey(JOB, 3, 2)
 TIME_S = 1_700_000_000.25
-END = End(EndKind.OUT_OF_MEMORY, 137, 9, 1 << 40, 12.5, "ada", "peak ü", 1.5, 250.0)
+END = End(EndKind.OUT_OF_MEMORY, 137, 9, 1 << 40, 12.5, "ada", "peak ü", 1.5, 250.0, 75.5)
 MACHINE = Node(NODE, 4, 1 << 34, ("a100", "h100"), (("licence", 2),), ("ib",), ("site", "rack"), "slurm", "10.0.0.7")
 TERMS = {
     "preempts": (PartitionName("low"),),
