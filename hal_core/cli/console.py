@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from typing import Any, TextIO
 
 COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "bold": "1", "dim": "2"}
+SLOW_ANSWER_TIMEOUT_S = 600.0
+"""Millions of events can be read in that time."""
 PAGE_MAX = 1000
 
 
@@ -99,6 +101,10 @@ class Console:
     def get(self, target: str) -> Answer:
         """Reading can be repeated: a restart of the daemon is waited for."""
         return insist(lambda left_s: self.connection.request("GET", target, timeout_s=left_s))
+
+    def get_slowly(self, target: str) -> Answer:
+        """What the daemon must read much for."""
+        return self.connection.request("GET", target, timeout_s=SLOW_ANSWER_TIMEOUT_S)
 
     def post(self, target: str, body: Mapping[str, Any]) -> Answer:
         return self.connection.request("POST", target, body)

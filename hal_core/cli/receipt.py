@@ -51,10 +51,11 @@ def run(console: Console, arguments: Namespace) -> int:
     if arguments.job is None and arguments.start:
         raise UsageError("--start is of one job; name it")
     if arguments.job is None:
-        answer = console.get(query("/v1/receipts", **given))
+        answer = console.get_slowly(query("/v1/receipts", **given))
     else:
         job_id, _ = one_index(arguments.job, "receipt")
-        answer = console.get(f"/v1/jobs/{job_id}/receipt{'/start' if arguments.start else ''}")
+        path = f"/v1/jobs/{job_id}/receipt"
+        answer = console.get_slowly(f"{path}/start") if arguments.start else console.get(path)
     if arguments.json:
         console.body(answer)
     elif arguments.job is None:
