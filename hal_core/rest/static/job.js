@@ -19,6 +19,7 @@ const ELEMENTS = 50;
 export async function open(root, parameters, context) {
   const id = parameters.get("id");
   const body = h("div");
+  let roomSince = "";  // for its right size, once somebody has asked: the journal is read for it
   root.append(body);
 
   async function refresh() {
@@ -32,11 +33,19 @@ export async function open(root, parameters, context) {
         ([verb, text]) => h("button", { type: "button", "data-action": verb, onclick: () => act(verb, text) }, text))) : "",
       h("section", { class: "card" }, h("h2", {}, "Timeline"), timeline(receipt)),
       h("div", { class: "columns" }, h("section", { class: "card" }, h("h2", {}, "Job"), about(job, receipt)),
-        h("section", { class: "card" }, h("h2", {}, "Receipt"), costs(receipt)),
+        h("section", { class: "card" }, h("h2", {}, "Receipt"), costs(receipt, roomSince, lookBack)),
         waits ? h("section", { class: "card" }, h("h2", {}, "Why it waits"), why(waits)) : ""),
       elements ? h("section", { class: "card" }, h("h2", {}, "Elements"), list(elements)) : "",
     );
     if (active) body.querySelector(`[data-action="${active}"]`)?.focus();
+  }
+
+  async function lookBack() {
+    await context.attempt(async () => {
+      const { right_size: right } = await get(`/v1/jobs/${id}/receipt/start`);
+      roomSince = right?.start_time_s ? instant(right.start_time_s) : "not known";
+      await refresh();
+    });
   }
 
   async function act(verb, text) {
@@ -85,7 +94,7 @@ function about(job, receipt) {
   ]);
 }
 
-function costs(receipt) {
+function costs(receipt, roomSince, lookBack) {
   const hours = (seconds) => (seconds / 3600).toFixed(2), right = receipt.right_size;
   const memory = right?.memory_bytes_per_node ? `, ${bytes(right.memory_bytes_per_node)}` : "";
   return facts([
@@ -99,6 +108,8 @@ function costs(receipt) {
     ["Data", [receipt.bytes_moved && `${bytes(receipt.bytes_moved)} moved`, receipt.bytes_saved && `${bytes(receipt.bytes_saved)} there already`]
       .filter(Boolean).join(", ")],
     ["Right size", right ? `${right.cpu_count} CPUs${memory}, ${duration(right.walltime_s)}: ${hours(right.core_s)} core-hours` : ""],
+    ["Room for that since", right && receipt.start_time_s ?
+      roomSince || h("button", { type: "button", "data-action": "look-back", onclick: lookBack }, "Find out") : ""],
   ]);
 }
 
