@@ -1,6 +1,7 @@
 """Which row each node has, and by row the nodes that have it, as bits (models/packing.py says what a row is).
 
-Few nodes are moved to another row one by one. A gang of many is moved as one set: which row one of its nodes has is
+Rows lie in buckets by the class of their nodes and their free CPUs, so that a question reads only rows that could answer
+it. Few nodes are moved to another row one by one. A gang of many is moved as one set: which row one of its nodes has is
 then looked up among the rows of such sets, of which there are never many. Pure.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from hal_core.models.masks import mask_of, members_of, numbers_of
-from hal_core.models.row_fields import FIELD_MASK
+from hal_core.models.row_fields import FIELD_BITS, FIELD_MASK
 
 SEVERAL = 8
 """So many are looked for as sets of equal row, fewer one by one."""
@@ -27,10 +28,11 @@ Group = tuple[int, int, Sequence[int]]
 class NodeRows:
     """The rows of all nodes; -1 for one that is not available. A copy is cheap and independent."""
 
-    __slots__ = ("_base", "_in_sets", "_moved", "_owned", "_sets", "buckets")
+    __slots__ = ("_base", "_class_shift", "_in_sets", "_moved", "_owned", "_owned_classes", "_sets", "buckets")
 
-    def __init__(self, base: list[int]) -> None:
-        """All nodes have the rows of the list, which is kept."""
+    def __init__(self, base: list[int], class_shift: int) -> None:
+        """All nodes have the rows of the list, which is kept. Where in a row its class is: packing.class_shift."""
+        self._class_shift = class_shift
         numbers_of: dict[int, list[int]] = {}
         for number, row in enumerate(base):
             if row >= 0:
@@ -43,19 +45,23 @@ class NodeRows:
         """What counts before both: row -> the nodes that were moved there as a set."""
         self._in_sets = 0
         """All nodes of the sets; some may have left them."""
-        self.buckets: dict[int, dict[int, int]] = {}
-        """Free CPUs -> row -> nodes (as bits). To be read: copies share a bucket until one of them writes."""
+        self.buckets: dict[int, dict[int, dict[int, int]]] = {}
+        """Class -> free CPUs -> row -> nodes (as bits). To be read: copies share what none of them has written to."""
+        self._owned_classes: set[int] = set()
+        """Classes whose buckets stand in a table of our own."""
         self._owned: set[int] = set()
-        """Buckets that no copy shares."""
+        """Buckets that no copy shares, each by class and free CPUs."""
         for row, numbers in numbers_of.items():
-            self.buckets.setdefault(row & FIELD_MASK, {})[row] = mask_of(numbers)
+            its = self.buckets.setdefault(row >> class_shift, {})
+            its.setdefault(row & FIELD_MASK, {})[row] = mask_of(numbers)
 
     def copy(self) -> NodeRows:
         twin = NodeRows.__new__(NodeRows)
-        twin._base, twin._moved = self._base, self._moved.copy()
+        twin._base, twin._moved, twin._class_shift = self._base, self._moved.copy(), self._class_shift
         twin._sets, twin._in_sets = self._sets.copy(), self._in_sets
-        twin.buckets, twin._owned = self.buckets.copy(), set()
+        twin.buckets, twin._owned, twin._owned_classes = self.buckets.copy(), set(), set()
         self._owned.clear()
+        self._owned_classes.clear()
         return twin
 
     def kept(self) -> NodeRows:
@@ -84,7 +90,7 @@ class NodeRows:
             while left and len(found) < GROUPS_MAX:
                 first = left & -left
                 row = self.row(first.bit_length() - 1)
-                hit = left & self.buckets[row & FIELD_MASK][row] if row >= 0 else first
+                hit = left & self.buckets[row >> self._class_shift][row & FIELD_MASK][row] if row >= 0 else first
                 found.append((row, hit, () if hit.bit_count() >= WIDE else numbers_of(hit)))
                 left ^= hit
             numbers = numbers_of(left)
@@ -136,23 +142,24 @@ class NodeRows:
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """All rows, and the nodes that have each."""
-        for bucket in self.buckets.values():
-            yield from bucket.items()
+        for its in self.buckets.values():
+            for bucket in its.values():
+                yield from bucket.items()
 
     def __len__(self) -> int:
         """How many different rows there are."""
-        return sum(map(len, self.buckets.values()))
+        return sum([len(bucket) for its in self.buckets.values() for bucket in its.values()])
 
     def _leave(self, row: int, bits: int) -> None:
         """These nodes have that row no more."""
-        bucket = self._own(row & FIELD_MASK)
+        bucket = self._own(row)
         rest = bucket[row] ^ bits
         if rest:
             bucket[row] = rest
         else:
             del bucket[row]
             if not bucket:
-                del self.buckets[row & FIELD_MASK]
+                del self.buckets[row >> self._class_shift][row & FIELD_MASK]
         members = self._sets.get(row)
         if members is not None:
             rest = members & ~bits
@@ -162,13 +169,18 @@ class NodeRows:
                 del self._sets[row]
 
     def _enter(self, row: int, bits: int) -> None:
-        bucket = self._own(row & FIELD_MASK)
+        bucket = self._own(row)
         bucket[row] = bucket.get(row, 0) | bits
 
-    def _own(self, cpus: int) -> dict[int, int]:
-        """The bucket, to write to."""
-        bucket = self.buckets.get(cpus)
-        if bucket is None or cpus not in self._owned:
-            bucket = self.buckets[cpus] = dict(bucket) if bucket else {}
-            self._owned.add(cpus)
+    def _own(self, row: int) -> dict[int, int]:
+        """The bucket of the row, to write to."""
+        node_class, cpus = row >> self._class_shift, row & FIELD_MASK
+        its = self.buckets.get(node_class)
+        if its is None or node_class not in self._owned_classes:
+            its = self.buckets[node_class] = dict(its) if its else {}
+            self._owned_classes.add(node_class)
+        bucket, key = its.get(cpus), node_class << FIELD_BITS | cpus
+        if bucket is None or key not in self._owned:
+            bucket = its[cpus] = dict(bucket) if bucket else {}
+            self._owned.add(key)
         return bucket

@@ -36,6 +36,7 @@ class Ask:
 
     __slots__ = (
         *(
+            "classes",
             "cpus",
             "domains",
             "family",
@@ -61,6 +62,8 @@ class Ask:
         """The nodes of the partition, as bits."""
         self.need_of = need_of
         """By class of node; without those that can never serve."""
+        self.classes: list[int] = []
+        """Of nodes that may serve."""
         self.lack_of: list[int] = []
         """By class of node, what makes a row keep all its guards if it fits: they and then the need are added to it
         in one. Nothing keeps them where it can never serve."""
@@ -166,6 +169,11 @@ class Packing:
             if number == len(self.classes):
                 self.classes.append(node)
             self.class_of.append(number)
+        numbers_by_class: list[list[int]] = [[] for _ in self.classes]
+        for number, node_class in enumerate(self.class_of):
+            numbers_by_class[node_class].append(number)
+        self.class_nodes = [mask_of(numbers) for numbers in numbers_by_class]
+        """Of each class its nodes, as bits."""
         self._number_of = {node.name: number for number, node in enumerate(nodes)}
         self.nodes_without_gpus = mask_of(number for number, node in enumerate(nodes) if not node.gpus)
 
@@ -235,6 +243,7 @@ class Packing:
         if ask.licences < 0:
             ask.nodes = 0
             ask.pool_need = NEVER
+        ask.classes = [number for number in need_of if self.class_nodes[number] & ask.nodes]
         near = ask.nodes & ~self.nodes_without_gpus
         ask.has_gpus_near = bool(near) and any(self.classes[number].gpus for number in need_of)
         if self.domains is not None:

@@ -1,6 +1,6 @@
 """Room: what is free on many nodes, in packed form (models/packing.py).
 
-Nodes of equal row are one entry with a set of nodes, also an integer, and rows lie in buckets by their free CPUs: a
+Nodes of equal row are one entry with a set of nodes, also an integer, and rows lie in buckets by class and free CPUs: a
 question about ten thousand nodes costs as much as there are different rows that could answer it, and a cluster of one
 node costs nothing extra. Pure: no clock, no randomness.
 """
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 FEW = 16
 """So many nodes are looked at one by one, more as a set."""
+ROWS_A_NODE = 5
+"""So many rows are as quickly looked at as one node."""
 
 
 class Room:
@@ -53,8 +55,8 @@ class Room:
         if len(base) == 1 and base[0] >= 0 and not packing.has_gpus and not packing.licence_guards:
             from hal_core.models.pool import Pool  # it is a room itself
 
-            return Pool(packing, NodeRows(base))
-        return cls(packing, NodeRows(base))
+            return Pool(packing, NodeRows(base, packing.class_shift))
+        return cls(packing, NodeRows(base, packing.class_shift))
 
     @property
     def packing(self) -> Packing:
@@ -83,10 +85,14 @@ class Room:
 
     def most_cpus(self, nodes: int = -1) -> int:
         """The free CPUs of the emptiest of the nodes: a quick no for whatever asks for more."""
-        for cpus in sorted(self._rows.buckets, reverse=True):
-            if any(members & nodes for members in self._rows.buckets[cpus].values()):
-                return cpus
-        return 0
+        class_nodes, most = self._packing.class_nodes, 0
+        for node_class, its in self._rows.buckets.items():
+            for cpus in sorted(its, reverse=True) if class_nodes[node_class] & nodes else ():
+                if cpus <= most:
+                    break
+                if any(members & nodes for members in its[cpus].values()):
+                    most = cpus
+        return most
 
     def has_licences(self, ask: Ask) -> bool:
         """Whether enough of the cluster's licences are free for one element."""
@@ -98,16 +104,21 @@ class Room:
         return self._fitting(ask) if self.has_licences(ask) else 0
 
     def _fitting(self, ask: Ask) -> int:
-        guards, shift, lack_of, milli = self._packing.guards, self._packing.class_shift, ask.lack_of, ask.gpu_milli
-        fits_in = self._packing.parts.fits
+        guards, milli, fits_in, least = self._packing.guards, ask.gpu_milli, self._packing.parts.fits, ask.cpus
         found = 0
-        for cpus, bucket in self._rows.buckets.items():
-            for row, members in bucket.items() if cpus >= ask.cpus else ():
-                if row + lack_of[row >> shift] & guards == guards:
-                    if milli and not fits_in(row, milli, ask.shape.gpu_type):
-                        continue
-                    found |= members
+        for lack, its in self._by_class(ask):
+            for bucket in [its[cpus] for cpus in its if cpus >= least]:
+                for row, members in bucket.items():
+                    if row + lack & guards == guards:
+                        if milli and not fits_in(row, milli, ask.shape.gpu_type):
+                            continue
+                        found |= members
         return found & ask.nodes
+
+    def _by_class(self, ask: Ask) -> list[tuple[int, dict[int, dict[int, int]]]]:
+        """The buckets of each class that may serve the ask, with what its rows lack (Ask.lack_of)."""
+        buckets, lack_of = self._rows.buckets, ask.lack_of
+        return [(lack_of[node_class], buckets[node_class]) for node_class in ask.classes if node_class in buckets]
 
     def choose(self, ask: Ask, nodes: int = -1, beside: Room | None = None) -> tuple[int, ...]:
         """The nodes that the ask fills best: least CPUs left over, then lowest number. Empty if there are too few.
@@ -161,14 +172,20 @@ class Room:
 
     def _also_here(self, ask: Ask, groups: Iterable[int]) -> Iterator[int]:
         """What of each group has room here too."""
+        here: int | None = None
         for group in groups:
-            left = self._fitting_among(group, ask)
+            if here is None and group.bit_count() <= FEW:
+                left = self._fitting_of(numbers_of(group), ask) & ask.nodes
+            else:
+                here = self._fitting(ask) if here is None else here
+                left = group & here
             if left:
                 yield left
 
     def _fitting_among(self, nodes: int, ask: Ask) -> int:
         """Those of the nodes where one node's part of the ask fits; looked at one by one if they are few."""
-        if nodes.bit_count() <= max(self.row_count // 2, FEW):
+        count = nodes.bit_count()
+        if count <= FEW or count <= self.row_count // ROWS_A_NODE:
             return self._fitting_of(numbers_of(nodes), ask) & ask.nodes
         return self._fitting(ask) & nodes
 
@@ -182,7 +199,7 @@ class Room:
         guards, shift, milli = packing.guards, packing.class_shift, ask.gpu_milli
         harms = packing.fragmentation.harms(shape)
         found: list[tuple[int, int, int, int]] = []
-        for row, members in self._rows_of(nodes, ask.cpus) if nodes else ():
+        for row, members in self._rows_of(nodes, ask) if nodes else ():
             hit = members & nodes
             need = ask.need_of.get(row >> shift) if hit else None
             if need is None or (row | guards) - need & guards != guards:
@@ -199,16 +216,17 @@ class Room:
 
     def _by_cpus_left(self, ask: Ask, nodes: int) -> Iterator[int]:
         """The nodes where one node's part of the ask fits, in groups, the ones that it fills best first."""
-        guards, shift, lack_of = self._packing.guards, self._packing.class_shift, ask.lack_of
         nodes &= ask.nodes
         if nodes.bit_count() <= FEW < len(self._packing.class_of):
             yield from self._few_by_cpus_left(ask, nodes)
             return
-        for cpus in sorted([cpus for cpus in self._rows.buckets if cpus >= ask.cpus]):
+        guards, least, by_class = self._packing.guards, ask.cpus, self._by_class(ask)
+        for free in sorted({cpus for _, its in by_class for cpus in its if cpus >= least}):
             found = 0
-            for row, members in self._rows.buckets[cpus].items():
-                if row + lack_of[row >> shift] & guards == guards:
-                    found |= members
+            for lack, its in by_class:
+                for row, members in its[free].items() if free in its else ():
+                    if row + lack & guards == guards:
+                        found |= members
             found &= nodes
             if found:
                 yield found
@@ -216,23 +234,23 @@ class Room:
     def _few_by_cpus_left(self, ask: Ask, nodes: int) -> Iterator[int]:
         """The same for few nodes: each is looked at, instead of all rows."""
         found: dict[int, int] = {}
-        for row, members in self._rows_of(nodes, ask.cpus):
+        for row, members in self._rows_of(nodes, ask):
             if row + ask.lack_of[row >> self._packing.class_shift] & self._packing.guards == self._packing.guards:
                 found[row & FIELD_MASK] = found.get(row & FIELD_MASK, 0) | members
         for cpus in sorted(found):
             yield found[cpus]
 
-    def _rows_of(self, nodes: int, cpus: int) -> Iterable[tuple[int, int]]:
-        """Rows with so many CPUs free, with their nodes: the rows of these nodes if they are few, else of all."""
+    def _rows_of(self, nodes: int, ask: Ask) -> Iterable[tuple[int, int]]:
+        """Rows with CPUs enough, with their nodes: the rows of these nodes if they are few, else of all."""
         if nodes.bit_count() <= FEW:
             found: dict[int, int] = {}
             for number in members_of(nodes):
                 row = self._rows.row(number)
-                if row >= 0 and row & FIELD_MASK >= cpus:
+                if row >= 0 and row & FIELD_MASK >= ask.cpus:
                     found[row] = found.get(row, 0) | 1 << number
             return found.items()
-        buckets = self._rows.buckets
-        return itertools.chain.from_iterable(buckets[free].items() for free in buckets if free >= cpus)
+        by_class = self._by_class(ask)
+        return [row for _, its in by_class for cpus in its if cpus >= ask.cpus for row in its[cpus].items()]
 
     def count(self, number: int, ask: Ask) -> int:
         """How many elements of the ask (one node's part of each) fit on the node, and have their licences.

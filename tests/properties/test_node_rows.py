@@ -8,8 +8,16 @@ from hypothesis import given, settings, strategies as st
 
 from hal_core.models.masks import mask_of, members_of
 from hal_core.models.node_rows import WIDE, NodeRows
+from hal_core.models.row_fields import FIELD_BITS
 
 NODES = 4 * WIDE
+CLASS_SHIFT = 2 * FIELD_BITS
+CLASSES = 3
+
+
+def row(kind: int) -> int:
+    """One of several classes, with few CPUs free and some memory."""
+    return kind % CLASSES << CLASS_SHIFT | kind << FIELD_BITS | kind % 4
 
 
 def gang(random: Random) -> list[int]:
@@ -33,23 +41,23 @@ def check(rows: NodeRows, plain: list[int]) -> None:
 def test_rows_are_what_a_plain_list_says(seed: int) -> None:
     random = Random(seed)
     kinds = random.choice((2, 40))
-    plain = [random.choice((-1, *range(kinds))) for _ in range(NODES)]
-    rows = NodeRows(list(plain))
+    plain = [random.choice((-1, *map(row, range(kinds)))) for _ in range(NODES)]
+    rows = NodeRows(list(plain), CLASS_SHIFT)
     for _ in range(20):
         what = random.choice(("move", "move", "move", "put", "settle", "copy"))
         numbers = gang(random)
         if what == "move":
             groups = rows.groups(numbers, random.choice((0, mask_of(numbers) if len(numbers) >= WIDE else 0)))
             assert sorted(n for _, bits, _ in groups for n in members_of(bits)) == numbers
-            for row, bits, its in groups:
-                assert {plain[number] for number in members_of(bits)} == {row}
-                if row >= 0:
-                    new = random.randrange(kinds)
-                    rows.move((row, bits, its), new)
+            for old, bits, its in groups:
+                assert {plain[number] for number in members_of(bits)} == {old}
+                if old >= 0:
+                    new = row(random.randrange(kinds))
+                    rows.move((old, bits, its), new)
                     for number in members_of(bits):
                         plain[number] = new
         elif what == "put":
-            new = random.choice((-1, random.randrange(kinds)))
+            new = random.choice((-1, row(random.randrange(kinds))))
             rows.put(numbers[0], new)
             plain[numbers[0]] = new
         elif what == "settle":
@@ -58,7 +66,7 @@ def test_rows_are_what_a_plain_list_says(seed: int) -> None:
             older, before = rows, list(plain)
             rows = rows.copy()
             for number in numbers:
-                rows.put(number, 0)
-                plain[number] = 0
+                rows.put(number, row(0))
+                plain[number] = row(0)
             check(older, before)
         check(rows, plain)
