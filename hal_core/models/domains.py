@@ -22,8 +22,8 @@ class Domain:
     """One domain. `depth` 0 is the whole cluster, which has no level; the narrowest ones have no children."""
 
     __slots__ = (
-        *("_is_wide", "_known", "_near", "_parts", "_span"),
-        *("children", "depth", "level", "line", "link", "nodes", "path", "place", "torus"),
+        *("_asked", "_is_wide", "_known", "_near", "_parts", "_span"),
+        *("children", "depth", "is_divided", "level", "line", "link", "nodes", "path", "place", "torus"),
     )
 
     def __init__(self, path: tuple[str, ...], level: Level | None, link: Link) -> None:
@@ -33,6 +33,9 @@ class Domain:
         self.link = link
         self.nodes = 0
         self.children: tuple[Domain, ...] = ()
+        self.is_divided = False
+        """What a gang takes of it is taken of its children one by one: it is no domain of segments, nor has it links
+        between groups."""
         self.torus: Torus | None = None
         self.line: tuple[Domain, ...] = (self,)
         """From the whole cluster down to it."""
@@ -47,6 +50,8 @@ class Domain:
         self._is_wide = False
         self._known: dict[bytes, Sequence[tuple[int, Domain]]] = {}
         """What was answered, by the bytes of the set in its span."""
+        self._asked: tuple[bytes, Sequence[tuple[int, Domain]]] = (b"", ())
+        """The last question to a wide one, and its answer: one choice asks twice."""
 
     def settle(self) -> None:
         """Its nodes and its children are known."""
@@ -54,6 +59,7 @@ class Domain:
         self._span = slice(first, (self.nodes.bit_length() + 7) // 8)
         self._near = self.nodes >> 8 * first
         self._parts = [(child._span, child._near, child) for child in self.children]
+        self.is_divided = bool(self.children) and self.kind is LevelKind.TREE
         self._is_wide = self._span.stop - self._span.start > KNOWN_BYTES
 
     def count(self, packed: bytes) -> int:
@@ -63,7 +69,10 @@ class Domain:
     def rooms(self, packed: bytes) -> Sequence[tuple[int, Domain]]:
         """The children that have any of the nodes, each with how many."""
         if self._is_wide:
-            return self._rooms(packed)
+            asked = self._asked  # somebody in another thread may ask something else meanwhile
+            if asked[0] is not packed:
+                asked = self._asked = packed, self._rooms(packed)
+            return asked[1]
         nodes = packed[self._span]  # between two questions little changes in most domains
         found = self._known.get(nodes)
         if found is None:
@@ -105,6 +114,7 @@ class Domains:
         for path in numbers_of:
             for depth in range(self.depth_max):
                 names_below.setdefault(path[:depth], {})[path[depth]] = None
+        self.has_segments = any(level.segment > 1 for level in topology.levels)
         self.root = self._build((), names_below, numbers_of)
         self.leaf_of: list[Domain] = [self.root] * len(nodes)
         order: list[int] = []

@@ -1,8 +1,8 @@
 """Which row each node has, and by row the nodes that have it, as bits (models/packing.py says what a row is).
 
-Rows lie in buckets by the class of their nodes and their free CPUs, so that a question reads only rows that could answer
-it. Few nodes are moved to another row one by one. A gang of many is moved as one set: which row one of its nodes has is
-then looked up among the rows of such sets, of which there are never many. Pure.
+Rows lie in buckets by the class of their nodes and their free CPUs, so that a question reads only rows that could
+answer it. Few nodes are moved to another row one by one. A gang of many is moved as one set: which row one of its nodes
+has is then looked up among the rows of such sets, of which there are never many. Pure.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class NodeRows:
         twin._base, twin._moved, twin._class_shift = self._base, self._moved.copy(), self._class_shift
         twin._sets, twin._in_sets = self._sets.copy(), self._in_sets
         twin.buckets, twin._owned, twin._owned_classes = self.buckets.copy(), set(), set()
-        self._owned.clear()
         self._owned_classes.clear()
+        self._owned.clear()
         return twin
 
     def kept(self) -> NodeRows:
@@ -86,12 +86,13 @@ class NodeRows:
             return [(self.row(numbers[0]), 1 << numbers[0], numbers)]
         found: list[Group] = []
         if len(numbers) >= SEVERAL:
-            left = nodes or mask_of(numbers)
+            left = whole = nodes or mask_of(numbers)
             while left and len(found) < GROUPS_MAX:
                 first = left & -left
                 row = self.row(first.bit_length() - 1)
                 hit = left & self.buckets[row >> self._class_shift][row & FIELD_MASK][row] if row >= 0 else first
-                found.append((row, hit, () if hit.bit_count() >= WIDE else numbers_of(hit)))
+                its = () if hit.bit_count() >= WIDE else numbers if hit == whole else numbers_of(hit)
+                found.append((row, hit, its))
                 left ^= hit
             numbers = numbers_of(left)
         its_of: dict[int, list[int]] = {}

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import operator
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
 
 from hal_core.models.domains import Domain, Domains, torus_positions
@@ -82,17 +82,16 @@ def gang(domains: Domains, groups: Sequence[int], wish: Wish) -> int:
     `groups` are disjoint sets of nodes that have room, the best first: within a leaf they are taken in this order.
     """
     free = functools.reduce(operator.or_, groups, 0)
-    found = _narrowest(domains, free, wish)
-    return _Filling(domains, groups, free, wish).fill(found, free, wish.node_count) if found else 0
+    packed = domains.packed(free)
+    found = _narrowest(domains, packed, wish) if free.bit_count() >= wish.node_count else None
+    return _Filling(domains, groups, packed, wish).fill(found, free, wish.node_count) if found else 0
 
 
-def _narrowest(domains: Domains, free: int, wish: Wish) -> Domain | None:
+def _narrowest(domains: Domains, packed: bytes, wish: Wish) -> Domain | None:
     """The domain to place a gang in: of the deepest that hold it the one where it needs the fewest leaves, and of those
-    the fullest. Only children of a domain that holds it can hold it."""
-    count, packed, widest = wish.node_count, domains.packed(free), domains.widest
-    holding = [(free.bit_count(), domains.root)]
-    if holding[0][0] < count:
-        return None
+    the fullest. Only children of a domain that holds it can hold it, and the whole cluster does."""
+    count, widest = wish.node_count, domains.widest
+    holding = [(count, domains.root)]
     depth = 0
     while depth < domains.depth_max and widest[depth + 1] >= count:
         narrower = [part for _, domain in holding for part in domain.rooms(packed) if part[0] >= count]
@@ -138,14 +137,16 @@ def _leaf_sizes(domain: Domain, packed: bytes) -> Iterable[int]:
             yield size
 
 
-def _parts(domain: Domain, packed: bytes) -> Iterator[tuple[int, Domain]]:
+def _parts(domain: Domain, packed: bytes) -> list[tuple[int, Domain]]:
     """What a gang is put together of: the narrowest domains that have any of the nodes, each with how many; a domain
     of segments, or with links between its groups, as a whole."""
-    for size, child in domain.rooms(packed):
-        if child.children and child.kind is LevelKind.TREE:
-            yield from _parts(child, packed)
+    found: list[tuple[int, Domain]] = []
+    for room in domain.rooms(packed):
+        if room[1].is_divided:
+            found += _parts(room[1], packed)
         else:
-            yield size, child
+            found.append(room)
+    return found
 
 
 def _shares(parts: Sequence[tuple[int, Domain]], count: int) -> tuple[list[Domain], int, Domain] | None:
@@ -190,10 +191,10 @@ def _two(parts: Sequence[tuple[int, Domain]], count: int) -> tuple[tuple[int, Do
 class _Filling:
     """Taking nodes of one domain for one gang."""
 
-    def __init__(self, domains: Domains, groups: Sequence[int], free: int, wish: Wish) -> None:
+    def __init__(self, domains: Domains, groups: Sequence[int], free: bytes, wish: Wish) -> None:
         self._domains = domains
         self._groups = groups
-        self._free = domains.packed(free)
+        self._free = free
         """All nodes that may be taken."""
         self._wish = wish
 
@@ -229,9 +230,9 @@ class _Filling:
     def _packed(self, domain: Domain, free: int, count: int) -> int:
         """The fewest leaves, whichever domains they are in, with as little as can be left over in them; in whole
         segments if it can."""
-        rooms = list(_parts(domain, self._free))
-        for is_segmented in (True, False):
-            parts = [(_usable(room, is_segmented), room[1]) for room in rooms]
+        rooms = _parts(domain, self._free)
+        for is_segmented in (True, False) if self._domains.has_segments else (False,):
+            parts = [(_usable(room, True), room[1]) for room in rooms] if is_segmented else rooms
             parts.sort(key=_count, reverse=True)
             shares = _shares(parts, count)
             if shares:
