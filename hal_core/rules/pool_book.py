@@ -85,6 +85,10 @@ class PoolBook:
     def __bool__(self) -> bool:
         return bool(self.pools)
 
+    def nodes_of(self, pool: str, offer: str) -> int:
+        """All that its instances can be, as bits."""
+        return self._masks.get((pool, offer), 0)
+
     def kept(self) -> Iterator[tuple[KeptPool, PoolInstance]]:
         """All instances of all pools."""
         for each in self.pools.values():
@@ -242,7 +246,7 @@ class PoolBook:
 
     def _admit(self) -> None:
         admissions = {
-            job_id: Admission(self._masks.get((event.pool, event.offer), 0), event.is_gang)
+            job_id: Admission(self.nodes_of(event.pool, event.offer), event.is_gang)
             for job_id, event in self.admitted.items()
         }
         self.rented = attrs.evolve(self.rented, admissions=admissions)

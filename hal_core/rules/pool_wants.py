@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from hal_core.models.cloud_pool import Market
 from hal_core.models.job import JobSpec, Shape
-from hal_core.models.masks import mask_of
 from hal_core.models.node import Node, NodeName
 from hal_core.models.plan import PendingJob, Snapshot
 from hal_core.models.pool_decision import InstanceState, Want
@@ -89,9 +88,8 @@ def wants_of(state: State, kept: KeptPool, snapshot: Snapshot, more: JobRecord |
     rows: list[PendingJob] = []
     needs: list[dict[str, float]] = []
     last = () if more is None or more.job_id in state.jobs else (more.pending_row(),)
-    records = state.jobs if more is None else {**state.jobs, more.job_id: more}
     for row in chain(islice(snapshot.pending(), SCAN_MAX), last):
-        need = _needs(state, kept, row, records[row.job_id])
+        need = _needs(state, kept, row, _record(state, row, more))
         if need:
             count = min(row.element_count, WANTS_MAX - len(rows))
             rows += [row] * count
@@ -100,7 +98,11 @@ def wants_of(state: State, kept: KeptPool, snapshot: Snapshot, more: JobRecord |
             break
     starts_s = starts_in_turn(snapshot, rows)
     found = zip(rows, needs, starts_s, strict=True)
-    return [_want(kept, records[row.job_id].spec, row, need, at_s) for row, need, at_s in found]
+    return [_want(kept, _record(state, row, more).spec, row, need, at_s) for row, need, at_s in found]
+
+
+def _record(state: State, row: PendingJob, more: JobRecord | None) -> JobRecord:
+    return more if more is not None and more.job_id == row.job_id else state.jobs[row.job_id]
 
 
 def _want(kept: KeptPool, spec: JobSpec, row: PendingJob, need: dict[str, float], start_s: float) -> Want:
@@ -119,21 +121,19 @@ def _needs(state: State, kept: KeptPool, row: PendingJob, record: JobRecord) -> 
     if pool.accounts and record.spec.account not in pool.accounts:
         return {}
     fit = (offer for offer in pool.offers if offer.market is Market.ON_DEMAND or record.spec.can_requeue)
-    found = ((offer.name, _need(state, offer, row)) for offer in fit)
+    found = ((offer.name, _need(state, offer, state.pools.nodes_of(pool.name, offer.name), row)) for offer in fit)
     return {name: need for name, need in found if need is not None}
 
 
-def _need(state: State, offer: PoolOffer, row: PendingJob) -> float | None:
+def _need(state: State, offer: PoolOffer, nodes: int, row: PendingJob) -> float | None:
     """None: it would not run there at all."""
     shape = row.shape
-    numbers = [state.table.number_of[NodeName(node)] for node in offer.nodes]
-    if len(numbers) < shape.node_count or not numbers:
+    if len(offer.nodes) < shape.node_count or not nodes:
         return None
     ask = state.packing.ask(shape)
-    nodes = mask_of(numbers)
     if nodes & ~state.packing.partition_nodes.get(shape.partition, 0) or not ask.holds(nodes & ask.nodes):
         return None
-    share = max(_shares(state.table.nodes[numbers[0]], shape), default=0.0)
+    share = max(_shares(state.table.nodes[nodes.bit_length() - 1], shape), default=0.0)
     if share > WHOLE:
         return None
     if shape.node_count > 1:
