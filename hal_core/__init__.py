@@ -77,6 +77,7 @@ if TYPE_CHECKING:
         JobReleased as JobReleased,
         JobRequeued as JobRequeued,
         JobResumed as JobResumed,
+        JobResumeRequested as JobResumeRequested,
         JobSubmitted as JobSubmitted,
         JobSuspended as JobSuspended,
         NodeDrained as NodeDrained,
@@ -258,9 +259,9 @@ _NAMES_BY_MODULE = {
     "models.event": (
         "AccessChanged BookingsChanged ClusterDefined CopiesChanged DatasetAdded DatasetPinned DatasetRemoved Event "
         "EvictionOrdered IdleFound InputsStaged JobCancelRequested JobEnded JobHeld JobPlaced JobReleased JobRequeued "
-        "JobResumed JobSubmitted JobSuspended NodeDrained NodeJoined NodeResumed NodeSuspected NodeWentDown "
-        "ObserverDisabled OrphanFound OutputRefused PartEnded PartStarted Planned PolicyChanged PriorityChanged "
-        "ReservationAdded ReservationRemoved RunTimesPredicted VariantChosen"
+        "JobResumed JobResumeRequested JobSubmitted JobSuspended NodeDrained NodeJoined NodeResumed NodeSuspected "
+        "NodeWentDown ObserverDisabled OrphanFound OutputRefused PartEnded PartStarted Planned PolicyChanged "
+        "PriorityChanged ReservationAdded ReservationRemoved RunTimesPredicted VariantChosen"
     ),
     "models.event_words": "end_text event_text",
     "models.event_values": "event_view job_of",

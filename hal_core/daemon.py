@@ -203,7 +203,7 @@ class Daemon:
             foretell = predicting[0].foretell if predicting else None
             context = attrs.evolve(context, foretell=foretell, likely_start=starts.likely, memory=memory, uses=uses)
             inputs = Inputs(self._localities, self._conducts, self.configuration.cluster, having_stores(executors))
-            context = attrs.evolve(context, inputs=inputs)
+            context = attrs.evolve(context, inputs=inputs, suspenders=frozenset(suspending(executors)))
             context = attrs.evolve(context, new_engine=lambda: self._new_engine(core.policy))
             for executor in executors.values():
                 if isinstance(executor, TerminalSource):

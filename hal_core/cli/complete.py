@@ -15,7 +15,10 @@ from hal_core.client.address import find_socket
 from hal_core.client.transport import Connection, NoAnswer, Rejected
 
 ANSWER_TIMEOUT_S = 0.5
-WITH_JOBS = {"show", "explain", "watch", "logs", "cancel", "hold", "release", "requeue", "priority", "receipt"}
+WITH_JOBS = {
+    *("show", "explain", "watch", "logs", "cancel", "hold", "release", "requeue", "suspend", "resume"),
+    *("priority", "receipt"),
+}
 WITH_A_JOB = {"submit", "run", "map", "alloc", "predict"}
 """They take the options of a job."""
 CHOICES = {

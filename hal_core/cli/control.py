@@ -1,4 +1,7 @@
-"""`hal cancel`, `hold`, `release`, `requeue` and `priority`: one request for each job named, all of them tried."""
+"""`hal cancel`, `hold`, `release`, `requeue`, `suspend`, `resume` and `priority`: one request for each job named.
+
+All of them are tried.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,20 @@ from hal_core.cli.console import PAGE_MAX, Console, own_name
 from hal_core.cli.usage import UsageError
 from hal_core.client.http import query
 from hal_core.client.transport import Rejected
+from hal_core.models.plural import named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-DONE = {"cancel": "cancelled", "hold": "held", "release": "released", "requeue": "requeued"}
+DONE = {
+    "cancel": "cancelled",
+    "hold": "held",
+    "release": "released",
+    "requeue": "requeued",
+    "suspend": "suspended",
+    "resume": "resumed",
+}
 
 
 def configure(parser: Parser) -> None:
@@ -56,7 +67,8 @@ def run(console: Console, arguments: Namespace) -> int:
         elif command == "priority":
             console.line(f"job {job_id}: priority {answer.json()['priority']}")
         else:
-            console.line(f"job {job_id}: {outcome(command, answer.json()['count'], indices)}")
+            told = answer.json()
+            console.line(f"job {job_id}: {outcome(command, told['count'], indices)}{waits(told.get('waits_for'))}")
     return 1 if failed else 0
 
 
@@ -64,6 +76,11 @@ def outcome(command: str, count: int, indices: str | None) -> str:
     if count == 0:
         return "has ended already" if command == "cancel" else f"nothing to be {DONE[command]}"
     return DONE[command] if count == 1 and indices is None else f"{count} {DONE[command]}"
+
+
+def waits(others: list[int] | None) -> str:
+    """What keeps a job that was resumed from going on at once."""
+    return f"; it goes on after {named('job', [str(job_id) for job_id in others])}" if others else ""
 
 
 def own_jobs(console: Console) -> Iterator[tuple[int, None]]:

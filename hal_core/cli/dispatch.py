@@ -34,6 +34,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "hold": ("control", "Keep waiting jobs from starting"),
         "release": ("control", "Let held jobs start"),
         "requeue": ("control", "End the running attempt, if any, and queue the job again"),
+        "suspend": ("control", "Let running jobs stand still, and others use their CPUs (operators)"),
+        "resume": ("control", "Let suspended jobs go on, as soon as their CPUs are free (operators)"),
         "priority": ("control", "Set a job's priority (larger is earlier; users may only lower it)"),
         "receipt": ("receipt", "Show what a job waited for, used and cost; without a job, sums"),
         "history": ("history", "List how jobs ended, latest first"),

@@ -23,7 +23,7 @@ CAUSES = {
     "resources": "resources, at the head",
     "staging": "its inputs",
     "launch": "the launch",
-    "suspended": "standing still for others",
+    "suspended": "standing still",
 }
 HOUR_S = 3600.0
 KWH_J = 3.6e6

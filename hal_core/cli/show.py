@@ -105,6 +105,7 @@ def print_job(console: Console, job: dict[str, Any]) -> None:
         ("Expected start", instant(job["expected_start_time_s"])),
         ("Likely start", likely_text(job["likely_start"]) if job.get("likely_start") else ""),
         ("Started", instant(job["start_time_s"])),
+        ("Suspended", still_text(element)),
         ("Finished", instant(job["end_time_s"])),
         ("Time limit", duration(job["walltime_s"]) if job["walltime_s"] else "none"),
         ("Expected to run", expected_text(job["prediction"])),
@@ -136,6 +137,12 @@ def print_job(console: Console, job: dict[str, Any]) -> None:
         console.note("command, paths and environment are shown to the job's owner only")
     if job["array"] is not None:
         print_elements(console, job["job_id"])
+
+
+def still_text(element: dict[str, Any]) -> str:
+    """Since when it stands still, and who wanted that; the empty string if it runs."""
+    since_s, by = element.get("suspend_time_s"), element.get("suspended_by")
+    return "" if since_s is None else f"since {instant(since_s)}{f', by {by}' if by else ', for another job'}"
 
 
 def expected_text(prediction: dict[str, Any] | None) -> str:
@@ -195,6 +202,7 @@ def print_element(console: Console, name: str, element: dict[str, Any]) -> None:
         ("Ended", end_text(element["end"] or {})),
         ("Attempt", str(element["attempt"])),
         ("Started", instant(element["start_time_s"])),
+        ("Suspended", still_text(element)),
         ("Finished", instant(element["end_time_s"])),
         ("Nodes", ", ".join(places)),
         ("Used", used_text(element["end"] or {})),

@@ -126,6 +126,14 @@ class AsyncClient:
     async def requeue(self, job_id: int, indices: str | None = None) -> int:
         return await self._do(calls.act(job_id, "requeue", indices))
 
+    async def suspend_job(self, job_id: int, indices: str | None = None) -> int:
+        """For operators: what runs stands still until `resume_job`, and others may use its CPUs meanwhile."""
+        return await self._do(calls.act(job_id, "suspend", indices))
+
+    async def resume_job(self, job_id: int, indices: str | None = None) -> int:
+        """For operators: what was suspended goes on, as soon as nobody else runs on its CPUs."""
+        return await self._do(calls.act(job_id, "resume", indices))
+
     async def set_priority(self, job_id: int, priority: int) -> None:
         """Of a job that waits: larger is earlier. Only operators may raise it above 0."""
         await self._do(calls.set_priority(job_id, priority))

@@ -86,6 +86,14 @@ class Client:
     def requeue(self, job_id: int, indices: str | None = None) -> int:
         return self._do(calls.act(job_id, "requeue", indices))
 
+    def suspend_job(self, job_id: int, indices: str | None = None) -> int:
+        """For operators: what runs stands still until `resume_job`, and others may use its CPUs meanwhile."""
+        return self._do(calls.act(job_id, "suspend", indices))
+
+    def resume_job(self, job_id: int, indices: str | None = None) -> int:
+        """For operators: what was suspended goes on, as soon as nobody else runs on its CPUs."""
+        return self._do(calls.act(job_id, "resume", indices))
+
     def set_priority(self, job_id: int, priority: int) -> None:
         """Of a job that waits: larger is earlier. Only operators may raise it above 0."""
         self._do(calls.set_priority(job_id, priority))

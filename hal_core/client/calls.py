@@ -67,7 +67,7 @@ def job(job_id: int, wait_s: float | None = None) -> Call[JobView]:
 
 
 def act(job_id: int, action: str, indices: str | None) -> Call[int]:
-    """cancel, hold, release or requeue. Gives the number of elements affected."""
+    """cancel, hold, release, requeue, suspend or resume. Gives the number of elements affected."""
     body = {} if indices is None else {"indices": indices}
     return Call("POST", f"/v1/jobs/{job_id}/{action}", lambda answer: int(_field(answer, "count")), body, False)
 

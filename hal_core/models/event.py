@@ -28,7 +28,11 @@ from hal_core.models.placement import AttemptKey, Grant, Share
 from hal_core.models.pool_event import PoolEvent
 from hal_core.models.prediction import Prediction
 from hal_core.models.ranges import Ranges
-from hal_core.models.suspension_event import JobResumed as JobResumed, JobSuspended as JobSuspended
+from hal_core.models.suspension_event import (
+    JobResumed as JobResumed,
+    JobResumeRequested as JobResumeRequested,
+    JobSuspended as JobSuspended,
+)
 from hal_core.models.variant import Variant
 
 
@@ -349,6 +353,7 @@ SiteEvent = (
     | JobCancelRequested
     | JobSuspended
     | JobResumed
+    | JobResumeRequested
     | JobEnded
     | JobRequeued
     | NodeJoined

@@ -83,6 +83,8 @@ def _cancel_requested(values: Values) -> str:
 
 
 def _suspended(values: Values) -> str:
+    if values["suspended_for"] is None:
+        return f"is suspended by {values['by']}"
     return f"is suspended: job {values['suspended_for']} has its CPUs"
 
 
@@ -118,6 +120,7 @@ JOB_TEXTS: Final[Mapping[str, Callable[[Values], str]]] = {
     "PartEnded": lambda values: f"ended on {values['node']}, one of its nodes: {end_text(values['end'])}",
     "JobCancelRequested": _cancel_requested,
     "JobSuspended": _suspended,
+    "JobResumeRequested": lambda values: f"is to go on, by {values['by']}",
     "JobResumed": lambda values: f"goes on, by {values['by']}",
     "JobEnded": _ended,
     "JobRequeued": _requeued,

@@ -73,6 +73,24 @@ class Requeue:
 
 
 @attrs.frozen
+class Suspend:
+    """What of it runs stands still until Resume. Answer: the number of elements that do now."""
+
+    selection: JobSelection
+    by: str
+    executors: frozenset[str]
+    """Those that can suspend what they run."""
+
+
+@attrs.frozen
+class Resume:
+    """What a person suspended goes on as soon as nobody else runs on its CPUs. Answer: the number of elements."""
+
+    selection: JobSelection
+    by: str
+
+
+@attrs.frozen
 class SetPriority:
     job_id: JobId
     priority: int
@@ -366,6 +384,8 @@ Message = (
     | Hold
     | Release
     | Requeue
+    | Suspend
+    | Resume
     | SetPriority
     | DefineCluster
     | NodeReported
@@ -397,4 +417,5 @@ Message = (
 )
 
 Answer = tuple[JobId, ...] | int | float | None
-"""What the sender is told: the job ids (Submit), how many elements (Cancel, Requeue), when (DecidePool), or nothing."""
+"""What the sender is told: the job ids (Submit), how many elements (Cancel, Requeue, Suspend, Resume), when
+(DecidePool), or nothing."""

@@ -14,3 +14,8 @@ def listed(names: Sequence[str], most: int = 3) -> str:
     """`n1`, `n1, n2`, `n1, n2, n3 and 4 more`."""
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def named(noun: str, names: Sequence[str], most: int = 3) -> str:
+    """`node n1`, `nodes n1, n2`."""
+    return f"{noun if len(names) == 1 else f'{noun}s'} {listed(names, most)}"

@@ -144,6 +144,14 @@ class CountAnswer:
 
 
 @attrs.frozen
+class ResumeAnswer:
+    job_id: int
+    count: int
+    waits_for: tuple[int, ...]
+    """Jobs that have some of its CPUs: it goes on when they have ended. Empty: it goes on now."""
+
+
+@attrs.frozen
 class PriorityAnswer:
     job_id: int
     priority: int

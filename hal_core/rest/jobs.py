@@ -9,7 +9,7 @@ import trio
 
 from hal_core.errors import InvalidInput, NotFound, Problem
 from hal_core.models.job import JobId, JobState
-from hal_core.models.message import Cancel, Hold, JobSelection, Release, Requeue, SetPriority
+from hal_core.models.message import Cancel, Hold, JobSelection, Release, Requeue, Resume, SetPriority, Suspend
 from hal_core.models.ranges import Ranges
 from hal_core.parsing.arrays import parse_array
 from hal_core.rest.answers import Answer, json_answer
@@ -19,6 +19,7 @@ from hal_core.rest.bodies import (
     JobsPage,
     PriorityAnswer,
     PriorityRequest,
+    ResumeAnswer,
     ScriptAnswer,
     SelectionRequest,
 )
@@ -36,6 +37,7 @@ from hal_core.rules.queue_view import (
     queue_counts,
     queue_part,
 )
+from hal_core.rules.suspension import holders_of
 from hal_core.rules.views import JobDetail, JobView, job_detail
 from hal_core.rules.waiting import Waiting
 
@@ -157,6 +159,19 @@ async def requeue(call: Call) -> Answer:
     return json_answer(CountAnswer(record.job_id, count))
 
 
+async def suspend(call: Call) -> Answer:
+    record, selection = _controlled(call, Verb.SUSPEND_JOB)
+    count = await call.context.kernel.ask(Suspend(selection, call.caller.user, call.context.suspenders))
+    return json_answer(CountAnswer(record.job_id, count))
+
+
+async def resume(call: Call) -> Answer:
+    record, selection = _controlled(call, Verb.SUSPEND_JOB)
+    count = await call.context.kernel.ask(Resume(selection, call.caller.user))
+    others = holders_of(call.context.kernel.state, record.job_id, selection.indices)
+    return json_answer(ResumeAnswer(record.job_id, count, tuple(others)))
+
+
 async def hold(call: Call) -> Answer:
     record, selection = _controlled(call)
     await call.context.kernel.ask(Hold(selection, call.caller.user))
@@ -181,10 +196,10 @@ async def set_priority(call: Call) -> Answer:
     return json_answer(PriorityAnswer(record.job_id, body.priority))
 
 
-def _controlled(call: Call) -> tuple[JobRecord, JobSelection]:
+def _controlled(call: Call, verb: Verb = Verb.CONTROL_JOB) -> tuple[JobRecord, JobSelection]:
     """The job and elements that the call is about, once the caller may do this to it."""
     record = find_job(call)
-    call.caller.insist(Verb.CONTROL_JOB, record.owner)
+    call.caller.insist(verb, record.owner)
     return record, JobSelection(record.job_id, _indices(call.body.indices))
 
 
@@ -200,14 +215,16 @@ def _indices(given: str | None) -> Ranges | None:
     return array.indices
 
 
-def _control(verb: str, handler: Callable[[Call], Awaitable[Answer]], summary: str) -> Route:
+def _control(
+    verb: str, handler: Callable[[Call], Awaitable[Answer]], summary: str, answer: type = CountAnswer
+) -> Route:
     return Route(
         method="POST",
         path=f"/v1/jobs/{{job_id}}/{verb}",
         handler=handler,
         summary=summary,
         body=SelectionRequest,
-        answer=CountAnswer,
+        answer=answer,
         reads_state=False,
     )
 
@@ -262,6 +279,8 @@ ROUTES = (
     _control("hold", hold, "Keep a job from starting"),
     _control("release", release, "Let a held job start"),
     _control("requeue", requeue, "End what runs and queue it again"),
+    _control("suspend", suspend, "Let what runs stand still, and its CPUs be free"),
+    _control("resume", resume, "Let what was suspended go on, as soon as it has its CPUs back", ResumeAnswer),
     Route(
         method="POST",
         path="/v1/jobs/{job_id}/priority",

@@ -197,6 +197,8 @@ class Context:
     """None: nobody looks at paths and URLs before jobs run."""
     uses: Uses | None = None
     """None: nobody measures."""
+    suspenders: frozenset[str] = frozenset()
+    """The names of the executors that can suspend what they run."""
 
     def use_of(self, job_id: JobId) -> JobUse | None:
         """What the running elements of a job use, if that was measured."""

@@ -21,6 +21,7 @@ class Verb(Enum):
     SEE_JOB = "see this job"
     SEE_PRIVATE = "see the script, command, directory and environment of this job"
     CONTROL_JOB = "cancel, hold, release or requeue this job"
+    SUSPEND_JOB = "suspend or resume jobs"
     RELEASE_FOREIGN_HOLD = "release what an operator holds"
     LOWER_PRIORITY = "change the priority of this job"
     RAISE_PRIORITY = "raise a priority above 0"
@@ -58,6 +59,7 @@ RIGHTS: dict[tuple[Role, Verb], Whose] = {
     (Role.OPERATOR, Verb.SEE_JOB): Whose.ANY,
     (Role.OPERATOR, Verb.SEE_PRIVATE): Whose.OWN,
     (Role.OPERATOR, Verb.CONTROL_JOB): Whose.ANY,
+    (Role.OPERATOR, Verb.SUSPEND_JOB): Whose.ANY,
     (Role.OPERATOR, Verb.RELEASE_FOREIGN_HOLD): Whose.ANY,
     (Role.OPERATOR, Verb.LOWER_PRIORITY): Whose.ANY,
     (Role.OPERATOR, Verb.RAISE_PRIORITY): Whose.ANY,
@@ -74,6 +76,7 @@ RIGHTS: dict[tuple[Role, Verb], Whose] = {
     (Role.ADMINISTRATOR, Verb.SEE_JOB): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.SEE_PRIVATE): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.CONTROL_JOB): Whose.ANY,
+    (Role.ADMINISTRATOR, Verb.SUSPEND_JOB): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.RELEASE_FOREIGN_HOLD): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.LOWER_PRIORITY): Whose.ANY,
     (Role.ADMINISTRATOR, Verb.RAISE_PRIORITY): Whose.ANY,

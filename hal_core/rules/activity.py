@@ -29,6 +29,7 @@ class Activity:
         "gpu_count",
         "grace_s",
         "index",
+        "is_aside",
         "is_launched",
         "node_numbers",
         "parts_left",
@@ -41,6 +42,7 @@ class Activity:
         "shares",
         "start_time_s",
         "suspend_time_s",
+        "suspended_by",
         "suspended_for",
         "suspended_s",
     )
@@ -70,6 +72,10 @@ class Activity:
         """Since when it stands still, if it does."""
         self.suspended_for: JobId | None = None
         """The job that it was suspended for last."""
+        self.suspended_by = ""
+        """Who suspended it last, if that was a person."""
+        self.is_aside = False
+        """A person suspended it and has not said that it is to go on: its CPUs are free for anybody."""
         self.suspended_s = 0.0
         """How long it stood still before."""
         self.queued_start_s: float | None = None
@@ -140,11 +146,31 @@ class Activity:
 
     def suspend(self, event: JobSuspended) -> None:
         self.suspend_time_s, self.row = event.time_s, None
-        self.suspended_for = self.record.preempted_by = event.suspended_for
+        self.is_aside = event.suspended_for is None
+        self.suspended_by = event.by if self.is_aside else ""
+        if event.suspended_for is not None:
+            self.suspended_for = self.record.preempted_by = event.suspended_for
 
     def go_on(self, time_s: float) -> None:
         """It stands still no more, or is over."""
         self.suspended_s, self.suspend_time_s, self.row = self.stood_still_s(time_s), None, None
+        self.is_aside = False
+
+    @property
+    def was_suspended(self) -> bool:
+        """Once or more, be it still or not."""
+        return self.suspended_for is not None or bool(self.suspended_by)
+
+    @property
+    def is_ending(self) -> bool:
+        """Its end was asked for, or a part of it failed."""
+        return self.cancel is not None or self.has_failed
+
+    @property
+    def can_stand_still(self) -> bool:
+        """It runs, and none of it is on its way to a node."""
+        is_there = self.is_launched and self.start_time_s is not None and self.parts_left <= self.parts_started
+        return is_there and bool(self.parts_left) and not self.is_ending
 
     @property
     def is_cancelled(self) -> bool:

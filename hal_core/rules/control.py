@@ -1,4 +1,4 @@
-"""What people do to jobs and nodes after submission: cancel, hold, release, requeue, priority, drain, resume.
+"""What people do to jobs and nodes after submission: cancel, hold, release, requeue, suspend, resume, priority, drain.
 
 Rights were checked where the caller is known (rest/rights.py); here only the state can say no.
 """
@@ -16,14 +16,29 @@ from hal_core.models.event import (
     JobHeld,
     JobReleased,
     JobRequeued,
+    JobResumeRequested,
+    JobSuspended,
     NodeDrained,
     NodeResumed,
     PriorityChanged,
 )
 from hal_core.models.job import End, EndKind, JobId, JobState
-from hal_core.models.message import Cancel, DrainNode, Hold, JobSelection, Release, Requeue, ResumeNode, SetPriority
+from hal_core.models.message import (
+    Cancel,
+    DrainNode,
+    Hold,
+    JobSelection,
+    Release,
+    Requeue,
+    Resume,
+    ResumeNode,
+    SetPriority,
+    Suspend,
+)
 from hal_core.models.placement import AttemptKey
+from hal_core.models.plural import named
 from hal_core.models.ranges import Ranges, RangeSet, count_of, members
+from hal_core.rules.suspension import holders
 
 if TYPE_CHECKING:
     from hal_core.rules.job_record import Activity, JobRecord
@@ -119,6 +134,48 @@ def hold_or_release(state: State, message: Hold | Release, now_s: float) -> list
     if not message.may_overrule and record.held_by not in ("", message.by, record.owner.user):
         raise Refused(f"job {record.job_id} is held by {record.held_by}; only an operator may release it")
     return [JobReleased(now_s, record.job_id, message.by)] if record.held_by else []
+
+
+def suspend(state: State, message: Suspend, now_s: float) -> tuple[list[Event], int]:
+    """What runs of it stands still, also what stands still for another job already. The rest is left alone; if there is
+    nothing else, the caller is told why."""
+    record, elements = _select(state, message.selection)
+    chosen = _active(record, elements, lambda activity: activity.can_stand_still and not activity.is_aside)
+    if not chosen:
+        if not _active(record, elements, lambda activity: activity.is_aside):
+            raise Refused(_nothing_to_suspend(record, elements))
+        return [], 0
+    for node in (state.table.nodes[number] for index in chosen for number in record.active[index].node_numbers):
+        if node.executor not in message.executors:
+            text = f"executor {node.executor!r} of node {node.name} cannot suspend jobs"
+            raise Refused(f"job {record.job_id} cannot be suspended: {text}")
+    return [JobSuspended(now_s, record.job_id, chosen.ranges(), message.by)], len(chosen)
+
+
+def _nothing_to_suspend(record: JobRecord, elements: Ranges) -> str:
+    active = [record.active[index] for index in record.active_among(elements)]
+    if any(activity.is_ending for activity in active):
+        return f"job {record.job_id} is ending already; there is nothing to suspend"
+    if active:
+        return f"job {record.job_id} is still starting; it can be suspended when it runs on all of its nodes"
+    if record.is_finished:
+        return f"job {record.job_id} has ended; there is nothing to suspend"
+    return f"nothing of it runs; `hal hold {record.job_id}` keeps job {record.job_id} from starting"
+
+
+def resume(state: State, message: Resume, now_s: float) -> tuple[list[Event], int]:
+    """What a person suspended is to go on. It does as soon as it has its CPUs back."""
+    record, elements = _select(state, message.selection)
+    chosen = _active(record, elements, lambda activity: activity.is_aside and not activity.is_ending)
+    if chosen:
+        return [JobResumeRequested(now_s, record.job_id, chosen.ranges(), message.by)], len(chosen)
+    still = _active(record, elements, lambda activity: activity.suspend_time_s is not None and not activity.is_ending)
+    if still:
+        others = {job_id: None for index in still for job_id in holders(state, record.active[index])}
+        names = named("job", [str(job_id) for job_id in others])
+        raise Refused(f"job {record.job_id} goes on by itself after {names}; nobody keeps it suspended")
+    verb = "has ended" if record.is_finished else "is not suspended"
+    raise Refused(f"job {record.job_id} {verb}; there is nothing to resume")
 
 
 def set_priority(state: State, message: SetPriority, now_s: float) -> list[Event]:

@@ -40,11 +40,13 @@ from hal_core.models.message import (
     RemoveDataset,
     RemoveReservation,
     Requeue,
+    Resume,
     ResumeNode,
     SetPriority,
     StagingDone,
     StagingFailed,
     Submit,
+    Suspend,
     Tick,
 )
 from hal_core.rules import (
@@ -77,6 +79,10 @@ def decide(state: State, message: Message, now_s: float) -> Generator[None, None
             return control.requeue(state, message, now_s)
         case Hold() | Release():
             return control.hold_or_release(state, message, now_s), None
+        case Suspend():
+            return control.suspend(state, message, now_s)
+        case Resume():
+            return control.resume(state, message, now_s)
         case SetPriority():
             return control.set_priority(state, message, now_s), None
         case BookingsReported():

@@ -47,6 +47,8 @@ class DumpedActivity:
     suspend_time_s: float | None = None
     suspended_for: JobId | None = None
     suspended_s: float = 0.0
+    suspended_by: str = ""
+    is_aside: bool = False
 
 
 @attrs.frozen
@@ -248,6 +250,8 @@ def _dump_activity(activity: Activity) -> DumpedActivity:
         suspend_time_s=activity.suspend_time_s,
         suspended_for=activity.suspended_for,
         suspended_s=activity.suspended_s,
+        suspended_by=activity.suspended_by,
+        is_aside=activity.is_aside,
     )
 
 
@@ -334,4 +338,5 @@ def _load_activity(record: JobRecord, row: DumpedActivity) -> Activity:
     activity.queued_start_s = row.queued_start_s
     activity.suspend_time_s, activity.suspended_for = row.suspend_time_s, row.suspended_for
     activity.suspended_s = row.suspended_s
+    activity.suspended_by, activity.is_aside = row.suspended_by, row.is_aside
     return activity

@@ -106,7 +106,7 @@ def outstanding_on(state: State, node: str) -> list[Effect]:
     effects: list[Effect] = []
     here = list(state.on_node.get(node, {}).values())
     for activity in here:  # before anything is launched on the CPUs that they lend
-        if activity.suspended_for is not None and node in activity.parts_started:
+        if activity.was_suspended and node in activity.parts_started:
             suspends = _suspends(activity, activity.suspend_time_s is None)
             effects += [effect for effect in suspends if effect.node == node]
     for activity in here:

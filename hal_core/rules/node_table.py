@@ -306,6 +306,18 @@ class NodeTable:
         self._held_cpu_mask[number] &= ~(cpus & ~kept)
         self._move(number, share, 1)
 
+    def free(self, number: int, cpus: int) -> None:
+        """Who has them (as bits) lends them to anybody, and keeps the rest of its share."""
+        self._held_cpu_mask[number] &= ~cpus
+        self.touched.add(number)
+        self._count_cpus(number)
+
+    def hold(self, number: int, cpus: int) -> None:
+        """It wants them back: they are free no more, whoever has them meanwhile."""
+        self._held_cpu_mask[number] |= cpus
+        self.touched.add(number)
+        self._count_cpus(number)
+
     def _move(self, number: int, share: Share, sign: int) -> None:
         self.touched.add(number)
         self._count_cpus(number)

@@ -134,7 +134,7 @@ class Victims:
             jobs = (self._state.jobs[job_id] for job_id in self._state.owned.elastic)
             running = [activity for job in jobs for activity in job.active.values()]
             may_be = [each for each in running if _may_be_ended(each, self.terms(each.record), self._now_s)]
-            self._elastic = [self._victim(each) for each in may_be]
+            self._elastic = [self._victim(each) for each in may_be if each.suspend_time_s is None]
         return self._elastic
 
     def _victim(self, activity: Activity) -> Victim:
@@ -156,7 +156,7 @@ class Victims:
 
 def _may_be_ended(activity: Activity, terms: Terms, now_s: float) -> bool:
     """It runs, nobody asked for its end yet, and its first while is over."""
-    is_running = activity.is_launched and activity.cancel is None and activity.end is None
+    is_running = activity.is_launched and activity.cancel is None and activity.end is None and not activity.is_aside
     return is_running and now_s - activity.begin_time_s >= terms.exempt_s
 
 

@@ -28,6 +28,7 @@ from hal_core.models.event import (
     JobReleased,
     JobRequeued,
     JobResumed,
+    JobResumeRequested,
     JobSubmitted,
     JobSuspended,
     NodeDrained,
@@ -161,7 +162,7 @@ class State:
                 self._requeued(event)
             case JobCancelRequested():
                 self._cancel_requested(event)
-            case JobSuspended() | JobResumed():
+            case JobSuspended() | JobResumed() | JobResumeRequested():
                 suspension.apply(self, event)
             case InputsStaged(key=key):
                 self._known(key).is_launched = True

@@ -5,23 +5,28 @@ never count as free, so nobody else is started on them, and it goes on before an
 suspended itself and lend what it has borrowed. So on each CPU of a node stands a pile of elements in the order of their
 placement, of which all but the last are suspended.
 
+What a person suspends steps aside: it is on no pile, and its CPUs are free for anybody. When it is to go on it comes
+under all who are on them, and so waits for these and goes before all who come later.
+
 Memory, GPUs, generic resources and licences are not lent: a process that stands still has its memory and its GPU's.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from hal_core.models.event import JobResumed, JobSuspended
+from hal_core.models.event import JobResumed, JobResumeRequested, JobSuspended
 from hal_core.models.job import JobId, Shape
 from hal_core.models.plan import RunningJob
-from hal_core.models.ranges import members
+from hal_core.models.ranges import Ranges, RangeSet, members
 from hal_core.rules.node_table import mask_of
 
 if TYPE_CHECKING:
+    from hal_core.models.placement import Share
     from hal_core.rules.job_record import Activity
     from hal_core.rules.state import State
 
@@ -29,17 +34,50 @@ Key = tuple[JobId, int]
 RESUMED_BY: Final = "hal"
 
 
-def apply(state: State, event: JobSuspended | JobResumed) -> None:
+def apply(state: State, event: JobSuspended | JobResumed | JobResumeRequested) -> None:
     """Called by State alone, as are the next."""
-    for index in members(event.elements):
-        activity = state.jobs[event.job_id].active[index]
-        if isinstance(event, JobResumed):
+    active = state.jobs[event.job_id].active
+    activities = [active[index] for index in members(event.elements)]
+    if isinstance(event, JobResumeRequested):
+        _come_back(state, activities)
+        return
+    for activity in activities:
+        if isinstance(event, JobResumed) or activity.suspend_time_s is not None:
             go_on(state, activity)
-            continue
-        activity.suspend(event)
-        state.suspended[event.job_id, index] = activity
-        state.ledger.hold_still(activity, event.time_s, 1)
-        state.limits.hold_still(activity, event.time_s, 1)
+        if isinstance(event, JobSuspended):
+            _stand_still(state, activity, event)
+
+
+def _stand_still(state: State, activity: Activity, event: JobSuspended) -> None:
+    activity.suspend(event)
+    state.suspended[event.job_id, activity.index] = activity
+    state.ledger.hold_still(activity, event.time_s, 1)
+    state.limits.hold_still(activity, event.time_s, 1)
+    if activity.is_aside:
+        for number in activity.node_numbers:
+            state.table.free(number, cpus_on(activity, number) & ~others_cpus(state, activity, number))
+        state.has_released = True
+
+
+def _come_back(state: State, activities: list[Activity]) -> None:
+    """Under all who are on their CPUs now, also those that were placed before them."""
+    for activity in activities:
+        activity.is_aside = False
+        for number in activity.node_numbers:
+            state.table.hold(number, cpus_on(activity, number))
+    first = {(activity.record.job_id, activity.index): activity for activity in activities}
+    nodes = {share.node for activity in activities for share in activity.shares}
+    for each in (state.allocations, state.suspended, *(state.on_node[node] for node in nodes)):
+        _to_front(each, first)
+    state.has_released = True  # and others have less room than was thought: their promises are to be made anew
+
+
+def _to_front(activities: dict[Key, Activity], first: dict[Key, Activity]) -> None:
+    """Those that are among them come before all others."""
+    rest = {key: activity for key, activity in activities.items() if key not in first}
+    moved = {key: activity for key, activity in first.items() if key in activities}
+    activities.clear()
+    activities.update(moved | rest)
 
 
 def hold(state: State, activity: Activity, is_restored: bool) -> None:
@@ -47,16 +85,21 @@ def hold(state: State, activity: Activity, is_restored: bool) -> None:
     if activity.suspend_time_s is not None:
         state.suspended[activity.record.job_id, activity.index] = activity
         state.limits.hold_still(activity, activity.suspend_time_s, 1)
-    for number, share in zip(activity.node_numbers, activity.shares, strict=True):
+    for number, share in zip(activity.node_numbers, _held(activity), strict=True):
         state.table.allocate(share, is_restored, lent_cpus(state, number) if state.suspended else 0)
+
+
+def _held(activity: Activity) -> tuple[Share, ...]:
+    """What it keeps from others of each of its nodes."""
+    return tuple(attrs.evolve(share, cpus="") for share in activity.shares) if activity.is_aside else activity.shares
 
 
 def release(state: State, activity: Activity) -> None:
     """It is over, and gives its shares back, but for what others on the same pile hold."""
-    has_piles = bool(state.suspended)
+    has_piles, shares = bool(state.suspended), _held(activity)
     if activity.suspend_time_s is not None:
         go_on(state, activity)
-    for number, share in zip(activity.node_numbers, activity.shares, strict=True):
+    for number, share in zip(activity.node_numbers, shares, strict=True):
         state.table.release(share, others_cpus(state, activity, number) if has_piles else 0)
 
 
@@ -76,11 +119,25 @@ def cpus_on(activity: Activity, number: int) -> int:
 
 
 def borrowers(state: State, activity: Activity, number: int) -> list[Activity]:
-    """Who was placed on some of its CPUs of that node after it."""
+    """Who is above it on some of its CPUs of that node: placed after it, or before it stepped aside."""
     on_node = list(state.on_node[state.table.nodes[number].name].values())
     behind = on_node[on_node.index(activity) + 1 :]
     cpus = cpus_on(activity, number)
-    return [other for other in behind if cpus_on(other, number) & cpus]
+    return [other for other in behind if cpus_on(other, number) & cpus and not other.is_aside]
+
+
+def holders(state: State, activity: Activity) -> list[JobId]:
+    """The jobs that have some of its CPUs while it stands still."""
+    above = (other for number in activity.node_numbers for other in borrowers(state, activity, number))
+    return list(dict.fromkeys(other.record.job_id for other in above))
+
+
+def holders_of(state: State, job_id: JobId, indices: Ranges | None) -> list[JobId]:
+    """The same of all elements of a job, or of some, that are to go on."""
+    record = state.jobs.get(job_id)
+    still = [each for each in record.active.values() if each.suspend_time_s is not None] if record else []
+    chosen = [each for each in still if not each.is_aside and (indices is None or each.index in RangeSet(indices))]
+    return list(dict.fromkeys(other for each in chosen for other in holders(state, each)))
 
 
 def lendable(state: State, activities: Iterable[Activity]) -> dict[int, int]:
@@ -108,7 +165,7 @@ def lent_cpus(state: State, number: int) -> int:
     for activity in state.on_node.get(state.table.nodes[number].name, {}).values():
         if activity.suspend_time_s is None:
             used |= cpus_on(activity, number)
-        else:
+        elif not activity.is_aside:
             lent |= cpus_on(activity, number)
     return lent & ~used
 
@@ -117,7 +174,7 @@ def others_cpus(state: State, activity: Activity, number: int) -> int:
     """The CPUs of a node that other elements hold, as bits."""
     found = 0
     for other in state.on_node[state.table.nodes[number].name].values():
-        if other is not activity:
+        if other is not activity and not other.is_aside:
             found |= cpus_on(other, number)
     return found
 
@@ -130,7 +187,8 @@ def own_cpus(state: State, activity: Activity) -> dict[int, int]:
         for other in state.on_node[state.table.nodes[number].name].values():
             if other is activity:
                 break
-            own &= ~cpus_on(other, number)
+            if not other.is_aside:
+                own &= ~cpus_on(other, number)
         if own != cpus:
             found[number] = own.bit_count()
     return found
@@ -139,19 +197,23 @@ def own_cpus(state: State, activity: Activity) -> dict[int, int]:
 def resumes(state: State, now_s: float) -> Iterator[JobResumed]:
     """Suspended elements that have all their CPUs back. What is to end needs no more to go on."""
     for activity in list(state.suspended.values()):
-        is_ending = activity.cancel is not None or activity.has_failed
-        if not is_ending and not any(borrowers(state, activity, number) for number in activity.node_numbers):
+        if activity.is_aside or activity.is_ending:
+            continue
+        if not any(borrowers(state, activity, number) for number in activity.node_numbers):
             index = activity.index
             yield JobResumed(now_s, activity.record.job_id, ((index, index + 1),), RESUMED_BY)
 
 
 def running_rows(state: State, rows: Sequence[RunningJob], now_s: float) -> list[RunningJob]:
     """The rows of running elements with what is lent: who has borrowed gives back only what is its own, and who lends
-    ends later by as long as it still has to wait. So what is free, and what all give back, is the whole cluster."""
+    ends later by as long as it still has to wait. So what is free, and what all give back, is the whole cluster. Nobody
+    knows when who is aside will end; its CPUs are free."""
     ends = {(row.job_id, row.index): (row.end_time_s, row.expected_end_s) for row in rows}
     own_of: dict[Key, dict[int, int]] = {}
     for key in reversed(state.suspended):  # who borrows comes before whom it borrows from
         activity = state.suspended[key]
+        if activity.is_aside:
+            continue
         others = {other.key[:2]: other for n in activity.node_numbers for other in borrowers(state, activity, n)}
         own_of.update((other_key, own_cpus(state, other)) for other_key, other in others.items())
         wait_s, expected_wait_s = (
@@ -161,7 +223,10 @@ def running_rows(state: State, rows: Sequence[RunningJob], now_s: float) -> list
     found: list[RunningJob] = []
     for row in rows:
         row_key = (row.job_id, row.index)
-        if row_key in state.suspended:
+        if row_key in state.suspended and state.suspended[row_key].is_aside:
+            shape = attrs.evolve(row.shape, cpus=0, is_exclusive=False)
+            row = attrs.evolve(row, shape=shape, end_time_s=math.inf, expected_end_s=math.inf)
+        elif row_key in state.suspended:
             row = attrs.evolve(row, end_time_s=ends[row_key][0], expected_end_s=ends[row_key][1])
         found += _split(row, own_of[row_key]) if row_key in own_of else (row,)
     found.sort(key=_order)

@@ -95,6 +95,10 @@ class ElementView:
     end_time_s: float | None = None
     nodes: tuple[NodeShareView, ...] = ()
     end: End | None = None
+    suspend_time_s: float | None = None
+    """Since when it stands still."""
+    suspended_by: str = ""
+    """Who wanted that, if it was a person and not for another job."""
     output_path: str | None = None
     error_path: str | None = None
 
@@ -252,6 +256,8 @@ def element_view(record: JobRecord, index: int, does_show_private: bool) -> Elem
             state=activity.state,
             attempt=activity.attempt,
             start_time_s=activity.start_time_s,
+            suspend_time_s=activity.suspend_time_s,
+            suspended_by=activity.suspended_by if activity.suspend_time_s is not None else "",
             nodes=tuple(_share_view(share) for share in activity.shares),
         )
     ended = record.ends.get(index)

@@ -13,12 +13,14 @@ import attrs
 from hal_core.models.job import DependencyKind, JobId, Shape
 from hal_core.models.masks import mask_of
 from hal_core.models.node import PartitionName
-from hal_core.models.plural import plural
+from hal_core.models.plural import named, plural
 from hal_core.rules.limits import Hit, RunningQuota
 from hal_core.rules.patience import slow_down
 from hal_core.rules.pool_explain import waits_for
+from hal_core.rules.suspension import holders
 
 if TYPE_CHECKING:
+    from hal_core.rules.activity import Activity
     from hal_core.rules.fair_share import FairShares
     from hal_core.rules.job_record import JobRecord
     from hal_core.rules.state import State
@@ -90,7 +92,7 @@ class Waiting:
                 return Reason("staging", "its inputs are being staged")
             still = next((each for each in record.active.values() if each.suspend_time_s is not None), None)
             if still is not None:
-                return Reason("suspended", f"it stands still while job {still.suspended_for} has its CPUs")
+                return Reason("suspended", self._still_text(still))
             return None
         spec = record.spec
         if record.held_by:
@@ -124,6 +126,15 @@ class Waiting:
         if record.job_id == self._head or record.job_id in self._promises:
             return Reason("resources", f"waits until enough resources are free{_preempted(record)}")
         return Reason("priority", f"jobs before it in the queue come first{_preempted(record)}")
+
+    def _still_text(self, activity: Activity) -> str:
+        others = [str(job_id) for job_id in holders(self._state, activity)]
+        after = f"after {named('job', others)}, whose CPUs they are until then" if others else "in a moment"
+        if not activity.suspended_by:
+            return f"it stands still, and goes on {after}"
+        since = f"suspended by {activity.suspended_by} at {activity.suspend_time_s:.0f} (seconds since the epoch)"
+        resume = f"`hal resume {activity.record.job_id}` lets it go on"
+        return f"{since}; {resume if activity.is_aside else f'it goes on {after}'}"
 
     def _victims(self) -> dict[JobId, list[JobId]]:
         """Who is ending for whom."""

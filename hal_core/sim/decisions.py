@@ -94,7 +94,8 @@ def _passes(events: Iterable[Event]) -> Iterator[tuple[Event, ...]]:
         if planned:
             yield tuple(planned)
             planned = []
-        if isinstance(event, VariantChosen | JobSuspended | JobPlaced):
+        is_by_person = isinstance(event, JobSuspended) and event.suspended_for is None
+        if isinstance(event, VariantChosen | JobSuspended | JobPlaced) and not is_by_person:
             placed.append(event)
         elif isinstance(event, Planned):
             planned, placed = [*placed, event], []

@@ -29,6 +29,7 @@ from hal_core import (
     JobReleased,
     JobRequeued,
     JobResumed,
+    JobResumeRequested,
     JobState,
     JobSubmitted,
     JobSuspended,
@@ -116,8 +117,11 @@ class JobSpans:
                 self._note(job_id, "priority changed", time_s, priority=priority)
             case JobCancelRequested(job_id=job_id, by=by, time_s=time_s):
                 self._note(job_id, "cancel requested", time_s, by=by)
-            case JobSuspended(job_id=job_id, suspended_for=other, time_s=time_s):
-                self._note(job_id, "suspended", time_s, suspended_for=other)
+            case JobSuspended(job_id=job_id, by=by, suspended_for=other, time_s=time_s):
+                whose = {"by": by} if other is None else {"suspended_for": other}
+                self._note(job_id, "suspended", time_s, **whose)
+            case JobResumeRequested(job_id=job_id, by=by, time_s=time_s):
+                self._note(job_id, "resume requested", time_s, by=by)
             case JobResumed(job_id=job_id, time_s=time_s):
                 self._note(job_id, "resumed", time_s)
             case Planned(reserves=reserves, engine=engine, time_s=time_s):

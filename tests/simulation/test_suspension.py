@@ -198,7 +198,7 @@ def test_explain_says_for_whom_it_stands_still():
     state = paused("easy", [job(0.0, 500.0), job(200.0, 50.0, HIGH)], 210.0).core.state
     found = explain(state, state.jobs[JobId(1)], 210.0)
     assert (found.state, found.reason) == ("SUSPENDED", "suspended")
-    assert found.text == "it stands still while job 2 has its CPUs"
+    assert found.text == "it stands still, and goes on after job 2, whose CPUs they are until then"
 
 
 def test_what_it_lends_is_not_charged():

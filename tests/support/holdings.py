@@ -6,7 +6,16 @@ from collections.abc import Iterator
 
 import attrs
 
-from hal_core.models.event import ClusterDefined, Event, JobEnded, JobPlaced, JobRequeued, JobResumed, JobSuspended
+from hal_core.models.event import (
+    ClusterDefined,
+    Event,
+    JobEnded,
+    JobPlaced,
+    JobRequeued,
+    JobResumed,
+    JobResumeRequested,
+    JobSuspended,
+)
 from hal_core.models.job import JobId
 from hal_core.models.node import Node, NodeName
 from hal_core.models.placement import Share
@@ -29,6 +38,8 @@ class Holdings:
     def __init__(self) -> None:
         self.active: dict[tuple[JobId, int], dict[NodeName, Held]] = {}
         self.suspended: set[tuple[JobId, int]] = set()
+        self.aside: set[tuple[JobId, int]] = set()
+        """Of those, whose CPUs are free for anybody because a person wants it so."""
         self._nodes: dict[NodeName, Node] = {}
 
     def see(self, event: Event) -> None:
@@ -37,10 +48,15 @@ class Holdings:
                 self._nodes |= {node.name: node for node in cluster.nodes}
             case JobPlaced():
                 self._placed(event)
-            case JobSuspended(job_id=job_id, elements=elements):
+            case JobSuspended(job_id=job_id, elements=elements, suspended_for=other):
                 for index in members(elements):
-                    assert (job_id, index) in self.active.keys() - self.suspended, f"{job_id}.{index} does not run"
+                    may_be = self.active.keys() - (self.aside if other is None else self.suspended)
+                    assert (job_id, index) in may_be, f"{job_id}.{index} does not run"
                     self.suspended.add((job_id, index))
+                    if other is None:
+                        self.aside.add((job_id, index))
+            case JobResumeRequested(job_id=job_id, elements=elements):
+                self.aside -= {(job_id, index) for index in members(elements)}
             case JobResumed(job_id=job_id, elements=elements):
                 for index in members(elements):
                     self._resumed((job_id, index))
@@ -55,9 +71,18 @@ class Holdings:
     def _gone(self, element: tuple[JobId, int]) -> None:
         self.active.pop(element, None)
         self.suspended.discard(element)
+        self.aside.discard(element)
+
+    def beside(self, element: tuple[JobId, int]) -> Iterator[tuple[JobId, int]]:
+        """Who else holds some of its CPUs."""
+        for name, held in self.active[element].items():
+            for other, shares in self.active.items():
+                if other != element and other not in self.aside and name in shares and shares[name].cpus & held.cpus:
+                    yield other
 
     def _resumed(self, element: tuple[JobId, int]) -> None:
         """Nobody may run on its CPUs."""
+        assert element not in self.aside, f"{element} goes on, and nobody has asked for that"
         self.suspended.remove(element)
         for name, held in self.active[element].items():
             for other, shares in self.active.items():
@@ -89,9 +114,9 @@ class Holdings:
         table = state.table
         gpus, memory = (dict.fromkeys(self._nodes, 0) for _ in range(2))
         cpus: dict[NodeName, set[int]] = {name: set() for name in self._nodes}
-        for shares in self.active.values():
+        for element, shares in self.active.items():
             for name, held in shares.items():
-                cpus[name] |= held.cpus
+                cpus[name] |= held.cpus if element not in self.aside else frozenset()
                 gpus[name] += len(held.gpus)
                 memory[name] += held.memory_bytes
         for number, node in enumerate(table.nodes):

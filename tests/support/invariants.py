@@ -75,7 +75,7 @@ def _check_nodes(state: State) -> None:
             held.setdefault(share.node, []).append((job_id, index))
             if share.gpu_milli:
                 shares[share.node, int(share.gpus)] += share.gpu_milli
-            used_cpus[share.node] |= set(members(parse_ranges(share.cpus)))
+            used_cpus[share.node] |= set(members(parse_ranges("" if activity.is_aside else share.cpus)))
             cpus = share.cpus if activity.suspend_time_s is None else ""  # it lends them
             for used, text in ((running_cpus, cpus), (used_gpus, "" if share.gpu_milli else share.gpus)):
                 devices = set(members(parse_ranges(text)))

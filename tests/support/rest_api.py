@@ -98,6 +98,7 @@ def context_of(kernel: RestKernel, **changes: Any) -> Context:
             earliest_start=kernel.earliest_start,
             version="0.0.1",
             started_time_s=900.0,
+            suspenders=frozenset({"metal"}),
         ),
         **changes,
     )

@@ -17,6 +17,8 @@ CHANGES = {
     ("/v1/jobs/{job_id}/hold", "{}"): (200, 403, 200, 200),
     ("/v1/jobs/{job_id}/release", "{}"): (200, 403, 200, 200),
     ("/v1/jobs/{job_id}/requeue", "{}"): (200, 403, 200, 200),
+    ("/v1/jobs/{job_id}/suspend", "{}"): (403, 403, 409, 409),  # it does not run
+    ("/v1/jobs/{job_id}/resume", "{}"): (403, 403, 409, 409),
     ("/v1/jobs/{job_id}/priority", '{"priority": -1}'): (200, 403, 200, 200),
     ("/v1/jobs/{job_id}/priority", '{"priority": 1}'): (403, 403, 200, 200),
     ("/v1/jobs/{job_id}/cancel", "{}"): (200, 403, 200, 200),

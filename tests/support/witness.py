@@ -20,6 +20,7 @@ from hal_core.models.event import (
     JobReleased,
     JobRequeued,
     JobResumed,
+    JobResumeRequested,
     JobSubmitted,
     JobSuspended,
     NodeDrained,
@@ -49,6 +50,8 @@ class Element:
     has_started: bool = False
     is_asked_to_end: bool = False
     is_suspended: bool = False
+    is_aside: bool = False
+    """A person suspended it and has not said that it is to go on."""
     is_met: bool = False
     """Its dependencies were satisfied once; then they stay so."""
     is_peer_met: bool = False
@@ -68,6 +71,11 @@ class Job:
 
     def phases(self) -> Counter[str]:
         return Counter(element.phase for element in self.elements.values())
+
+    @property
+    def has_aside(self) -> bool:
+        """A person suspended some of it."""
+        return any(element.is_aside and element.phase == "active" for element in self.elements.values())
 
     @property
     def is_finished(self) -> bool:
@@ -142,8 +150,15 @@ class Witness:
                     element = self.jobs[job_id].elements[index]
                     assert element.phase == "active"
                     assert element.has_started, f"{job_id}.{index} stands still before it has begun"
-                    assert element.is_suspended == isinstance(event, JobResumed)
+                    is_by_person = isinstance(event, JobSuspended) and event.suspended_for is None
+                    assert element.is_suspended == isinstance(event, JobResumed) or is_by_person
+                    assert not element.is_aside, f"{job_id}.{index} stands still until a person says otherwise"
                     element.is_suspended = isinstance(event, JobSuspended)
+                    element.is_aside = is_by_person
+            case JobResumeRequested(job_id=job_id, elements=elements):
+                for index in members(elements):
+                    assert self.jobs[job_id].elements[index].is_aside
+                    self.jobs[job_id].elements[index].is_aside = False
             case JobEnded():
                 self._ended(event)
             case JobRequeued(key=key):

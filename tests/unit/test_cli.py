@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 from pathlib import Path
 
@@ -187,13 +188,36 @@ def test_cancel_all_is_all_of_mine(server):
     assert server.requests[0].query["user"] == Path("~").expanduser().owner()
 
 
-@pytest.mark.parametrize(("command", "done"), [("hold", "held"), ("release", "released"), ("requeue", "requeued")])
-def test_hold_release_requeue(server, command, done):
+@pytest.mark.parametrize(
+    ("command", "done"),
+    [
+        ("hold", "held"),
+        ("release", "released"),
+        ("requeue", "requeued"),
+        ("suspend", "suspended"),
+        ("resume", "resumed"),
+    ],
+)
+def test_hold_release_requeue_suspend_resume(server, command, done):
     server.answer("POST", f"/v1/jobs/12/{command}", {"job_id": 12, "count": 1})
     assert hal(server.path, command, "12").out == f"job 12: {done}\n"
     server.answer("POST", f"/v1/jobs/12/{command}", error(409, "refused", "job 12 has ended"))
     result = hal(server.path, command, "12_3")
     assert (result.code, result.err) == (1, "hal: job 12 has ended\n")
+
+
+def test_resume_says_for_whom_it_waits(server):
+    server.answer("POST", "/v1/jobs/12/resume", {"job_id": 12, "count": 2, "waits_for": [14, 15]})
+    text = "job 12: 2 resumed; it goes on after jobs 14, 15\n"
+    assert hal(server.path, "resume", "12_[3-4]").out == text
+    assert server.requests[0].body == {"indices": "3-4"}
+
+
+def test_show_says_who_suspended_it_and_since_when(server):
+    still = {**ELEMENT, "state": "SUSPENDED", "suspend_time_s": 1764000000.0, "suspended_by": "root"}
+    server.answer("GET", "/v1/jobs/12", job_details(state="SUSPENDED", element=still))
+    shown = hal(server.path, "show", "12").out
+    assert re.search(r"Suspended +since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d, by root\n", shown), shown
 
 
 def test_priority(server):

@@ -176,7 +176,7 @@ def test_completion_knows_commands_options_jobs_and_nodes(server, tmp_path):
         "GET", "/v1/jobs", {"jobs": [job(), job(job_id=13)], "next_cursor": None, "counts": {}, "sequence": 1}
     )
     server.answer("GET", "/v1/nodes", {"nodes": [NODE], "next_cursor": None, "sequence": 1})
-    assert set(complete("re")) == {"receipt", "release", "requeue", "reserve", "replay"}
+    assert set(complete("re")) == {"receipt", "release", "requeue", "resume", "reserve", "replay"}
     assert complete("submit", "--cpus") == ["--cpus-per-task"]
     assert complete("queue", "--l") == ["--limit"]
     assert complete("cancel", "1") == ["12", "13"]

@@ -44,7 +44,7 @@ def answer_everything(server):
     server.answer("POST", "/v1/jobs/bulk", Reply({"job_ids": "20-21,17", "count": 3, "warnings": []}, 201))
     server.answer("GET", "/v1/jobs", queue)
     server.answer("GET", "/v1/jobs/12", lambda request: Reply(waits.pop(0) if request.query else job_details()))
-    for action in ("cancel", "hold", "release", "requeue"):
+    for action in ("cancel", "hold", "release", "requeue", "suspend", "resume"):
         server.answer("POST", f"/v1/jobs/12/{action}", {"job_id": 12, "count": 2})
     server.answer("GET", "/v1/nodes", {"nodes": [NODE], "next_cursor": None, "sequence": 1})
     server.answer("POST", "/v1/nodes/n1/drain", {"name": "n1", "is_drained": True})
@@ -75,6 +75,7 @@ def test_client(server, client):
     view = client.wait(12)
     assert (view.has_ended, view.end.kind, view.end.signal) == (True, EndKind.SIGNALLED, 9)
     assert [client.cancel(12, "0-1"), client.hold(12), client.release(12), client.requeue(12)] == [2, 2, 2, 2]
+    assert [client.suspend_job(12), client.resume_job(12, "0")] == [2, 2]
     assert [node.status for node in client.nodes()] == [NodeStatus.UP]
     client.drain("n1", "disk")
     client.resume("n1")
@@ -97,6 +98,7 @@ async def test_async_client(server):
         assert (await client.wait(12)).state is JobState.FAILED
         assert await client.cancel(12, "0-1") == 2
         assert [await client.hold(12), await client.release(12), await client.requeue(12)] == [2, 2, 2]
+        assert [await client.suspend_job(12), await client.resume_job(12, "0")] == [2, 2]
         assert [node.name async for node in client.nodes()] == ["n1"]
         await client.drain("n1", "disk")
         await client.resume("n1")

@@ -276,6 +276,31 @@ async def test_a_user_cannot_release_what_an_operator_holds(api: Api) -> None:
     assert (await api.post(f"/v1/jobs/{job_id}/release", {}, uid=ADMINISTRATOR)).status == 200
 
 
+async def test_suspend_and_resume(api: Api) -> None:
+    """The second job needs all that the first lends; so this one goes on when the second has ended."""
+    whole = [["ntasks", "8"], ["nodelist", "n1"]]
+    first, second = [await api.submit(options=whole) for _ in range(2)]
+    api.kernel.plan()
+    api.kernel.start(first)
+    assert (await api.post(f"/v1/jobs/{first}/suspend", {})).kind == "forbidden"
+    assert (await api.post(f"/v1/jobs/{second}/suspend", {}, uid=OPERATOR)).kind == "refused"
+    answer = await api.post(f"/v1/jobs/{first}/suspend", {}, uid=OPERATOR)
+    assert (answer.status, answer.json()) == (200, {"job_id": first, "count": 1})
+    api.kernel.plan()
+    element = (await api.get(f"/v1/jobs/{first}")).json()["element"]
+    assert (element["state"], element["suspended_by"]) == ("SUSPENDED", "oper")
+    assert element["suspend_time_s"] == api.kernel.now_s
+    assert (await api.post(f"/v1/jobs/{first}/resume", {})).kind == "forbidden"
+    answer = await api.post(f"/v1/jobs/{first}/resume", {}, uid=OPERATOR)
+    assert answer.json() == {"job_id": first, "count": 1, "waits_for": [second]}
+    api.kernel.end(second)
+    api.kernel.plan()
+    assert (await api.get(f"/v1/jobs/{first}")).json()["state"] == "RUNNING"
+    await api.post(f"/v1/jobs/{first}/suspend", {}, uid=OPERATOR)
+    answer = await api.post(f"/v1/jobs/{first}/resume", {"indices": None}, uid=ADMINISTRATOR)
+    assert answer.json() == {"job_id": first, "count": 1, "waits_for": []}
+
+
 async def test_a_finished_job_cannot_be_changed(api: Api) -> None:
     job_id = await api.submit()
     await api.post(f"/v1/jobs/{job_id}/cancel", {})

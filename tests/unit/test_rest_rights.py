@@ -27,6 +27,7 @@ EXPECTED = {
     Verb.SEE_JOB: "++++++",
     Verb.SEE_PRIVATE: "+-+-++",
     Verb.CONTROL_JOB: "+-++++",
+    Verb.SUSPEND_JOB: "--++++",
     Verb.RELEASE_FOREIGN_HOLD: "--++++",
     Verb.LOWER_PRIORITY: "+-++++",
     Verb.RAISE_PRIORITY: "--++++",
@@ -85,7 +86,12 @@ async def test_what_operators_do_is_in_the_journal_with_their_name(tmp_path: Pat
             await api.kernel.ask(Hold(JobSelection(JobId(job_id)), "ada"))
         if path.endswith(("requeue", "cancel")):
             api.kernel.plan()
-        if path.endswith("resume"):
+        if path.startswith("/v1/jobs") and path.endswith(("suspend", "resume")):
+            api.kernel.plan()
+            api.kernel.start(job_id)
+        if path == "/v1/jobs/{job_id}/resume":
+            await api.post(f"/v1/jobs/{job_id}/suspend", {}, uid=ADMINISTRATOR)
+        if path == "/v1/nodes/{name}/resume":
             await api.kernel.ask(DrainNode(NodeName("n1"), "x", "admin"))
         await api.post("/v1/datasets", DATASET.encode(), uid=ADA)
         if path.endswith("evict"):

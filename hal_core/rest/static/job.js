@@ -8,11 +8,13 @@ const CAUSES = {
   dependency: ["other jobs it depends on", "var(--u2)"], throttle: ["its array's throttle", "var(--u1)"],
   priority: ["jobs before it, limits", "var(--u3)"], resources: ["resources, at the head", "var(--u5)"],
   staging: ["its inputs", "var(--drained)"], launch: ["the launch", "var(--down)"],
-  suspended: ["standing still for others", "var(--u4)"],
+  suspended: ["standing still", "var(--u4)"],
 };
 const ACTIONS = [
   ["cancel", "Cancel", (job) => !job.end_time_s], ["hold", "Hold", (job) => job.state === "PENDING" && !job.is_held],
   ["release", "Release", (job) => job.is_held], ["requeue", "Run again", (job) => job.state !== "PENDING"],
+  ["suspend", "Suspend", (job, role) => role !== "user" && job.state === "RUNNING"],
+  ["resume", "Resume", (job, role) => role !== "user" && job.state === "SUSPENDED"],
 ];
 const ELEMENTS = 50;
 
@@ -29,7 +31,8 @@ export async function open(root, parameters, context) {
     const active = document.activeElement?.dataset?.action;
     body.replaceChildren(
       h("h1", {}, `Job ${id} `, h("span", { class: "soft" }, receipt.name)),
-      job && mayControl(job, context) ? h("p", { class: "actions" }, ACTIONS.filter(([, , isOffered]) => isOffered(job)).map(
+      job && mayControl(job, context) ? h("p", { class: "actions" }, ACTIONS.filter(
+        ([, , isOffered]) => isOffered(job, context.status.caller.role)).map(
         ([verb, text]) => h("button", { type: "button", "data-action": verb, onclick: () => act(verb, text) }, text))) : "",
       h("section", { class: "card" }, h("h2", {}, "Timeline"), timeline(receipt)),
       h("div", { class: "columns" }, h("section", { class: "card" }, h("h2", {}, "Job"), about(job, receipt)),

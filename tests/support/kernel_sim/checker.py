@@ -67,6 +67,8 @@ class Checker:
         self._suspect_since_s: dict[NodeName, float] = {}
         self._suspect_time_s: dict[NodeName, float] = {}
         """The same by the clock of the daemon's machine, which anybody may set."""
+        self._free_since_s: dict[tuple[JobId, int], float] = {}
+        """Since when nobody is seen on the CPUs of what is suspended and not aside."""
         self._cycle_count = 0
 
     # -- events, when they are on disk ---------------------------------------------------------------------------------
@@ -225,6 +227,7 @@ class Checker:
         if now_s < world.well_since_s + SLACK_S:
             return
         self._probe_ends()
+        self._probe_suspended()
         limit_s = world.cluster.node_timeout_s + SLACK_S
         for name, since_s in self._suspect_since_s.items():
             assert now_s < max(since_s, world.well_since_s) + limit_s, (
@@ -237,6 +240,20 @@ class Checker:
                 assert now_s < since_s + SLACK_S, f"{node.name} is believed to be up, but nobody is connected"
             else:
                 world.lost_contact_s.pop(node.name, None)
+
+    def _probe_suspended(self) -> None:
+        """Nothing stands still for nobody, unless a person wants it."""
+        holdings, now_s = self.holdings, self._world.now_s
+        for element in holdings.suspended - holdings.aside:
+            job_id, index = element
+            key = AttemptKey(job_id, index, self.witness.jobs[job_id].elements[index].attempt)
+            if key in self._to_end or any(True for _ in holdings.beside(element)):
+                self._free_since_s.pop(element, None)
+            else:
+                since_s = max(self._free_since_s.setdefault(element, now_s), self._world.well_since_s)
+                assert now_s < since_s + SLACK_S, f"{key} stands still since {since_s:.0f} for nobody"
+        for element in self._free_since_s.keys() - (holdings.suspended - holdings.aside):
+            del self._free_since_s[element]
 
     def _probe_ends(self) -> None:
         """Nothing runs on for long that is to end and whose node can be told so."""

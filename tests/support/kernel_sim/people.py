@@ -32,12 +32,14 @@ from hal_core.models.message import (
     Message,
     Release,
     Requeue,
+    Resume,
     ResumeNode,
     SetPriority,
     Submission,
     Submit,
+    Suspend,
 )
-from hal_core.models.node import NodeName, PartitionName
+from hal_core.models.node import Node, NodeName, PartitionName
 from hal_core.models.ranges import RangeSet
 
 if TYPE_CHECKING:
@@ -51,6 +53,10 @@ RUNTIME_S_MAX = 1800.0
 GOING_HOME_S = 300.0
 UNFINISHED_MAX = 60
 """Users look before they submit more."""
+CROWDED_SHARE = 0.4
+"""Of all worlds: there are more jobs than room, and many are urgent, so that others are suspended for them."""
+ABLE = frozenset({Node(NodeName(""), 1, 0).executor})
+"""The executor of all nodes can suspend what they run."""
 RECENT = 25
 """What people interfere with are mostly the latest jobs."""
 
@@ -70,6 +76,12 @@ class People:
         self._impatience = dice.choice([0.0, 0.3])
         self._urgency = Random(f"{world.seed} urgency")
         self._urgent_share = self._urgency.choice([0.0, 0.3, 0.6])
+        self._crowd = Random(f"{world.seed} crowd")
+        self._suspend_s = self._crowd.choice([0.0, 15.0, 60.0])
+        self._is_crowded = self._crowd.random() < CROWDED_SHARE
+        if self._is_crowded:
+            self._arrival_s, self._urgent_share = 15.0, 0.5
+            self._runtime_s = self._crowd.choice([60.0, 240.0, 900.0])
         self._client_count = 0
         self.acknowledged: dict[str, tuple[JobId, ...]] = {}
         """What was answered, by client id."""
@@ -78,14 +90,16 @@ class People:
     def start(self) -> None:
         self._soon(self._arrival_s, self._submit)
         self._soon(self._meddle_s, self._meddle)
+        if self._suspend_s:
+            self._soon(self._suspend_s, self._suspend_or_resume, self._crowd)
 
-    def _soon(self, mean_s: float, act: Callable[[], None]) -> None:
+    def _soon(self, mean_s: float, act: Callable[[], None], dice: Random | None = None) -> None:
         def go() -> None:
             if self.are_at_work:
                 act()
-                self._soon(mean_s, act)
+                self._soon(mean_s, act, dice)
 
-        self.world.timeline.after(self._dice.expovariate(1.0 / mean_s), go)
+        self.world.timeline.after((dice or self._dice).expovariate(1.0 / mean_s), go)
 
     def insist(self, message: Message, told: Callable[[Answer | Exception], None]) -> None:
         """Ask until HAL has an answer, as a good client does."""
@@ -135,7 +149,7 @@ class People:
             indices = dice.choice([((0, 2),), ((0, 6),), ((1, 3), (5, 7))])
             array = ArraySpec(indices, dice.choice([None, 1, 2]))
         dependencies = self._dependencies(array is not None)
-        is_rare = dice.random() < 0.25
+        is_rare = dice.random() < 0.25 and not self._is_crowded
         is_urgent = self._urgency.random() < self._urgent_share
         return JobSpec(
             name=dice.choice("abcdefgh"),
@@ -143,7 +157,7 @@ class People:
             command=("true",),
             node_count=node_count,
             task_count=node_count * dice.choice([1, 1, 2]),
-            memory_bytes_per_node=dice.choice([0, 0, GIB, 3 * GIB]),
+            memory_bytes_per_node=dice.choice([0, 0, GIB, GIB if self._is_crowded else 3 * GIB]),
             gpus_per_node=1 if is_rare and node_count == 1 else 0,
             is_exclusive=is_rare and dice.random() < 0.3,
             walltime_s=dice.choice([None, 30.0, 300.0, 3600.0]),
@@ -190,6 +204,22 @@ class People:
             indices = RangeSet((index, index + 1) for index in sorted(jobs[job_id].elements)[::2]).ranges()
         self._order(verb(JobSelection(job_id, indices), "ada"))
 
+    def _suspend_or_resume(self) -> None:
+        """A job that runs, or one that somebody suspended; of an array mostly some elements."""
+        jobs = self.world.checker.unfinished
+        aside = [job_id for job_id, job in jobs.items() if job.has_aside]
+        does_resume = bool(aside) and self._crowd.random() < 0.5
+        if not (chosen := aside if does_resume else list(jobs)):
+            return
+        job_id = self._crowd.choice(chosen)
+        indices = None
+        if jobs[job_id].spec.array and self._crowd.random() < 0.7:
+            count = self._crowd.randint(1, len(jobs[job_id].elements))
+            some = sorted(self._crowd.sample(sorted(jobs[job_id].elements), count))
+            indices = RangeSet((index, index + 1) for index in some).ranges()
+        selection = JobSelection(job_id, indices)
+        self._order(Resume(selection, "root") if does_resume else Suspend(selection, "root", ABLE))
+
     def _order(self, message: Message) -> None:
         self.world.checker.ordered(message)
         self.insist(message, lambda answer: self.world.checker.obeyed(message, answer))
@@ -206,6 +236,8 @@ class People:
         for job_id, job in self.world.checker.unfinished.items():
             if job.is_held:
                 self._order(Release(JobSelection(job_id), "root"))
+            if job.has_aside:
+                self._order(Resume(JobSelection(job_id), "root"))
         self.world.timeline.after(GOING_HOME_S, self.go_home)
 
     def hear_of_loss(self, job_id: JobId) -> None:

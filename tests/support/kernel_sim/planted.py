@@ -148,11 +148,13 @@ PLANTED: dict[str, Planted] = {
         "activity.shares):\n        if number == activity.node_numbers[0]: state.table.release(share,",
     ),
     "who stands still goes on beside who has its CPUs": Planted(
-        "rules.suspension", "if not is_ending and not any(", "if not is_ending or not any("
+        "rules.suspension",
+        "        if not any(borrowers(state, activity, number) for number in activity.node_numbers):\n",
+        "        if True:\n",
     ),
     "who stands still is forgotten when its node reports": Planted(
         "rules.effects",
-        "        if activity.suspended_for is not None and node in activity.parts_started:\n",
+        "        if activity.was_suspended and node in activity.parts_started:\n",
         "        if False:\n",
     ),
     "a requeue has the number of the last attempt": Planted(
