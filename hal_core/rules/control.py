@@ -140,6 +140,8 @@ def suspend(state: State, message: Suspend, now_s: float) -> tuple[list[Event], 
     """What runs of it stands still, also what stands still for another job already. The rest is left alone; if there is
     nothing else, the caller is told why."""
     record, elements = _select(state, message.selection)
+    if record.spec.elastic_weight:
+        raise Refused(f"job {record.job_id} is elastic, which gives way to others by itself; it cannot be suspended")
     chosen = _active(record, elements, lambda activity: activity.can_stand_still and not activity.is_aside)
     if not chosen:
         if not _active(record, elements, lambda activity: activity.is_aside):

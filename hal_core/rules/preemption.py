@@ -134,7 +134,7 @@ class Victims:
             jobs = (self._state.jobs[job_id] for job_id in self._state.owned.elastic)
             running = [activity for job in jobs for activity in job.active.values()]
             may_be = [each for each in running if _may_be_ended(each, self.terms(each.record), self._now_s)]
-            self._elastic = [self._victim(each) for each in may_be if each.suspend_time_s is None]
+            self._elastic = [self._victim(each) for each in may_be]
         return self._elastic
 
     def _victim(self, activity: Activity) -> Victim:

@@ -25,12 +25,14 @@ from hal_core.sim.executor_model import Fault
 from hal_core.sim.report import summarise
 from hal_core.sim.simulation import Simulation
 from hal_core.sim.workload import Mix, Workload, generate
-from tests.simulation.test_preemption import ENGINES, HIGH, LOW, TOP, Watched, every_engine, job, placed
+from tests.simulation.test_preemption import ENGINES, HIGH, LOW, TOP, Watched, job, placed
 from tests.simulation.test_simulation import check
 from tests.simulation.test_suspension import cluster, ended, paused
 from tests.support.core_world import make_cluster
 
 ABLE = frozenset({"metal"})
+some_engines = pytest.mark.parametrize("engine", ["hal", "conservative"])
+"""All are told what is free and what ends in the same way: one that promises and one that does not are enough."""
 
 
 def suspend(job_id, indices=None):
@@ -71,7 +73,7 @@ def refused(state, message):
 # -- examples ----------------------------------------------------------------------------------------------------------
 
 
-@every_engine
+@some_engines
 def test_it_stands_still_with_its_time_limit_until_a_person_says_otherwise(engine):
     orders = [(100.0, suspend(1)), (300.0, resume(1))]
     simulation = tell(engine, [job(0.0, 500.0, walltime_s=600.0)], orders)
@@ -79,7 +81,7 @@ def test_it_stands_still_with_its_time_limit_until_a_person_says_otherwise(engin
     assert ended(simulation) == {1: ("COMPLETED", 700.0, 200.0)}
 
 
-@every_engine
+@some_engines
 def test_others_use_its_cpus_and_it_waits_for_them_before_all_who_come_later(engine):
     jobs = [job(0.0, 500.0), job(10.0, 300.0), job(20.0, 300.0)]
     simulation = tell(engine, jobs, [(100.0, suspend(1)), (150.0, resume(1))])
@@ -87,7 +89,7 @@ def test_others_use_its_cpus_and_it_waits_for_them_before_all_who_come_later(eng
     assert still(simulation)[1] == [(400.0, 1)]
 
 
-@every_engine
+@some_engines
 def test_it_takes_back_at_once_what_nobody_has_and_waits_for_the_rest(engine):
     """Nobody starts on the CPUs that are free already."""
     jobs = [job(0.0, 500.0), job(10.0, 100.0, cpus_per_task=1), job(160.0, 5.0, cpus_per_task=1, walltime_s=6.0)]
@@ -97,7 +99,7 @@ def test_it_takes_back_at_once_what_nobody_has_and_waits_for_the_rest(engine):
     assert placed(simulation)[3, 1] == 600.0
 
 
-@every_engine
+@some_engines
 def test_memory_stays_its_own(engine):
     total = make_cluster(1).nodes[0].memory_bytes
     jobs = [job(0.0, 500.0, memory_bytes_per_node=total * 3 // 4)]
@@ -108,7 +110,7 @@ def test_memory_stays_its_own(engine):
     assert min(placed(simulation)[job_id, 1] for job_id in (2, 3)) >= 600.0
 
 
-@every_engine
+@some_engines
 def test_the_engine_does_not_let_it_go_on_though_nobody_has_its_cpus(engine):
     """Suspended for another job first, then by a person: this counts."""
     jobs = [job(0.0, 500.0), job(200.0, 50.0, HIGH)]
@@ -117,7 +119,7 @@ def test_the_engine_does_not_let_it_go_on_though_nobody_has_its_cpus(engine):
     assert ended(simulation)[1] == ("COMPLETED", 1200.0, 700.0)
 
 
-@every_engine
+@some_engines
 def test_what_it_has_borrowed_goes_back_and_it_waits_for_whom_that_is(engine):
     jobs = [job(0.0, 500.0), job(200.0, 50.0, HIGH)]
     simulation = tell(engine, jobs, [(220.0, suspend(2)), (300.0, resume(2))])
@@ -125,7 +127,7 @@ def test_what_it_has_borrowed_goes_back_and_it_waits_for_whom_that_is(engine):
     assert ended(simulation) == {1: ("COMPLETED", 520.0, 20.0), 2: ("COMPLETED", 550.0, 300.0)}
 
 
-@every_engine
+@some_engines
 def test_two_that_are_to_go_on_do_so_in_the_order_in_which_that_was_asked(engine):
     jobs = [job(0.0, 500.0), job(10.0, 500.0), job(20.0, 500.0)]
     orders = [(100.0, suspend(1)), (200.0, suspend(2)), (300.0, resume(2)), (310.0, resume(1))]
@@ -134,14 +136,14 @@ def test_two_that_are_to_go_on_do_so_in_the_order_in_which_that_was_asked(engine
     assert still(simulation)[1] == [(700.0, 2), (1100.0, 1)]
 
 
-@every_engine
+@some_engines
 def test_who_borrows_from_one_that_is_to_go_on_may_be_suspended_in_turn(engine):
     jobs = [job(0.0, 500.0), job(10.0, 300.0), job(160.0, 50.0, HIGH)]
     simulation = tell(engine, jobs, [(100.0, suspend(1)), (150.0, resume(1))])
     assert still(simulation) == ([(100.0, 1, "root"), (160.0, 2, "hal")], [(210.0, 2), (450.0, 1)])
 
 
-@every_engine
+@some_engines
 def test_a_gang_waits_for_all_of_its_nodes(engine):
     jobs = [job(0.0, 500.0, node_count=2, task_count=2), job(10.0, 100.0), job(10.0, 200.0)]
     simulation = tell(engine, jobs, [(100.0, suspend(1)), (110.0, resume(1))], cluster(2))
@@ -149,7 +151,7 @@ def test_a_gang_waits_for_all_of_its_nodes(engine):
     assert ended(simulation)[1] == ("COMPLETED", 700.0, 200.0)
 
 
-@every_engine
+@some_engines
 def test_elements_of_an_array(engine):
     array = ArraySpec(((0, 4),), None)
     jobs = [job(0.0, 500.0, cpus_per_task=2, array=array)]
@@ -160,7 +162,7 @@ def test_elements_of_an_array(engine):
     assert summarise(simulation.events).ended == {"COMPLETED": 4}
 
 
-@every_engine
+@some_engines
 @pytest.mark.parametrize("message", [Cancel, Requeue])
 @pytest.mark.parametrize("is_to_go_on", [False, True])
 def test_it_can_be_ended_and_what_is_freed_is_what_it_had(engine, message, is_to_go_on):
@@ -174,7 +176,7 @@ def test_it_can_be_ended_and_what_is_freed_is_what_it_had(engine, message, is_to
     assert again == [] or placed(simulation)[1, 2] == 600.0, "as its next attempt, which nobody suspended"
 
 
-@every_engine
+@some_engines
 def test_its_node_is_lost(engine):
     fault = Fault(NodeName("n0"), 200.0, 300.0)
     jobs = [job(0.0, 500.0, can_requeue=True)]
@@ -211,6 +213,8 @@ def test_refusals_say_why():
     state = paused("easy", [job(0.0, 500.0), job(100.0, 50.0, HIGH)], 120.0).core.state
     text = "job 1 goes on by itself after job 2; nobody keeps it suspended"
     assert refused(state, resume(1)) == text
+    elastic = tell("easy", [job(0.0, 500.0, elastic_weight=1, can_requeue=True)], [], until_s=120.0).core.state
+    assert refused(elastic, suspend(1)).startswith("job 1 is elastic, which gives way to others by itself")
     core = Core(ENGINES["easy"](), "easy", state)
     core.receive(Cancel(JobSelection(JobId(1)), "ada"), 125.0)
     assert refused(state, suspend(1)) == "job 1 is ending already; there is nothing to suspend"
@@ -263,7 +267,7 @@ def test_a_node_that_reports_is_told_again(until_s, does_resume):
     assert told == [SuspendOrder(AttemptKey(JobId(1), 0, 1), does_resume)]
 
 
-@every_engine
+@some_engines
 def test_the_decisions_of_such_a_journal_are_repeated(engine):
     jobs = [job(0.0, 500.0), job(10.0, 300.0), job(160.0, 50.0, HIGH)]
     simulation = tell(engine, jobs, [(100.0, suspend(1)), (150.0, resume(1))])

@@ -144,8 +144,8 @@ PLANTED: dict[str, Planted] = {
     # -- the state
     "one node of a gang stays allocated": Planted(
         "rules.suspension",
-        "activity.shares, strict=True):\n        state.table.release(share,",
-        "activity.shares):\n        if number == activity.node_numbers[0]: state.table.release(share,",
+        "shares, strict=True):\n        state.table.release(share,",
+        "shares):\n        if number == activity.node_numbers[0]: state.table.release(share,",
     ),
     "who stands still goes on beside who has its CPUs": Planted(
         "rules.suspension",
