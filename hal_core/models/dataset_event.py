@@ -6,6 +6,7 @@ import attrs
 
 from hal_core.models.dataset import Dataset, DatasetId
 from hal_core.models.node import NodeName
+from hal_core.models.placement import AttemptKey
 
 
 @attrs.frozen
@@ -53,3 +54,13 @@ class EvictionOrdered:
     dataset: DatasetId
     nodes: tuple[NodeName, ...]
     by: str
+
+
+@attrs.frozen
+class OutputRefused:
+    """What an attempt left was to be a dataset and could not be taken in; `detail` says why."""
+
+    time_s: float
+    key: AttemptKey
+    dataset: DatasetId
+    detail: str

@@ -14,13 +14,13 @@ import msgspec
 
 from hal_core.models.access import AccessChange
 from hal_core.models.booking import BookingsChanged as BookingsChanged
-from hal_core.models.dataset import DatasetId
 from hal_core.models.dataset_event import (
     CopiesChanged as CopiesChanged,
     DatasetAdded as DatasetAdded,
     DatasetPinned as DatasetPinned,
     DatasetRemoved as DatasetRemoved,
     EvictionOrdered as EvictionOrdered,
+    OutputRefused as OutputRefused,
 )
 from hal_core.models.job import End, JobId, JobSpec, Owner
 from hal_core.models.node import Cluster, Node, NodeName, Reservation
@@ -315,16 +315,6 @@ class AccessChanged:
     subject: str
     """The user or node that it is about."""
     by: str
-    detail: str
-
-
-@attrs.frozen
-class OutputRefused:
-    """What an attempt left was to be a dataset and could not be taken in; `detail` says why."""
-
-    time_s: float
-    key: AttemptKey
-    dataset: DatasetId
     detail: str
 
 

@@ -11,10 +11,19 @@ from hal_core.models.access import AccessChange
 from hal_core.models.booking import NodeBookings, QueuedStart
 from hal_core.models.dataset import Dataset, DatasetId, MadeDataset
 from hal_core.models.job import End, JobId, JobSpec, Owner
+from hal_core.models.job_message import (
+    Cancel as Cancel,
+    Hold as Hold,
+    JobSelection as JobSelection,
+    Release as Release,
+    Requeue as Requeue,
+    Resume as Resume,
+    SetPriority as SetPriority,
+    Suspend as Suspend,
+)
 from hal_core.models.node import Cluster, Node, NodeName, PartitionName, Reservation
 from hal_core.models.placement import AttemptKey
 from hal_core.models.prediction import Prediction
-from hal_core.models.ranges import Ranges
 from hal_core.models.tuning import Verdict
 
 
@@ -32,69 +41,6 @@ class Submit:
     """Take in all or none. Answer: a tuple of JobId in the same order."""
 
     submissions: tuple[Submission, ...]
-
-
-@attrs.frozen
-class JobSelection:
-    """A job, or some indices of an array. `indices` None means all of it."""
-
-    job_id: JobId
-    indices: Ranges | None = None
-
-
-@attrs.frozen
-class Cancel:
-    """Answer: the number of elements that were asked to end. Final elements are left alone (0, no event)."""
-
-    selection: JobSelection
-    by: str
-
-
-@attrs.frozen
-class Hold:
-    selection: JobSelection
-    by: str
-
-
-@attrs.frozen
-class Release:
-    selection: JobSelection
-    by: str
-    may_overrule: bool = True
-    """Also a hold of somebody who is neither the caller nor the job's owner."""
-
-
-@attrs.frozen
-class Requeue:
-    """End the running attempt if there is one and queue the job again, as a new numbered attempt."""
-
-    selection: JobSelection
-    by: str
-
-
-@attrs.frozen
-class Suspend:
-    """What of it runs stands still until Resume. Answer: the number of elements that do now."""
-
-    selection: JobSelection
-    by: str
-    executors: frozenset[str]
-    """Those that can suspend what they run."""
-
-
-@attrs.frozen
-class Resume:
-    """What a person suspended goes on as soon as nobody else runs on its CPUs. Answer: the number of elements."""
-
-    selection: JobSelection
-    by: str
-
-
-@attrs.frozen
-class SetPriority:
-    job_id: JobId
-    priority: int
-    by: str
 
 
 @attrs.frozen

@@ -136,7 +136,11 @@ def hold_or_release(state: State, message: Hold | Release, now_s: float) -> list
     return [JobReleased(now_s, record.job_id, message.by)] if record.held_by else []
 
 
-def suspend(state: State, message: Suspend, now_s: float) -> tuple[list[Event], int]:
+def suspend_or_resume(state: State, message: Suspend | Resume, now_s: float) -> tuple[list[Event], int]:
+    return _suspend(state, message, now_s) if isinstance(message, Suspend) else _resume(state, message, now_s)
+
+
+def _suspend(state: State, message: Suspend, now_s: float) -> tuple[list[Event], int]:
     """What runs of it stands still, also what stands still for another job already. The rest is left alone; if there is
     nothing else, the caller is told why."""
     record, elements = _select(state, message.selection)
@@ -165,7 +169,7 @@ def _nothing_to_suspend(record: JobRecord, elements: Ranges) -> str:
     return f"nothing of it runs; `hal hold {record.job_id}` keeps job {record.job_id} from starting"
 
 
-def resume(state: State, message: Resume, now_s: float) -> tuple[list[Event], int]:
+def _resume(state: State, message: Resume, now_s: float) -> tuple[list[Event], int]:
     """What a person suspended is to go on. It does as soon as it has its CPUs back."""
     record, elements = _select(state, message.selection)
     chosen = _active(record, elements, lambda activity: activity.is_aside and not activity.is_ending)

@@ -79,10 +79,8 @@ def decide(state: State, message: Message, now_s: float) -> Generator[None, None
             return control.requeue(state, message, now_s)
         case Hold() | Release():
             return control.hold_or_release(state, message, now_s), None
-        case Suspend():
-            return control.suspend(state, message, now_s)
-        case Resume():
-            return control.resume(state, message, now_s)
+        case Suspend() | Resume():
+            return control.suspend_or_resume(state, message, now_s)
         case SetPriority():
             return control.set_priority(state, message, now_s), None
         case BookingsReported():
