@@ -145,7 +145,7 @@ OTHER_BUGS = (
     Bug(f"{RULES}/victims.py", "quick = _pruned(room, ask, _node", "quick = list(_node", PREEMPTED),
     Bug(f"{ENGINE}/preempting.py", "taken.update(keys)", "pass", PREEMPTED),
     Bug(f"{ENGINE}/preempting.py", "if group in blocked or", "if", PREEMPTED),
-    Bug(f"{RULES}/suspension.py", "if not is_ending and not any(", "if not is_ending or not any(", SUSPENDED),
+    Bug(f"{RULES}/suspension.py", "not any(borrowers(state", "True or any(borrowers(state", SUSPENDED),
     Bug(f"{RULES}/suspension.py", "            own &= ~cpus_on(other, number)\n", "            pass\n", SUSPENDED),
     Bug(f"{RULES}/suspension.py", "return lent & ~used", "return lent", SUSPENDED),
     Bug(f"{RULES}/elastic.py", "self._closed |= mask_of(claim.node_numbers)", "pass", ELASTIC),
