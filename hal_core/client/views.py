@@ -110,8 +110,6 @@ class HistoryEntry:
     signal: int | None = None
     peak_memory_bytes: int | None = None
     cpu_s: float | None = None
-    gpus_busy: float | None = None
-    energy_j: float | None = None
     is_array: bool = False
 
 
