@@ -298,7 +298,8 @@ def test_status_and_plugins(server):
         "provides": [{"plane": "engine", "name": "backfill", "summary": ""}],
     }  # fmt: skip
     server.answer("GET", "/v1/plugins", {"plugins": [plugin]})
-    _, first, second, *_ = hal(server.path, "plugins").out.splitlines()
+    out = hal(server.path, "plugins").out
+    _, first, second, *_ = out.splitlines()
     assert first.split() == ["backfill", "loaded", "hal", "0.1.0", "engine", "backfill"]
     assert second.split() == ["EASY", "backfill"], "below what it provides"
     assert "  backfill: holes" in out.splitlines()
