@@ -38,16 +38,18 @@ def print_shares(console: Console, shares: list[dict[str, Any]]) -> None:
     ]  # fmt: skip
     heads: tuple[str, ...] = ("ACCOUNT OR USER", "SHARES", "SHARE", "USED", "CPU HOURS", "GPU HOURS", "FACTOR")
     if any(each["elastic_share"] for each in shares):
-        heads += ("ELASTIC", "PART")
+        heads += ("ELASTIC", "CPUS", "PART")
         rows = [(*row, *elastic(each)) for row, each in zip(rows, shares, strict=True)]
     console.table(heads, rows, (False, *[True] * (len(heads) - 1)))
     if not shares:
         console.note("no accounts are configured, and nobody has used anything yet")
 
 
-def elastic(share: dict[str, Any]) -> tuple[str, str]:
-    """How many elements of elastic jobs somebody has, and what part of all is theirs."""
-    return (str(share["elastic_running"]), percent(share["elastic_share"])) if share["elastic_share"] else ("", "")
+def elastic(share: dict[str, Any]) -> tuple[str, str, str]:
+    """How many elements of elastic jobs somebody has, how many CPUs, and what part of all such CPUs is theirs."""
+    if not share["elastic_share"]:
+        return "", "", ""
+    return str(share["elastic_running"]), str(share["elastic_cpus"]), percent(share["elastic_share"])
 
 
 def print_limits(console: Console, limits: list[dict[str, Any]]) -> None:

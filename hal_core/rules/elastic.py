@@ -7,7 +7,8 @@ is free for it. So what it starts and promises does not depend on them. Then:
 2. A promise is kept: elastic jobs leave its nodes as long before its time as the slowest of them may take to end.
 3. What is left is filled with elastic jobs: those of larger priority first, then owners in proportion to their shares
    (as for fair share, among those who have elastic jobs), an owner's jobs in proportion to their weights, an element at
-   a time to who has least. Nothing is started where a promise is due soon. So an owner lends what it does not use.
+   a time to who has fewest CPUs by that. Nothing is started where a promise is due soon. So an owner lends what it does
+   not use.
 4. Elastic jobs give way to those of larger priority that find no room, and who has more than its part to who has less:
    an owner that comes back has its share after the others' grace. How much one may borrow is a limit of its account.
 
@@ -15,36 +16,32 @@ A start that waits so is a grant, and part of the plan that is journalled: for t
 later passes decide nothing else about it, although a hole before a promise would be too narrow a moment later.
 
 Guarantee: a job that is not elastic waits for elastic ones at most as long as they may take to end. Weighted division
-by the least served: Demers, Keshav and Shenker, SIGCOMM 1989, with slots in the place of bits.
+by the least served: Demers, Keshav and Shenker, SIGCOMM 1989, with CPUs in the place of bits.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
 from hal_core.models.job import JobId
 from hal_core.models.masks import mask_of
-from hal_core.models.node import Partition, PartitionName
 from hal_core.models.placement import Grant
-from hal_core.models.plan import NodeColumns, PendingJob, Plan, Preempt, Reserve, RunningJob, Snapshot, Start, Victim
-from hal_core.models.quota import Quota
-from hal_core.models.reservation import Holds
+from hal_core.models.plan import PendingJob, Plan, Preempt, Reserve, RunningJob, Snapshot, Start
 from hal_core.models.room import Room
-from hal_core.models.staging import Tiers
 from hal_core.rules.elastic_jobs import Elastic, Key
+from hal_core.rules.fair_share import Who
 from hal_core.rules.permit import Permits
 from hal_core.rules.victims import give_back
+from hal_core.rules.without_elastic import Others
 
 if TYPE_CHECKING:
     from hal_core.models.packing import Ask
 
-GRANTED_INDEX: Final = 1 << 40
-"""From here on are the indices of what does not run yet, and of which the engine is told that it does."""
 SOON_S: Final = 10.0
 """Before a promise: an elastic job that started now would hardly begin to work before it had to leave."""
 MARGIN_S: Final = 1.0
@@ -52,7 +49,7 @@ MARGIN_S: Final = 1.0
 STARTS_MAX: Final = 1000
 """Elastic elements that are started in one pass."""
 MOVES_MAX: Final = 100
-"""Elastic elements that give way to other elastic ones in one pass."""
+"""Times that elastic elements give way to another elastic one in one pass, for each job that waits."""
 
 
 class Engine(Protocol):
@@ -66,7 +63,7 @@ def plan(engine: Engine, snapshot: Snapshot, elastic: Elastic) -> Plan:
     if not elastic.weights and not elastic.grants:
         return engine.plan(snapshot)
     running = [job for job in snapshot.running() if job.job_id in elastic.weights]
-    others = _Others(snapshot, elastic, running)
+    others = Others(snapshot, elastic, running)
     planned = engine.plan(others)
     turn = _Turn(snapshot, elastic, running)
     begun_ids = {start.job_id for start in planned.starts} | {grant.job_id for grant in others.grants}
@@ -105,9 +102,13 @@ class _Turn:
         """Elastic elements that wait."""
         self._served = Counter(job.job_id for job in running)
         """How many elements each elastic job has, or gets when others have left for it."""
-        self._given = Counter(elastic.owners[job.job_id] for job in running)
-        """The same by owner."""
+        self._given: Counter[Who] = Counter()
+        """Their CPUs, by owner."""
         self._on_node: dict[int, list[RunningJob]] = {}
+        self._leaving_for: dict[JobId, dict[tuple[int, ...], list[JobId]]] = {}
+        """For an elastic job: whose elements make room for it, by the nodes that they leave."""
+        self._claimed: Counter[JobId] = Counter()
+        """Of how many waiting elements of an elastic job the room is sure when those that leave have left."""
         self._closed = 0
         """Nodes where a promise is due soon, as bits."""
         self.preempts: list[Preempt] = []
@@ -115,6 +116,7 @@ class _Turn:
         """What waits for elastic jobs to leave."""
         self.wake_s = math.inf
         for job in running:
+            self._given[elastic.owners[job.job_id]] += elastic.cpus[job.job_id]
             key = (job.job_id, job.index)
             if key not in elastic.leaving:
                 for number in job.node_numbers:
@@ -123,7 +125,7 @@ class _Turn:
             self._leave(job)
             successor = elastic.leaving[key]
             if successor is not None and successor in elastic.weights:
-                self._serve(successor)
+                self._leaving_for.setdefault(successor, {}).setdefault(job.node_numbers, []).append(job.job_id)
 
     def look_up(self, wanted: set[JobId]) -> None:
         """What these jobs ask for."""
@@ -198,6 +200,7 @@ class _Turn:
     def fill(self, waiting: Iterable[PendingJob]) -> list[Start]:
         """Elastic elements in what is left. Of equal priority the one that has least, by its weight, is next."""
         self._left = {job.job_id: job for job in waiting}
+        self._claim()
         left = dict(self._left)
         starts: list[Start] = []
         while left and len(starts) < STARTS_MAX:
@@ -219,34 +222,87 @@ class _Turn:
                 left[job.job_id] = self._left[job.job_id] = attrs.evolve(job, element_count=job.element_count - 1)
         return starts
 
-    def divide(self) -> None:
-        """Elastic elements give way to another elastic job that finds no room: those of lower rank always, equals as
-        long as it has less than its part."""
-        for job in sorted(self._left.values(), key=self._order):
-            for _ in range(min(MOVES_MAX, job.element_count)):
-                victim = self._richest(job)
-                if victim is None:
-                    break
-                self._leave(victim)
-                self._serve(job.job_id)
-                self._soon.take(victim.node_numbers, self._permits.ask(job))
-                self.preempts.append(Preempt(job.job_id, ((victim.job_id, victim.index),)))
-
-    def _richest(self, job: PendingJob) -> RunningJob | None:
-        """An element that gives way to this job, where it would fit; of equals, of the one that has most."""
-        ask, rank = self._permits.ask(job), self._elastic.ranks[job.job_id]
-        found = {(each.job_id, each.index): each for jobs in self._on_node.values() for each in jobs}
-        for each in sorted(found.values(), key=self._cheapness):
-            its_rank = self._elastic.ranks[each.job_id]
-            if its_rank > rank:
-                return None  # So are all that follow.
-            if its_rank == rank and not self._has_more(each.job_id, job.job_id):
+    def _claim(self) -> None:
+        """What leaves for one of them is for nobody else, also while the first of several small elements have left."""
+        cpus = self._elastic.cpus
+        for job_id, places in self._leaving_for.items():
+            if (job := self._left.get(job_id)) is None:
                 continue
-            trial = self._soon.copy()
-            trial.give(each.node_numbers, trial.packing.ask(each.shape))
-            if trial.choose(ask, mask_of(each.node_numbers) & ~self._closed) == each.node_numbers:
-                return each
-        return None
+            for numbers, leaving in places.items():
+                count = math.ceil(sum(cpus[each] for each in leaving) / cpus[job_id])
+                for _ in range(min(count, len(leaving), job.element_count - self._claimed[job_id])):
+                    if not self._take_soon(job, mask_of(numbers)):
+                        break
+
+    def _take_soon(self, job: PendingJob, nodes: int) -> bool:
+        """Whether an element of it fits on these nodes when those that leave have left; then it has that room."""
+        ask = self._permits.ask(job)
+        chosen = self._soon.choose(ask, nodes)
+        if chosen:
+            self._soon.take(chosen, ask)
+            self._serve(job.job_id)
+            self._claimed[job.job_id] += 1
+        return bool(chosen)
+
+    def divide(self) -> None:
+        """Elastic elements give way to another elastic job that will find no room: those of lower rank always, equals
+        as long as it has less than its part. The next is who has least, as in `fill`."""
+        left = dict(self._left)
+        for _ in range(MOVES_MAX * len(left)):
+            job = left[min(left.values(), key=self._order).job_id]
+            if self._claimed[job.job_id] < job.element_count:
+                if self._take_soon(job, ~self._closed):
+                    continue
+                if victims := self._richest(job):
+                    for victim in victims:
+                        self._leave(victim)
+                    self._take_soon(job, mask_of(victims[0].node_numbers))
+                    self.preempts.append(Preempt(job.job_id, tuple((each.job_id, each.index) for each in victims)))
+                    continue
+            del left[job.job_id]
+            if not left:
+                break
+
+    def _richest(self, job: PendingJob) -> list[RunningJob]:
+        """Who gives way to this job, where it would fit then: one element, or several smaller ones of one node. Of
+        equals they are of the one that has most."""
+        may = {other for other, count in self._served.items() if count > 0 and self._is_before(job, other)}
+        found = {
+            (each.job_id, each.index): each for jobs in self._on_node.values() for each in jobs if each.job_id in may
+        }
+        ordered = sorted(found.values(), key=self._cheapness)
+        tried: set[tuple[JobId, tuple[int, ...]]] = set()
+        for each in ordered:
+            if (each.job_id, each.node_numbers) not in tried and (chosen := self._enough([each], job)):
+                return chosen
+            tried.add((each.job_id, each.node_numbers))
+        on_node: dict[tuple[int, ...], list[RunningJob]] = {}
+        for each in ordered:
+            on_node.setdefault(each.node_numbers, []).append(each)
+        for jobs in on_node.values():
+            if len(jobs) > 1 and (chosen := self._enough(jobs, job)):
+                return chosen
+        return []
+
+    def _enough(self, victims: Sequence[RunningJob], job: PendingJob) -> list[RunningJob]:
+        """Those of these, all on the same nodes, in whose room the job fits, as long as they may have to give way."""
+        ask, trial, chosen = self._permits.ask(job), self._soon.copy(), []
+        numbers, fits = victims[0].node_numbers, False
+        for each in victims:
+            if self._is_before(job, each.job_id):
+                self._serve(each.job_id, -1)
+                chosen.append(each)
+                give_back(trial, [each])
+                if fits := trial.choose(ask, mask_of(numbers) & ~self._closed) == numbers:
+                    break
+        for each in chosen:
+            self._serve(each.job_id)
+        return chosen if fits else []
+
+    def _is_before(self, job: PendingJob, other: JobId) -> bool:
+        """Whether an element of the other gives way to the job: one of lower rank always, an equal if it has more."""
+        rank, its_rank = self._elastic.ranks[job.job_id], self._elastic.ranks[other]
+        return its_rank < rank or (its_rank == rank and self._has_more(other, job.job_id))
 
     def _make_room(self, start: Grant) -> None:
         """Ask elastic jobs on its nodes to end until it fits there when they have."""
@@ -274,13 +330,14 @@ class _Turn:
 
     def _serve(self, job_id: JobId, count: int = 1) -> None:
         self._served[job_id] += count
-        self._given[self._elastic.owners[job_id]] += count
+        self._given[self._elastic.owners[job_id]] += count * self._elastic.cpus[job_id]
 
     def _levels(self, job_id: JobId, more: int = 0) -> tuple[float, float]:
-        """What its owner has by its share, and it by its weight; or would have with so many more elements."""
-        elastic, owner = self._elastic, self._elastic.owners[job_id]
-        own = (self._served[job_id] + more) / elastic.weights[job_id]
-        return (self._given[owner] + more) / elastic.shares[owner], own
+        """The CPUs of its owner by its share, and its own by its weight; or what they would be with so many more
+        elements."""
+        elastic, owner, cpus = self._elastic, self._elastic.owners[job_id], self._elastic.cpus[job_id]
+        own = (self._served[job_id] + more) * cpus / elastic.weights[job_id]
+        return (self._given[owner] + more * cpus) / elastic.shares[owner], own
 
     def _has_more(self, job_id: JobId, than: JobId) -> bool:
         """Whether it is no worse off without one element than the other with one: of owners, or within one of jobs."""
@@ -295,106 +352,3 @@ class _Turn:
         weight, the last element."""
         owner_level, level = self._levels(job.job_id)
         return self._elastic.ranks[job.job_id], -owner_level, -level, -job.job_id, -job.index
-
-
-class _Others:
-    """The snapshot without elastic jobs. Implements models.plan.Snapshot."""
-
-    changes = None
-    memo: object = None
-
-    def __init__(self, snapshot: Snapshot, elastic: Elastic, running: Iterable[RunningJob]) -> None:
-        self._snapshot = snapshot
-        self._hidden = elastic.weights
-        self._room = snapshot.room()
-        for job in running:
-            self._room.give(job.node_numbers, self._room.packing.ask(job.shape))
-        self.grants: list[Grant] = []
-        """Those of the last plan that still hold."""
-        self._granted: Counter[JobId] = Counter()
-        self._rows: list[RunningJob] = []
-        self._hold(elastic.grants)
-        self.now_s = snapshot.now_s
-        self.sequence = snapshot.sequence
-        self.has_released = snapshot.has_released
-
-    @property
-    def columns(self) -> NodeColumns:
-        return self._snapshot.columns
-
-    @property
-    def partitions(self) -> Mapping[PartitionName, Partition]:
-        return self._snapshot.partitions
-
-    def partition_nodes(self, name: PartitionName) -> Sequence[int]:
-        return self._snapshot.partition_nodes(name)
-
-    def pending(self) -> Iterator[PendingJob]:
-        for job in self._snapshot.pending():
-            left = job.element_count - self._granted[job.job_id] if self._granted else job.element_count
-            if job.job_id not in self._hidden and left > 0:
-                yield job if left == job.element_count else attrs.evolve(job, element_count=left)
-
-    def running(self) -> Iterable[RunningJob]:
-        rows = [job for job in self._snapshot.running() if job.job_id not in self._hidden]
-        return sorted(rows + self._rows, key=_end_order) if self._rows else rows
-
-    def room(self) -> Room:
-        return self._room.copy()
-
-    @property
-    def quota(self) -> Quota | None:
-        return self._snapshot.quota
-
-    @property
-    def holds(self) -> Holds:
-        return self._snapshot.holds
-
-    def stage_in(self, inputs: tuple[str, ...]) -> Tiers:
-        return self._snapshot.stage_in(inputs)
-
-    @property
-    def has_preemption(self) -> bool:
-        return self._snapshot.has_preemption
-
-    def victims(self, job: PendingJob) -> Sequence[Victim]:
-        return [each for each in self._snapshot.victims(job) if each.job.job_id not in self._hidden]
-
-    def ending(self) -> Sequence[RunningJob]:
-        return [job for job in self._snapshot.ending() if job.job_id not in self._hidden]
-
-    @property
-    def promises(self) -> Mapping[JobId, Reserve]:
-        return self._snapshot.promises
-
-    def _hold(self, grants: Sequence[Grant]) -> None:
-        """For the engine these run since they were decided."""
-        wanted = {grant.job_id for grant in grants}
-        jobs: dict[JobId, PendingJob] = {}
-        for job in self._snapshot.pending() if wanted else ():
-            if job.job_id in wanted:
-                jobs[job.job_id] = job
-                if len(jobs) == len(wanted):
-                    break
-        for grant in grants:
-            waiting = jobs.get(grant.job_id)
-            if waiting is None or waiting.element_count < self._granted[grant.job_id] + grant.element_count:
-                continue  # It was cancelled, or is held.
-            ask = self._room.packing.ask(waiting.shape)
-            known = len(self._snapshot.columns.nodes)
-            if not all(n < known and self._room.count(n, ask) >= grant.element_count for n in grant.node_numbers):
-                continue
-            self._room.take(grant.node_numbers, ask, grant.element_count)
-            if self.quota is not None:
-                self.quota.take(grant.job_id, grant.element_count)
-            for index in range(grant.element_count):
-                end_s, soon_s = grant.time_s + waiting.walltime_s, grant.time_s + waiting.expected_s
-                number = GRANTED_INDEX + self._granted[grant.job_id] + index
-                row = RunningJob(grant.job_id, number, waiting.shape, grant.node_numbers, end_s, soon_s)
-                self._rows.append(row)
-            self._granted[grant.job_id] += grant.element_count
-            self.grants.append(grant)
-
-
-def _end_order(job: RunningJob) -> tuple[float, int, int]:
-    return job.expected_end_s, job.job_id, job.index

@@ -12,6 +12,7 @@ from hal_core.models.placement import Grant
 from hal_core.rules.fair_share import FairShares, Who
 
 if TYPE_CHECKING:
+    from hal_core.rules.job_record import JobRecord
     from hal_core.rules.state import State
 
 Key = tuple[JobId, int]
@@ -33,6 +34,8 @@ class Elastic:
     owners: Mapping[JobId, Who]
     shares: Mapping[Who, float]
     """Of each owner, in the whole."""
+    cpus: Mapping[JobId, int]
+    """Of one element."""
     grants: tuple[Grant, ...] = ()
     """Of the last plan."""
 
@@ -53,15 +56,21 @@ def elastic_of(state: State) -> Elastic:
         {record.job_id: record.rank for record in records},
         owners,
         {who: max(fair.of(*who).share, SHARE_MIN) for who in owners.values()},
+        {record.job_id: _cpus(record) for record in records},
         state.grants,
     )
 
 
-def running_counts(state: State) -> dict[Who, int]:
-    """How many elastic elements each owner has now."""
-    counts: dict[Who, int] = {}
+def running_counts(state: State) -> dict[Who, tuple[int, int]]:
+    """How many elastic elements each owner has now, and how many CPUs they have."""
+    counts: dict[Who, tuple[int, int]] = {}
     for job_id in state.owned.elastic:
         record = state.jobs[job_id]
-        who = record.payer.account, record.payer.user
-        counts[who] = counts.get(who, 0) + len(record.active)
+        who, count = (record.payer.account, record.payer.user), len(record.active)
+        elements, cpus = counts.get(who, (0, 0))
+        counts[who] = elements + count, cpus + count * _cpus(record)
     return counts
+
+
+def _cpus(record: JobRecord) -> int:
+    return record.shape.node_count * record.shape.cpus

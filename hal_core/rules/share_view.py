@@ -33,8 +33,10 @@ class ShareView:
     gpu_s: float
     elastic_running: int = 0
     """Elements of elastic jobs that a user has now,"""
+    elastic_cpus: int = 0
+    """their CPUs,"""
     elastic_share: float = 0.0
-    """and what part of all of them is the user's if everybody wants more; 0 for who has none."""
+    """and what part of all such CPUs is the user's if everybody wants more; 0 for who has none."""
 
 
 def share_views(state: State, now_s: float) -> list[ShareView]:
@@ -60,7 +62,8 @@ def share_views(state: State, now_s: float) -> list[ShareView]:
             factor=each.factor,
             cpu_s=sums.get(key, Used()).cpu_s,
             gpu_s=sums.get(key, Used()).gpu_s,
-            elastic_running=running.get(key, 0),
+            elastic_running=running.get(key, (0, 0))[0],
+            elastic_cpus=running.get(key, (0, 0))[1],
             elastic_share=parts.get(key, 0.0),
         )
         for key, each in state.fair_shares(now_s).standings.items()

@@ -150,7 +150,7 @@ OTHER_BUGS = (
     Bug(f"{RULES}/suspension.py", "return lent & ~used", "return lent", SUSPENDED),
     Bug(f"{RULES}/elastic.py", "self._closed |= mask_of(claim.node_numbers)", "pass", ELASTIC),
     Bug(f"{RULES}/elastic.py", "self._serve(job.job_id, -1)", "pass", ELASTIC),
-    Bug(f"{RULES}/elastic.py", "if its_rank > rank:", "if its_rank < rank:", ELASTIC),
+    Bug(f"{RULES}/elastic.py", "return its_rank < rank or", "return its_rank > rank or", ELASTIC),
     Bug(f"{RULES}/limits.py", "fits = current + amount <= most", "fits = current <= most", LIMITED),
     Bug(
         f"{RULES}/commit.py",

@@ -209,8 +209,82 @@ def test_an_owner_lends_what_it_does_not_use_and_has_its_share_back_after_the_gr
     for event in events:
         if event.time_s <= 103.0:
             state.apply(event)
-    shown = {each.user: (each.elastic_running, each.elastic_share) for each in share_views(state, 103.0)}
-    assert {user: shown[user] for user in "ab"} == {"a": (12, 0.5), "b": (12, 0.5)}
+    shown = {each.user: attrs.astuple(each)[-3:] for each in share_views(state, 103.0)}
+    assert {user: shown[user] for user in "ab"} == {"a": (12, 12, 0.5), "b": (12, 12, 0.5)}
+
+
+def moves(events, until_s):
+    """Whose elements ended for others until then, one by one."""
+    return [event.key.job_id for event in events if isinstance(event, JobRequeued) and event.time_s < until_s]
+
+
+def test_parts_are_of_cpus_and_several_small_elements_give_way_to_a_large_one():
+    """Half of 24 CPUs: three elements of four, for which twelve of one leave, and no more."""
+    case = with_jobs([batch_job(1000.0)], leave_s=GRACE_S)
+    small, large = of(session_job(24), "a"), of(session_job(6, submit_time_s=100.0, name="large"), "b")
+    large = attrs.evolve(large, spec=attrs.evolve(large.spec, cpus_per_task=4))
+    events = run(case, [small, large]).events
+    counts = counts_at(events, 100.0 + GRACE_S + 1.0)
+    assert (counts[1], counts[2]) == (12, 3)
+    assert counts_at(events, 900.0) == counts, "nobody moves again"
+    state = State()
+    for event in events:
+        if event.time_s <= 110.0:
+            state.apply(event)
+    shown = {each.user: attrs.astuple(each)[-3:] for each in share_views(state, 110.0)}
+    assert {user: shown[user] for user in "ab"} == {"a": (12, 12, 0.5), "b": (3, 12, 0.5)}
+
+
+def test_what_some_have_left_for_a_large_element_waits_for_the_others_that_leave_later():
+    """Twelve of one CPU leave for three of four, some soon and some after a minute, and none of them twice."""
+    case = with_jobs([batch_job(1000.0)], leave_s=GRACE_S)
+    quick, slow = of(session_job(13), "a"), of(session_job(11), "a")
+    slow = attrs.evolve(slow, spec=attrs.evolve(slow.spec, kill_grace_s=60.0))
+    large = of(session_job(6, submit_time_s=100.0, name="large"), "b")
+    large = attrs.evolve(large, spec=attrs.evolve(large.spec, cpus_per_task=4))
+    events = run(case, [quick, slow, large]).events
+    counts = counts_at(events, 900.0)
+    assert (counts[1] + counts[2], counts[3]) == (12, 3)
+    left = Counter(event.key for event in events if isinstance(event, JobRequeued) and event.time_s < 900.0)
+    assert set(left.values()) == {1}
+    assert len(left) in (12, 13), "one may move between the jobs of their owner, for these to have as much"
+
+
+def test_an_owner_of_large_elements_gives_way_to_one_of_small_ones_by_cpus_too():
+    case = with_jobs([batch_job(1000.0)], leave_s=GRACE_S)
+    large = of(session_job(6), "a")
+    large = attrs.evolve(large, spec=attrs.evolve(large.spec, cpus_per_task=4))
+    small = of(session_job(24, submit_time_s=100.0, name="small"), "b")
+    events = run(case, [large, small]).events
+    counts = counts_at(events, 100.0 + GRACE_S + 1.0)
+    assert (counts[1], counts[2]) == (3, 12)
+    assert counts_at(events, 900.0) == counts, "nobody moves again"
+    assert moves(events, 900.0) == [1, 1, 1], "what three of four leave is enough for twelve of one"
+
+
+def test_what_leaves_for_two_large_elements_of_a_node_is_kept_for_both_until_all_have_left():
+    case = make_case(Random(0), 10, 0.8, node_count=2, cpus=8)
+    case = attrs.evolve(case, batch=Workload.of([batch_job(1000.0)]), leave_s=GRACE_S)
+    quick, slow = of(session_job(4), "a"), of(session_job(12, weight=3), "a")
+    slow = attrs.evolve(slow, spec=attrs.evolve(slow.spec, kill_grace_s=60.0))
+    large = of(session_job(4, submit_time_s=100.0, name="large"), "b")
+    large = attrs.evolve(large, spec=attrs.evolve(large.spec, cpus_per_task=4))
+    events = run(case, [quick, slow, large]).events
+    counts = counts_at(events, 900.0)
+    assert (counts[1] + counts[2], counts[3]) == (8, 2)
+    assert len(moves(events, 900.0)) == 8
+
+
+def test_for_an_element_that_waits_for_another_to_leave_no_second_one_leaves():
+    """Whatever happens meanwhile: here a batch job that comes and goes."""
+    case = with_jobs([batch_job(110.0, runtime_s=20.0), batch_job(1000.0)], leave_s=GRACE_S)
+    first = of(session_job(24), "a")
+    first = attrs.evolve(first, spec=attrs.evolve(first.spec, kill_grace_s=60.0))
+    late = of(session_job(1, submit_time_s=100.0, name="late"), "b")
+    events = run(case, [first, late]).events
+    asked = [event for event in events if isinstance(event, JobCancelRequested) and event.time_s < 900.0]
+    assert sum(count_of(event.elements) for event in asked if event.preempted_for == 2) == 1
+    assert +counts_at(events, 900.0) == {1: 23, 2: 1}
 
 
 def test_shares_of_accounts_divide_what_is_left_and_their_limits_bound_what_is_borrowed():
