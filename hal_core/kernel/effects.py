@@ -19,7 +19,7 @@ from typing import Final
 import attrs
 import trio
 
-from hal_core.errors import Refused
+from hal_core.errors import Refused, Unavailable
 from hal_core.failpoints import reach
 from hal_core.kernel.conducts import Conducts
 from hal_core.kernel.executor_reports import reporting_as
@@ -185,7 +185,11 @@ class Effects:
             pause_s *= 2
 
     async def _is_sent(self, node: NodeName, taken: _Round) -> bool:
-        walled = self._walled_of(node)
+        try:
+            walled = self._walled_of(node)
+        except Unavailable as error:
+            logger.error("no orders are sent: %s", error)
+            return False
         try:
             with trio.fail_after(ORDERS_S_MAX), walled.charge.calling():
                 await _order(walled.executor, node, taken)
@@ -203,7 +207,11 @@ class Effects:
             await self._report(outcome)
 
     def _walled_of(self, node: NodeName) -> Walled:
-        return self._walled[self._executor_name_of(node)]
+        """Raises Unavailable: what runs there was started with another configuration."""
+        name = self._executor_name_of(node)
+        if name not in self._walled:
+            raise Unavailable(f"node {node} is of executor {name!r}, which is not in the configuration any more")
+        return self._walled[name]
 
 
 async def _order(executor: Executor, node: NodeName, taken: _Round) -> None:

@@ -19,7 +19,18 @@ from hal_core.kernel.conducts import Conducts
 from hal_core.kernel.effects import FORGET_EVERY_S, ORDERS_S_MAX, Effects
 from hal_core.kernel.executor_runs import LATE_S
 from hal_core.kernel.step_watch import EXECUTOR_ALLOWANCE_S, watching
-from hal_core.models.effect import CancelOrder, CancelPart, Forget, Launch, LaunchOrder, Stage
+from hal_core.models.dataset import DataFile, Dataset
+from hal_core.models.effect import (
+    BringAhead,
+    CancelOrder,
+    CancelPart,
+    Forget,
+    Keep,
+    KeepOrder,
+    Launch,
+    LaunchOrder,
+    Stage,
+)
 from hal_core.models.job import JobId, JobSpec, Owner
 from hal_core.models.message import (
     CopiesReported,
@@ -330,6 +341,36 @@ class Frail(SlowExecutor):
             self.left -= 1
             raise SystemExit(7)
         await trio.sleep_forever()
+
+
+async def test_orders_for_a_node_whose_executor_is_not_configured_any_more_end_nobody(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody takes a site out of the configuration while jobs run there, and cancels them afterwards."""
+    heard: list[Message] = []
+
+    async def hear(message: Message) -> None:
+        heard.append(message)
+
+    gone, executor = NodeName("gone"), Prompt()
+    effects = Effects({"metal": executor}, {N1: "metal", gone: "slurm"}.__getitem__, {})
+    dataset = Dataset("genome", "1", (DataFile("a", 1, "00"),), ())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(effects.run, 1, hear)
+        effects.start(
+            [
+                CancelPart(gone, CancelOrder(key(1), 0.0)),
+                Stage(key(1), (), "/", (gone,), (dataset,)),
+                BringAhead(gone, key(1), (dataset,)),
+                Keep(gone, KeepOrder()),
+                launch(2),
+            ]
+        )
+        await trio.sleep(60)
+        nursery.cancel_scope.cancel()
+    assert executor.calls == [("launch", [2])]
+    assert heard == []
+    assert "node gone is of executor 'slurm', which is not in the configuration any more" in caplog.text
 
 
 async def test_an_executor_whose_run_fails_is_begun_again_and_the_daemon_goes_on(
