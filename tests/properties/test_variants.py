@@ -201,7 +201,7 @@ def test_a_whole_run_is_right_and_is_decided_again_as_it_was(seed: int, name: st
 
 @given(seed=st.integers(0, 1 << 32))
 @settings(max_examples=60, deadline=None)
-def test_no_room_stays_empty_that_a_variant_of_the_only_one_who_waits_would_fill(seed: int) -> None:
+def test_no_room_stays_empty_that_a_variant_of_the_only_job_that_waits_would_fill(seed: int) -> None:
     random = Random(seed)
     simulation = some_state(random, cluster_of(random), Easy())
     state, now_s = simulation.core.state, simulation.now_s
@@ -210,6 +210,8 @@ def test_no_room_stays_empty_that_a_variant_of_the_only_one_who_waits_would_fill
     (job_id,) = state.queue
     planned = plan_of(state, Easy(), now_s)
     record = state.jobs[job_id]
+    if record.spec.array is not None:
+        return  # it waits for where its last element ends first, as a whole; a place for one of them is no better
     room = state.snapshot(now_s).room()
     trials = [record.with_spec(record.spec.in_variant(number)) for number in range(len(record.spec.variants))]
     could = [trial for trial in trials if room.choose(room.packing.ask(trial.shape))]
