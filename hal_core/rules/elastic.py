@@ -223,14 +223,18 @@ class _Turn:
         return starts
 
     def _claim(self) -> None:
-        """What leaves for one of them is for nobody else, also while the first of several small elements have left."""
+        """What leaves for one of them is for nobody else, also while the first of several small elements have left.
+
+        What leaves is for at most as many as it would hold by itself, rounded up: one that has more than that free
+        would have started.
+        """
         cpus = self._elastic.cpus
         for job_id, places in self._leaving_for.items():
             if (job := self._left.get(job_id)) is None:
                 continue
             for numbers, leaving in places.items():
                 count = math.ceil(sum(cpus[each] for each in leaving) / cpus[job_id])
-                for _ in range(min(count, len(leaving), job.element_count - self._claimed[job_id])):
+                for _ in range(min(count, job.element_count - self._claimed[job_id])):
                     if not self._take_soon(job, mask_of(numbers)):
                         break
 

@@ -275,6 +275,27 @@ def test_what_leaves_for_two_large_elements_of_a_node_is_kept_for_both_until_all
     assert len(moves(events, 900.0)) == 8
 
 
+def test_sessions_of_workers_of_any_size_come_to_rest():
+    """Whoever comes and whoever leaves slowly: none leaves for room that somebody else takes then, again and again."""
+    for number in (1000, *range(6)):
+        print(f"seed {number}")
+        random = Random(number)
+        case = make_case(random, 10, 0.8, node_count=random.randint(1, 3), cpus=8)
+        case = attrs.evolve(case, batch=Workload.of([batch_job(1000.0)]), leave_s=GRACE_S)
+        jobs = []
+        for at in range(random.randint(2, 5)):
+            count, weight = random.randint(1, 24), random.randint(1, 3)
+            job = session_job(count, weight, random.uniform(0.0, 200.0) if at else 0.0)
+            job = of(job, random.choice("aab"))
+            size, grace_s = random.choice((1, 1, 2, 3, 4, 8)), random.choice((1.0, 5.0, 30.0))
+            spec = attrs.evolve(
+                job.spec, cpus_per_task=size, kill_grace_s=grace_s, priority=random.choice((0, 0, 0, 5))
+            )
+            jobs.append(attrs.evolve(job, spec=spec))
+        events = run(case, jobs).events
+        assert len(moves(events, 990.0)) == len(moves(events, 500.0)) <= 2 * case.cpu_count
+
+
 def test_for_an_element_that_waits_for_another_to_leave_no_second_one_leaves():
     """Whatever happens meanwhile: here a batch job that comes and goes."""
     case = with_jobs([batch_job(110.0, runtime_s=20.0), batch_job(1000.0)], leave_s=GRACE_S)
