@@ -82,6 +82,14 @@ def show(console: Console, pool: dict[str, Any]) -> None:
     for line in pairs(values):
         console.line(line)
     console.line("")
+    if pool["account_budgets"]:
+        budgets = [
+            (each["account"], *(money(each[name]) for name in ("spent", "committed", "left", "budget")), period(each))
+            for each in pool["account_budgets"]
+        ]
+        columns = ("ACCOUNT", "SPENT", "COMMITTED", "LEFT", "BUDGET", "PERIOD")
+        console.table(columns, budgets, (False, *[True] * 4, False))
+        console.line("")
     offers = [
         (
             each["name"], each["market"], f"{each['price_per_hour']:.4f}", f"{each['count']}/{each['count_max']}",
@@ -95,15 +103,16 @@ def show(console: Console, pool: dict[str, Any]) -> None:
     )
     if pool["instances"]:
         console.line("")
-        rows = [
+        instances = [
             (
-                each["name"], each["node"] or "-", each["offer"], each["state"], str(each["allocation_count"]),
+                each["name"], each["node"] or "-", each["offer"], each["account"] or "-", each["state"],
+                str(each["allocation_count"]),
                 money(each["spent"]), instant(each["until_s"]), each["native_id"] or "-",
             )
             for each in pool["instances"]
         ]  # fmt: skip
-        heads = ("INSTANCE", "NODE", "OFFER", "STATE", "JOBS", "SPENT", "PAID UNTIL", "ID")
-        console.table(heads, rows, (False, False, False, False, True, True, False, False))
+        heads = ("INSTANCE", "NODE", "OFFER", "ACCOUNT", "STATE", "JOBS", "SPENT", "PAID UNTIL", "ID")
+        console.table(heads, instances, (False, False, False, False, False, True, True, False, False))
 
 
 def show_plan(console: Console, actions: list[dict[str, Any]]) -> None:

@@ -50,7 +50,7 @@ def build_cluster(file: ConfigurationFile, notes: Notes) -> Cluster:
     datasets = datasets_of(file.data.datasets, notes)
     given = {"reservations": reservations, "datasets": datasets} | sharing_of(file, notes)
     given["stage_bytes_per_s"] = float(file.data.bandwidth)
-    given["pools"] = pools_of(file.pools, nodes, partitions, notes)
+    given["pools"] = pools_of(file.pools, nodes, partitions, given["accounts"], notes)
     for index, pool in enumerate(file.pools):
         if pool.cloud not in file.clouds:
             hint = did_you_mean(pool.cloud, file.clouds)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from hal_core.config.kinds import ListOf, Notes, SectionOf, choice, setting
+from hal_core.config.kinds import ListOf, MapOf, Notes, SectionOf, choice, setting
 from hal_core.config.scalars import (
     BUDGET,
     COUNT_MAX,
@@ -24,9 +24,11 @@ from hal_core.config.scalars import (
 )
 from hal_core.config.topology import MONEY
 from hal_core.errors import did_you_mean
-from hal_core.models.cloud_pool import CloudPool, Market, PoolOffer, SpendLimit, WaitGoal
+from hal_core.models.cloud_pool import AccountBudget, CloudPool, Market, PoolOffer, SpendLimit, WaitGoal
 from hal_core.models.node import Node, Partition
+from hal_core.models.policy import Account
 from hal_core.parsing.hosts import format_hosts
+from hal_core.parsing.names import parse_identifier
 from hal_core.parsing.text import shown
 
 
@@ -90,6 +92,14 @@ class PoolOfferSection:
     )
 
 
+@attrs.frozen
+class AccountBudgetSection:
+    """What one account may spend of a pool's money. What is rented for its jobs serves no others."""
+
+    budget: float = setting(MONEY, "no more than this is spent and committed for its jobs in a period", example="200")
+    period: float = setting(or_word("ever", math.inf), "of the budget; ever: there is one", math.inf)
+
+
 @attrs.frozen(kw_only=True)
 class CloudPoolSection(PoolTerms):
     """Nodes that are rented when they are needed, and given back."""
@@ -102,12 +112,22 @@ class CloudPoolSection(PoolTerms):
     accounts: tuple[str, ...] = setting(
         ListOf(NAME), "whose jobs it is for, and whose money its budget is; none named: everybody's", ()
     )
+    account_budgets: Mapping[str, AccountBudgetSection] = setting(
+        MapOf(parse_identifier, SectionOf(AccountBudgetSection)),
+        "what an account, with those below it, may spend of the pool's budget: {physics: {budget: 200, period: 30d}}",
+        {},
+    )
 
 
 def pools_of(
-    sections: Sequence[CloudPoolSection], nodes: Mapping[str, Node], partitions: Sequence[Partition], notes: Notes
+    sections: Sequence[CloudPoolSection],
+    nodes: Mapping[str, Node],
+    partitions: Sequence[Partition],
+    accounts: Sequence[Account],
+    notes: Notes,
 ) -> tuple[CloudPool, ...]:
     """In the order of the file. What is wrong is noted."""
+    above = {account.name: account.parent for account in accounts}
     taken: dict[str, str] = {}
     for index, section in enumerate(sections):
         path = f"pools[{index}]"
@@ -121,7 +141,31 @@ def pools_of(
             if offer.name in names[:at]:
                 notes.at(f"{below}.name", f"there is an offer {shown(offer.name)} already in this pool")
             _check_nodes(offer, f"{below}.nodes", (nodes, partitions, taken), notes)
-    return tuple(_pool(section) for section in sections)
+        _check_budgets(section, f"{path}.account_budgets", above, notes)
+    return tuple(_pool(section, above) for section in sections)
+
+
+def _check_budgets(section: CloudPoolSection, path: str, above: Mapping[str, str], notes: Notes) -> None:
+    """The accounts are there, jobs of each may come, and no job has two of them to pay."""
+    for name in section.account_budgets:
+        if above and name not in above:
+            notes.at(f"{path}.{name}", f"no account named {shown(name)}{did_you_mean(name, above)}")
+            continue
+        payers = [each for each in _up_from(name, above)[1:] if each in section.account_budgets]
+        if payers:
+            text = f"account {name!r} is below {payers[0]!r}, whose budget pays for its jobs; give one of them a budget"
+            notes.at(f"{path}.{name}", text)
+        if section.accounts and not any(name in _up_from(each, above) for each in section.accounts):
+            text = f"the pool is not for jobs of account {name!r}, but of: {', '.join(section.accounts)}"
+            notes.at(f"{path}.{name}", text)
+
+
+def _up_from(name: str, above: Mapping[str, str]) -> list[str]:
+    """The account and those above it. Accounts above themselves are noted where accounts are read."""
+    names = [name]
+    while (name := above.get(name, "")) and name not in names:
+        names.append(name)
+    return names
 
 
 def _check_nodes(
@@ -156,11 +200,20 @@ def _check_nodes(
             )
 
 
-def _pool(section: CloudPoolSection) -> CloudPool:
+def _pool(section: CloudPoolSection, above: Mapping[str, str]) -> CloudPool:
+    budgets = (
+        AccountBudget(
+            name,
+            SpendLimit(each.budget, each.period),
+            tuple(below for below in above if below != name and name in _up_from(below, above)),
+        )
+        for name, each in section.account_budgets.items()
+    )
     return attrs.evolve(
         section.cloud_pool(section.name, tuple(_offer(each) for each in section.offers)),
         cloud=section.cloud,
         accounts=section.accounts,
+        account_budgets=tuple(budgets),
     )
 
 

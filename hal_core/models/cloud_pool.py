@@ -72,6 +72,16 @@ class SpendLimit:
 
 
 @attrs.frozen
+class AccountBudget:
+    """What an account may spend of a pool's money. What is rented for its jobs serves no others."""
+
+    account: str
+    limit: SpendLimit
+    below: tuple[str, ...] = ()
+    """The accounts below it in the tree: it pays for their jobs too."""
+
+
+@attrs.frozen
 class WaitGoal:
     """So large a share of the jobs is to start within so many seconds. The others may wait for cheaper nodes."""
 
@@ -103,6 +113,8 @@ class CloudPool:
     """Who supplies its instances, by the name in the configuration."""
     accounts: tuple[str, ...] = ()
     """Whose jobs it is for, and whose money its budget is. None named: everybody's."""
+    account_budgets: tuple[AccountBudget, ...] = ()
+    """Beside the pool's own: both have to have the money. No account of them is below another."""
 
     @property
     def within_s(self) -> float:
@@ -113,6 +125,11 @@ class CloudPool:
 
     def offer(self, name: str) -> PoolOffer | None:
         return next((offer for offer in self.offers if offer.name == name), None)
+
+    def payer_of(self, account: str) -> str:
+        """The account whose budget pays for the jobs of this one; empty: none has one, and only the pool's counts."""
+        budgets = (each for each in self.account_budgets if account == each.account or account in each.below)
+        return next((each.account for each in budgets), "")
 
     def idle_s_of(self, offer: PoolOffer) -> float:
         return IDLE_SHARE * offer.boot_s if self.idle_s is None else self.idle_s

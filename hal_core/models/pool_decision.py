@@ -47,6 +47,8 @@ class PoolInstance:
     """Its id at the provider; empty likewise."""
     life_s: float = math.inf
     """It ends so long after it became ready, whatever is paid for it."""
+    account: str = ""
+    """Whose budget pays for it; only jobs that this one pays for may start there. Empty: those that none pays for."""
 
     @property
     def latest_s(self) -> float:
@@ -84,6 +86,8 @@ class Want:
     """It was counted as one that misses the goal."""
     value_per_hour: float | None = None
     """What its user says that an hour less to wait is worth; None: what the pool says."""
+    account: str = ""
+    """Whose budget pays for it, beside the pool's; empty: none."""
 
 
 @attrs.frozen
@@ -95,6 +99,8 @@ class Provision:
     count: int
     until_s: float
     reason: str
+    account: str = ""
+    """Whose budget pays, beside the pool's."""
 
 
 @attrs.frozen

@@ -24,6 +24,8 @@ class InstancesRequested:
     reason: str
     life_s: float = math.inf
     """So long after it became ready an instance ends."""
+    account: str = ""
+    """Whose budget pays for them, beside the pool's."""
 
 
 @attrs.frozen
@@ -128,6 +130,8 @@ class JobAdmitted:
     reason: str
     is_gang: bool = False
     """It has all its nodes in the pool, or none."""
+    account: str = ""
+    """Whose budget pays for it, beside the pool's: of the pool it starts on what that pays for, and nowhere else."""
 
 
 @attrs.frozen

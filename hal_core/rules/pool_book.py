@@ -52,7 +52,7 @@ class KeptPool:
 
     def __init__(self, pool: CloudPool) -> None:
         self.pool = pool
-        self.ledger = PoolLedger(pool.budget)
+        self.ledger = PoolLedger(pool.budget, pool.account_budgets)
         self.worth = Worth()
         self.late: set[JobId] = set()
         """Jobs that wait and were counted as ones that miss the goal."""
@@ -81,6 +81,8 @@ class PoolBook:
         self._table = NodeTable()
         self._masks: dict[tuple[str, str], int] = {}
         """The nodes of each offer, as bits."""
+        self._paid: dict[tuple[str, str, str], int] = {}
+        """Those of them that are instances now, by who pays, as bits."""
 
     def __bool__(self) -> bool:
         return bool(self.pools)
@@ -104,7 +106,7 @@ class PoolBook:
         for pool in pools:
             kept = before.pop(pool.name, None) or KeptPool(pool)
             kept.pool = pool
-            kept.ledger.set_budget(pool.budget)
+            kept.ledger.set_budgets(pool.budget, pool.account_budgets)
             self.pools[pool.name] = kept
         for name, kept in before.items():
             if kept.ledger.instances:
@@ -210,6 +212,7 @@ class PoolBook:
         """Open them, or close them."""
         table = self._table
         self.instance_of = {each.node: (kept.pool.name, each.name) for kept, each in self.kept() if each.node}
+        self._look_who_pays()
         for node in nodes:
             if NodeName(node) in table.number_of:
                 number = self._number(node)
@@ -244,9 +247,27 @@ class PoolBook:
             self._table.boot_id[number] = ""
             self._table.set_status(number, NodeStatus.UNKNOWN, time_s, NOT_RENTED)
 
+    def _look_who_pays(self) -> None:
+        """Of the instances. If it is otherwise than before, jobs may start elsewhere than before."""
+        paid: dict[tuple[str, str, str], int] = {}
+        for kept, each in self.kept():
+            if NodeName(each.node) in self._table.number_of:
+                key = kept.pool.name, each.offer, each.account
+                paid[key] = paid.get(key, 0) | 1 << self._number(each.node)
+        if paid != self._paid:
+            self._paid = paid
+            self._admit()
+
+    def _nodes_for(self, event: JobAdmitted) -> int:
+        """Those of its offer, without the instances that others pay for."""
+        nodes = self.nodes_of(event.pool, event.offer)
+        for (pool, offer, account), paid in self._paid.items():
+            if (pool, offer) == (event.pool, event.offer) and account != event.account:
+                nodes &= ~paid
+        return nodes
+
     def _admit(self) -> None:
         admissions = {
-            job_id: Admission(self.nodes_of(event.pool, event.offer), event.is_gang)
-            for job_id, event in self.admitted.items()
+            job_id: Admission(self._nodes_for(event), event.is_gang) for job_id, event in self.admitted.items()
         }
         self.rented = attrs.evolve(self.rented, admissions=admissions)

@@ -74,7 +74,7 @@ def options_of(offers: Iterable[PoolOffer], want: Want, supply: Supply, now_s: f
         limit_s = want.limit_s / offer.speed
         if limit_s + LEASE_SPARE_S > offer.life_s:
             continue
-        places = supply.find(offer.name, need, now_s + limit_s + LEASE_SPARE_S)
+        places = supply.find(offer.name, need, now_s + limit_s + LEASE_SPARE_S, want.account)
         missing = count_of(need) - len(places)
         start_s = max((place.ready_s for place in places), default=now_s)
         if missing:

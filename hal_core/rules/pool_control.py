@@ -46,7 +46,7 @@ from hal_core.models.pool_event import (
 )
 from hal_core.rules import pool_answers
 from hal_core.rules.leaving import BY as CLOUD
-from hal_core.rules.pool_wants import view_of
+from hal_core.rules.pool_wants import payer_of, view_of
 from hal_core.rules.pools import PoolDecision, PoolView, decide_pool
 
 if TYPE_CHECKING:
@@ -92,19 +92,20 @@ def _actions(state: State, kept: KeptPool, actions: Sequence[PoolAction], now_s:
     admitted: set[JobId] = set()
     for action in actions:
         match action:
-            case Provision(token, offer_name, count, until_s, reason):
+            case Provision(token, offer_name, count, until_s, reason, account):
                 offer = kept.pool.offer(offer_name)
                 assert offer is not None, f"{name} has no offer {offer_name}"
                 terms = (count, offer.price_per_hour, offer.boot_s, until_s, reason)
-                yield InstancesRequested(now_s, name, token, offer_name, *terms, offer.life_s)
+                yield InstancesRequested(now_s, name, token, offer_name, *terms, offer.life_s, account)
             case Extend(instance, until_s, reason):
                 yield LeaseExtended(now_s, name, instance, until_s, reason)
             case Relinquish(instance, reason):
                 yield InstanceReleased(now_s, name, instance, reason)
             case Admit(job_id, offer_name, reason, cost) if job_id not in admitted:
                 admitted.add(job_id)
-                is_gang = state.jobs[job_id].shape.node_count > 1
-                yield JobAdmitted(now_s, name, job_id, offer_name, cost, reason, is_gang)
+                record = state.jobs[job_id]
+                is_gang, account = record.shape.node_count > 1, payer_of(state, kept, record)
+                yield JobAdmitted(now_s, name, job_id, offer_name, cost, reason, is_gang, account)
             case _:
                 pass
 

@@ -8,6 +8,7 @@ import attrs
 
 from hal_core.models.cloud_pool import Market
 from hal_core.models.pool_decision import Admit, Decline, InstanceState
+from hal_core.rules.pool_budget import paid_by
 from hal_core.rules.pool_wants import view_of
 from hal_core.rules.pools import PoolDecision, decide_pool
 
@@ -31,7 +32,7 @@ def pool_texts(state: State, record: JobRecord, now_s: float) -> tuple[str, ...]
 def waits_for(state: State, event: JobAdmitted, now_s: float) -> str:
     """What an admitted job waits for."""
     kept = state.pools.pools[event.pool]
-    mine = [each for each in kept.ledger.instances.values() if each.offer == event.offer]
+    mine = [each for each in paid_by(event.account, kept.ledger.instances.values()) if each.offer == event.offer]
     booting = [each for each in mine if each.state is InstanceState.BOOTING]
     if not booting:
         return f"may start on {event.offer} of pool {event.pool}, or on other nodes, when one is free"

@@ -7,13 +7,13 @@ So whatever the provider has under one of our tokens is known, and whatever is k
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 import attrs
 
-from hal_core.models.cloud_pool import HOUR_S, CloudPool, Market, PoolOffer, SpendLimit
-from hal_core.models.pool_decision import InstanceState, PoolInstance
+from hal_core.models.cloud_pool import HOUR_S, AccountBudget, CloudPool, Market, PoolOffer, SpendLimit
+from hal_core.models.pool_decision import InstanceState, PoolInstance, Provision
 from hal_core.models.pool_event import (
     InstanceDrained,
     InstanceGone,
@@ -31,6 +31,7 @@ from hal_core.models.pool_event import (
     PoolStopped,
     StartedInstance,
 )
+from hal_core.rules.pool_budget import Tally, paid_by
 
 BACK_OFF_S = 60.0
 BACK_OFF_S_MAX = 3600.0
@@ -63,13 +64,18 @@ class LedgerContent:
     spent_by_gone: float = 0.0
     seen: tuple[tuple[str, float, int], ...] = ()
     """(offer, seconds that its instances were ready, how many of them were taken back)."""
+    accounts: tuple[tuple[str, float, float], ...] = ()
+    """(account, when the period of its budget began, what was spent in it by what is gone)."""
 
 
 class PoolLedger:
     """The instances of one pool, its spend, and the offers that are closed for a while."""
 
-    def __init__(self, budget: SpendLimit | None = None) -> None:
-        self.set_budget(budget)
+    def __init__(self, budget: SpendLimit | None = None, account_budgets: Sequence[AccountBudget] = ()) -> None:
+        self._tally = Tally()
+        self._tally_of: dict[str, Tally] = {}
+        """By account, of those whose budgets pay or have paid for instances."""
+        self.set_budgets(budget, account_budgets)
         self.instances: dict[str, PoolInstance] = {}
         self.drained: set[str] = set()
         self.closed_until_s: dict[str, float] = {}
@@ -81,17 +87,14 @@ class PoolLedger:
         """By offer, in a row."""
         self._seen: dict[str, tuple[float, int]] = {}
         """By offer: how long its instances were ready that are gone, and how many were taken back."""
-        self._period_begin_s = -math.inf
-        self._spent_by_gone = 0.0
-        """In this period, by what is gone."""
 
     def apply(self, event: PoolEvent) -> None:
         match event:
             case InstancesRequested(offer=name, price_per_hour=price, boot_s=boot_s):
                 self.serial += 1
                 offer = PoolOffer(name, price, boot_s, event.count, life_s=event.life_s)
-                for each in requested(event.token, offer, event.count, event.time_s, event.until_s):
-                    self.instances[each.name] = each
+                provision = Provision(event.token, name, event.count, event.until_s, event.reason, event.account)
+                self.instances |= {each.name: each for each in requested(provision, offer, event.time_s)}
                 self.requests[event.token] = Request(event.token, name, event.count, event.until_s)
             case InstancesStarted(token=token, started=started):
                 self.requests.pop(token, None)
@@ -120,8 +123,9 @@ class PoolLedger:
                     was_taken = gone.state is InstanceState.READY and time_s < gone.until_s
                     self._see(gone.offer, time_s - gone.ready_s, was_taken and name not in self.drained)
                 self.drained.discard(name)
-                self._begin_period(time_s)
-                self._spent_by_gone += gone.cost(self._period_begin_s, time_s)
+                self._tally.gone(gone, time_s)
+                if gone.account:
+                    self._tally_of.setdefault(gone.account, Tally()).gone(gone, time_s)
             case JobAdmitted() | JobsDeclined() | PoolStopped() | PoolResumed():
                 pass
             case _:
@@ -145,9 +149,12 @@ class PoolLedger:
         self.closed_until_s[event.offer], self.closed_why[event.offer] = event.retry_s, event.detail
         self._failures[event.offer] = self._failures.get(event.offer, 0) + 1
 
-    def set_budget(self, budget: SpendLimit | None) -> None:
-        """From now on. What was spent in the period stays spent."""
-        self._budget = budget or SpendLimit(math.inf)
+    def set_budgets(self, budget: SpendLimit | None, account_budgets: Sequence[AccountBudget]) -> None:
+        """From now on. What was spent in the period stays spent, also by an account that has no budget for a while."""
+        self._tally.limit = budget or SpendLimit(math.inf)
+        limits = {each.account: each.limit for each in account_budgets}
+        for account in limits.keys() | self._tally_of.keys():
+            self._tally_of.setdefault(account, Tally()).limit = limits.get(account, SpendLimit(math.inf))
 
     def content(self) -> LedgerContent:
         return LedgerContent(
@@ -157,9 +164,10 @@ class PoolLedger:
             tuple(self._failures.items()),
             tuple(self.requests.values()),
             self.serial,
-            self._period_begin_s,
-            self._spent_by_gone,
+            self._tally.begin_s,
+            self._tally.by_gone,
             tuple((name, *seen) for name, seen in self._seen.items()),
+            tuple((account, each.begin_s, each.by_gone) for account, each in sorted(self._tally_of.items())),
         )
 
     def restore(self, content: LedgerContent) -> None:
@@ -170,7 +178,10 @@ class PoolLedger:
         self._failures = dict(content.failures)
         self.requests = {each.token: each for each in content.requests}
         self.serial = content.serial
-        self._period_begin_s, self._spent_by_gone = content.period_begin_s, content.spent_by_gone
+        self._tally.begin_s, self._tally.by_gone = content.period_begin_s, content.spent_by_gone
+        for account, begin_s, by_gone in content.accounts:
+            tally = self._tally_of.setdefault(account, Tally())
+            tally.begin_s, tally.by_gone = begin_s, by_gone
         self._seen = {name: (ready_s, count) for name, ready_s, count in content.seen}
 
     def note_idle(self, name: str, since_s: float | None) -> None:
@@ -179,13 +190,18 @@ class PoolLedger:
 
     def spent(self, now_s: float) -> float:
         """In the period of that moment, until then."""
-        begin_s = max(self._budget.period_of(now_s)[0], self._period_begin_s)
-        by_gone = self._spent_by_gone if begin_s == self._period_begin_s else 0.0
-        return by_gone + math.fsum(each.cost(begin_s, now_s) for each in self.instances.values())
+        return self._tally.spent(self.instances.values(), now_s)
 
-    def committed(self, now_s: float) -> float:
-        """From then on, until the ends of all leases."""
-        return math.fsum(each.cost(now_s, each.until_s) for each in self.instances.values())
+    def spent_by(self, now_s: float) -> dict[str, float]:
+        """Likewise, each in its own period, by the accounts whose budgets pay or have paid for instances."""
+        there = self.instances.values()
+        return {account: tally.spent(paid_by(account, there), now_s) for account, tally in self._tally_of.items()}
+
+    def committed(self, now_s: float, account: str | None = None) -> float:
+        """From then on, until the ends of all leases, or of those that the account pays for."""
+        there = self.instances.values()
+        mine = there if account is None else paid_by(account, there)
+        return math.fsum(each.cost(now_s, each.until_s) for each in mine)
 
     def as_seen(self, pool: CloudPool, now_s: float) -> CloudPool:
         """The pool with the interruptions that are to be expected by now."""
@@ -209,19 +225,14 @@ class PoolLedger:
         before_s, before = self._seen.get(offer, (0.0, 0))
         self._seen[offer] = before_s + max(0.0, ready_s), before + count
 
-    def _begin_period(self, now_s: float) -> None:
-        begin_s, _ = self._budget.period_of(now_s)
-        if begin_s > self._period_begin_s:
-            self._period_begin_s, self._spent_by_gone = begin_s, 0.0
-
     def _change(self, name: str, **fields: object) -> None:
         self.instances[name] = attrs.evolve(self.instances[name], **fields)  # type: ignore[arg-type]
 
 
-def requested(token: str, offer: PoolOffer, count: int, now_s: float, until_s: float) -> Iterable[PoolInstance]:
+def requested(provision: Provision, offer: PoolOffer, now_s: float) -> Iterable[PoolInstance]:
     """The instances that a provision asks for, as they are known from then on."""
-    for number in range(1, count + 1):
-        name = f"{token}-{number}"
-        times_s = (now_s, until_s, now_s + offer.boot_s)
+    for number in range(1, provision.count + 1):
+        name = f"{provision.token}-{number}"
+        times_s = (now_s, provision.until_s, now_s + offer.boot_s)
         terms = (offer.name, InstanceState.BOOTING, offer.price_per_hour, *times_s)
-        yield PoolInstance(name, token, *terms, life_s=offer.life_s)
+        yield PoolInstance(name, provision.token, *terms, life_s=offer.life_s, account=provision.account)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import attrs
@@ -33,7 +34,8 @@ class PoolOfferStatus:
 
 @attrs.frozen(kw_only=True)
 class PoolInstanceStatus:
-    """`node` and `native_id` are empty until the provider has answered. `until_s`: the end of its lease."""
+    """`node` and `native_id` are empty until the provider has answered. `until_s`: the end of its lease. `account`:
+    whose budget pays for it beside the pool's; empty: none."""
 
     name: str
     node: str
@@ -43,9 +45,23 @@ class PoolInstanceStatus:
     price_per_hour: float
     requested_time_s: float
     until_s: float
+    account: str
     idle_since_s: float | None
     spent: float
     allocation_count: int
+
+
+@attrs.frozen(kw_only=True)
+class AccountBudgetStatus:
+    """`spent` in its period of now; `committed` until the ends of the leases that it pays for."""
+
+    account: str
+    spent: float
+    committed: float
+    budget: float
+    left: float
+    period_s: float | None
+    """None: the budget is for ever."""
 
 
 @attrs.frozen(kw_only=True)
@@ -66,6 +82,7 @@ class PoolStatus:
     left: float | None
     period_s: float | None
     """None: the budget is for ever."""
+    account_budgets: tuple[AccountBudgetStatus, ...]
     per_hour: float
     """What its instances cost now."""
     forecast: float | None
@@ -94,13 +111,33 @@ def pool_status(state: State, kept: KeptPool, now_s: float) -> PoolStatus:
         committed=committed,
         budget=None if budget is None else budget.amount,
         left=None if budget is None else budget.amount - spent - committed,
-        period_s=None if budget is None or budget.period_s == math.inf else budget.period_s,
+        period_s=None if budget is None else _period_s(budget),
+        account_budgets=tuple(account_budgets(kept, now_s)),
         per_hour=math.fsum(each.price_per_hour for each in ledger.instances.values()),
         forecast=None if budget is None else _forecast(budget, spent, committed, now_s),
         admitted_count=sum(event.pool == pool.name for event in state.pools.admitted.values()),
         offers=tuple(_offer(kept, offer, now_s) for offer in pool.offers),
         instances=tuple(_instance(state, each, now_s) for each in ledger.instances.values()),
     )
+
+
+def account_budgets(kept: KeptPool, now_s: float) -> Iterator[AccountBudgetStatus]:
+    """In the order of the configuration."""
+    spent_by = kept.ledger.spent_by(now_s)
+    for each in kept.pool.account_budgets:
+        spent, committed = spent_by[each.account], kept.ledger.committed(now_s, each.account)
+        yield AccountBudgetStatus(
+            account=each.account,
+            spent=spent,
+            committed=committed,
+            budget=each.limit.amount,
+            left=each.limit.amount - spent - committed,
+            period_s=_period_s(each.limit),
+        )
+
+
+def _period_s(limit: SpendLimit) -> float | None:
+    return None if limit.period_s == math.inf else limit.period_s
 
 
 def _forecast(budget: SpendLimit, spent: float, committed: float, now_s: float) -> float | None:
@@ -139,6 +176,7 @@ def _instance(state: State, each: PoolInstance, now_s: float) -> PoolInstanceSta
         price_per_hour=each.price_per_hour,
         requested_time_s=each.requested_s,
         until_s=each.until_s,
+        account=each.account,
         idle_since_s=each.idle_since_s,
         spent=each.cost(-math.inf, now_s),
         allocation_count=0 if number is None else state.table.allocation_count[number],

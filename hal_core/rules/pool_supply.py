@@ -35,6 +35,8 @@ class Place:
     """Ready by then, or never; of one that is ready, long ago."""
     until_s_max: float = math.inf
     """Nobody can pay for it beyond."""
+    account: str = ""
+    """Whose budget pays for it."""
 
 
 class Supply:
@@ -43,8 +45,8 @@ class Supply:
     def __init__(self, instances: Iterable[PoolInstance], free: Mapping[str, float], now_s: float) -> None:
         """`free`: of instances that are ready, which share of each; those that are not named get no more work. Nor does
         one that should have been ready long ago: it never will be."""
-        self._places: dict[str, list[Place]] = {}
-        """By offer, the earliest first."""
+        self._places: dict[tuple[str, str], list[Place]] = {}
+        """By offer and by who pays, the earliest first."""
         for each in instances:
             if each.state is InstanceState.READY:
                 share, ready_s, latest_s = free.get(each.name, 0.0), now_s, -math.inf
@@ -53,21 +55,21 @@ class Supply:
             else:
                 continue
             if share > EPSILON:
-                terms = (each.until_s, each.price_per_hour, each.name, latest_s, each.until_s_max)
-                self._places.setdefault(each.offer, []).append(Place(each.offer, share, ready_s, *terms))
+                terms = (each.until_s, each.price_per_hour, each.name, latest_s, each.until_s_max, each.account)
+                place = Place(each.offer, share, ready_s, *terms)
+                self._places.setdefault((each.offer, each.account), []).append(place)
         for places in self._places.values():
             places.sort(key=_order)
 
     def add(self, place: Place) -> None:
-        insort(self._places.setdefault(place.offer, []), place, key=_order)
+        insort(self._places.setdefault((place.offer, place.account), []), place, key=_order)
 
-    def find(self, offer: str, need: float, until_s: float = -math.inf) -> list[Place]:
-        """The places for so many instances until then: the fullest that is not too full, or the earliest empty ones.
-        Fewer than are needed if there are not enough."""
+    def find(self, offer: str, need: float, until_s: float = -math.inf, account: str = "") -> list[Place]:
+        """The places for so many instances until then, of those that the account pays for: the fullest that is not too
+        full, or the earliest empty ones. Fewer than are needed if there are not enough."""
         least = min(need, WHOLE) - EPSILON
-        fitting = (
-            place for place in self._places.get(offer, ()) if place.free >= least and until_s <= place.until_s_max
-        )
+        mine = self._places.get((offer, account), ())
+        fitting = (place for place in mine if place.free >= least and until_s <= place.until_s_max)
         if need < WHOLE - EPSILON:
             fullest = min(fitting, key=_fullness, default=None)
             return [] if fullest is None else [fullest]
@@ -77,7 +79,7 @@ class Supply:
         for place in places:
             place.free -= min(need, place.free)
             if place.free <= EPSILON:
-                self._places[place.offer].remove(place)
+                self._places[place.offer, place.account].remove(place)
 
 
 def _order(place: Place) -> tuple[float, str]:

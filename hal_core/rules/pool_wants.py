@@ -44,6 +44,7 @@ def view_of(state: State, kept: KeptPool, now_s: float, more: JobRecord | None =
         dict(ledger.closed_until_s),
         kept.worth,
         ledger.serial,
+        ledger.spent_by(now_s),
     )
 
 
@@ -86,14 +87,15 @@ def free_share(table: NodeTable, number: int) -> float:
 def wants_of(state: State, kept: KeptPool, snapshot: Snapshot, more: JobRecord | None = None) -> list[Want]:
     """In the order of the queue. Jobs that another pool has admitted are that pool's."""
     rows: list[PendingJob] = []
-    needs: list[dict[str, float]] = []
+    needs: list[tuple[dict[str, float], str]] = []
     last = () if more is None or more.job_id in state.jobs else (more.pending_row(),)
     for row in chain(islice(snapshot.pending(), SCAN_MAX), last):
-        need = _needs(state, kept, row, _record(state, row, more))
+        record = _record(state, row, more)
+        need = _needs(state, kept, row, record)
         if need:
             count = min(row.element_count, WANTS_MAX - len(rows))
             rows += [row] * count
-            needs += [need] * count
+            needs += [(need, payer_of(state, kept, record))] * count
         if len(rows) >= WANTS_MAX:
             break
     starts_s = starts_in_turn(snapshot, rows)
@@ -105,11 +107,21 @@ def _record(state: State, row: PendingJob, more: JobRecord | None) -> JobRecord:
     return more if more is not None and more.job_id == row.job_id else state.jobs[row.job_id]
 
 
-def _want(kept: KeptPool, spec: JobSpec, row: PendingJob, need: dict[str, float], start_s: float) -> Want:
+def payer_of(state: State, kept: KeptPool, record: JobRecord) -> str:
+    """Whose budget pays for the job: what was decided when it was admitted stands."""
+    event = state.pools.admitted.get(record.job_id)
+    if event is not None and event.pool == kept.pool.name:
+        return event.account
+    return kept.pool.payer_of(record.spec.account)
+
+
+def _want(kept: KeptPool, spec: JobSpec, row: PendingJob, need: tuple[dict[str, float], str], start_s: float) -> Want:
+    """`need`: how many instances of each offer, and who pays."""
     deadline_s = math.inf if spec.deadline_time_s is None else spec.deadline_time_s
     checkpoint_s = math.inf if spec.checkpoint_s is None else spec.checkpoint_s
     times_s = (start_s, row.expected_s, row.walltime_s, row.submit_time_s, deadline_s, checkpoint_s)
-    return Want(row.job_id, need, *times_s, row.job_id in kept.late, spec.value_per_hour)
+    instances, account = need
+    return Want(row.job_id, instances, *times_s, row.job_id in kept.late, spec.value_per_hour, account)
 
 
 def _needs(state: State, kept: KeptPool, row: PendingJob, record: JobRecord) -> dict[str, float]:

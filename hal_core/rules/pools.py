@@ -31,7 +31,7 @@ from hal_core.models.pool_decision import (
     Relinquish,
     Want,
 )
-from hal_core.rules.pool_budget import Purse
+from hal_core.rules.pool_budget import Purse, Purses
 from hal_core.rules.pool_choice import LEASE_SPARE_S, Option, judge, options_of
 from hal_core.rules.pool_ledger import requested
 from hal_core.rules.pool_supply import Place, Supply
@@ -61,6 +61,8 @@ class PoolView:
     worth: Worth = attrs.field(factory=Worth)
     serial: int = 0
     """How many tokens there have been."""
+    spent_by: Mapping[str, float] = attrs.field(factory=dict)
+    """As `spent`, by the accounts that have budgets, each in its own period."""
 
 
 @attrs.frozen
@@ -97,7 +99,7 @@ class _Decision:
         self._offers = {offer.name: offer for offer in pool.offers}
         self._counts = Counter([each.offer for each in view.instances])
         self._supply = Supply(view.instances, view.free, view.now_s)
-        self._purse = Purse(pool.budget, view.spent, view.instances, view.now_s)
+        self._purses = Purses(pool, view.spent, view.spent_by, view.instances, view.now_s)
         self._serial = view.serial
         self._chosen: dict[JobId, str] = {}
         """Which offer serves a job, of which another element may have a want of its own."""
@@ -175,16 +177,17 @@ class _Decision:
         until_s = option.lease_until_s(self._now_s)
         longer = [place for place in option.places if place.until_s < until_s - LEASE_SLACK_S]
         price = option.offer.price_per_hour
-        amount = sum(self._purse.cost(each.price_per_hour, until_s - each.until_s) for each in longer)
-        amount += self._purse.cost(price, until_s - self._now_s, option.missing)
-        if amount > self._purse.left:
-            return f"the budget has {max(0.0, self._purse.left):.2f} left, and {amount:.2f} would be committed"
+        amount = sum(Purse.cost(each.price_per_hour, until_s - each.until_s) for each in longer)
+        amount += Purse.cost(price, until_s - self._now_s, option.missing)
+        if lack := self._purses.lack(want.account, amount):
+            return lack
         if option.missing:
-            self._provision(option.offer, option.missing, until_s, f"job {want.job_id}: {reason}")
+            token, why = self._next_token(), f"job {want.job_id}: {reason}"
+            self._provision(Provision(token, option.offer.name, option.missing, until_s, why, want.account))
         for place in longer:
             self._extend(place, until_s, f"job {want.job_id} may run until then")
         last_s = self._now_s + option.limit_s + LEASE_SPARE_S
-        self._supply.take(self._supply.find(option.offer.name, option.need, last_s), option.need)
+        self._supply.take(self._supply.find(option.offer.name, option.need, last_s, want.account), option.need)
         self._needed.update(place.name for place in option.places)
         if option.places:
             spare_s = min(place.until_s for place in option.places) - until_s + LEASE_SLACK_S
@@ -193,40 +196,46 @@ class _Decision:
 
     # -- instances -----------------------------------------------------------------------------------------------------
 
-    def _provision(self, offer: PoolOffer, count: int, until_s: float, reason: str) -> None:
+    def _next_token(self) -> str:
         self._serial += 1
-        token = f"{self._pool.name}-{self._serial}"
-        self._purse.pay(offer.price_per_hour, until_s - self._now_s, count)
-        self.actions.append(Provision(token, offer.name, count, until_s, reason))
-        for instance in requested(token, offer, count, self._now_s, until_s):
+        return f"{self._pool.name}-{self._serial}"
+
+    def _provision(self, action: Provision) -> None:
+        offer, until_s = self._offers[action.offer], action.until_s
+        amount = Purse.cost(offer.price_per_hour, until_s - self._now_s, action.count)
+        self._purses.pay(action.account, amount)
+        self.actions.append(action)
+        for instance in requested(action, offer, self._now_s):
             self._instances[instance.name] = instance
             self._counts[offer.name] += 1
             self._needed.add(instance.name)
             latest_s = self._now_s + offer.boot_s_max
             terms = (instance.ready_s, until_s, offer.price_per_hour, instance.name, latest_s)
-            self._supply.add(Place(offer.name, 1.0, *terms))
+            self._supply.add(Place(offer.name, 1.0, *terms, account=action.account))
 
     def _extend(self, place: Place, until_s: float, reason: str) -> None:
-        self._purse.pay(place.price_per_hour, until_s - place.until_s)
+        self._purses.pay(place.account, Purse.cost(place.price_per_hour, until_s - place.until_s))
         place.until_s = until_s
         self._instances[place.name] = attrs.evolve(self._instances[place.name], until_s=until_s)
         self._needed.add(place.name)
         self.actions.append(Extend(place.name, until_s, reason))
 
     def keep_minimum(self) -> None:
-        alive = [each for each in self._instances.values() if each.state is not InstanceState.RELEASING]
+        """Paid for by the pool alone."""
+        alive = [each for each in self._instances.values() if _is_minimum(each)]
         missing = self._pool.count_min - len(alive)
         for offer in self._pool.offers if missing > 0 else ():
             until_s = self._now_s + offer.boot_s_max + HOUR_S
-            amount = self._purse.cost(offer.price_per_hour, until_s - self._now_s, missing)
-            if not self._closed(offer, missing) and amount <= self._purse.left:
-                self._provision(offer, missing, until_s, f"the pool has {self._pool.count_min} instances at least")
+            amount = Purse.cost(offer.price_per_hour, until_s - self._now_s, missing)
+            if not self._closed(offer, missing) and not self._purses.lack("", amount):
+                reason = f"the pool has {self._pool.count_min} instances at least"
+                self._provision(Provision(self._next_token(), offer.name, missing, until_s, reason))
                 return
 
     def release_idle(self) -> None:
         """Those that are idle for too long, longest first, down to the minimum; and those whose lease is over."""
         there = [each for each in self._view.instances if each.state is not InstanceState.RELEASING]
-        left = len(there)
+        left = sum(map(_is_minimum, there))
         over_s = self._now_s + LEASE_SPARE_S / 2
         works = InstanceState.READY
         perhaps = [
@@ -234,10 +243,10 @@ class _Decision:
         ]
         for each in sorted(perhaps, key=lambda instance: (instance.idle_since_s or 0.0, instance.name)):
             offer = self._offers.get(each.offer)
-            reason = self._why_release(each, offer, is_spare=left > self._pool.count_min)
+            reason = self._why_release(each, offer, is_spare=bool(each.account) or left > self._pool.count_min)
             if reason:
                 self.actions.append(Relinquish(each.name, reason))
-                left -= 1
+                left -= _is_minimum(each)
 
     def _why_release(self, each: PoolInstance, offer: PoolOffer | None, is_spare: bool) -> str:
         now_s = self._now_s
@@ -268,7 +277,7 @@ class _Decision:
             until_s = after[each.name].until_s
             if each.state is leaves or until_s != each.until_s or each.name in gone:
                 continue
-            if has_minimum and each.idle_since_s is not None:
+            if has_minimum and each.idle_since_s is not None and not each.account:
                 until_s = self._kept_until_s(each)
             if until_s < first_s:
                 first_s = until_s
@@ -278,12 +287,17 @@ class _Decision:
         """It is idle, and perhaps one of the minimum: then it is paid for a while longer."""
         until_s = min(each.until_s + HOUR_S, each.until_s_max)
         is_short = each.until_s - self._now_s < HOUR_S / 2 and until_s - each.until_s > LEASE_SLACK_S
-        amount = self._purse.cost(each.price_per_hour, until_s - each.until_s)
-        if not is_short or amount > self._purse.left or self._pool.is_stopped:
+        amount = Purse.cost(each.price_per_hour, until_s - each.until_s)
+        if not is_short or self._purses.lack("", amount) or self._pool.is_stopped:
             return each.until_s
         place = Place(each.offer, 1.0, self._now_s, each.until_s, each.price_per_hour, each.name)
         self._extend(place, until_s, "it is one of the minimum")
         return until_s
+
+
+def _is_minimum(each: PoolInstance) -> bool:
+    """Whether it counts among those that stay although they are idle: what an account pays for does not."""
+    return each.state is not InstanceState.RELEASING and not each.account
 
 
 def _cost(options: Collection[Option]) -> float:

@@ -48,6 +48,8 @@ class Burst:
     """Who was left to wait, or waits for instances, only fills what the others leave; see BurstReplay."""
     fill_s: float = 3 * 86_400.0
     """For so long; then it stands among them."""
+    payer_of: Callable[[TraceJob], str] = lambda job: ""
+    """Whose budget pays for a job, beside the pool's; empty: none."""
 
 
 @attrs.define
@@ -250,7 +252,7 @@ class BurstReplay(Replay):
             assert pending is not None, f"job {job_id} is admitted and does not wait"
             offer = self._offers[name]
             need = self._need(int(job_id), offer)
-            places = supply.find(name, need)
+            places = supply.find(name, need, account=self._burst.payer_of(self._jobs[int(job_id)]))
             until_s = now_s + pending.walltime_s / offer.speed + LEASE_SPARE_S / 2
             if len(places) < max(1, math.ceil(need - 1e-9)) or any(each.until_s < until_s for each in places):
                 continue
@@ -288,6 +290,7 @@ class BurstReplay(Replay):
             dict(ledger.closed_until_s),
             self._worth,
             ledger.serial,
+            ledger.spent_by(now_s) if pool.account_budgets else {},
         )
         decision = self._burst.rule(ledger.as_seen(pool, now_s), view)
         self._worth = decision.worth
@@ -328,6 +331,7 @@ class BurstReplay(Replay):
             self._burst.deadline_of(job),
             self._burst.checkpoint_s,
             pending.job_id in self._known_late,
+            account=self._burst.payer_of(job),
         )
 
     def _need(self, at: int, offer: PoolOffer) -> float:

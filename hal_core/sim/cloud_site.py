@@ -42,7 +42,7 @@ class CloudSite:
     def __init__(self, pool: CloudPool, cloud: SimulatedCloud, events: Iterable[PoolEvent] = ()) -> None:
         self.pool = pool
         self.cloud = cloud
-        self.ledger = PoolLedger(pool.budget)
+        self.ledger = PoolLedger(pool.budget, pool.account_budgets)
         self.events: list[PoolEvent] = []
         self._unanswered: dict[str, tuple[str, int, float]] = {}
         """Requests by token: offer, count, lease."""
@@ -64,11 +64,11 @@ class CloudSite:
         """Each action is an event before it is a call."""
         for action in actions:
             match action:
-                case Provision(token, name, count, until_s, reason):
+                case Provision(token, name, count, until_s, reason, account):
                     offer = self.pool.offer(name)
                     assert offer is not None
                     terms = (count, offer.price_per_hour, offer.boot_s, until_s, reason)
-                    self._record(InstancesRequested(now_s, self.pool.name, token, name, *terms))
+                    self._record(InstancesRequested(now_s, self.pool.name, token, name, *terms, account=account))
                     self._unanswered[token] = name, count, until_s
                 case Extend(name, until_s, reason):
                     self._record(LeaseExtended(now_s, self.pool.name, name, until_s, reason))

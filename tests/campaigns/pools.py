@@ -1,4 +1,4 @@
-"""Random schedules of a pool with crashes of HAL at any point.
+"""Random schedules of a pool, in which accounts have budgets, with crashes of HAL at any point.
 
 `python -m tests.campaigns.pools [--count N] [--seed N]`
 A seed that fails is printed, and `--seed N --count 1` repeats it. The suite runs the first few (tests/properties).
@@ -17,7 +17,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    crashes = instances = failures = 0
+    crashes = instances = failures = accounts = lacks = 0
     for seed in range(arguments.seed, arguments.seed + arguments.count):
         try:
             outcome = run_schedule(seed)
@@ -27,7 +27,10 @@ def main() -> int:
             continue
         crashes += outcome.crash_count
         instances += outcome.instance_count
-    sys.stdout.write(f"{arguments.count} schedules, {crashes} crashes, {instances} instances, {failures} failed\n")
+        accounts += outcome.account_count
+        lacks += outcome.account_lack_count > 0
+    counts = f"{arguments.count} schedules, {crashes} crashes, {instances} instances, {failures} failed"
+    sys.stdout.write(f"{counts}; {accounts} accounts paid, and in {lacks} schedules one had too little left\n")
     return 1 if failures else 0
 
 

@@ -10,7 +10,15 @@ that failed was forgotten over the next call."""
 
 
 def test_budgets_hold_and_nothing_is_leaked_or_doubled_whatever_crashes():
-    outcomes = [run_schedule(seed) for seed in SEEDS]
+    outcomes = [run_schedule(seed, has_accounts=False) for seed in SEEDS]
 
     assert sum(each.crash_count for each in outcomes) > 3, "the schedules have crashes"
     assert sum(each.served_count for each in outcomes) > 10, "and jobs that run in the pool"
+
+
+def test_no_account_spends_more_than_its_budget_whatever_crashes():
+    outcomes = [run_schedule(seed) for seed in range(12)]
+
+    assert sum(each.crash_count for each in outcomes) > 3, "the schedules have crashes"
+    assert sum(each.account_count for each in outcomes) > 10, "accounts that pay"
+    assert sum(each.account_lack_count for each in outcomes) > 10, "and budgets that are used up"

@@ -7,7 +7,7 @@ import math
 import attrs
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from hal_core.models.cloud_pool import CloudPool, Market, PoolOffer, SpendLimit, WaitGoal
+from hal_core.models.cloud_pool import AccountBudget, CloudPool, Market, PoolOffer, SpendLimit, WaitGoal
 from hal_core.models.job import JobId
 from hal_core.models.pool_decision import (
     Admit,
@@ -19,13 +19,14 @@ from hal_core.models.pool_decision import (
     Relinquish,
     Want,
 )
-from hal_core.rules.pool_budget import Purse
+from hal_core.rules.pool_budget import Purse, paid_by
 from hal_core.rules.pool_ledger import requested
 from hal_core.rules.pool_worth import Worth
 from hal_core.rules.pools import PoolView, decide_pool
 
 NOW_S = 1_000_000.0
 NAMES = ("small", "large", "spot")
+PAYERS = ("", "physics", "chemistry")
 seconds = st.floats(0.0, 20_000.0).map(round).map(float)
 
 
@@ -51,6 +52,7 @@ def pools(draw: st.DrawFn) -> CloudPool:
         value_per_hour=draw(st.sampled_from([0.0, 1.0, 1000.0])),
         wait_s_max=draw(st.just(math.inf) | seconds),
         is_stopped=draw(st.booleans()),
+        account_budgets=tuple(AccountBudget(each, draw(budget)) for each in PAYERS[1:] if draw(st.booleans())),
     )
 
 
@@ -69,6 +71,7 @@ def instances(draw: st.DrawFn, number: int) -> PoolInstance:
         NOW_S + draw(st.floats(-1000.0, 1000.0)),
         NOW_S - draw(seconds) if is_idle else None,
         life_s=draw(st.just(math.inf) | st.just(7200.0)),
+        account=draw(st.sampled_from(PAYERS)),
     )
     return attrs.evolve(made, until_s=min(made.until_s, made.until_s_max))
 
@@ -79,7 +82,8 @@ def wants(draw: st.DrawFn, number: int) -> Want:
     needs = draw(st.dictionaries(st.sampled_from(NAMES), st.sampled_from([0.25, 0.5, 1.0, 2.0, 3.0])))
     start_s = NOW_S + draw(seconds | st.just(math.inf))
     deadline_s = draw(st.just(math.inf) | seconds.map(lambda s: NOW_S + s))
-    return Want(JobId(number), needs, start_s, min(limit_s, draw(seconds)), limit_s, NOW_S - draw(seconds), deadline_s)
+    times_s = (start_s, min(limit_s, draw(seconds)), limit_s, NOW_S - draw(seconds), deadline_s)
+    return Want(JobId(number), needs, *times_s, account=draw(st.sampled_from(PAYERS)))
 
 
 @st.composite
@@ -91,7 +95,8 @@ def views(draw: st.DrawFn) -> PoolView:
     admitted = {want.job_id: draw(st.sampled_from(NAMES)) for want in waiting if draw(st.booleans())}
     closed = draw(st.dictionaries(st.sampled_from(NAMES), seconds.map(lambda s: NOW_S + s - 5000.0)))
     worth = Worth(draw(st.floats(0.0, 100.0)), 100.0)
-    return PoolView(NOW_S, there, free, waiting, admitted, draw(st.floats(0.0, 50.0)), closed, worth, 40)
+    spent_by = {account: draw(st.floats(0.0, 50.0)) for account in PAYERS[1:]}
+    return PoolView(NOW_S, there, free, waiting, admitted, draw(st.floats(0.0, 50.0)), closed, worth, 40, spent_by)
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
@@ -104,7 +109,7 @@ def test_a_decision_keeps_budget_and_counts(pool, view):
         if isinstance(action, Provision):
             offer = pool.offer(action.offer)
             assert view.closed_until_s.get(offer.name, 0.0) <= NOW_S
-            for each in requested(action.token, offer, action.count, NOW_S, action.until_s):
+            for each in requested(action, offer, NOW_S):
                 assert each.name not in there, "a token is used once"
                 there[each.name] = each
             assert sum(each.offer == offer.name for each in there.values()) <= offer.count_max
@@ -119,6 +124,25 @@ def test_a_decision_keeps_budget_and_counts(pool, view):
     left_before = Purse(pool.budget, view.spent, view.instances, NOW_S).left
     left_after = Purse(pool.budget, view.spent, there.values(), NOW_S).left
     assert left_after >= min(left_before, -1e-6), "what is committed is within the budget"
+    for each in pool.account_budgets:
+        spent = view.spent_by[each.account]
+        left_before = Purse(each.limit, spent, paid_by(each.account, view.instances), NOW_S).left
+        left_after = Purse(each.limit, spent, paid_by(each.account, there.values()), NOW_S).left
+        assert left_after >= min(left_before, -1e-6), "and what an account pays for is within its own"
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(pools(), views())
+def test_an_account_pays_for_its_own_jobs_and_for_all_that_they_need(pool, view):
+    for action in decide_pool(pool, view).actions:
+        if isinstance(action, Provision):
+            number = int(action.reason.split(":")[0].removeprefix("job ")) if action.reason.startswith("job") else None
+            payers = {want.account for want in view.wants if want.job_id == number} or {""}
+            assert payers == {action.account}
+        elif isinstance(action, Extend) and action.reason.startswith("job"):
+            number = int(action.reason.split()[1])
+            payers = {want.account for want in view.wants if want.job_id == number}
+            assert payers == {next((each.account for each in view.instances if each.name == action.instance), None)}
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])

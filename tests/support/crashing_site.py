@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from random import Random
 
 from hal_core.models.cloud_pool import CloudPool
-from hal_core.models.pool_decision import PoolAction
+from hal_core.models.pool_decision import Decline, PoolAction
 from hal_core.rules.pools import PoolDecision, PoolView, decide_pool
 from hal_core.sim.cloud import CallAnswer, SimulatedCloud, SimulatedOffer
 from hal_core.sim.cloud_site import CloudSite
@@ -57,6 +57,8 @@ class CrashingSite(CloudSite):
         self._random = random
         self._down_until_s = 0.0
         self.crash_count = 0
+        self.account_lack_count = 0
+        """How often a job was not served because its account's budget had too little left."""
         super().__init__(pool, cloud)
 
     def carry_out(self, actions: Sequence[PoolAction], now_s: float) -> None:
@@ -70,7 +72,10 @@ class CrashingSite(CloudSite):
         """HAL's, when it is there again."""
         if view.now_s < self._down_until_s:
             return PoolDecision((), view.worth, self._down_until_s)
-        return decide_pool(pool, view)
+        decision = decide_pool(pool, view)
+        refusals = [action.reason for action in decision.actions if isinstance(action, Decline)]
+        self.account_lack_count += sum("the budget of account" in reason for reason in refusals)
+        return decision
 
     def observe(self, now_s: float) -> list[str]:
         if now_s < self._down_until_s:

@@ -8,7 +8,7 @@ import pytest
 
 from hal_core.config.reading import parse_configuration
 from hal_core.errors import InvalidInput
-from hal_core.models.cloud_pool import CloudPool, Market, PoolOffer, SpendLimit, WaitGoal
+from hal_core.models.cloud_pool import AccountBudget, CloudPool, Market, PoolOffer, SpendLimit, WaitGoal
 
 GOOD = """\
 nodes:
@@ -87,3 +87,36 @@ def test_two_pools_need_two_names():
     with pytest.raises(InvalidInput, match="pool 'burst' is named twice") as refused:
         parse_configuration(twice, "c.yaml")
     assert "there are no offers; name at least one" in str(refused.value)
+
+
+ACCOUNTS = """\
+accounts:
+  - name: physics
+  - name: optics
+    parent: physics
+  - name: chemistry
+"""
+BUDGETS = "    account_budgets:\n      physics: {budget: 200, period: 7d}\n"
+
+
+def test_the_budget_of_an_account_is_for_those_below_it_too():
+    (pool,) = parse_configuration(GOOD + BUDGETS + ACCOUNTS, "c.yaml").cluster.pools
+    assert pool.account_budgets == (AccountBudget("physics", SpendLimit(200.0, 7 * 86_400.0), ("optics",)),)
+    assert [pool.payer_of(each) for each in ("physics", "optics", "chemistry", "")] == ["physics", "physics", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("      physics: {", "      phisics: {", "no account named 'phisics' (did you mean 'physics'?)"),
+        ("budget: 200", "budgit: 200", "no key 'budgit' here (did you mean 'budget'?)"),
+        ("budget: 200, ", "", "key 'budget' is missing"),
+        ("account_budgets", "account_budget", "no key 'account_budget' here (did you mean 'account_budgets'?)"),
+        ("      physics: {", "      chemistry: {", "the pool is not for jobs of account 'chemistry', but of: physics"),
+        (BUDGETS, BUDGETS + "      optics: {budget: 1}\n", "account 'optics' is below 'physics', whose budget pays"),
+    ],
+)
+def test_what_is_said_of_a_mistake_about_budgets_of_accounts(old, new, text):
+    with pytest.raises(InvalidInput) as refused:
+        parse_configuration(GOOD + BUDGETS.replace(old, new) + ACCOUNTS, "c.yaml")
+    assert text in str(refused.value)

@@ -14,7 +14,7 @@ from hypothesis import given
 
 from hal_core.models.access import AccessChange
 from hal_core.models.booking import Booking, NodeBookings, QueuedStart
-from hal_core.models.cloud_pool import CloudPool, Market, PoolOffer, SpendLimit, WaitGoal
+from hal_core.models.cloud_pool import AccountBudget, CloudPool, Market, PoolOffer, SpendLimit, WaitGoal
 from hal_core.models.dataset import DataFile, Dataset
 from hal_core.models.event import (
     EVENT_CLASSES,
@@ -206,6 +206,7 @@ POOL = CloudPool(
     is_stopped=True,
     cloud="libcloud",
     accounts=("physics",),
+    account_budgets=(AccountBudget("physics", SpendLimit(50.0, 3600.0), ("optics",)),),
 )
 CLUSTER = Cluster(
     "c",
@@ -261,7 +262,7 @@ EXAMPLES: tuple[Event, ...] = (
     OutputRefused(TIME_S, KEY, DATASET.id, "the name is used by bob"),
     IdleFound(TIME_S, KEY, TIME_S - 1800.0, 8),
     BookingsChanged(TIME_S, "slurm", (NODE_BOOKINGS,), (QueuedStart(JOB, 3, TIME_S + 60.0),), ((JOB, 4),)),
-    InstancesRequested(TIME_S, "burst", "burst-1", "small", 2, 0.5, 90.0, TIME_S + 600.0, "job 7", 7200.0),
+    InstancesRequested(TIME_S, "burst", "burst-1", "small", 2, 0.5, 90.0, TIME_S + 600.0, "job 7", 7200.0, "physics"),
     InstancesStarted(TIME_S, "burst", "burst-1", (StartedInstance("burst-1-1", "n1", "i-07"),)),
     InstancesRefused(TIME_S, "burst", "burst-1", "no capacity", TIME_S + 60.0),
     OfferClosed(TIME_S, "burst", "small", "no answer", TIME_S + 60.0),
@@ -270,7 +271,7 @@ EXAMPLES: tuple[Event, ...] = (
     InstanceDrained(TIME_S, "burst", "burst-1-1", "taken back"),
     InstanceReleased(TIME_S, "burst", "burst-1-1", "idle"),
     InstanceGone(TIME_S, "burst", "burst-1-1", "it was released"),
-    JobAdmitted(TIME_S, "burst", JOB, "small", 1.25, "worth it", True),
+    JobAdmitted(TIME_S, "burst", JOB, "small", 1.25, "worth it", True, "physics"),
     JobsDeclined(TIME_S, "burst", (JOB,), (JobId(8),), 0.5, 2.5),
     PoolStopped(TIME_S, "burst", "root", True),
     PoolResumed(TIME_S, "burst", "root"),
