@@ -103,8 +103,8 @@ class Console:
         return insist(lambda left_s: self.connection.request("GET", target, timeout_s=left_s))
 
     def get_slowly(self, target: str) -> Answer:
-        """What the daemon must read much for."""
-        return self.connection.request("GET", target, timeout_s=SLOW_ANSWER_TIMEOUT_S)
+        """What the daemon must read much for. It is repeated as in `get`, but an answer may take its time."""
+        return insist(lambda _: self.connection.request("GET", target, timeout_s=SLOW_ANSWER_TIMEOUT_S))
 
     def post(self, target: str, body: Mapping[str, Any]) -> Answer:
         return self.connection.request("POST", target, body)

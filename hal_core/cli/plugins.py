@@ -110,7 +110,7 @@ def print_plugins(console: Console, plugins: list[dict[str, Any]]) -> None:
     heads = ("NAME", "STATUS", "DISTRIBUTION", "VERSION", "WHAT IT PROVIDES")
     fields = ("name", "status", "distribution", "version")
     widths = [
-        max(len(head), *(len(each[field]) for each in plugins)) for head, field in zip(heads, fields, strict=False)
+        max(len(head), *(len(each[field]) for each in plugins), 0) for head, field in zip(heads, fields, strict=False)
     ]
     room = max(COLUMNS_MAX - sum(widths) - 2 * len(widths), TEXT_COLUMNS_MIN)
     rows, colours = [], []

@@ -97,11 +97,12 @@ def tell_rest(console: Console, body: dict[str, Any], count: int) -> None:
 def pages(console: Console, path: str, field: str, filters: dict[str, object], arguments: Namespace) -> dict[str, Any]:
     """As many pages as asked for, joined into one body: the lists in `field` become one."""
     wanted = None if arguments.all else arguments.limit
+    get = console.get_slowly if filters.get("with") else console.get
     joined: dict[str, Any] = {}
     cursor = None
     while True:
         missing = PAGE_MAX if wanted is None else wanted - len(joined.get(field, ()))
-        body = console.get(query(path, **filters, limit=min(missing, PAGE_MAX), cursor=cursor)).json()
+        body = get(query(path, **filters, limit=min(missing, PAGE_MAX), cursor=cursor)).json()
         body[field] = joined.get(field, []) + body[field]
         joined, cursor = body, body["next_cursor"]
         if cursor is None or (wanted is not None and len(joined[field]) >= wanted):

@@ -26,7 +26,7 @@ from hal_core.rest.bodies import (
     TokenAnswer,
     TokenRequest,
 )
-from hal_core.rest.call import Call, Route
+from hal_core.rest.call import JOURNAL_COST, Call, Route
 from hal_core.rest.port import ConfigurationView, JournalReader
 from hal_core.rest.query import (
     LIMIT,
@@ -85,6 +85,8 @@ async def show_status(call: Call) -> Answer:
 async def show_history(call: Call) -> Answer:
     call.caller.insist(Verb.SEE_JOB)
     query, kernel = call.query, call.context.kernel
+    if query["with"]:
+        call.charge(JOURNAL_COST)
     filters = HistoryFilters(
         user=query["user"],
         states=tuple(sorted(query["state"], key=lambda state: state.value)),

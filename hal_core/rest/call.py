@@ -21,6 +21,7 @@ from hal_core.rest.asgi import ClientGone, Receive, Scope, Send
 from hal_core.rest.network import REMOTE, is_our_host, is_our_page
 from hal_core.rest.port import Context
 from hal_core.rest.query import Parameter, read_query
+from hal_core.rest.rates import Buckets
 from hal_core.rest.rights import Caller
 from hal_core.rest.shared import SharedAnswers
 from hal_core.rest.strict_json import read_body
@@ -28,6 +29,8 @@ from hal_core.rest.tokens import Unauthenticated, bearer
 
 CALLER_KEPT_S = 60.0
 CALLERS_MAX = 4096
+JOURNAL_COST = 20.0
+"""Of what a user may ask for, if much of the journal is read for it."""
 
 
 @attrs.frozen
@@ -36,11 +39,17 @@ class Call:
 
     context: Context
     caller: Caller
+    method: str
     path: Mapping[str, str]
     query: Mapping[str, Any]
     body: Any
     headers: Mapping[bytes, bytes]
     receive: Receive
+
+    def charge(self, cost: float) -> None:
+        """Count so much more than the route's own cost, because of what is asked for."""
+        if (buckets := buckets_of(self.context, self.caller, self.method)) is not None:
+            buckets.charge(self.caller.uid, cost, self.context.monotonic_s())
 
     async def until_gone(self) -> bool:
         """Return when the client has left, or the server is finishing: then False."""
@@ -112,7 +121,7 @@ class Route:
     statuses: tuple[int, ...] = (200,)
     media_type: str = "application/json"
     cost: float = 1.0
-    """How much of what a user may ask for it uses up."""
+    """How much of what a user may ask for it uses up; `Call.charge` adds what only some questions cost."""
     reads_state: bool = True
     """The answer is made from the live state and must wait until that is on disk."""
     is_shared: bool = False
@@ -195,7 +204,7 @@ class Endpoint:
         self._take(route, caller)
         query = read_query(scope["query_string"], route.query)
         body = await self._body(route, headers, receive)
-        call = Call(self._context, caller, scope["path_params"], query, body, headers, receive)
+        call = Call(self._context, caller, route.method, scope["path_params"], query, body, headers, receive)
         if route.is_shared:
             question = (caller.role, scope["path"], scope["query_string"])
             answer: Answer | Stream = await self._shared.of(question, partial(route.handler, call))
@@ -207,11 +216,8 @@ class Endpoint:
 
     def _take(self, route: Route, caller: Caller) -> None:
         """Count the request against what its user may ask for. Raises TooOften."""
-        rates = self._context.rates
-        if rates is None or caller.role is not Role.USER:
-            return
-        buckets = rates.reads if route.method == "GET" else rates.changes
-        buckets.take(caller.uid, route.cost, self._context.monotonic_s())
+        if (buckets := buckets_of(self._context, caller, route.method)) is not None:
+            buckets.take(caller.uid, route.cost, self._context.monotonic_s())
 
     def _route(self, method: str) -> Route:
         route = self._by_method.get("GET" if method == "HEAD" else method)
@@ -233,6 +239,11 @@ class Endpoint:
             raise HttpError(415, "unsupported_media_type", "compressed bodies are not understood; send it as it is")
         content = await read_all(receive)
         return content if route.is_body_raw else read_body(content, route.body)
+
+
+def buckets_of(context: Context, caller: Caller, method: str) -> Buckets | None:
+    """Where such a request of the caller is counted; None: nobody counts."""
+    return None if context.rates is None or caller.role is not Role.USER else context.rates.of(method)
 
 
 async def read_all(receive: Receive) -> bytes:

@@ -44,6 +44,8 @@ from hal_core.rules.waiting import Waiting
 JOB_ID_MAX = (1 << 53) - 1
 WAIT_S_DEFAULT = 30.0
 WAIT_S_MAX = 300.0
+FORESIGHT_COST = 5.0
+"""Beside that of the question itself: the whole queue is looked at, once the engine's pass is over."""
 
 
 @attrs.frozen
@@ -106,7 +108,8 @@ async def show_job(call: Call) -> Answer:
         limit_s = WAIT_S_DEFAULT if timeout_s is None else timeout_s
         await call.wait_for(lambda: has_come(find_job(call)), limit_s)
         record = find_job(call)
-    if does_foresee:
+    if does_foresee and record.pending_count:
+        call.charge(FORESIGHT_COST)
         await call.context.kernel.rested()
         record = find_job(call)
     state, now_s = call.context.kernel.state, call.context.now_s()

@@ -101,10 +101,14 @@ def one_of(name: str, about: str, choices: Sequence[str]) -> Parameter:
 
 def some_of(name: str, about: str, choices: Sequence[str]) -> Parameter:
     """Several of them, separated by commas."""
-    one = one_of(name, about, choices)
+    known = ", ".join(choices)
 
     def read(given: str) -> frozenset[str]:
-        return frozenset(one.read(part) for part in given.split(","))
+        parts = given.split(",")
+        for part in parts:
+            if part not in choices:
+                raise ValueError(f"holds {part[:80]!r}, which is not one of {known}{did_you_mean(part, choices)}")
+        return frozenset(parts)
 
     return Parameter(name, about, read, {"type": "string", "maxLength": 256}, frozenset())
 

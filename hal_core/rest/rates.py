@@ -47,9 +47,7 @@ class Buckets:
 
         What costs more than a whole bucket passes when the bucket is full, and is paid off afterwards.
         """
-        bucket = self._bucket(uid, now_s)
-        bucket.left = min(self._rate.burst, bucket.left + (now_s - bucket.time_s) * self._rate.refill_per_s)
-        bucket.time_s = now_s
+        bucket = self._filled(uid, now_s)
         missing = min(cost, self._rate.burst) - bucket.left
         if missing > 1e-9:
             wait_s = missing / self._rate.refill_per_s
@@ -57,8 +55,19 @@ class Buckets:
             raise TooOften(f"{text}. Try again in {math.ceil(wait_s)} s", wait_s)
         bucket.left -= cost
 
+    def charge(self, uid: int, cost: float, now_s: float) -> None:
+        """What a request that passed turned out to cost beside; it is paid off before the next one passes."""
+        self._filled(uid, now_s).left -= cost
+
     def __len__(self) -> int:
         return len(self._buckets)
+
+    def _filled(self, uid: int, now_s: float) -> _Bucket:
+        """With what has come into it since it was last looked at."""
+        bucket = self._bucket(uid, now_s)
+        bucket.left = min(self._rate.burst, bucket.left + (now_s - bucket.time_s) * self._rate.refill_per_s)
+        bucket.time_s = now_s
+        return bucket
 
     def _bucket(self, uid: int, now_s: float) -> _Bucket:
         bucket = self._buckets.get(uid)
@@ -84,5 +93,9 @@ class Rates:
     """Reading and changing are counted apart, so that a poll loop does not keep its user from cancelling a job."""
 
     def __init__(self, reads: Rate, changes: Rate) -> None:
-        self.reads = Buckets("reading requests", reads)
-        self.changes = Buckets("requests", changes)
+        self._reads = Buckets("reading requests", reads)
+        self._changes = Buckets("requests", changes)
+
+    def of(self, method: str) -> Buckets:
+        """Where requests of that method are counted."""
+        return self._reads if method in ("GET", "HEAD") else self._changes

@@ -18,7 +18,7 @@ from hal_core.models.receipt import Receipt
 from hal_core.models.use import JobUse
 from hal_core.rest.answers import Answer, json_answer
 from hal_core.rest.bodies import ReceiptsAnswer
-from hal_core.rest.call import Call, Route
+from hal_core.rest.call import JOURNAL_COST, Call, Route
 from hal_core.rest.jobs import job_id_of
 from hal_core.rest.port import JournalReader
 from hal_core.rest.query import Parameter, one_of, text
@@ -27,8 +27,6 @@ from hal_core.rules.receipt import ReceiptFold
 from hal_core.rules.receipt_gates import gates_of, is_singleton, parents_of
 from hal_core.rules.receipt_sums import SumFilters, summed
 
-SUMS_COST = 20.0
-"""Of what a user may ask for: much of the journal is read."""
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 
 
@@ -133,7 +131,7 @@ ROUTES = (
         handler=show_receipt_with_start,
         summary="The same, and when the job could have started with its right size",
         answer=Receipt,
-        cost=SUMS_COST,
+        cost=JOURNAL_COST,
         reads_state=False,
     ),
     Route(
@@ -148,7 +146,7 @@ ROUTES = (
             text("account", "of this account"),
             _month(),
         ),
-        cost=SUMS_COST,
+        cost=JOURNAL_COST,
         reads_state=False,
     ),
 )

@@ -6,16 +6,22 @@ import pty
 import re
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from hal_core import __version__
+from hal_core.cli import history
 from hal_core.cli.complete import WITH_A_JOB
+from hal_core.cli.console import Console
 from hal_core.cli.dispatch import COMMANDS, all_commands, command_parser
+from hal_core.cli.plugins import print_plugins
+from hal_core.client.transport import ANSWER_TIMEOUT_S, Answer
 from tests.support.cli import COMMAND, environment, hal, start_hal
 from tests.support.rest_bodies import ELEMENT, END, ENTRY, NODE, STATUS, ended, job, job_details
 from tests.support.scripted_server import Reply, ScriptedServer, error
 
+ANSWER = Answer(200, b'{"entries": [], "next_cursor": null, "sequence": 1}')
 HELD = {"kind": "held", "text": "held by ada"}
 
 
@@ -286,6 +292,17 @@ def test_history(server):
     assert (query["order"], query["job_id"], float(query["since_time_s"])) == ("oldest", "12", 1769817600.0)
 
 
+def test_where_much_of_the_journal_is_read_the_answer_may_take_its_time(tmp_path):
+    class Connected(Console):
+        connection = SimpleNamespace(request=lambda _, target, timeout_s: asked.append((target, timeout_s)) or ANSWER)
+
+    for words, may_take_long in (("", False), ("--cost", True), ("--predictions", True)):
+        asked = []
+        history.run(Connected({}), command_parser("history").parse_args([*words.split(), "--json"]))
+        ((_, timeout_s),) = asked
+        assert (timeout_s > ANSWER_TIMEOUT_S) is may_take_long, words
+
+
 def test_status_and_plugins(server):
     server.answer("GET", "/v1/status", STATUS)
     out = hal(server.path, "status").out
@@ -330,6 +347,11 @@ def test_plugins_in_use_are_shown_with_what_they_cost_and_last_did_wrong(server)
     text = " ".join(" ".join(lines[:at]).split())
     assert "backfill loaded hal 0.1.0 engine backfill, fcfs-0, fcfs-1, " in text
     assert "fcfs-29 EASY backfill" in text
+
+
+def test_where_there_are_no_plugins_only_the_heads_are_printed(capsys):
+    print_plugins(Console({}), [])
+    assert capsys.readouterr().out.split()[:2] == ["NAME", "STATUS"]
 
 
 def test_plugins_of_this_environment_need_no_daemon(tmp_path):

@@ -96,6 +96,12 @@ async def test_numbers_are_whole_numbers_within_limits(api: Api, value: Any, sta
     assert job.status == status
 
 
+async def test_of_several_values_the_wrong_one_is_named(api: Api) -> None:
+    told = (await api.get("/v1/history?with=cost,prediction")).json()["error"]["problems"]
+    assert [each["place"] for each in told] == ["with"]
+    assert "holds 'prediction', which is not one of cost, predictions (did you mean 'predictions'?)" in told[0]["text"]
+
+
 @pytest.mark.parametrize(
     ("method", "target", "status"),
     [

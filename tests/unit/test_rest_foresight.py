@@ -70,7 +70,9 @@ async def test_of_a_job_that_waits_it_is_shown_when_it_is_likely_to_start_if_ask
             (waiting, "", None),
             (running, "?with=likely_start", None),
         ):
+            rest_count = api.kernel.rest_count
             shown = (await api.get(f"/v1/jobs/{job_id}{query}")).json()
+            assert (api.kernel.rest_count > rest_count) is (start_s is not None), "only who is told waits for the pass"
             assert (shown["likely_start"] or {"p50_time_s": None})["p50_time_s"] == start_s, (job_id, query)
 
 

@@ -9,6 +9,7 @@ import trio
 import trio.testing
 from hypothesis import given, strategies as st
 
+from hal_core.models.role import Role
 from hal_core.rest.rates import USERS_MAX, Buckets, Rate, Rates, TooOften
 from tests.support.rest_api import ADA, ADMINISTRATOR, BOB, OPERATOR, serving_api
 
@@ -48,6 +49,16 @@ def test_whoever_waits_as_told_gets_through(burst, refill_per_s, cost):
         assert 0 < wait_s <= (cost + burst) / refill_per_s + 1e-6
         now_s += wait_s + 1e-6
         buckets.take(1, cost, now_s)
+
+
+@given(st.integers(1, 50), st.integers(1, 20), st.floats(0.1, 500))
+def test_what_a_request_turned_out_to_cost_is_paid_off_and_no_more(burst, refill_per_s, cost):
+    buckets = Buckets("requests", Rate(burst, refill_per_s))
+    buckets.take(1, 1.0, 0.0)
+    buckets.charge(1, cost, 0.0)
+    missing_s = max(0.0, (cost + 2.0 - burst) / refill_per_s)
+    assert missing_s <= 0.001 or not passes(buckets, 1, missing_s - 0.001)
+    assert passes(buckets, 1, missing_s + 0.001)
 
 
 def test_one_user_does_not_touch_another():
@@ -105,3 +116,18 @@ async def test_a_bulk_costs_more_and_is_paid_off(tmp_path: Path, autojump_clock:
         refused = await api.post("/v1/jobs/bulk", bulk)
         assert (refused.status, refused.headers["retry-after"]) == (429, "10")
         assert (await api.post("/v1/jobs", {"client_id": "x", "command": ["x"]}, uid=ADA)).status == 429
+
+
+async def test_what_is_asked_for_beside_costs_more_and_only_if_there_is_something_to_do(tmp_path: Path) -> None:
+    rates, nobody_is_more = Rates(reads=Rate(7, 10), changes=Rate(100, 10)), {"role_of": lambda _: Role.USER}
+    async with serving_api(tmp_path / "s", rates=rates, monotonic_s=lambda: 0.0, **nobody_is_more) as api:
+        running = await api.submit()
+        api.kernel.plan()
+        waiting = await api.submit()
+        for uid, target, passed_count in (
+            (BOB, "/v1/history?with=cost", 1),
+            (ADA, f"/v1/jobs/{waiting}?with=likely_start", 2),
+            (OPERATOR, f"/v1/jobs/{running}?with=likely_start", 7),
+        ):
+            statuses = [(await api.get(target, uid=uid)).status for _ in range(passed_count + 1)]
+            assert statuses == [200] * passed_count + [429], target
