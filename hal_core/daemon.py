@@ -302,6 +302,7 @@ class Daemon:
             now_s=time.time,
             plugins=lambda: self._conducts.told(self._plugins.listing()),
             configuration=lambda: ConfigurationView(attrs.asdict(self.configuration), self._path),
+            section=lambda name: attrs.asdict(getattr(self.configuration, name)),
             metrics=lambda: "".join(source.render().decode() for source in sources),
             new_engine=self._new_engine,
             sum_receipts=questions.sum_receipts,

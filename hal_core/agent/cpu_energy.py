@@ -21,6 +21,8 @@ ZONES: Final = "intel-rapl:*"
 COUNTED: Final = ("package", "dram")
 """Beginnings of the names of zones that do not lie within each other; `core` and `uncore` are parts of a package, and
 `psys` has the packages in it."""
+WATTS_MAX: Final = 1000.0
+"""No zone draws more for long: a counter of 65 kJ (AMD) does not turn over within 65 s, one of 262 kJ within 262 s."""
 
 
 class Drawn(NamedTuple):
@@ -32,24 +34,25 @@ class Drawn(NamedTuple):
 
 
 class CpuEnergyMeter:
-    """`look` gives what was drawn since the last call; a meter turns over after many minutes, so look more often."""
+    """`look` gives what was drawn since the last call. Look often: a meter turns over after minutes, and nobody counts
+    how often it did."""
 
     def __init__(self, powercap: Path = POWERCAP, proc_stat: Path = PROC_STAT) -> None:
         self._zones = [zone for zone in sorted(powercap.glob(ZONES)) if _text(zone / "name").startswith(COUNTED)]
         self._proc_stat = proc_stat
+        self._ranges_uj = [int(_text(zone / "max_energy_range_uj") or 0) for zone in self._zones]
         self._last: tuple[list[int], float] | None = None
 
-    def look(self) -> Drawn | None:
-        """None: nobody tells, one of the meters did not, or this is the first look. A few small files are read."""
+    def look(self, period_s: float) -> Drawn | None:
+        """`period_s`: since the last look. None: nobody tells, one of the meters did not, this is the first look, or
+        the last was so long ago that a meter may have turned over more than once. A few small files are read."""
         now, before = self._read(), self._last
         self._last = now
-        if now is None or before is None:
+        if now is None or before is None or period_s * WATTS_MAX * 1e6 > min(self._ranges_uj):
             return None
         drawn_uj = 0
-        for zone, after_uj, before_uj in zip(self._zones, now[0], before[0], strict=True):
-            if after_uj < before_uj:
-                after_uj += int(_text(zone / "max_energy_range_uj") or 0)
-            drawn_uj += max(0, after_uj - before_uj)
+        for range_uj, after_uj, before_uj in zip(self._ranges_uj, now[0], before[0], strict=True):
+            drawn_uj += after_uj - before_uj + (range_uj if after_uj < before_uj else 0)
         return Drawn(drawn_uj / 1e6, max(0.0, now[1] - before[1]))
 
     def _read(self) -> tuple[list[int], float] | None:

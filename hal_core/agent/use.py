@@ -133,7 +133,7 @@ class UseMeter:
 
     def _share_out(self, worked: Mapping[AttemptKey, float], period_s: float) -> None:
         """What the machine's processors drew, by the CPU time (seconds) of each attempt in all that was worked."""
-        drawn = None if self._cpu_energy is None else self._cpu_energy.look()
+        drawn = None if self._cpu_energy is None else self._cpu_energy.look(period_s)
         if drawn is None:
             return
         busy_s = max(drawn.busy_s, sum(worked.values()))

@@ -141,7 +141,7 @@ def _untold(provided: Provided) -> Provided:
 
 async def show_configuration(call: Call) -> Answer:
     call.caller.insist(Verb.SEE_HAL)
-    return json_answer(call.context.configuration())
+    return await trio.to_thread.run_sync(lambda: json_answer(call.context.configuration()))
 
 
 async def show_metrics(call: Call) -> Answer:

@@ -170,6 +170,9 @@ class Context:
     now_s: Callable[[], float]
     plugins: Callable[[], Sequence[PluginListing]]
     configuration: Callable[[], ConfigurationView]
+    """All of it, with thousands of nodes perhaps: called in a thread."""
+    section: Callable[[str], dict[str, Any]]
+    """One section of the configuration, by name; for what a request needs to know."""
     metrics: Callable[[], str]
     new_engine: Callable[[], Engine]
     """An engine like the one that decides, for trying things out beside it."""

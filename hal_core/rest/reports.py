@@ -62,11 +62,16 @@ async def show_report(call: Call) -> Answer:
     name, directory = call.path["name"], _directory(call)
     if not directory:
         raise NotFound("the configuration names no folder of reports; see listen.reports")
-    return json_answer(ReportAnswer(name, await trio.to_thread.run_sync(read_report, directory, name)))
+    return await trio.to_thread.run_sync(_report_answer, directory, name)
+
+
+def _report_answer(directory: str, name: str) -> Answer:
+    """Blocks: a large page also takes its time to become JSON."""
+    return json_answer(ReportAnswer(name, read_report(directory, name)))
 
 
 def _directory(call: Call) -> str:
-    return str(call.context.configuration().configuration["listen"]["reports"])
+    return str(call.context.section("listen")["reports"])
 
 
 def reports_in(directory: str) -> tuple[ReportView, ...]:

@@ -35,8 +35,8 @@ class TuningAnswer:
 
 async def show_tuning(call: Call) -> Answer:
     call.caller.insist(Verb.SEE_HAL)
-    state, view = call.context.kernel.state, call.context.configuration().configuration
-    configured, section = view["engine"]["name"], view["tuning"]
+    state, section_of = call.context.kernel.state, call.context.section
+    configured, section = section_of("engine")["name"], section_of("tuning")
     others = tuple(name for name in section["engines"] if name != configured)
     changes = state.policy_changes
     rows = tuple(PolicyChangeView(*attrs.astuple(each)) for each in changes)

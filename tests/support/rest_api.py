@@ -92,6 +92,7 @@ def context_of(kernel: RestKernel, **changes: Any) -> Context:
             now_s=lambda: kernel.now_s,
             plugins=lambda: (listing,),
             configuration=lambda: ConfigurationView(CONFIGURATION, "/etc/hal.yaml"),
+            section=CONFIGURATION.__getitem__,
             metrics=lambda: "hal_jobs 1\n",
             new_engine=FakeEngine,
             sum_receipts=kernel.sum_receipts,

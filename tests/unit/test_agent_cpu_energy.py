@@ -54,35 +54,51 @@ class Machine:
 def test_packages_and_memory_are_counted_once_and_nothing_within_them(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     meter = machine.meter()
-    assert meter.look() is None, "at first nothing is known"
+    assert meter.look(1.0) is None, "at first nothing is known"
     for number, zone in enumerate(sorted(path.name for path in machine.powercap.glob("*:*"))):
         machine.energy(zone, 10**9 + 10**6 * 2**number)
     machine.busy(5)
     zones = sorted(path.name for path in machine.powercap.glob("*:*"))
     counted = sum(2 ** zones.index(zone) for zone in ("intel-rapl:0", "intel-rapl:0:1", "intel-rapl:1"))
-    assert meter.look() == Drawn(counted, 5.0)
-    assert meter.look() == Drawn(0.0, 0.0)
+    assert meter.look(1.0) == Drawn(counted, 5.0)
+    assert meter.look(1.0) == Drawn(0.0, 0.0)
 
 
 def test_a_meter_that_turns_over_goes_on(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     machine.energy("intel-rapl:1", RANGE_UJ - 3_000_000)
     meter = machine.meter()
-    meter.look()
+    meter.look(1.0)
     machine.energy("intel-rapl:1", 4_000_000)
-    assert meter.look() == Drawn(7.0, 0.0)
+    assert meter.look(1.0) == Drawn(7.0, 0.0)
 
 
 def test_a_machine_that_does_not_tell_all_tells_nothing(tmp_path: Path) -> None:
-    assert CpuEnergyMeter(tmp_path / "none", tmp_path / "stat").look() is None
+    assert CpuEnergyMeter(tmp_path / "none", tmp_path / "stat").look(1.0) is None
     machine = Machine(tmp_path)
     meter = machine.meter()
-    meter.look()
+    meter.look(1.0)
     (machine.powercap / "intel-rapl:1" / "energy_uj").unlink()
-    assert meter.look() is None
+    assert meter.look(1.0) is None
     machine.energy("intel-rapl:1", 10**9)
-    assert meter.look() is None, "what was drawn since the last look is not known"
-    assert meter.look() == Drawn(0.0, 0.0)
+    assert meter.look(1.0) is None, "what was drawn since the last look is not known"
+    assert meter.look(1.0) == Drawn(0.0, 0.0)
+
+
+@pytest.mark.parametrize("watts", [50, 200, 900])
+def test_a_time_in_which_meters_may_have_turned_unseen_is_none_that_was_measured(tmp_path: Path, watts: int) -> None:
+    """An agent that had no connection for hours looks again: what it tells is the mean of when it looked."""
+    machine, key = Machine(tmp_path), KEYS[0]
+    groups = tmp_path / "groups"
+    meter = UseMeter({"unified": str(groups), "memory": str(groups)}, cpu_energy=machine.meter())
+    for now_s in (0, 10, 20, 290, 14_400, 14_410):
+        machine.energy("intel-rapl:0", watts * now_s * 10**6 % RANGE_UJ)
+        machine.busy(now_s)
+        write_cpu_s(groups, key, now_s)
+        meter.measure([(key, 0)], float(now_s))
+    end = meter.shown(ended(key, 14_410.0)).end
+    assert end is not None
+    assert end.cpu_energy_j == pytest.approx(watts * 14_410.0)
 
 
 def ended(key: AttemptKey, ran_s: float) -> PartStatus:
@@ -95,7 +111,7 @@ class Told(CpuEnergyMeter):
     def __init__(self, looks: Sequence[Drawn | None]) -> None:
         self._looks = list(looks)
 
-    def look(self) -> Drawn | None:
+    def look(self, period_s: float) -> Drawn | None:
         return self._looks.pop(0)
 
 

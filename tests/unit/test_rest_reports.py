@@ -12,15 +12,18 @@ from hypothesis import example, given, strategies as st
 from hal_core.errors import NotFound, Refused
 from hal_core.rest.port import ConfigurationView
 from hal_core.rest.reports import BYTES_MAX, read_report, reports_in
-from tests.support.rest_api import ADA, ADMINISTRATOR, CONFIGURATION, OPERATOR, serving_api
+from tests.support.rest_api import ADA, ADMINISTRATOR, OPERATOR, serving_api
 
 PAGE = "<!doctype html><h1>What would another policy have done?</h1>"
 
 
 def at(directory: Path | str) -> dict[str, Any]:
     """What differs for a site with that folder."""
-    view = CONFIGURATION | {"listen": {"reports": str(directory)}}
-    return {"configuration": lambda: ConfigurationView(view, None)}
+    return {"section": {"listen": {"reports": str(directory)}}.__getitem__, "configuration": unread}
+
+
+def unread() -> ConfigurationView:
+    raise AssertionError("the whole configuration was read, with all its nodes")
 
 
 @pytest.fixture
