@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 RUNNING_MAX: Final = 1000
 """So many running jobs are let end; what later ones free is not counted."""
-PRECISION_S: Final = 0.01
 
 Slots = Mapping[float, int]
 """How many slots there are from when on, in addition to those from before."""
@@ -72,14 +72,23 @@ class Left:
     def last_end_s(self, length_s: float, start_s: float) -> float:
         """If the first part starts then. Infinity: nobody knows how long they run, or when they start."""
         free = _from(self.slots, start_s, self.most)
+        if not self.part_count:
+            return start_s
         if not free or not 0.0 < length_s < math.inf or start_s == math.inf:
             return start_s + length_s
-        low_s, high_s = start_s, free[-1][0] + length_s * -(-self.part_count // sum(count for _, count in free))
-        while high_s - low_s > PRECISION_S:
-            middle_s = (low_s + high_s) / 2
-            ended = sum(count * int((middle_s - time_s) / length_s) for time_s, count in free if time_s < middle_s)
-            low_s, high_s = (low_s, middle_s) if ended >= self.part_count else (middle_s, high_s)
-        return max(time_s + length_s * int((high_s - time_s) / length_s) for time_s, _ in free if time_s < high_s)
+        slot_count = late = 0  # `late`: so many more would have ended, had all slots been free from the first on.
+        used: list[tuple[float, int, int]] = []
+        for time_s, count in free:
+            rounds = (time_s - free[0][0]) / length_s
+            if rounds >= self.part_count or slot_count * math.ceil(rounds) - late >= self.part_count:
+                break  # All have ended before this one is free.
+            missed = math.ceil(rounds)
+            slot_count, late = slot_count + count, late + count * missed
+            used.append((time_s, count, missed))
+        full, rank = divmod(self.part_count + late - 1, slot_count)  # It is of that rank in the round after these.
+        ends = sorted((time_s + (full + 1 - missed) * length_s, count) for time_s, count, missed in used)
+        ended = accumulate(count for _, count in ends)
+        return next(end_s for (end_s, _), count in zip(ends, ended, strict=True) if count > rank)
 
 
 def slots_of_room(room: Room, running: Iterable[RunningJob], ask: Ask, now_s: float) -> Slots:

@@ -166,7 +166,7 @@ OTHER_BUGS = (
     Bug(f"{RULES}/variants.py", "room.give(start.node_numbers, own)\n", "pass\n", VARIED),
     Bug(f"{RULES}/variants.py", " if left is None else left.last_end_s(run_s, start_s)", "", VARIED),
     Bug(f"{RULES}/commit.py", " and not record.is_bound", "", VARIED),
-    Bug(f"{RULES}/array_ends.py", "low_s, middle_s) if ended >= ", "low_s, middle_s) if ended > ", VARIED),
+    Bug(f"{RULES}/array_ends.py", " + late - 1, slot_count)", " + late, slot_count)", VARIED),
     Bug(
         f"{RULES}/variants.py",
         "start_s < math.inf and prospect < best",
