@@ -10,7 +10,12 @@ directory=/tmp
 [ "${SLURM_RESTART_COUNT:-0}" = 0 ] || exit 1 # a token is good once: HAL orders another pilot
 state=$(mktemp -d "$directory/hal-pilot-XXXXXX") && chmod 0711 "$state" || exit 1
 leave() {
-    pkill -TERM -f "$state" && sleep 2 # what an agent that was killed has left, jobs too: not every Slurm ends them
+    pkill -TERM -f "$state" # what an agent that was killed has left, jobs too: not every Slurm ends them
+    tries=30                # seconds, as Slurm gives by itself; a job has five to end unless it asked for more
+    while [ "$tries" -gt 0 ] && pgrep -f "$state" >/dev/null; do
+        tries=$((tries - 1))
+        sleep 1
+    done
     rm -rf "$state"
 }
 trap leave EXIT
@@ -30,6 +35,7 @@ is_over=
 trap 'is_over=yes' TERM # Slurm tells all processes at once: the agent takes its leave, and then its state goes
 while [ -z "$is_over" ]; do
     "$hal" agent "$configuration" --node {node} --state "$state"
-    [ $? -gt 128 ] || break
+    code=$?
+    [ "$code" -gt 128 ] || exit "$code"
     sleep 1 # it was killed, and what runs here lives on: the next agent finds it
 done

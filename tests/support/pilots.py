@@ -26,6 +26,15 @@ from tests.support.slurm import SlurmCluster
 SCRIPT = CHECKOUT / "docs" / "how-to" / "pilot.sh"
 
 
+def pilot_script(own: Mapping[str, object]) -> str:
+    """The one of the documentation, with the lines that a site changes."""
+    text = SCRIPT.read_text()
+    for name, value in own.items():
+        text, count = re.subn(rf"^{name}=.*$", f"{name}={value}", text, flags=re.MULTILINE)
+        assert count == 1, f"{SCRIPT} has no line for {name}"
+    return text
+
+
 @attrs.define(kw_only=True)
 class PilotServices(HalServices):
     """Node number k is the pilot in slot k of the only offer. With `has_pool` the daemon orders them, and gives them
@@ -64,7 +73,7 @@ class PilotServices(HalServices):
         program.chmod(0o755)
         script = self.directory / "pilot.sh"
         own = {"hal": program, "configuration": self.configuration, "directory": self.slurm.work}
-        script.write_text(self._script({**own, "server": f"127.0.0.1:{self.port}"}))
+        script.write_text(pilot_script({**own, "server": f"127.0.0.1:{self.port}"}))
         token = [*hal_command(), "agent", "token", str(self.configuration), "{node}"]
         offer = {"name": "pilot", "count_max": self.node_count, "cpu_count": self.cpus, "walltime_s": 3600.0}
         return {
@@ -83,14 +92,6 @@ class PilotServices(HalServices):
         rest = self.configuration.read_text().partition("clouds: ")[0]
         path.write_text(f"{rest}clouds: {json.dumps(clouds)}\n")
         return path
-
-    def _script(self, own: Mapping[str, object]) -> str:
-        """The one of the documentation, with the lines that a site changes."""
-        text = SCRIPT.read_text()
-        for name, value in own.items():
-            text, count = re.subn(rf"^{name}=.*$", f"{name}={value}", text, flags=re.MULTILINE)
-            assert count == 1, f"{SCRIPT} has no line for {name}"
-        return text
 
     @property
     def nodes(self) -> list[str]:
