@@ -105,7 +105,8 @@ def outstanding_on(state: State, node: str) -> list[Effect]:
     """
     effects: list[Effect] = []
     here = list(state.on_node.get(node, {}).values())
-    for activity in here:  # before anything is launched on the CPUs that they lend
+    by_need = sorted(here, key=lambda each: each.suspend_time_s is None)  # who stands still, then who goes on
+    for activity in by_need:  # before anything is launched on the CPUs that they lend
         if activity.was_suspended and node in activity.parts_started:
             suspends = _suspends(activity, activity.suspend_time_s is None)
             effects += [effect for effect in suspends if effect.node == node]

@@ -267,6 +267,15 @@ def test_a_node_that_reports_is_told_again(until_s, does_resume):
     assert told == [SuspendOrder(AttemptKey(JobId(1), 0, 1), does_resume)]
 
 
+def test_a_node_that_reports_is_told_first_who_stands_still_and_then_who_goes_on():
+    """It had been told that one goes on before the other, on the same CPUs, was to stand still (kernel_sim --seed
+    3990225127)."""
+    orders = [(100.0, suspend(1)), (150.0, suspend(2)), (160.0, resume(1))]
+    state = tell("easy", [job(0.0, 500.0), job(10.0, 300.0)], orders, until_s=200.0).core.state
+    told = [each.order for each in outstanding_on(state, "n0") if isinstance(each, SuspendPart)]
+    assert told == [SuspendOrder(AttemptKey(JobId(2), 0, 1)), SuspendOrder(AttemptKey(JobId(1), 0, 1), True)]
+
+
 @some_engines
 def test_the_decisions_of_such_a_journal_are_repeated(engine):
     jobs = [job(0.0, 500.0), job(10.0, 300.0), job(160.0, 50.0, HIGH)]
