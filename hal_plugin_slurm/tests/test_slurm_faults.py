@@ -30,7 +30,7 @@ from hal_core import (
     Spread,
 )
 from hal_core.kernel.conducts import Conducts
-from hal_core.kernel.executor_runs import ExecutorRun
+from hal_core.kernel.executor_runs import ExecutorRun, Walled
 from hal_core.kernel.step_watch import Charge
 from hal_core.testing import check_executor
 from hal_plugin_slurm.book import Book, Patience
@@ -168,7 +168,7 @@ async def test_one_whose_run_failed_is_begun_again_and_submits(tmp_path, autojum
     slurm, kernel, disk = FakeSlurm(), Kernel(), Disk()
     executor, conducts = bridge(slurm, tmp_path, in_thread=disk.write), Conducts(trio.current_time)
     async with trio.open_nursery() as nursery:
-        await nursery.start(ExecutorRun("slurm", executor, Charge(), conducts).run, kernel.report)
+        await nursery.start(ExecutorRun(Walled("slurm", executor, Charge()), conducts).run, kernel.report)
         await kernel.until(lambda: slurm.question_times_s != [])
         disk.is_full = True
         await executor.launch(N1, [order(1)])
@@ -186,7 +186,7 @@ async def test_a_submission_during_which_it_failed_is_looked_for_and_not_repeate
     slurm, kernel = FakeSlurm(lost=[RuntimeError("a mistake of the bridge")]), Kernel()
     executor, conducts = bridge(slurm, tmp_path), Conducts(trio.current_time)
     async with trio.open_nursery() as nursery:
-        await nursery.start(ExecutorRun("slurm", executor, Charge(), conducts).run, kernel.report)
+        await nursery.start(ExecutorRun(Walled("slurm", executor, Charge()), conducts).run, kernel.report)
         await executor.launch(N1, [order(1)])
         await kernel.until_ended([order(1)])
         nursery.cancel_scope.cancel()
