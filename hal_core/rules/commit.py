@@ -21,6 +21,7 @@ from hal_core.models.plan import Plan, Preempt, Start
 from hal_core.models.ranges import Ranges, members, runs_of
 from hal_core.models.reservation import ALL_NODES
 from hal_core.rules.limits import RunningQuota
+from hal_core.rules.piles import Piles
 from hal_core.rules.preemption import PREEMPTED_BY, PreemptionCheck, Victims
 from hal_core.rules.suspension import lendable, resumes
 
@@ -104,7 +105,7 @@ def _suspend(state: State, preempt: Preempt, now_s: float) -> list[Event]:
     rules = Victims(state, now_s)
     if not victims or len(victims) < len(preempt.victims) or not all(rules.may_lend(each, record) for each in victims):
         return []
-    lent = lendable(state, victims)
+    lent = lendable(victims, Piles(state))
     start = Start(preempt.job_id, preempt.node_numbers)
     quota = RunningQuota(state.limits, state.ledger, state.jobs, now_s) if state.limits.is_active else None
     if refusal(state, start, now_s, lent) or _limit(state, quota, start):

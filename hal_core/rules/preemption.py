@@ -19,7 +19,8 @@ from hal_core.models.node import Partition, PartitionName
 from hal_core.models.packing import Ask
 from hal_core.models.plan import PendingJob, Preempt, Victim
 from hal_core.models.policy import PreemptMode, Qos, QueueOrder
-from hal_core.rules import suspension
+from hal_core.rules.piles import Piles
+from hal_core.rules.suspension import lent_shape
 from hal_core.rules.victims import give_back
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Victims:
         self._is_strict = state.cluster.priorities.order is not QueueOrder.WEIGHTED
         self._below: dict[tuple[PartitionName, str], list[tuple[int, Victim]]] = {}
         self._elastic: list[Victim] | None = None
+        self._piles = Piles(state)
 
     def of(self, record: JobRecord) -> list[Victim]:
         """What the job may preempt now, in the order of placement. Who would wait again must be of lower rank, and
@@ -125,7 +127,7 @@ class Victims:
         return (
             _may_be_ended(activity, terms, self._now_s)
             and activity.parts_left <= activity.parts_started  # none of it is on its way to a node
-            and suspension.lent_shape(self._state, activity) is not None
+            and lent_shape(activity, self._piles) is not None
         )
 
     def elastic(self) -> list[Victim]:
@@ -141,10 +143,10 @@ class Victims:
         record, terms = activity.record, self.terms(activity.record)
         row = activity.running_row(self._now_s)
         if terms.mode is PreemptMode.SUSPEND:
-            shape = suspension.lent_shape(self._state, activity)
+            shape = lent_shape(activity, self._piles)
             assert shape is not None, f"{activity.key} has nothing to lend"
             return Victim(attrs.evolve(row, shape=shape), 0.0, is_suspended=True)
-        if self._state.suspended and (own := suspension.own_cpus(self._state, activity)):
+        if self._state.suspended and (own := self._piles.own_cpus(activity)):
             # What it has borrowed goes back when it ends, to whom it is from.
             row = attrs.evolve(row, shape=attrs.evolve(record.shape, cpus=min(own.values())))
         again: PendingJob | None = None

@@ -24,6 +24,7 @@ from hal_core.models.job import JobId, Shape
 from hal_core.models.plan import RunningJob
 from hal_core.models.ranges import Ranges, RangeSet, members
 from hal_core.rules.node_table import mask_of
+from hal_core.rules.piles import Piles, cpus_on
 
 if TYPE_CHECKING:
     from hal_core.models.placement import Share
@@ -46,6 +47,8 @@ def apply(state: State, event: JobSuspended | JobResumed | JobResumeRequested) -
             go_on(state, activity)
         if isinstance(event, JobSuspended):
             _stand_still(state, activity, event)
+    if isinstance(event, JobSuspended) and event.suspended_for is None:
+        _step_aside(state, activities)
 
 
 def _stand_still(state: State, activity: Activity, event: JobSuspended) -> None:
@@ -53,10 +56,17 @@ def _stand_still(state: State, activity: Activity, event: JobSuspended) -> None:
     state.suspended[event.job_id, activity.index] = activity
     state.ledger.hold_still(activity, event.time_s, 1)
     state.limits.hold_still(activity, event.time_s, 1)
-    if activity.is_aside:
-        for number in activity.node_numbers:
-            state.table.free(number, cpus_on(activity, number) & ~others_cpus(state, activity, number))
-        state.has_released = True
+
+
+def _step_aside(state: State, activities: list[Activity]) -> None:
+    """Off their piles: what nobody else on these has is free."""
+    left: dict[int, int] = {}
+    for activity in activities:
+        for number, share in zip(activity.node_numbers, activity.shares, strict=True):
+            left[number] = left.get(number, 0) | mask_of(share.cpus)
+    for number, cpus in left.items():
+        state.table.free(number, cpus & ~_held_on(state, number))
+    state.has_released = True
 
 
 def _come_back(state: State, activities: list[Activity]) -> None:
@@ -100,7 +110,7 @@ def release(state: State, activity: Activity) -> None:
     if activity.suspend_time_s is not None:
         go_on(state, activity)
     for number, share in zip(activity.node_numbers, shares, strict=True):
-        state.table.release(share, others_cpus(state, activity, number) if has_piles else 0)
+        state.table.release(share, _held_on(state, number, activity) if has_piles else 0)
 
 
 def go_on(state: State, activity: Activity) -> None:
@@ -113,48 +123,34 @@ def go_on(state: State, activity: Activity) -> None:
     activity.go_on(time_s)
 
 
-def cpus_on(activity: Activity, number: int) -> int:
-    """The CPUs of its share of that node, as bits."""
-    return mask_of(activity.shares[activity.node_numbers.index(number)].cpus)
-
-
-def borrowers(state: State, activity: Activity, number: int) -> list[Activity]:
-    """Who is above it on some of its CPUs of that node: placed after it, or before it stepped aside."""
-    on_node = list(state.on_node[state.table.nodes[number].name].values())
-    behind = on_node[on_node.index(activity) + 1 :]
-    cpus = cpus_on(activity, number)
-    return [other for other in behind if cpus_on(other, number) & cpus and not other.is_aside]
-
-
-def holders(state: State, activity: Activity) -> list[JobId]:
+def holders(state: State, activity: Activity, piles: Piles | None = None) -> list[JobId]:
     """The jobs that have some of its CPUs while it stands still."""
-    above = (other for number in activity.node_numbers for other in borrowers(state, activity, number))
-    return list(dict.fromkeys(other.record.job_id for other in above))
+    return list(dict.fromkeys(other.record.job_id for other in (piles or Piles(state)).above(activity)))
 
 
 def holders_of(state: State, job_id: JobId, indices: Ranges | None) -> list[JobId]:
     """The same of all elements of a job, or of some, that are to go on."""
-    record = state.jobs.get(job_id)
+    record, piles = state.jobs.get(job_id), Piles(state)
     still = [each for each in record.active.values() if each.suspend_time_s is not None] if record else []
-    chosen = [each for each in still if not each.is_aside and (indices is None or each.index in RangeSet(indices))]
-    return list(dict.fromkeys(other for each in chosen for other in holders(state, each)))
+    asked = None if indices is None else RangeSet(indices)
+    chosen = [each for each in still if not each.is_aside and (asked is None or each.index in asked)]
+    return list(dict.fromkeys(other for each in chosen for other in holders(state, each, piles)))
 
 
-def lendable(state: State, activities: Iterable[Activity]) -> dict[int, int]:
+def lendable(activities: Iterable[Activity], piles: Piles) -> dict[int, int]:
     """By node number: the CPUs that nobody runs on once these elements are suspended, as bits."""
     found: dict[int, int] = {}
     for activity in activities:
         for number in activity.node_numbers:
-            cpus = cpus_on(activity, number)
-            for other in borrowers(state, activity, number) if activity.suspend_time_s is not None else ():
-                cpus &= ~cpus_on(other, number)
+            is_still = activity.suspend_time_s is not None
+            cpus = piles.top_cpus(activity, number) if is_still else cpus_on(activity, number)
             found[number] = found.get(number, 0) | cpus
     return found
 
 
-def lent_shape(state: State, activity: Activity) -> Shape | None:
+def lent_shape(activity: Activity, piles: Piles) -> Shape | None:
     """What it can lend on each of its nodes now; None if on some there is nothing."""
-    count = min(cpus.bit_count() for cpus in lendable(state, [activity]).values())
+    count = min(cpus.bit_count() for cpus in lendable([activity], piles).values())
     shape = activity.record.shape
     return Shape(shape.partition, shape.node_count, count, 0) if count else None
 
@@ -170,36 +166,22 @@ def lent_cpus(state: State, number: int) -> int:
     return lent & ~used
 
 
-def others_cpus(state: State, activity: Activity, number: int) -> int:
-    """The CPUs of a node that other elements hold, as bits."""
+def _held_on(state: State, number: int, but: Activity | None = None) -> int:
+    """The CPUs of a node that elements hold, all or all but one, as bits."""
     found = 0
     for other in state.on_node[state.table.nodes[number].name].values():
-        if other is not activity and not other.is_aside:
+        if other is not but and not other.is_aside:
             found |= cpus_on(other, number)
-    return found
-
-
-def own_cpus(state: State, activity: Activity) -> dict[int, int]:
-    """By node number: how many of its CPUs it has not borrowed. Only of nodes where it has borrowed some."""
-    found: dict[int, int] = {}
-    for number in activity.node_numbers:
-        cpus = own = cpus_on(activity, number)
-        for other in state.on_node[state.table.nodes[number].name].values():
-            if other is activity:
-                break
-            if not other.is_aside:
-                own &= ~cpus_on(other, number)
-        if own != cpus:
-            found[number] = own.bit_count()
     return found
 
 
 def resumes(state: State, now_s: float) -> Iterator[JobResumed]:
     """Suspended elements that have all their CPUs back. What is to end needs no more to go on."""
+    piles = Piles(state)
     for activity in list(state.suspended.values()):
         if activity.is_aside or activity.is_ending:
             continue
-        if not any(borrowers(state, activity, number) for number in activity.node_numbers):
+        if not piles.is_covered(activity):
             index = activity.index
             yield JobResumed(now_s, activity.record.job_id, ((index, index + 1),), RESUMED_BY)
 
@@ -210,12 +192,13 @@ def running_rows(state: State, rows: Sequence[RunningJob], now_s: float) -> list
     knows when who is aside will end; its CPUs are free."""
     ends = {(row.job_id, row.index): (row.end_time_s, row.expected_end_s) for row in rows}
     own_of: dict[Key, dict[int, int]] = {}
+    piles = Piles(state)
     for key in reversed(state.suspended):  # who borrows comes before whom it borrows from
         activity = state.suspended[key]
         if activity.is_aside:
             continue
-        others = {other.key[:2]: other for n in activity.node_numbers for other in borrowers(state, activity, n)}
-        own_of.update((other_key, own_cpus(state, other)) for other_key, other in others.items())
+        others = {(other.record.job_id, other.index): other for other in piles.above(activity)}
+        own_of.update((each, piles.own_cpus(other)) for each, other in others.items() if each not in own_of)
         wait_s, expected_wait_s = (
             max([0.0, *(ends[other][at] - now_s for other in others if other in ends)]) for at in (0, 1)
         )

@@ -149,7 +149,7 @@ PLANTED: dict[str, Planted] = {
     ),
     "who stands still goes on beside who has its CPUs": Planted(
         "rules.suspension",
-        "        if not any(borrowers(state, activity, number) for number in activity.node_numbers):\n",
+        "        if not piles.is_covered(activity):\n",
         "        if True:\n",
     ),
     "who stands still is forgotten when its node reports": Planted(
