@@ -81,11 +81,9 @@ class Easy:
 
 @attrs.frozen
 class Margin:
-    """By how much later than at the earliest a job is promised its start: a share of the time until then, and never
-    more than a share of how long it runs itself on average."""
+    """By how much later than at the earliest a job is promised its start: a share of the time until then."""
 
     share: float = 0.0
-    own_share_max: float = math.inf
     is_kept: bool = False
     """What was promised to the same job before is not moved to a later time for the sake of a margin."""
 
@@ -224,16 +222,15 @@ class Pass:
                 return None
             if self._does_keep and not self._snapshot.holds and can_be_kept(whole, promise):
                 self._shadows[group] = Shadow(job.job_id, whole, promise, self._ends())
-        return self._with_margin(job, promise)
+        return self._with_margin(job.job_id, promise)
 
-    def _with_margin(self, job: PendingJob, promise: Promise) -> Promise:
+    def _with_margin(self, job_id: JobId, promise: Promise) -> Promise:
         """What the promise leaves over stays as it is at the earliest, so it does so until the later time too."""
         margin = self._margin
         if not margin.share or promise.time_s == math.inf:
             return promise
-        margin_s = min(margin.share * (promise.time_s - self._now_s), margin.own_share_max * job.mean_s)
-        time_s = promise.time_s + margin_s
-        before = self._snapshot.promises.get(job.job_id) if margin.is_kept else None
+        time_s = promise.time_s + margin.share * (promise.time_s - self._now_s)
+        before = self._snapshot.promises.get(job_id) if margin.is_kept else None
         if before is not None:
             time_s = max(promise.time_s, min(time_s, before.start_time_s))
         return attrs.evolve(promise, time_s=time_s)

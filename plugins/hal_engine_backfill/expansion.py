@@ -5,8 +5,8 @@ in each pass, among jobs of equal rank (partition, quality of service, own prior
 little further ahead than the plain factor: who starts a long one lets more jobs wait, and for longer. The floor keeps a
 job that is expected to take a second from being ahead for ever. Everything else is EASY (easy.py): the first blocked
 job is promised its start, the others fill the holes. Where run times are predicted, the promise has a margin: what
-fills a hole may last twice as long as until the predicted start, for that is no more exact, and the machine stays full;
-but only so much longer as the promised job hardly feels, a quarter of what it takes itself.
+fills a hole may last half as long again as until the predicted start, for that is no more exact, and the machine stays
+full.
 Guarantee: who has waited for `starvation_s` stands before all who have not, in the order of submission; and while there
 is such a job the plan rests on limits alone and its margin is given once, so that neither a wrong prediction nor a
 later job can break its promise.
@@ -26,12 +26,9 @@ from hal_engine_backfill.easy import Margin, Pass
 
 FOREVER_S = 10 * 365 * 86_400.0
 """What a job without a limit is taken for, of which nothing is known."""
-MARGIN_SHARE = 1.0
+MARGIN_SHARE = 0.5
 """Of the time until a promised start, if that rests on predictions: they are not so exact that waiting for it to the
 second would pay, and what fills the hole meanwhile is shorter."""
-OWN_SHARE_MAX = 0.25
-"""And never more of the mean run time of the job that is promised: by so much it may become longer for the others'
-sake. Without this a wide short job waits as long for those who fill its holes as a long one, which loses less."""
 LENGTH_POWER = 1.2
 """Of the mean run time that a wait is measured against."""
 WAITING_MAX = 100
@@ -55,7 +52,7 @@ class Expansion:
         is_predicted = any(job.expected_s < job.walltime_s for job in queue)
         if starved:
             queue = [attrs.evolve(job, expected_s=job.walltime_s) for job in queue]
-        margin = Margin(MARGIN_SHARE if is_predicted else 0.0, OWN_SHARE_MAX, is_kept=bool(starved))
+        margin = Margin(MARGIN_SHARE if is_predicted else 0.0, is_kept=bool(starved))
         one_pass = Pass(snapshot, margin, does_trust=not starved)
         behind = one_pass.start_in_order(iter(queue))
         if behind:
