@@ -9,13 +9,15 @@ array might go, and promises nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, partial
 from itertools import accumulate
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from hal_core.models.booking import Booking, NodeBookings, Request
+from hal_core.models.booking import NodeBookings, Request
 from hal_core.models.job import Shape
 from hal_core.models.masks import numbers_of
 from hal_core.models.packing import Ask
@@ -38,7 +40,7 @@ class ArrayEnds:
 
     def __init__(self, state: State, now_s: float) -> None:
         self._state, self._now_s = state, now_s
-        self._found: dict[tuple[Shape, float], Slots] = {}
+        self._found: dict[Shape, Callable[[], Slots]] = {}
 
     def left_of(self, record: JobRecord) -> Left | None:
         """None: it is no array."""
@@ -48,30 +50,35 @@ class ArrayEnds:
         most = math.inf if array.throttle is None else float(array.throttle * per_element)
         return Left(self._slots(record), record.pending_count * per_element, most)
 
-    def _slots(self, record: JobRecord) -> Slots:
-        key = record.shape, record.expected_s
-        found = self._found.get(key)
+    def _slots(self, record: JobRecord) -> Callable[[], Slots]:
+        found = self._found.get(record.shape)
         if found is None:
-            found = self._state.bookings.slots(self._state, record, self._now_s)
-            if found is None:
-                snapshot = self._state.snapshot(self._now_s)
-                room = snapshot.room()
-                found = slots_of_room(room, snapshot.running(), room.packing.ask(record.shape), self._now_s)
-            self._found[key] = found
+            found = self._found[record.shape] = self._to_count(record)
         return found
+
+    def _to_count(self, record: JobRecord) -> Callable[[], Slots]:
+        nodes = self._state.bookings.nodes(self._state, record, self._now_s)
+        if nodes is not None:
+            request = Request.of_shape(record.shape, record.expected_s)
+            return cache(partial(slots_of_bookings, nodes, request, self._now_s))
+        snapshot = self._state.snapshot(self._now_s)
+        room = snapshot.room()
+        slots = slots_of_room(room, snapshot.running(), room.packing.ask(record.shape), self._now_s)
+        return lambda: slots
 
 
 @attrs.frozen(eq=False)
 class Left:
     """What is left of an array, in parts, and the slots for them; at most so many parts run at a time."""
 
-    slots: Slots
+    count_slots: Callable[[], Slots]
+    """Needs no live state: of a thousand booked nodes it is no work for the event loop."""
     part_count: int
     most: float = math.inf
 
     def last_end_s(self, length_s: float, start_s: float) -> float:
         """If the first part starts then. Infinity: nobody knows how long they run, or when they start."""
-        free = _from(self.slots, start_s, self.most)
+        free = _from(self.count_slots(), start_s, self.most)
         if not self.part_count:
             return start_s
         if not free or not 0.0 < length_s < math.inf or start_s == math.inf:
@@ -114,24 +121,33 @@ def slots_of_bookings(nodes: Iterable[NodeBookings], request: Request, now_s: fl
     found: dict[float, int] = {}
     for node in nodes:
         before = 0
-        for edge_s in sorted({now_s, *(each.stop_s for each in node.bookings if now_s < each.stop_s < math.inf)}):
-            count = _count(node, [each for each in node.bookings if each.stop_s > edge_s], request)
-            found[edge_s] = found.get(edge_s, 0) + count - before
+        for time_s, count in _counts(node, request, now_s):
+            found[time_s] = found.get(time_s, 0) + count - before
             before = count
     return found
 
 
-def _count(node: NodeBookings, held: Sequence[Booking], request: Request) -> int:
-    """How many parts fit beside those bookings."""
-    if node.closed or (request.is_exclusive and held):
+def _counts(node: NodeBookings, request: Request, now_s: float) -> Iterator[tuple[float, int]]:
+    """How many parts fit beside what is booked: now, and from each later end on."""
+    ends = sorted(((each.stop_s, each) for each in node.bookings if each.stop_s > now_s), key=itemgetter(0))
+    cpus, memory_bytes, gpus = node.cpu_count, node.memory_bytes, node.gpu_count
+    for _, each in ends:
+        cpus, memory_bytes, gpus = cpus - each.cpu_count, memory_bytes - each.memory_bytes, gpus - each.gpu_count
+    yield now_s, _count(node, request, (cpus, memory_bytes, gpus), is_empty=not ends)
+    for number, (stop_s, each) in enumerate(ends, 1):
+        if stop_s == math.inf:
+            break
+        cpus, memory_bytes, gpus = cpus + each.cpu_count, memory_bytes + each.memory_bytes, gpus + each.gpu_count
+        if number == len(ends) or ends[number][0] > stop_s:
+            yield stop_s, _count(node, request, (cpus, memory_bytes, gpus), is_empty=number == len(ends))
+
+
+def _count(node: NodeBookings, request: Request, free: tuple[int, int, int], *, is_empty: bool) -> int:
+    if node.closed or (request.is_exclusive and not is_empty):
         return 0
     cpus = node.cpu_count if request.is_exclusive else request.cpu_count
-    left = (
-        (node.cpu_count - sum(each.cpu_count for each in held), cpus),
-        (node.memory_bytes - sum(each.memory_bytes for each in held), request.memory_bytes),
-        (node.gpu_count - sum(each.gpu_count for each in held), request.gpu_count),
-    )
-    return max(0, min((amount // wanted for amount, wanted in left if wanted), default=0))
+    wanted = cpus, request.memory_bytes, request.gpu_count
+    return max(0, min((amount // each for amount, each in zip(free, wanted, strict=True) if each), default=0))
 
 
 def _from(slots: Slots, start_s: float, most: float) -> list[tuple[float, int]]:

@@ -13,7 +13,6 @@ from hal_core.models.booking import BookedRoom, BookingsChanged, NodeBookings, Q
 from hal_core.models.event import Event, NodeDrained, NodeResumed
 from hal_core.models.job import JobId, Shape
 from hal_core.models.node import NodeName
-from hal_core.rules.array_ends import Slots, slots_of_bookings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,9 +55,9 @@ class BookingBook:
         """When one more such element would begin if it were handed over now; now, where HAL places jobs itself."""
         return self._outlook_at(state, now_s).ready_s(record) if self.by_node else now_s
 
-    def slots(self, state: State, record: JobRecord, now_s: float) -> Slots | None:
-        """The room for such elements over time; None, where HAL places jobs itself."""
-        return self._outlook_at(state, now_s).slots(record) if self.by_node else None
+    def nodes(self, state: State, record: JobRecord, now_s: float) -> tuple[NodeBookings, ...] | None:
+        """Those that may serve it, with all that was handed over; None, where HAL places jobs itself."""
+        return self._outlook_at(state, now_s).nodes(record) if self.by_node else None
 
     def _outlook_at(self, state: State, now_s: float) -> Outlook:
         if self._outlook is None or self._outlook.key != (state.sequence, now_s):
@@ -91,10 +90,8 @@ class Outlook:
             self._found[key] = found
         return found
 
-    def slots(self, record: JobRecord) -> Slots | None:
-        names = self._names(record.shape)
-        request = Request.of_shape(record.shape, record.expected_s)
-        return slots_of_bookings(map(self._room.node, names), request, self._now_s) if names else None
+    def nodes(self, record: JobRecord) -> tuple[NodeBookings, ...] | None:
+        return tuple(map(self._room.node, self._names(record.shape))) or None
 
     def _names(self, shape: Shape) -> list[NodeName]:
         """The nodes that may serve it, if other schedulers have all of them: else HAL finds it a place itself."""
