@@ -213,7 +213,7 @@ if TYPE_CHECKING:
         Promise as Promise,
         earliest_start as earliest_start,
     )
-    from hal_core.rules.victims import give_back as give_back, least_loss as least_loss
+    from hal_core.rules.victims import give_back as give_back, least_loss as least_loss, lend as lend
     from hal_core.secret import Secret as Secret
     from hal_core.tracing import (
         Note as Note,
@@ -295,7 +295,7 @@ _NAMES_BY_MODULE = {
         "SuspendExecutor TellUse"
     ),
     "models.quota": "Quota within",
-    "rules.victims": "give_back least_loss",
+    "rules.victims": "give_back least_loss lend",
     "rules.nearness": "Nearness",
     "rules.patience": "Patience is_later_better",
     "rules.permit": "Permit Permits",

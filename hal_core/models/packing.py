@@ -42,6 +42,7 @@ class Ask:
             "family",
             "gpu_milli",
             "has_gpus_near",
+            "held_of",
             "home",
             "ideal_s",
             "lack_of",
@@ -62,6 +63,8 @@ class Ask:
         """The nodes of the partition, as bits."""
         self.need_of = need_of
         """By class of node; without those that can never serve."""
+        self.held_of = need_of
+        """The same, with nodes where an exclusive one could not start, and yet may have gone on beside another."""
         self.classes: list[int] = []
         """Of nodes that may serve."""
         self.lack_of: list[int] = []
@@ -172,8 +175,12 @@ class Packing:
         numbers_by_class: list[list[int]] = [[] for _ in self.classes]
         for number, node_class in enumerate(self.class_of):
             numbers_by_class[node_class].append(number)
-        self.class_nodes = [mask_of(numbers) for numbers in numbers_by_class]
+        self.class_nodes = [mask_of(numbers) for numbers in numbers_by_class] * 2
         """Of each class its nodes, as bits."""
+        self.shared_from = len(self.classes)
+        """A node where a job stands aside is of another class, this number higher: all may be free there, and still no
+        exclusive job may come."""
+        self.classes += self.classes
         self._number_of = {node.name: number for number, node in enumerate(nodes)}
         self.nodes_without_gpus = mask_of(number for number, node in enumerate(nodes) if not node.gpus)
 
@@ -196,7 +203,15 @@ class Packing:
                 packed += count << self.shift_of[f"generic:{name}"]
         if self.has_gpus:
             packed |= self.parts.packed(columns.free_gpu_parts[number])
-        return packed | self.class_of[number] << self.class_shift
+        row = packed | self.class_of[number] << self.class_shift
+        return self.shared(row) if columns.aside_count[number] else row
+
+    def shared(self, row: int) -> int:
+        """The row of a node where as much is free, and which no exclusive job can have."""
+        return row if self.is_shared(row) else row + (self.shared_from << self.class_shift)
+
+    def is_shared(self, row: int) -> bool:
+        return row >> self.class_shift >= self.shared_from
 
     @property
     def is_reversible(self) -> bool:
@@ -221,7 +236,7 @@ class Packing:
     def _make_ask(self, shape: Shape) -> Ask:
         need_of: dict[int, int] = {}
         mixed: set[int] = set()
-        for number, node in enumerate(self.classes):
+        for number, node in enumerate(self.classes[: self.shared_from]):
             if not shape.suits(node.features):
                 continue
             if shape.is_exclusive:
@@ -235,7 +250,11 @@ class Packing:
                 continue
             if fits and need >= 0:
                 need_of[number] = need
+        held_of = need_of | {number + self.shared_from: need for number, need in need_of.items()}
+        need_of = need_of if shape.is_exclusive else held_of
+        mixed |= {number + self.shared_from for number in mixed}
         ask = Ask(shape, self._allowed(shape), need_of, frozenset(mixed))
+        ask.held_of = held_of
         ask.family = self._families.setdefault(attrs.evolve(shape, node_count=1), object())
         never = self.guards - NEVER
         ask.lack_of = [self.guards - need_of[n] if n in need_of else never for n in range(len(self.classes))]

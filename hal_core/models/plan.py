@@ -114,6 +114,11 @@ class NodeColumns(Protocol):
         """Allocations on the node; an exclusive job needs 0."""
         ...
 
+    @property
+    def aside_count(self) -> Sequence[int]:
+        """Of these, those of suspended jobs that hold none of the CPUs, and perhaps nothing else that would show."""
+        ...
+
 
 class Snapshot(Protocol):
     """What an engine sees in one cycle."""

@@ -52,7 +52,8 @@ class Room:
     @classmethod
     def of_rows(cls, packing: Packing, base: list[int]) -> Room:
         """From the rows of all nodes; -1 for one that is not available. Keeps the list."""
-        if len(base) == 1 and base[0] >= 0 and not packing.has_gpus and not packing.licence_guards:
+        is_plain = len(base) == 1 and base[0] >= 0 and not packing.is_shared(base[0])
+        if is_plain and not packing.has_gpus and not packing.licence_guards:
             from hal_core.models.pool import Pool  # it is a room itself
 
             return Pool(packing, NodeRows(base, packing.class_shift))
@@ -379,7 +380,7 @@ class Room:
         if ask.gpu_milli:
             return self._need_of_share(row, ask, count)
         node_class = row >> self._packing.class_shift
-        need = ask.need_of.get(node_class, 0) * abs(count)
+        need = ask.held_of.get(node_class, 0) * abs(count)
         if node_class in ask.mixed:
             need += self._packing.by_type(row, ask.shape.gpus * count)
         return need
@@ -387,7 +388,7 @@ class Room:
     def _need_of_share(self, row: int, ask: Ask, count: int) -> int:
         """The same for shares of a GPU: here the row changes in more than amounts."""
         parts, kind = self._packing.parts, ask.shape.gpu_type
-        change = ask.need_of.get(row >> self._packing.class_shift, 0) * abs(count)
+        change = ask.held_of.get(row >> self._packing.class_shift, 0) * abs(count)
         after = row
         for _ in range(abs(count)):
             after = parts.take(after, ask.gpu_milli, kind) if count > 0 else parts.give(after, ask.gpu_milli, kind)

@@ -77,7 +77,7 @@ class ComingFree:
         while (row | guards) - need & guards != guards or not at:
             if at == len(ending) or ending[at].expected_end_s >= before_s:
                 return None
-            row += ask_of(ending[at].shape).need_of.get(node_class, 0)
+            row += ask_of(ending[at].shape).held_of.get(node_class, 0)
             at += 1
         end_s = ending[at - 1].expected_end_s
         return max(end_s, self._now_s) if end_s < before_s else None
@@ -95,7 +95,7 @@ class ComingFree:
         for claim in claims:
             need = claim.need_of[node_class]
             while at < len(ending) and ((row | guards) - need & guards != guards or not at):
-                row += packing.ask(ending[at].shape).need_of.get(node_class, 0)
+                row += packing.ask(ending[at].shape).held_of.get(node_class, 0)
                 at += 1
             if (row | guards) - need & guards != guards:
                 return at, -1

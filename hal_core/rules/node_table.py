@@ -74,6 +74,8 @@ class NodeTable:
         self.free_gpus: list[dict[str, int]] = []
         self.free_generic: list[dict[str, int]] = []
         self.allocation_count: list[int] = []
+        self.aside_count: list[int] = []
+        """Of these, those that stand aside: nothing of them may show in what is free."""
         self.free_cpu_mask: list[int] = []
         self.free_gpu_mask: list[int] = []
         self._held_cpu_mask: list[int] = []
@@ -127,6 +129,7 @@ class NodeTable:
         self.free_gpus.append(_count_by_type(node.gpus))
         self.free_generic.append(dict(node.generic))
         self.allocation_count.append(0)
+        self.aside_count.append(0)
         self.free_cpu_mask.append((1 << node.cpu_count) - 1)
         self.free_gpu_mask.append((1 << len(node.gpus)) - 1)
         self._held_cpu_mask.append(0)
@@ -317,6 +320,11 @@ class NodeTable:
         self._held_cpu_mask[number] |= cpus
         self.touched.add(number)
         self._count_cpus(number)
+
+    def count_aside(self, number: int, sign: int) -> None:
+        """One of its allocations steps aside, or does so no more (-1)."""
+        self.aside_count[number] += sign
+        self.touched.add(number)
 
     def _move(self, number: int, share: Share, sign: int) -> None:
         self.touched.add(number)

@@ -62,6 +62,8 @@ class Victims:
             found = self._below[key] = list(self._look(*key))
         rank = self._rank(record)
         victims = [victim for its, victim in found if victim.again is None or (self._is_strict and its < rank)]
+        if record.shape.is_exclusive:  # who lends its CPUs stays on the node
+            victims = [each for each in victims if not each.is_suspended]
         if self._state.reservations.holds:
             victims = [each for each in victims if not each.is_suspended or self.may_lend(self._activity(each), record)]
         return victims + [victim for victim in self.elastic() if victim.job.job_id != record.job_id]

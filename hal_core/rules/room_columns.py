@@ -26,6 +26,7 @@ class RoomColumns:
         ]
         is_idle = [room.is_idle(number) for number in range(len(nodes))]
         self.allocation_count: Sequence[int] = [0 if idle else 1 for idle in is_idle]
+        self.aside_count: Sequence[int] = [int(row >= 0 and room.packing.is_shared(row)) for row in rows]
 
 
 def _of_kind(amounts: Mapping[str, int], prefix: str) -> dict[str, int]:

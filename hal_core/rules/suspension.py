@@ -62,6 +62,7 @@ def _step_aside(state: State, activities: list[Activity]) -> None:
     """Off their piles: what nobody else on these has is free."""
     left: dict[int, int] = {}
     for activity in activities:
+        _count_aside(state, activity, 1)
         for number, share in zip(activity.node_numbers, activity.shares, strict=True):
             left[number] = left.get(number, 0) | mask_of(share.cpus)
     for number, cpus in left.items():
@@ -72,6 +73,8 @@ def _step_aside(state: State, activities: list[Activity]) -> None:
 def _come_back(state: State, activities: list[Activity]) -> None:
     """Under all who are on their CPUs now, also those that were placed before them."""
     for activity in activities:
+        if activity.is_aside:
+            _count_aside(state, activity, -1)
         activity.is_aside = False
         for number in activity.node_numbers:
             state.table.hold(number, cpus_on(activity, number))
@@ -95,6 +98,8 @@ def hold(state: State, activity: Activity, is_restored: bool) -> None:
     if activity.suspend_time_s is not None:
         state.suspended[activity.record.job_id, activity.index] = activity
         state.limits.hold_still(activity, activity.suspend_time_s, 1)
+    if activity.is_aside:
+        _count_aside(state, activity, 1)
     for number, share in zip(activity.node_numbers, _held(activity), strict=True):
         state.table.allocate(share, is_restored, lent_cpus(state, number) if state.suspended else 0)
 
@@ -120,7 +125,14 @@ def go_on(state: State, activity: Activity) -> None:
     del state.suspended[activity.record.job_id, activity.index]
     state.ledger.hold_still(activity, time_s, -1)
     state.limits.hold_still(activity, time_s, -1)
+    if activity.is_aside:
+        _count_aside(state, activity, -1)
     activity.go_on(time_s)
+
+
+def _count_aside(state: State, activity: Activity, sign: int) -> None:
+    for number in activity.node_numbers:
+        state.table.count_aside(number, sign)
 
 
 def holders(state: State, activity: Activity, piles: Piles | None = None) -> list[JobId]:

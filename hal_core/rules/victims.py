@@ -12,6 +12,7 @@ from heapq import heappop, heappush
 
 from hal_core.models.packing import Ask
 from hal_core.models.plan import RunningJob, Victim
+from hal_core.models.pool import Pool
 from hal_core.models.room import Room
 
 SETS_MAX = 400
@@ -42,6 +43,17 @@ def give_back(room: Room, jobs: Iterable[RunningJob]) -> None:
     """Let these jobs have ended."""
     for job in jobs:
         room.give(job.node_numbers, room.packing.ask(job.shape))
+
+
+def lend(room: Room, jobs: Iterable[RunningJob]) -> Room:
+    """As it is when these jobs stand still and lend what they are shown to have: no exclusive job comes beside them."""
+    jobs, packing, after = list(jobs), room.packing, room.copy()
+    give_back(after, jobs)
+    if isinstance(after, Pool):
+        return Room.of_rows(packing, [packing.shared(after.row_of(0))])
+    for number in {number for job in jobs for number in job.node_numbers if after.is_available(number)}:
+        after.put(number, packing.shared(after.row_of(number)))
+    return after
 
 
 def _fits(room: Room, ask: Ask, victims: Iterable[Victim]) -> bool:

@@ -29,6 +29,7 @@ class FakeColumns:
     free_gpus: list[dict[str, int]]
     free_generic: list[dict[str, int]]
     allocation_count: list[int]
+    aside_count: list[int]
     free_gpu_parts: list[list[tuple[str, int]]]
 
     @classmethod
@@ -41,6 +42,7 @@ class FakeColumns:
             free_gpus=[dict(Counter(node.gpus)) for node in nodes],
             free_generic=[dict(node.generic) for node in nodes],
             allocation_count=[0] * len(nodes),
+            aside_count=[0] * len(nodes),
             free_gpu_parts=[[] for _ in nodes],
         )
 
@@ -55,6 +57,7 @@ class FakeColumns:
             free_gpus=[dict(free) for free in columns.free_gpus],
             free_generic=[dict(free) for free in columns.free_generic],
             allocation_count=list(columns.allocation_count),
+            aside_count=list(columns.aside_count),
             free_gpu_parts=[list(parts) for parts in columns.free_gpu_parts],
         )
 

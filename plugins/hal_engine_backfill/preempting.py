@@ -42,6 +42,7 @@ from hal_core import (
     Victim,
     give_back,
     least_loss,
+    lend,
 )
 
 SCAN_MAX = 20_000
@@ -223,7 +224,8 @@ class _Search:
         again = [each.again for each in victims if each.again is not None]
         after = _Seen(self._snapshot, self._plan, [*self._queue, *again])
         give_back(after.free, [job for job in after.rows if (job.job_id, job.index) in gone])
-        give_back(after.free, lends.values())
+        if lends:
+            after.free = lend(after.free, lends.values())
         after.rows = [
             _without(job, lends.get((job.job_id, job.index)))
             for job in after.rows

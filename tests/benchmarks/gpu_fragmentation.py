@@ -47,7 +47,7 @@ class BestFit(Room):
         packing = self._packing
         fitting = self.fitting(ask) & nodes
         shifts = [packing.shift_of[field] for field in ("cpus", "memory", "gpus")]
-        idle = [packing.idle_row(packing.class_of.index(each)) for each in range(len(packing.classes))]
+        idle = [packing.idle_row(packing.class_of.index(each)) for each in range(packing.shared_from)]
         most = [max(row >> shift & FIELD_MASK for row in idle) for shift in shifts]
         found = []
         for row, members in self._rows:

@@ -10,7 +10,7 @@ import attrs
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from hal_core.models.event import JobEnded, JobPlaced, JobRequeued, PartStarted, encode_event
+from hal_core.models.event import JobEnded, JobPlaced, JobRequeued, PartStarted, Planned, encode_event
 from hal_core.models.job import EndKind, JobId, JobSpec, JobState, Spread
 from hal_core.models.message import Cancel, JobSelection, Requeue
 from hal_core.models.node import NodeName
@@ -71,6 +71,7 @@ def check(simulation):
     for event in simulation.events:
         witness.see(event)
         replayed.apply(event)
+        assert not (isinstance(event, Planned) and event.refused_count), f"a start was refused: {event}"
     check_state(simulation.core.state)
     assert replayed.dump() == simulation.core.state.dump()
 

@@ -129,6 +129,15 @@ def test_what_is_not_lent_is_taken_by_nobody_and_an_exclusive_job_gets_no_node(e
 
 
 @every_engine
+def test_an_exclusive_job_that_waits_keeps_nobody_from_what_is_lent(engine):
+    """Not even if the one that lends has no memory, so that all of its node seems free."""
+    jobs = [job(0.0, 500.0), job(100.0, 50.0, HIGH, is_exclusive=True), job(110.0, 50.0, TOP)]
+    simulation = run(engine, jobs, cluster())
+    assert stood_still(simulation) == ([(110.0, 1, 3)], [(160.0, 1)])
+    assert placed(simulation)[2, 1] == 550.0
+
+
+@every_engine
 def test_no_more_are_suspended_than_are_needed(engine):
     jobs = [job(0.0, 500.0, cpus_per_task=1) for _ in range(4)]
     jobs.append(job(100.0, 50.0, HIGH, cpus_per_task=2))
@@ -289,6 +298,8 @@ def test_everybody_goes_on_and_nothing_is_lost(seed, engine, has_faults):
     jobs = []
     for each in generate(random, 25, LOW, mix).jobs:
         spec = attrs.evolve(each.spec, partition=random.choice([LOW, LOW, HIGH, TOP]))
+        memory_bytes = random.choice([0, spec.memory_bytes_per_node])
+        spec = attrs.evolve(spec, memory_bytes_per_node=memory_bytes, is_exclusive=random.random() < 0.2)
         jobs.append(attrs.evolve(each, spec=spec))
     faults = [Fault(NodeName("n0"), time_s := random.uniform(0, 300), time_s + 100.0)] if has_faults else []
     simulation = run(engine, jobs, where, Delays(cancel_share=random.choice([0.0, 1.0])), faults)

@@ -25,7 +25,7 @@ from hal_core.sim.executor_model import Fault
 from hal_core.sim.report import summarise
 from hal_core.sim.simulation import Simulation
 from hal_core.sim.workload import Mix, Workload, generate
-from tests.simulation.test_preemption import ENGINES, HIGH, LOW, TOP, Watched, job, placed
+from tests.simulation.test_preemption import ENGINES, HIGH, LOW, TOP, Watched, every_engine, job, placed
 from tests.simulation.test_simulation import check
 from tests.simulation.test_suspension import cluster, ended, paused
 from tests.support.core_world import make_cluster
@@ -108,6 +108,35 @@ def test_memory_stays_its_own(engine):
     simulation = tell(engine, jobs, [(100.0, suspend(1)), (200.0, resume(1))])
     assert ended(simulation)[1] == ("COMPLETED", 600.0, 100.0)
     assert min(placed(simulation)[job_id, 1] for job_id in (2, 3)) >= 600.0
+
+
+@pytest.mark.parametrize("engine", sorted(ENGINES.keys() - {"fcfs"}))
+def test_no_exclusive_job_comes_beside_one_that_stands_still_even_without_memory(engine):
+    """Of what it holds nothing is left that would show; whoever is behind in line has the CPUs."""
+    jobs = [job(0.0, 500.0), job(0.0, 500.0, walltime_s=900.0)]
+    jobs += [job(10.0, 50.0, is_exclusive=True), job(20.0, 50.0, walltime_s=60.0), job(120.0, 20.0, walltime_s=30.0)]
+    orders = [(100.0, suspend(2)), (2000.0, resume(2))]
+    simulation = tell(engine, jobs, orders, cluster(2))
+    begun = placed(simulation)
+    assert (begun[3, 1], begun[4, 1]) == (500.0, 100.0)
+    assert begun[5, 1] == 150.0, "the node is promised to nobody who cannot have it"
+
+
+@every_engine
+def test_no_exclusive_job_is_promised_a_node_of_one_that_stands_still(engine):
+    """Not when it is the only node, nor when others on it have ended, nor beside one that was there alone."""
+    jobs = [job(0.0, 500.0), job(10.0, 50.0, cpus_per_task=2), job(20.0, 50.0, is_exclusive=True)]
+    simulation = tell(engine, jobs, [(100.0, suspend(1)), (1000.0, resume(1))], until_s=900.0)
+    assert placed(simulation) == {(1, 1): 0.0, (2, 1): 100.0}
+    state = simulation.core.state
+    assert not state.promises or state.promises[JobId(3)].start_time_s == float("inf")
+    room, ask = state.snapshot(900.0).room(), state.packing.ask(state.jobs[JobId(3)].shape)
+    assert not room.fitting(ask)
+    assert not room.is_idle(0)
+    jobs = [job(0.0, 500.0, is_exclusive=True), job(10.0, 900.0), job(500.0, 50.0, is_exclusive=True)]
+    orders = [(100.0, suspend(1)), (200.0, resume(1)), (300.0, suspend(2)), (2000.0, resume(2))]
+    begun = placed(tell(engine, jobs, orders))
+    assert begun == {(1, 1): 0.0, (2, 1): 100.0, (3, 1): 2700.0}
 
 
 @some_engines
@@ -297,6 +326,8 @@ def test_nothing_is_held_twice_and_nothing_is_lost(seed, engine, has_faults):
     jobs = []
     for each in generate(random, 20, LOW, mix).jobs:
         spec = attrs.evolve(each.spec, partition=random.choice([LOW, LOW, HIGH]))
+        memory_bytes = random.choice([0, spec.memory_bytes_per_node])
+        spec = attrs.evolve(spec, memory_bytes_per_node=memory_bytes, is_exclusive=random.random() < 0.2)
         jobs.append(attrs.evolve(each, spec=spec))
     simulation = Simulation(Core(Watched(ENGINES[engine]()), engine), where)
     simulation.add_workload(Workload.of(jobs))

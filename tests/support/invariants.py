@@ -38,7 +38,8 @@ def _columns(state: State) -> list[object]:
     table = state.table
     positive = [{name: count for name, count in free.items() if count} for free in table.free_generic]
     return [
-        *(table.free_cpus, table.free_memory_bytes, table.free_gpus, positive, table.allocation_count),
+        *(table.free_cpus, table.free_memory_bytes, table.free_gpus, positive),
+        *(table.allocation_count, table.aside_count),
         *(table.free_cpu_mask, table.free_gpu_mask, table.gpu_shares, table.is_available, table.suspects, table.status),
     ]
 
@@ -66,12 +67,14 @@ def _check_nodes(state: State) -> None:
     memory: Counter[str] = Counter()
     generic: Counter[tuple[str, str]] = Counter()
     shares: Counter[tuple[str, int]] = Counter()
+    aside: Counter[str] = Counter()
     for (job_id, index), activity in state.allocations.items():
         assert state.jobs[job_id].active[index] is activity
         numbers = tuple(table.number_of[share.node] for share in activity.shares)
         assert activity.node_numbers == numbers
         assert len(set(numbers)) == len(numbers) == activity.record.shape.node_count, f"{activity.key}: no whole gang"
         for share in activity.shares:
+            aside[share.node] += activity.is_aside
             held.setdefault(share.node, []).append((job_id, index))
             if share.gpu_milli:
                 shares[share.node, int(share.gpus)] += share.gpu_milli
@@ -93,6 +96,7 @@ def _check_nodes(state: State) -> None:
     for number, node in enumerate(table.nodes):
         assert sorted(held.get(node.name, [])) == sorted(state.on_node.get(node.name, {})), f"{node.name}: on_node"
         assert table.allocation_count[number] == len(held.get(node.name, []))
+        assert table.aside_count[number] == aside[node.name], f"{node.name}: who is aside"
         free_cpus = set(range(node.cpu_count)) - used_cpus[node.name]
         mine = {device: milli for (name, device), milli in shares.items() if name == node.name}
         assert table.gpu_shares[number] == mine, f"{node.name}: shares of GPUs"
@@ -122,6 +126,7 @@ def _check_room(state: State) -> None:
     room = state.live_room.copy(packing, table, state.limits.licences.free())
     for number in range(len(table)):
         assert room.row_of(number) == (packing.row(table, number) if table.is_available[number] else -1)
+        assert not (room.is_idle(number) and table.allocation_count[number]), f"{table.nodes[number].name} seems idle"
     fresh = Room.of(packing, table, state.limits.licences.free())
     assert room.row_count == fresh.row_count, "rows of nobody were kept"
     for activity in state.allocations.values():
