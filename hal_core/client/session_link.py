@@ -64,7 +64,9 @@ class SessionLink:
         self._chunks = Chunks()
         self._definitions: list[bytes] = []
         self.function_count = 0
+        self._ask_count = 0
         self._figures: Figures | None = None
+        """The last that were asked for."""
         self._heard_count = 0
         self._is_finishing = False
         self._is_left = False
@@ -149,16 +151,23 @@ class SessionLink:
 
     def figures(self) -> Figures:
         """How the session is, by the broker."""
-        self._figures = None
-        self._send(Ask())
         with self._changed:
-            if not self._changed.wait_for(lambda: self.lost or self._figures, ANSWER_S_MAX):
+            self._ask_count += 1
+            number = self._ask_count
+        self._send(Ask(number))
+        with self._changed:
+            if not self._changed.wait_for(lambda: self.lost or self._answered_count >= number, ANSWER_S_MAX):
                 raise SessionError(f"the broker has not answered for {ANSWER_S_MAX:g} s; it may be stopped")
-        figures: Figures | None = self._figures
-        if figures is None:
-            assert self.lost is not None
-            raise self.lost
-        return figures
+            figures = self._figures
+            if figures is None or figures.number < number:
+                assert self.lost is not None
+                raise self.lost
+            return figures
+
+    @property
+    def _answered_count(self) -> int:
+        """Up to which question the broker has answered."""
+        return 0 if self._figures is None else self._figures.number
 
     def is_idle(self) -> bool:
         """Whether no task is under way."""
@@ -244,11 +253,12 @@ class SessionLink:
                     self._drop(start, stop, reason)
             case Refusal(text=text, is_replaced=is_replaced):
                 self._reason, self.is_replaced = text, is_replaced
-            case Figures(trouble=trouble):
+            case Figures(trouble=trouble, number=number):
                 self._note_trouble(trouble)
                 with self._changed:
-                    self._figures = message
-                    self._changed.notify_all()
+                    if number:
+                        self._figures = message
+                        self._changed.notify_all()
 
     def _note_trouble(self, text: str) -> None:
         """Whoever waits for tasks should know what these wait for."""
@@ -265,7 +275,9 @@ class SessionLink:
                 with self._changed:
                     self._chunks.accept(task_count)
                     wanted, missing = self._chunks.wanted(task_count), self._chunks.unaccepted(task_count)
-                ending = [encode(Finish(self._does_drain))] if self._is_finishing else []
+                    is_asked = self._ask_count > self._answered_count
+                ending = [encode(Ask(self._ask_count))] if is_asked else []
+                ending += [encode(Finish(self._does_drain))] if self._is_finishing else []
                 with contextlib.suppress(OSError):
                     self._connection.sendall(b"".join([*self._definitions, encode(Want(wanted)), *missing, *ending]))
                     return

@@ -14,6 +14,7 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 import trio
+from msgspec import structs
 
 from hal_core.client.session_shared import common_data
 from hal_core.errors import WireError
@@ -256,8 +257,8 @@ class Broker:
                 self._is_draining = True
                 if not does_drain:
                     self._end.set()
-            case Ask():
-                client.send(encode(self.figures()))
+            case Ask(number=number):
+                client.send(encode(structs.replace(self.figures(), number=number)))
             case _:
                 raise WireError(f"unexpected {type(message).__name__} from a client")
 

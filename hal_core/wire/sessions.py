@@ -174,7 +174,9 @@ class Finish(_Said, frozen=True):
 
 
 class Ask(_Said, frozen=True):
-    """How is the session? Answer: Figures."""
+    """How is the session? Answer: Figures, with the same `number`."""
+
+    number: int = 0
 
 
 class TagFigures(msgspec.Struct, frozen=True, array_like=True):
@@ -218,6 +220,8 @@ class Figures(_Said, frozen=True):
     hosts: tuple[HostFigures, ...] = ()
     trouble: str = ""
     """Why it has no workers yet, as a predicate; empty if there is no such reason."""
+    number: int = 0
+    """Of the question, from 1; 0 for what nobody asked."""
 
 
 Said = (
