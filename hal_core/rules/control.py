@@ -155,6 +155,9 @@ def _suspend(state: State, message: Suspend, now_s: float) -> tuple[list[Event],
         if node.executor not in message.executors:
             text = f"executor {node.executor!r} of node {node.name} cannot suspend jobs"
             raise Refused(f"job {record.job_id} cannot be suspended: {text}")
+        if node.name in state.pools.offer_of:  # it is rented for as long as the job may run, and then goes
+            text = f"node {node.name} is rented, and would be gone before the job goes on"
+            raise Refused(f"job {record.job_id} cannot be suspended: {text}; `hal requeue {record.job_id}` makes room")
     return [JobSuspended(now_s, record.job_id, chosen.ranges(), message.by)], len(chosen)
 
 
