@@ -197,9 +197,10 @@ class Spawner:
                 return
             try:
                 sent = socket.send_fds(child.channel, [frame], [claim])
-                child.channel.sendall(frame[sent:])
+                if sent < len(frame):  # To send nothing could fail, too, when it has begun what it has whole.
+                    child.channel.sendall(frame[sent:])
             except OSError:
-                continue  # An idle supervisor was killed; its channel says so as well. Take another.
+                continue  # It was killed before it had the whole order; its channel says so as well. Take another.
             child.key = key
             self._busy[key] = child
             reach("spawner.handed_over")

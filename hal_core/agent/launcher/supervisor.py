@@ -53,7 +53,7 @@ def supervise(channel: socket.socket, place: Place) -> NoReturn:
     buffer = bytearray()
     claims: list[int] = []
     attempts_left = ATTEMPTS_MAX
-    while attempts_left:
+    while True:
         # Close-on-exec from the beginning: a job that inherited the claim would hold its lock after we are gone.
         # (socket.recv_fds ignores its flags.)
         data, ancillary, _, _ = channel.recvmsg(READ_BYTES, DESCRIPTOR_SPACE, socket.MSG_CMSG_CLOEXEC)
@@ -65,8 +65,8 @@ def supervise(channel: socket.socket, place: Place) -> NoReturn:
             continue
         attempts_left -= 1
         claim = claims.pop()
-        if not Supervisor(fields.Order(frame), claim, place).run():
-            break
+        if not Supervisor(fields.Order(frame), claim, place).run() or not attempts_left:
+            break  # Without a word, so that nobody gives us an order that we do not read any more.
         os.close(claim)
         os.chdir("/")  # Idle, we must not keep a file system of users busy.
         try:
