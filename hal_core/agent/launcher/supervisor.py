@@ -63,8 +63,7 @@ def supervise(channel: socket.socket, place: Place) -> NoReturn:
         claims += [int.from_bytes(descriptor, sys.byteorder) for _, _, descriptor in ancillary]
         if (frame := fields.take_frame(buffer)) is None:
             continue
-        attempts_left -= 1
-        claim = claims.pop()
+        claim, attempts_left = claims.pop(), attempts_left - 1
         if not Supervisor(fields.Order(frame), claim, place).run() or not attempts_left:
             break  # Without a word, so that nobody gives us an order that we do not read any more.
         os.close(claim)
