@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from hal_core.models.job import Dependency, DependencyKind, JobState
+from hal_core.models.job import Dependency, DependencyKind, JobId, JobState
 from hal_core.models.ranges import Ranges, RangeSet
 
 if TYPE_CHECKING:
@@ -51,6 +51,19 @@ def look(state: State, record: JobRecord) -> None:
         if never:
             state.doomed.add(record.job_id)
     state.queue.update(record)
+
+
+def wait_for_parents(state: State, record: JobRecord) -> None:
+    """From now on the unfinished ones among them have this job looked at, whenever something becomes of them."""
+    for dependency in record.spec.dependencies:
+        if dependency.job_id in state.jobs:
+            state.children.setdefault(dependency.job_id, set()).add(record.job_id)
+
+
+def look_at_children(state: State, job_id: JobId) -> None:
+    """Something became of this job: fold it into all that wait for it."""
+    for child_id in sorted(state.children.get(job_id, set()) & state.jobs.keys()):
+        look(state, state.jobs[child_id])
 
 
 def _answer_one(state: State, record: JobRecord, dependency: Dependency) -> Answer:

@@ -19,6 +19,7 @@ from hal_core.models.plan import promised
 from hal_core.models.pool_event import JobAdmitted
 from hal_core.models.prediction import Prediction
 from hal_core.models.ranges import Ranges, RangeSet, runs_of
+from hal_core.rules import allocations
 from hal_core.rules.job_record import Activity, ElementEnd, JobRecord
 from hal_core.rules.pool_book import PoolContent
 from hal_core.rules.state import State
@@ -272,7 +273,7 @@ def load_state(content: bytes) -> State:
         record = _load_job(job)
         state.recent[record.job_id] = record
     for row in dumped.activities:
-        state.hold_allocation(_load_activity(state.jobs[row.job_id], row), is_restored=True)
+        allocations.hold(state, _load_activity(state.jobs[row.job_id], row), is_restored=True)
     for record in state.jobs.values():
         state.queue.update(record)
     state.sequence, state.time_s = dumped.sequence, dumped.time_s

@@ -57,7 +57,7 @@ from hal_core.models.placement import AttemptKey, Grant
 from hal_core.models.plan import Reserve, promised
 from hal_core.models.pool_event import PoolEvent
 from hal_core.models.ranges import RangeSet, count_of, members
-from hal_core.rules import dependencies, suspension
+from hal_core.rules import allocations, dependencies, suspension
 from hal_core.rules.begin_times import BeginTimes
 from hal_core.rules.bookings import BookingBook
 from hal_core.rules.catalogue import Catalogue
@@ -211,16 +211,13 @@ class State:
 
     def link(self, record: JobRecord) -> None:
         """Make an unfinished job known to everything that looks jobs up. Also used when a dump is loaded."""
-        spec = record.spec
         record.shape = self._shared_parts.share_shape(record.shape)
         self.jobs[record.job_id] = record
         self.pending_count += self.limits.count_pending(record, record.pending_count)
         self.owned.add(record)
         self.ledger.add_job(record)
         self.begins.add(record)
-        for dependency in spec.dependencies:
-            if dependency.job_id in self.jobs:
-                self.children.setdefault(dependency.job_id, set()).add(record.job_id)
+        dependencies.wait_for_parents(self, record)
         self.queue.set_priority(record, record.priority)
 
     def _placed(self, event: JobPlaced) -> None:
@@ -230,25 +227,11 @@ class State:
         for position, index in enumerate(members(event.elements)):
             assert index in record.ready, f"{record.job_id}.{index} placed, but it does not wait"
             shares = tuple(split[position] for split in per_share)
-            self.hold_allocation(Activity(record, index, event.attempt, shares, event.time_s))
+            allocations.hold(self, Activity(record, index, event.attempt, shares, event.time_s))
         record.ready.difference_update(event.elements)
         self.pending_count += self.limits.count_pending(record, -count)
         self.pools.placed(record, event.time_s)
         self.queue.update(record)
-
-    def hold_allocation(self, activity: Activity, is_restored: bool = False) -> None:
-        """Put an allocation in force. Also used when a dump is loaded."""
-        record, index = activity.record, activity.index
-        assert index not in record.active, f"{activity.key} placed twice"
-        activity.node_numbers = tuple(self.table.number_of[share.node] for share in activity.shares)
-        record.active[index] = activity
-        self.allocations[record.job_id, index] = activity
-        self.ledger.place(activity, is_restored)
-        self.limits.move(activity, 1)
-        suspension.hold(self, activity, is_restored)
-        for share in activity.shares:
-            self.on_node.setdefault(share.node, {})[record.job_id, index] = activity
-            self.pools.note_work(share.node, self.time_s)
 
     def _chosen(self, event: VariantChosen) -> None:
         """Its partition may be another then, and with it which limits it counts in."""
@@ -269,7 +252,7 @@ class State:
         activity.parts_started.add(event.node)
         if activity.start_time_s is None:
             activity.start_time_s, activity.row = event.start_time_s, None
-            self._look_at_children(activity.record.job_id)
+            dependencies.look_at_children(self, activity.record.job_id)
 
     def _part_ended(self, event: PartEnded) -> None:
         activity = self._known(event.key)
@@ -282,25 +265,13 @@ class State:
         is_seen = event.preempted_for is not None and not self.jobs[event.job_id].spec.elastic_weight
         self.has_released = self.has_released or is_seen
 
-    def _release(self, activity: Activity) -> None:
-        record = activity.record
-        suspension.release(self, activity)
-        self.has_released = self.has_released or not record.spec.elastic_weight
-        del record.active[activity.index]
-        del self.allocations[record.job_id, activity.index]
-        self.ledger.release(activity, self.time_s)
-        self.limits.move(activity, -1)
-        for share in activity.shares:
-            del self.on_node[share.node][record.job_id, activity.index]
-            self.pools.note_work(share.node, self.time_s)
-
     def _ended(self, event: JobEnded) -> None:
         record = self.jobs[event.job_id]
         state = event.end.state
         waiting_before = record.pending_count
         for index in record.active_among(event.elements):
             activity = record.active[index]
-            self._release(activity)
+            allocations.release(self, activity)
             record.keep_end(index, event, activity)
         record.mark_ended(state, event.elements)
         if not record.is_array and not record.ends:
@@ -311,7 +282,7 @@ class State:
         if record.is_finished:
             self._finish(record, event.time_s)
         self.queue.update(record)
-        self._look_at_children(record.job_id)
+        dependencies.look_at_children(self, record.job_id)
         if record.is_finished:
             self.children.pop(record.job_id, None)
 
@@ -336,7 +307,7 @@ class State:
         if record.is_finished:
             self._revive(record)
         if index in record.active:
-            self._release(record.active[index])
+            allocations.release(self, record.active[index])
         for state, indices in record.ended.items():
             if index in indices:
                 indices.discard(index)
@@ -354,12 +325,7 @@ class State:
         self.link(record)
         self.jobs = dict(sorted(self.jobs.items()))
         for child in self.jobs.values():
-            if any(dependency.job_id == record.job_id for dependency in child.spec.dependencies):
-                self.children.setdefault(record.job_id, set()).add(child.job_id)
-
-    def _look_at_children(self, job_id: JobId) -> None:
-        for child_id in sorted(self.children.get(job_id, set()) & self.jobs.keys()):
-            dependencies.look(self, self.jobs[child_id])
+            dependencies.wait_for_parents(self, child)
 
     def _defined(self, cluster: Cluster) -> None:
         for record in self.jobs.values():

@@ -162,8 +162,8 @@ PLANTED: dict[str, Planted] = {
     ),
     "children are not looked at when a job ends": Planted(
         "rules.state",
-        "        self._look_at_children(record.job_id)\n        if record.is_finished:\n            self.children.pop",
-        "        if record.is_finished:\n            self.children.pop",
+        "        self.queue.update(record)\n        dependencies.look_at_children(self, record.job_id)\n",
+        "        self.queue.update(record)\n",
     ),
     "a snapshot forgets what was cancelled": Planted("rules.dump", "    activity.cancel = row.cancel\n", ""),
     "a snapshot forgets the attempts": Planted("rules.dump", "    record.attempts = dict(job.attempts)\n", ""),
