@@ -169,6 +169,7 @@ if TYPE_CHECKING:
     )
     from hal_core.models.reservation import Holds as Holds
     from hal_core.models.room import Room as Room
+    from hal_core.models.snapshot_view import SnapshotView as SnapshotView
     from hal_core.models.staging import Tier as Tier, Tiers as Tiers
     from hal_core.models.standing import Standing as Standing
     from hal_core.models.trace import (
@@ -283,6 +284,7 @@ _NAMES_BY_MODULE = {
     "models.packing": "Ask Packing",
     "models.reservation": "Holds",
     "models.room": "Room",
+    "models.snapshot_view": "SnapshotView",
     "models.staging": "Tier Tiers",
     "models.standing": "Standing",
     "models.trace": "Trace launch_span_id run_span_id span_id_of trace_of",

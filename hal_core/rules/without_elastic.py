@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import attrs
 
 from hal_core.models.job import JobId
-from hal_core.models.node import Partition, PartitionName
 from hal_core.models.placement import Grant
-from hal_core.models.plan import NodeColumns, PendingJob, Reserve, RunningJob, Snapshot, Victim
-from hal_core.models.quota import Quota
-from hal_core.models.reservation import Holds
+from hal_core.models.plan import PendingJob, RunningJob, Snapshot, Victim
 from hal_core.models.room import Room
-from hal_core.models.staging import Tiers
+from hal_core.models.snapshot_view import SnapshotView
 from hal_core.rules.elastic_jobs import Elastic
 
 GRANTED_INDEX: Final = 1 << 40
 """From here on are the indices of what does not run yet, and of which the engine is told that it does."""
 
 
-class Others:
-    """The snapshot without elastic jobs. Implements models.plan.Snapshot."""
-
-    changes = None
-    memo: object = None
+class Others(SnapshotView):
+    """The snapshot without elastic jobs."""
 
     def __init__(self, snapshot: Snapshot, elastic: Elastic, running: Iterable[RunningJob]) -> None:
-        self._snapshot = snapshot
+        super().__init__(snapshot)
         self._hidden = elastic.weights
         self._room = snapshot.room()
         for job in running:
@@ -39,20 +33,6 @@ class Others:
         self._granted: Counter[JobId] = Counter()
         self._rows: list[RunningJob] = []
         self._hold(elastic.grants)
-        self.now_s = snapshot.now_s
-        self.sequence = snapshot.sequence
-        self.has_released = snapshot.has_released
-
-    @property
-    def columns(self) -> NodeColumns:
-        return self._snapshot.columns
-
-    @property
-    def partitions(self) -> Mapping[PartitionName, Partition]:
-        return self._snapshot.partitions
-
-    def partition_nodes(self, name: PartitionName) -> Sequence[int]:
-        return self._snapshot.partition_nodes(name)
 
     def pending(self) -> Iterator[PendingJob]:
         for job in self._snapshot.pending():
@@ -67,30 +47,11 @@ class Others:
     def room(self) -> Room:
         return self._room.copy()
 
-    @property
-    def quota(self) -> Quota | None:
-        return self._snapshot.quota
-
-    @property
-    def holds(self) -> Holds:
-        return self._snapshot.holds
-
-    def stage_in(self, inputs: tuple[str, ...]) -> Tiers:
-        return self._snapshot.stage_in(inputs)
-
-    @property
-    def has_preemption(self) -> bool:
-        return self._snapshot.has_preemption
-
     def victims(self, job: PendingJob) -> Sequence[Victim]:
         return [each for each in self._snapshot.victims(job) if each.job.job_id not in self._hidden]
 
     def ending(self) -> Sequence[RunningJob]:
         return [job for job in self._snapshot.ending() if job.job_id not in self._hidden]
-
-    @property
-    def promises(self) -> Mapping[JobId, Reserve]:
-        return self._snapshot.promises
 
     def _hold(self, grants: Sequence[Grant]) -> None:
         """For the engine these run since they were decided."""

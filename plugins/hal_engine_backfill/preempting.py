@@ -17,28 +17,23 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 
 from hal_core import (
     Ask,
     Engine,
-    Holds,
     JobId,
-    NodeColumns,
-    Partition,
-    PartitionName,
     PendingJob,
     Permits,
     Plan,
     Preempt,
-    Reserve,
     Room,
     RunningJob,
     Snapshot,
+    SnapshotView,
     Start,
-    Tiers,
     Victim,
     give_back,
     least_loss,
@@ -269,32 +264,18 @@ def _without(job: RunningJob, lent: RunningJob | None) -> RunningJob:
     return attrs.evolve(job, shape=attrs.evolve(job.shape, cpus=max(job.shape.cpus - lent.shape.cpus, 0)))
 
 
-class _Seen:
+class _Seen(SnapshotView):
     """A snapshot that differs from another in what runs, and in who waits at the end of the queue."""
 
     def __init__(self, snapshot: Snapshot, plan: Plan, queue: Sequence[PendingJob]) -> None:
-        self._snapshot = snapshot
+        super().__init__(snapshot)
         self._queue = queue
-        self.quota = None if snapshot.quota is None else snapshot.quota.fresh()
         self.rows = list(snapshot.running())
         self.free = snapshot.room()
-        self.now_s = snapshot.now_s
-        self.sequence = snapshot.sequence
+        self.quota = None if snapshot.quota is None else snapshot.quota.fresh()
+        self.has_preemption = False
         self.has_released = True
-        self.changes = None
-        self.memo: object = None
-        self.promises: Mapping[JobId, Reserve] = {reserve.job_id: reserve for reserve in plan.reserves}
-
-    @property
-    def columns(self) -> NodeColumns:
-        return self._snapshot.columns
-
-    @property
-    def partitions(self) -> Mapping[PartitionName, Partition]:
-        return self._snapshot.partitions
-
-    def partition_nodes(self, name: PartitionName) -> Sequence[int]:
-        return self._snapshot.partition_nodes(name)
+        self.promises = {reserve.job_id: reserve for reserve in plan.reserves}
 
     def pending(self) -> Iterator[PendingJob]:
         return iter(self._queue)
@@ -304,17 +285,6 @@ class _Seen:
 
     def room(self) -> Room:
         return self.free.copy()
-
-    @property
-    def holds(self) -> Holds:
-        return self._snapshot.holds
-
-    def stage_in(self, inputs: tuple[str, ...]) -> Tiers:
-        return self._snapshot.stage_in(inputs)
-
-    @property
-    def has_preemption(self) -> bool:
-        return False
 
     def victims(self, job: PendingJob) -> Sequence[Victim]:
         return ()

@@ -45,7 +45,11 @@ def test_the_engine_of_the_how_to_loads_and_keeps_the_contract(tmp_path):
     (tmp_path / "load_it.py").write_text(
         "from hal_core.plugins import Plugins\nassert 'widest' in Plugins.load({}).names('engine')\n"
     )
-    for program in ("load_it.py", "check_it.py"):
+    view = "from hal_core.testing import check_engine\nfrom my_widest_engine import Widest\n" + example(
+        page, "shortest-first"
+    )
+    (tmp_path / "check_both.py").write_text(f"{view}\n\ncheck_engine(lambda: ShortestFirst(Widest()))\n")
+    for program in ("load_it.py", "check_it.py", "check_both.py"):
         done = subprocess.run([sys.executable, program], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
