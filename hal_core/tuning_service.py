@@ -8,13 +8,11 @@ found can be found again later. Exit code 1: not possible, with the reason on st
 from __future__ import annotations
 
 import functools
-import gc
-import os
 import sys
 import time
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Any
 
 import attrs
 import msgspec
@@ -22,7 +20,8 @@ import trio
 
 from hal_core.config.pinning import pins_of
 from hal_core.config.schema import Configuration
-from hal_core.errors import HalError, Unavailable
+from hal_core.errors import Unavailable
+from hal_core.kernel.child_process import run_child
 from hal_core.kernel.journal import Journal
 from hal_core.kernel.journal_files import Disk
 from hal_core.kernel.journal_reader import JournalReader
@@ -37,8 +36,6 @@ from hal_core.rules.core import Core
 from hal_core.rules.excerpt import excerpt_of_queue
 from hal_core.rules.state import State
 from hal_core.rules.tuning import Policies, Queue, tune
-
-_NICENESS: Final = 10
 
 
 @attrs.frozen
@@ -113,16 +110,12 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m hal_core.tuning_service STATE_DIR < QUESTION\n")
         return 2
-    os.nice(_NICENESS)
-    gc.disable()
-    try:
+
+    def work() -> bytes:
         question = msgspec.json.decode(sys.stdin.buffer.read(), type=Question)
-        verdict = judged(Path(arguments[0]), question, Plugins.load(pins=question.pins))
-    except (HalError, OSError, msgspec.ValidationError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    sys.stdout.buffer.write(msgspec.json.encode(verdict))
-    return 0
+        return msgspec.json.encode(judged(Path(arguments[0]), question, Plugins.load(pins=question.pins)))
+
+    return run_child(work)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,13 @@ room (rules/earliest_start.py). Exit code 1: not possible, with the reason on st
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
 from hal_core import errors
-from hal_core.kernel.collector import without_collector
+from hal_core.kernel.child_process import run_child
 from hal_core.kernel.journal_files import GENESIS_HASH, Disk
 from hal_core.kernel.journal_format import decode_row
 from hal_core.kernel.journal_reader import JournalReader
@@ -25,8 +23,6 @@ from hal_core.models.job import JobId
 from hal_core.models.receipt import RightSize
 from hal_core.rules.earliest_start import EarliestStart
 from hal_core.rules.state import State
-
-_NICENESS: Final = 10
 
 
 def earliest_start(directory: Path, last_sequence: int, job_id: JobId, size: RightSize) -> float | None:
@@ -82,16 +78,13 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 4 or not (arguments[1].isdecimal() and arguments[2].isdecimal()):
         sys.stderr.write("usage: python -m hal_core.kernel.earliest_start STATE_DIR LAST_SEQUENCE JOB SIZE\n")
         return 2
-    os.nice(_NICENESS)
-    try:
-        size = msgspec.json.decode(arguments[3], type=RightSize)
-        with without_collector():
-            found = earliest_start(Path(arguments[0]), int(arguments[1]), JobId(int(arguments[2])), size)
-    except (errors.HalError, msgspec.DecodeError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    sys.stdout.buffer.write(msgspec.json.encode(found))
-    return 0
+    directory, last, job_id, asked = arguments
+
+    def work() -> bytes:
+        size = msgspec.json.decode(asked, type=RightSize)
+        return msgspec.json.encode(earliest_start(Path(directory), int(last), JobId(int(job_id)), size))
+
+    return run_child(work)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,13 @@ stdout come the rows of `rules/receipt_sums.py` as JSON. Exit code 1: not possib
 
 from __future__ import annotations
 
-import gc
-import os
 import sys
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from hal_core import errors
+from hal_core.kernel.child_process import run_child
 from hal_core.kernel.journal_files import GENESIS_HASH
 from hal_core.kernel.journal_format import decode_row
 from hal_core.kernel.journal_reader import JournalReader
@@ -22,7 +20,6 @@ from hal_core.models.event import JobRequeued, decode_event
 from hal_core.models.job import JobId
 from hal_core.rules.receipt_sums import ReceiptSums, Row
 
-_NICENESS: Final = 10
 _UNCOUNTED: Final = frozenset({"Planned", "RunTimesPredicted", "NodeJoined", "NodeSuspected", "NodeWentDown"})
 
 
@@ -62,15 +59,8 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 2 or not arguments[1].isdecimal():
         sys.stderr.write("usage: python -m hal_core.kernel.receipt_rows STATE_DIR LAST_SEQUENCE\n")
         return 2
-    os.nice(_NICENESS)
-    gc.disable()
-    try:
-        rows = read_rows(Path(arguments[0]), int(arguments[1]))
-    except (errors.HalError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    sys.stdout.buffer.write(msgspec.json.encode(rows))
-    return 0
+    directory, last = arguments
+    return run_child(lambda: msgspec.json.encode(read_rows(Path(directory), int(last))))
 
 
 if __name__ == "__main__":

@@ -8,14 +8,13 @@ harmless at any other time. Exit code 0: written, or nothing to do; 1: not possi
 from __future__ import annotations
 
 import functools
-import gc
-import os
 import sys
 from pathlib import Path
 from typing import Final
 
 from hal_core import errors
 from hal_core.failpoints import reach
+from hal_core.kernel.child_process import run_child
 from hal_core.kernel.journal_files import Disk, FileLock, FileSystem, MarkFile
 from hal_core.kernel.journal_reader import JournalReader
 from hal_core.kernel.journal_recovery import Foldable, plan_recovery, rebuild
@@ -23,7 +22,6 @@ from hal_core.kernel.snapshot_files import Snapshot, write_snapshot
 from hal_core.rules.state import State
 
 _LOCK_NAME: Final = "snapshot.lock"
-_NICENESS: Final = 10
 
 
 def make_snapshot(directory: Path, state_class: type[Foldable], file_system: FileSystem) -> int:
@@ -51,14 +49,12 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m hal_core.kernel.snapshot STATE_DIR\n")
         return 2
-    os.nice(_NICENESS)
-    gc.disable()
-    try:
+
+    def work() -> bytes:
         make_snapshot(Path(arguments[0]), State, Disk())
-    except (errors.HalError, OSError) as error:
-        sys.stderr.write(f"no snapshot was written: {error}\n")
-        return 1
-    return 0
+        return b""
+
+    return run_child(work, "no snapshot was written: ")
 
 
 if __name__ == "__main__":
