@@ -57,7 +57,7 @@ from hal_core.models.job import JobId
 from hal_core.models.node import NodeName
 from hal_core.models.prediction import Arrival
 from hal_core.models.role import Role
-from hal_core.parsing.request import ParseContext
+from hal_core.parsing.context import ParseContext
 from hal_core.planes import (
     Engine,
     Executor,

@@ -10,7 +10,8 @@ from hal_core.kernel.journal import Journal
 from hal_core.kernel.loop import Kernel
 from hal_core.models.job import Owner
 from hal_core.models.message import Answer, Message
-from hal_core.parsing.request import JobRequest, ParseContext, ParsedJob, parse_job
+from hal_core.parsing.context import ParseContext
+from hal_core.parsing.request import JobRequest, ParsedJob, parse_job
 from hal_core.rules.state import State
 
 

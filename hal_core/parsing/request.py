@@ -7,8 +7,7 @@ outside the arguments: files, users and other jobs are checked where they are kn
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
-from datetime import UTC, tzinfo
+from collections.abc import Sequence
 from functools import partial
 from keyword import iskeyword
 from typing import Any, Final
@@ -17,14 +16,14 @@ import attrs
 
 from hal_core.errors import InvalidInput, Problem, did_you_mean
 from hal_core.models.job import JobSpec, Spread
-from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
+from hal_core.models.node import Partition, PartitionName
 from hal_core.models.variant import Variant
 from hal_core.parsing.amounts import Amounts, resolve_amounts
+from hal_core.parsing.context import ParseContext
 from hal_core.parsing.deadline import doubts_of
 from hal_core.parsing.durations import format_time_limit
 from hal_core.parsing.environment import check_strings, job_environment
 from hal_core.parsing.instants import parse_instant
-from hal_core.parsing.layout import NodeClass, group_nodes
 from hal_core.parsing.mail import check_mail
 from hal_core.parsing.named_nodes import classes_left, with_named_nodes
 from hal_core.parsing.names import parse_absolute_path, parse_line, parse_name
@@ -69,42 +68,6 @@ class JobRequest:
     working_directory: str = "/"
     environment: tuple[str, ...] = ()
     """`NAME=value`, later ones win."""
-
-
-@attrs.frozen
-class ParseContext:
-    """What a request is read against. Made once for a configuration; `attrs.evolve(context, now_s=...)` per request."""
-
-    partitions: Mapping[PartitionName, Partition]
-    classes: Mapping[PartitionName, tuple[NodeClass, ...]]
-    now_s: float = 0.0
-    zone: tzinfo = UTC
-    levels: tuple[str, ...] = ()
-    """Names of the levels of the topology, the widest first."""
-    output_default: str = "hal-%j.out"
-    array_output_default: str = "hal-%A_%a.out"
-    nodes: Mapping[NodeName, Node] = attrs.field(factory=dict)
-    can_rent: bool = False
-    """There are pools of nodes for money."""
-    storeless: frozenset[PartitionName] = frozenset()
-    """Partitions of nodes that cannot say what a job has left."""
-
-    mail_domain: str | None = None
-    """Where the site's users have their addresses; empty if nobody knows, None if nobody mails about single jobs."""
-
-    @classmethod
-    def of_cluster(cls, cluster: Cluster, now_s: float = 0.0, zone: tzinfo = UTC) -> ParseContext:
-        nodes = {node.name: node for node in cluster.nodes}
-        partitions = {partition.name: partition for partition in cluster.partitions}
-        classes = {name: group_nodes(nodes[node] for node in each.nodes) for name, each in partitions.items()}
-        levels = tuple(level.name for level in cluster.topology.levels) if cluster.topology else ()
-        return cls(partitions, classes, now_s, zone, levels, nodes=nodes, can_rent=bool(cluster.pools))
-
-    def with_stores(self, cluster: Cluster, executors: Set[str]) -> ParseContext:
-        """The same, for a cluster of which the nodes of these executors have stores."""
-        having = {node.name for node in cluster.nodes if node.executor in executors}
-        storeless = frozenset(each.name for each in cluster.partitions if each.nodes and having.isdisjoint(each.nodes))
-        return attrs.evolve(self, storeless=storeless)
 
 
 @attrs.frozen

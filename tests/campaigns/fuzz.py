@@ -27,12 +27,13 @@ from hal_core.errors import InvalidInput, Refused, WireError
 from hal_core.models.job import Owner
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
 from hal_core.parsing.arrays import parse_array
+from hal_core.parsing.context import ParseContext
 from hal_core.parsing.dependencies import parse_dependencies
 from hal_core.parsing.durations import parse_interval, parse_time_limit
 from hal_core.parsing.hosts import parse_hosts
 from hal_core.parsing.instants import parse_instant
 from hal_core.parsing.memory import parse_memory
-from hal_core.parsing.request import JobRequest, ParseContext, parse_job
+from hal_core.parsing.request import JobRequest, parse_job
 from hal_core.parsing.resources import parse_generic, parse_gpus
 from hal_core.rest.answers import HttpError
 from hal_core.rest.http_head import HeadError, check_begin, check_head

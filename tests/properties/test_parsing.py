@@ -11,13 +11,14 @@ from hal_core.models.job import ArraySpec, Dependency, DependencyKind, JobId
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
 from hal_core.models.ranges import RangeSet, count_of, members
 from hal_core.parsing.arrays import format_array, parse_array
+from hal_core.parsing.context import ParseContext
 from hal_core.parsing.dependencies import format_dependencies, parse_dependencies
 from hal_core.parsing.durations import format_interval, format_time_limit, parse_interval, parse_time_limit
 from hal_core.parsing.hosts import format_hosts, parse_hosts
 from hal_core.parsing.instants import format_instant, parse_instant
 from hal_core.parsing.memory import format_memory, parse_memory
 from hal_core.parsing.options import BY_NAME, OPTIONS
-from hal_core.parsing.request import JobRequest, ParseContext, parse_job
+from hal_core.parsing.request import JobRequest, parse_job
 from hal_core.parsing.resources import Generic, Gpus, format_generic, format_gpus, parse_generic, parse_gpus
 from hal_core.parsing.script import read_script, split_words
 from hal_core.parsing.unsupported import UNSUPPORTED

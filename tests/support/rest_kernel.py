@@ -17,7 +17,8 @@ from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionNa
 from hal_core.models.placement import AttemptKey
 from hal_core.models.prediction import Prediction
 from hal_core.models.receipt import RightSize
-from hal_core.parsing.request import JobRequest, ParseContext, ParsedJob, parse_job
+from hal_core.parsing.context import ParseContext
+from hal_core.parsing.request import JobRequest, ParsedJob, parse_job
 from hal_core.rules.core import Core
 from hal_core.rules.earliest_start import EarliestStart
 from hal_core.rules.receipt_sums import ReceiptSums, Row

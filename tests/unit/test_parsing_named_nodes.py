@@ -7,7 +7,8 @@ import pytest
 from hal_core.errors import InvalidInput
 from hal_core.models.job import JobSpec
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
-from hal_core.parsing.request import JobRequest, ParseContext, parse_job
+from hal_core.parsing.context import ParseContext
+from hal_core.parsing.request import JobRequest, parse_job
 
 GIB = 2**30
 SMALL = tuple(NodeName(f"n{number}") for number in range(1, 5))

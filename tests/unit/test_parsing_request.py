@@ -10,7 +10,8 @@ from hal_core.errors import InvalidInput
 from hal_core.models.job import ArraySpec, Dependency, DependencyKind, JobId, Spread
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
 from hal_core.models.topology import Level, Link, Topology
-from hal_core.parsing.request import JobRequest, ParseContext, parse_job
+from hal_core.parsing.context import ParseContext
+from hal_core.parsing.request import JobRequest, parse_job
 
 GIB = 2**30
 NOW_S = 1_700_000_000.0

@@ -8,7 +8,8 @@ from hal_core.models.dataset import REFERENCE, Measured
 from hal_core.models.event import VariantChosen
 from hal_core.models.job import JobSpec, Owner
 from hal_core.models.message import AddDataset, Submission, Submit
-from hal_core.parsing.request import JobRequest, ParseContext, parse_job
+from hal_core.parsing.context import ParseContext
+from hal_core.parsing.request import JobRequest, parse_job
 from hal_core.rules.anonymous import anonymous
 from hal_core.rules.core import SLICE
 from tests.support.rest_kernel import CLUSTER, RestKernel
