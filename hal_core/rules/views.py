@@ -18,6 +18,7 @@ from hal_core.models.prediction import Prediction
 from hal_core.models.ranges import format_ranges
 from hal_core.models.use import JobUse
 from hal_core.rules import anonymous
+from hal_core.rules.output_names import absolute_pattern, output_path
 from hal_core.rules.variant_outlook import choice_text, variant_text
 from hal_core.rules.waiting import Reason, Waiting
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 NODE_NAMES_SHOWN = 8
 PRIVATE_FIELDS = (
     *("command", "arguments", "working_directory", "environment"),
-    *("input_path", "output_path", "error_path", "inputs", "outputs"),
+    *("input_path", "output_path", "error_path", "output_pattern", "error_pattern", "inputs", "outputs"),
 )
 """Of a JobDetail: shown to the owner (and to whom rest/rights.py allows it), else None."""
 
@@ -118,6 +119,9 @@ class JobDetail(JobView):
     input_path: str | None
     output_path: str | None
     error_path: str | None
+    output_pattern: str | None
+    """The absolute path with `%a`, `%N` and `%%` as they are: each element and each node may have its own."""
+    error_pattern: str | None
     inputs: tuple[str, ...] | None
     outputs: tuple[str, ...] | None
     does_append: bool
@@ -194,6 +198,8 @@ def job_detail(record: JobRecord, waiting: Waiting, does_show_private: bool, seq
         "input_path": spec.input_path,
         "output_path": output_path(record, spec.output_pattern),
         "error_path": output_path(record, spec.error_pattern),
+        "output_pattern": absolute_pattern(record, spec.output_pattern),
+        "error_pattern": absolute_pattern(record, spec.error_pattern),
         "inputs": anonymous.shown(waiting.state, spec.inputs),
         "outputs": spec.outputs,
     }
@@ -278,42 +284,6 @@ def element_view(record: JobRecord, index: int, does_show_private: bool) -> Elem
 def attempts_made(record: JobRecord, index: int, state: JobState) -> int:
     """How many attempts the element has had. A pending one's coming attempt does not count."""
     return record.attempt_of(index) - (state is JobState.PENDING)
-
-
-def output_path(record: JobRecord, pattern: str, index: int | None = None) -> str:
-    """The absolute path of an output, expanded as far as known. Without an index, `%a` of an array stays.
-
-    `%N` is the first node and stays until the element has one.
-    """
-    if not pattern:
-        return ""
-    index = 0 if index is None and not record.is_array else index
-    known = {"%": "%", "j": str(record.job_id), "A": str(record.job_id), "x": record.spec.name, "u": record.owner.user}
-    if index is not None:
-        known["a"] = str(index)
-        node = _first_node(record, index)
-        if node:
-            known["N"] = node
-    expanded = _expand(pattern, known)
-    directory = record.spec.working_directory.rstrip("/")
-    return expanded if expanded.startswith("/") else f"{directory}/{expanded}"
-
-
-def _expand(pattern: str, known: dict[str, str]) -> str:
-    parts, at = [], 0
-    while (percent := pattern.find("%", at)) >= 0 and percent + 1 < len(pattern):
-        letter = pattern[percent + 1]
-        parts += [pattern[at:percent], known.get(letter, "%" + letter)]
-        at = percent + 2
-    return "".join([*parts, pattern[at:]])
-
-
-def _first_node(record: JobRecord, index: int) -> str:
-    activity = record.active.get(index)
-    if activity is not None:
-        return activity.shares[0].node
-    ended = record.ends.get(index)
-    return ended.node_names[0] if ended is not None and ended.node_names else ""
 
 
 def _share_view(share: Share) -> NodeShareView:

@@ -60,6 +60,8 @@ DETAILS: dict[str, Any] = {
     "input_path": "/dev/null",
     "output_path": "/home/ada/hal-12.out",
     "error_path": "",
+    "output_pattern": "/home/ada/hal-12.out",
+    "error_pattern": "",
     "inputs": [],
     "does_append": False,
     "cpus_per_task": 4,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 from hypothesis import given, settings, strategies as st
 
 from hal_core.models.job import ArraySpec, End, EndKind, JobId, JobSpec, JobState, Owner
@@ -18,9 +19,11 @@ from hal_core.models.message import (
     Submit,
 )
 from hal_core.models.node import PartitionName
+from hal_core.models.patterns import expand_pattern, output_paths
 from hal_core.models.placement import AttemptKey
 from hal_core.models.ranges import RangeSet, parse_ranges
 from hal_core.rules.core import Core
+from hal_core.rules.output_names import output_path
 from hal_core.rules.queue_view import (
     UNFINISHED,
     QueueFilters,
@@ -29,7 +32,7 @@ from hal_core.rules.queue_view import (
     queue_counts,
     queue_part,
 )
-from hal_core.rules.views import JobView, counts_of, element_view, job_detail, output_path
+from hal_core.rules.views import JobView, counts_of, element_view, job_detail
 from hal_core.rules.waiting import Waiting
 from hal_core.testing.fakes import FakeEngine
 from tests.support.rest_kernel import CLUSTER, NODES
@@ -154,6 +157,23 @@ def test_counts_agree_and_details_hide_what_is_private(core: Core) -> None:
     assert queue_counts(state) == counts
 
 
+@given(st.lists(st.sampled_from(["%j", "%A", "%a", "%x", "%N", "%u", "%%", "/", "b"]), min_size=1), st.booleans())
+def test_views_name_the_files_that_nodes_write(parts: list[str], is_array: bool) -> None:
+    core = Core(FakeEngine(), "fake")
+    core.receive(DefineCluster(CLUSTER), 1.0)
+    core.receive(NodeReported(NODES[0], "boot"), 1.0)
+    array = ArraySpec(((3, 5),)) if is_array else None
+    spec = JobSpec("50%/%N", PartitionName("main"), command=("x",), working_directory="/w%a", array=array)
+    spec = attrs.evolve(spec, output_pattern="".join(parts))
+    core.receive(Submit((Submission("c", OWNER, spec),)), 2.0)
+    core.plan(3.0)
+    record, index = core.state.jobs[JobId(1)], 4 if is_array else 0
+    written = output_paths(spec, AttemptKey(JobId(1), index, 1), NODES[0].name, OWNER.user)[0]
+    assert element_view(record, index, True).output_path == written
+    pattern = job_detail(record, Waiting(core.state, 3.0), True, 1).output_pattern
+    assert expand_pattern(str(pattern), {"a": str(index), "N": NODES[0].name}) == written
+
+
 def test_output_paths_are_expanded_as_far_as_known() -> None:
     core = Core(FakeEngine(), "fake")
     core.receive(DefineCluster(CLUSTER), 1.0)
@@ -162,7 +182,7 @@ def test_output_paths_are_expanded_as_far_as_known() -> None:
     core.receive(Submit((Submission("c", OWNER, spec),)), 2.0)
     record = core.state.jobs[JobId(1)]
     assert output_path(record, "%x-%A_%a-%N-%u%%") == "/w/j-1_%a-%N-ada%"
-    assert output_path(record, "/o/%j_%a", 4) == "/o/1_4"
+    assert output_path(record, "/o/%j", 4) == "/o/1_4"
     core.plan(3.0)
     assert output_path(record, "%N", 4) == "/w/n1"
     assert output_path(record, "") == ""
