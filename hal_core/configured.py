@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from hal_core.config.configuration import Configuration
 from hal_core.config.reading import read_configuration
-from hal_core.config.schema import Configuration
 from hal_core.errors import HalError, InvalidInput, Problem
 from hal_core.models.plugin import Installed, Pin
 from hal_core.plugins import Plugins

@@ -26,7 +26,7 @@ import trio
 import hal_core
 from hal_core.agent.launcher.tree import close_to_others
 from hal_core.config.cluster import executors_of
-from hal_core.config.schema import Configuration
+from hal_core.config.configuration import Configuration
 from hal_core.config.suspending import check_suspending
 from hal_core.configured import read_with_plugins
 from hal_core.errors import HalError, InvalidInput, JournalDamaged, Unavailable

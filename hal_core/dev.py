@@ -23,8 +23,8 @@ import trio
 
 import hal_core
 from hal_core.client.address import default_socket
+from hal_core.config.configuration import Configuration
 from hal_core.config.machine import describe_machine, read_machine_facts
-from hal_core.config.schema import Configuration
 from hal_core.configured import read_with_plugins
 from hal_core.daemon import AGENT_SOCKET_NAME, Announce, Daemon, run_service, until_signalled
 from hal_core.dev_cloud import HINTS, release_all, write_configuration

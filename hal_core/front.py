@@ -19,7 +19,7 @@ from pathlib import Path
 import attrs
 import trio
 
-from hal_core.config.schema import Configuration
+from hal_core.config.configuration import Configuration
 from hal_core.errors import Refused
 from hal_core.models.role import Role
 from hal_core.rest.app import body_bytes_max, build_app

@@ -24,9 +24,9 @@ from hal_core.agent.launcher.hooks import why_unsafe
 from hal_core.agent.options import AgentOptions
 from hal_core.agent.reading import Source
 from hal_core.agent.terminals import TERMINAL_SOCKET
+from hal_core.config.configuration import Configuration
 from hal_core.config.pinning import pins_of
 from hal_core.config.reading import read_configuration
-from hal_core.config.schema import Configuration
 from hal_core.errors import HalError, InvalidInput, NotFound, Problem, Unavailable, did_you_mean
 from hal_core.models.node import NodeName
 from hal_core.planes import DataSource, NoticeSource

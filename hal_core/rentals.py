@@ -14,7 +14,7 @@ from typing import Final, Protocol, runtime_checkable
 
 import trio
 
-from hal_core.config.schema import Configuration
+from hal_core.config.configuration import Configuration
 from hal_core.errors import Refused
 from hal_core.fleet.bootstrap import Bootstrap, BootstrapSource
 from hal_core.fleet.machines import MachineName, digest_of

@@ -18,8 +18,8 @@ import attrs
 import msgspec
 import trio
 
+from hal_core.config.configuration import Configuration
 from hal_core.config.pinning import pins_of
-from hal_core.config.schema import Configuration
 from hal_core.errors import Unavailable
 from hal_core.kernel.child_process import run_child
 from hal_core.kernel.journal import Journal

@@ -13,9 +13,7 @@ import attrs
 from hal_core.config.document import read_document
 from hal_core.config.kinds import INVALID, ListOf, Notes, SectionOf, Text, choice, setting
 from hal_core.config.pools import PoolTerms
-from hal_core.config.scalars import COUNT_MAX, INTERVAL, RATE, SHARE, SLACK, SPEED, count, or_word
-from hal_core.config.schema import CPUS_MAX
-from hal_core.config.topology import MONEY
+from hal_core.config.scalars import COUNT_MAX, CPUS_MAX, INTERVAL, MONEY, RATE, SHARE, SLACK, SPEED, count, or_word
 from hal_core.errors import InvalidInput
 from hal_core.models.cloud_pool import CloudPool, Market, PoolOffer
 from hal_core.parsing.names import parse_identifier

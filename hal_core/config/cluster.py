@@ -11,7 +11,8 @@ from hal_core.config.data import datasets_of
 from hal_core.config.kinds import Notes
 from hal_core.config.pinning import pins_of
 from hal_core.config.pools import pools_of
-from hal_core.config.schema import GPUS_MAX, PLANES, ConfigurationFile, PartitionSection
+from hal_core.config.scalars import GPUS_MAX
+from hal_core.config.schema import PLANES, ConfigurationFile, PartitionSection
 from hal_core.config.sharing import limits_of, sharing_of
 from hal_core.config.topology import build_topology, check_locations, spread_locations
 from hal_core.config.tuning import TuningSection

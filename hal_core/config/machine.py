@@ -13,16 +13,12 @@ from typing import Final
 
 import attrs
 
+from hal_core.config.configuration import Configuration
 from hal_core.config.kinds import Notes
+from hal_core.config.listening import ListenSection
 from hal_core.config.reading import configuration_of
-from hal_core.config.schema import (
-    GPU_TYPE_DEFAULT,
-    Configuration,
-    ConfigurationFile,
-    ListenSection,
-    Nodes,
-    PartitionSection,
-)
+from hal_core.config.scalars import GPU_TYPE_DEFAULT
+from hal_core.config.schema import ConfigurationFile, Nodes, PartitionSection
 from hal_core.errors import InvalidInput, Problem
 from hal_core.parsing.hosts import parse_hosts
 from hal_core.parsing.resources import Gpus

@@ -15,6 +15,7 @@ from hal_core.config.scalars import (
     COUNT_OR_ALL,
     HOSTS,
     INTERVAL,
+    MONEY,
     NAME,
     RATE,
     SHARE,
@@ -22,7 +23,6 @@ from hal_core.config.scalars import (
     count,
     or_word,
 )
-from hal_core.config.topology import MONEY
 from hal_core.errors import did_you_mean
 from hal_core.models.cloud_pool import AccountBudget, CloudPool, Market, PoolOffer, SpendLimit, WaitGoal
 from hal_core.models.node import Node, Partition

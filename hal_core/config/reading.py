@@ -9,11 +9,12 @@ from pathlib import Path
 import attrs
 
 from hal_core.config.cluster import build_cluster, check_plugins
+from hal_core.config.configuration import Configuration
 from hal_core.config.document import BYTES_MAX, decode, read_document
 from hal_core.config.idle import check_idle
 from hal_core.config.kinds import INVALID, Notes, SectionOf
 from hal_core.config.listening import check_listening
-from hal_core.config.schema import Configuration, ConfigurationFile
+from hal_core.config.schema import ConfigurationFile
 from hal_core.errors import InvalidInput, Problem
 from hal_core.models.plugin import Load
 

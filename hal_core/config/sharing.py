@@ -1,17 +1,82 @@
-"""How a cluster is shared, from the sections that say so: accounts, levels of service, limits, the queue's order."""
+"""How a cluster is shared, and the sections that say so: accounts, levels of service, limits, the queue's order."""
+# ruff: noqa: RUF009 - `setting` is attrs.field with metadata
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from hal_core.config.kinds import Notes
-from hal_core.config.schema import AccountSection, ConfigurationFile, PrioritySection, QosSection
+from hal_core.config.kinds import ListOf, MapOf, Notes, Text, choice, setting
+from hal_core.config.scalars import FLAG, INTERVAL, KILL_GRACE, LIMITS, NAME, PRIORITY, SHARES_MAX, count, or_nothing
 from hal_core.errors import did_you_mean
-from hal_core.models.policy import Account, Limits, Priorities, Qos
+from hal_core.models.policy import DEFAULT_PRIORITIES, Account, Limits, PreemptMode, Priorities, Qos, QueueOrder
+from hal_core.parsing.names import parse_identifier
 from hal_core.parsing.text import shown
+
+if TYPE_CHECKING:
+    from hal_core.config.schema import ConfigurationFile
+
+
+_RULES: Final = DEFAULT_PRIORITIES
+
+
+@attrs.frozen
+class AccountSection:
+    """What jobs are accounted to; a tree of accounts with shares."""
+
+    name: str = setting(NAME, "name of the account", example="physics")
+    parent: str = setting(
+        Text("name", or_nothing(parse_identifier), takes_empty=True), "the account above it; empty for none", ""
+    )
+    shares: int = setting(count(1, SHARES_MAX), "its shares among the accounts with the same parent", 1)
+    users: Mapping[str, int] = setting(
+        MapOf(parse_identifier, count(1, SHARES_MAX)),
+        "who may use it, with their shares of it: {ada: 1}; nobody named: everybody, if no account is below it",
+        {},
+    )
+    limits: Mapping[str, int] = setting(LIMITS, "bounds on its jobs, and those of the accounts below it, together", {})
+
+
+@attrs.frozen
+class QosSection:
+    """A level of service that jobs can ask for."""
+
+    name: str = setting(NAME, "name of the level, for --qos", example="normal")
+    priority: int = setting(PRIORITY, "added to the priority of its jobs", 0)
+    default: bool = setting(FLAG, "the level of jobs that ask for none", False)
+    limits: Mapping[str, int] = setting(LIMITS, "bounds on its jobs together: {running_jobs: 100, user.cpus: 64}", {})
+    preempts: tuple[str, ...] = setting(ListOf(NAME), "levels whose running jobs its jobs may displace", ())
+    preempt_mode: PreemptMode | None = setting(
+        choice(PreemptMode, "partition"),
+        "what happens to a job of this level that makes room; or its partition says",
+        None,
+    )
+    preempt_exempt: float = setting(INTERVAL, "a job of this level is not preempted in its first while", 0.0)
+    preempt_grace: float = setting(KILL_GRACE, "time to end for a job of this level that is preempted", 0.0)
+
+
+@attrs.frozen
+class PrioritySection:
+    """What decides which job comes first. Weights are times: so much longer one would have to wait for the same."""
+
+    order: QueueOrder = setting(
+        choice(QueueOrder), "strict (partition, job, age), weighted (a sum of terms) or expansion-factor", _RULES.order
+    )
+    age_max: float = setting(INTERVAL, "weighted: waiting longer than this adds no more", _RULES.age_s_max)
+    fair_share: float = setting(
+        INTERVAL, "weighted: between a user who used nothing and one far beyond the share", _RULES.fair_share_s
+    )
+    half_life: float = setting(INTERVAL, "past usage counts half after so long; 0: for ever", _RULES.half_life_s)
+    partition: float = setting(INTERVAL, "weighted: a point of the partition's priority", _RULES.partition_s)
+    qos: float = setting(INTERVAL, "weighted: a point of the priority of a quality of service", _RULES.qos_s)
+    job: float = setting(INTERVAL, "weighted: a point of the job's own priority, of --nice too", _RULES.job_s)
+    size: float = setting(INTERVAL, "weighted: for a job as large as its partition; smaller ones less", _RULES.size_s)
+    floor: float = setting(INTERVAL, "expansion-factor: shorter limits are taken for so long", _RULES.floor_s)
+    starvation: float = setting(
+        INTERVAL, "but for strict: who has waited so long comes first; 0: nobody", _RULES.starvation_s
+    )
 
 
 def sharing_of(file: ConfigurationFile, notes: Notes) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from math import prod
 import attrs
 
 from hal_core.config.kinds import MapOf, SectionOf, Text, choice, setting
+from hal_core.config.scalars import MONEY
 from hal_core.models.node import Node
 from hal_core.models.topology import Level, LevelKind, Link, Topology
 from hal_core.parsing.hosts import parse_hosts
@@ -19,14 +20,12 @@ from hal_core.parsing.quantities import (
     format_latency,
     parse_bandwidth,
     parse_latency,
-    parse_money,
 )
 from hal_core.parsing.text import parse_count, wrong
 
 DIMENSIONS_MAX = 6
 LATENCY = Text("latency", parse_latency, format_latency)
 BANDWIDTH = Text("bytes in a second", parse_bandwidth, format_bandwidth, {"type": "string"})
-MONEY = Text("money", parse_money, lambda money: f"{money:g}", {"type": "number", "minimum": 0})
 SEGMENT = Text("whole number", lambda text: parse_count(text, 1, 65_536), str, {"type": "integer", "minimum": 1})
 Report = Callable[[str, str], None]
 """(path, what is wrong there)"""

@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from hal_core.config.cluster import executors_of
-from hal_core.config.schema import Configuration
+from hal_core.config.configuration import Configuration
 from hal_core.configured import read_with_plugins
 from hal_core.errors import HalError, InvalidInput, NotFound, UserError, did_you_mean
 from hal_core.kernel.collector import without_collector

@@ -16,7 +16,7 @@ from typing import Protocol
 import attrs
 
 from hal_core.config.cloud_file import CloudFile
-from hal_core.config.schema import Configuration
+from hal_core.config.configuration import Configuration
 from hal_core.errors import InvalidInput, Problem
 from hal_core.kernel.collector import without_collector
 from hal_core.models.job import JobId

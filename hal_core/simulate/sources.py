@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 import attrs
 
+from hal_core.config.configuration import Configuration
 from hal_core.config.reading import read_configuration
-from hal_core.config.schema import Configuration
 from hal_core.errors import InvalidInput, NotFound, Problem, did_you_mean
 from hal_core.kernel.collector import without_collector
 from hal_core.kernel.journal_files import GENESIS_HASH

@@ -7,7 +7,8 @@ from typing import Final
 
 import attrs
 
-from hal_core.config.schema import Configuration, EngineSection
+from hal_core.config.configuration import Configuration
+from hal_core.config.schema import EngineSection
 from hal_core.config.tuning import TuningSection
 from hal_core.plugins import Plugins
 from hal_core.sim.trace import TraceJob
