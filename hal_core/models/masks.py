@@ -52,12 +52,19 @@ def members_of(mask: int) -> Iterator[int]:
 
 
 def numbers_of(mask: int) -> list[int]:
-    """All of `members_of` at once, which is twice as quick."""
+    """All of `members_of` at once, which is quicker: eight bytes without any are passed over as one."""
     if mask.bit_count() < FEW:
         return list(members_of(mask))
     at = (mask & -mask).bit_length() - 1 & ~7
-    packed = (mask >> at).to_bytes((mask.bit_length() - at + 7) // 8, "little")
-    return [at + 8 * place + bit for place, byte in enumerate(packed) if byte for bit in _BITS[byte]]
+    packed = (mask >> at).to_bytes((mask.bit_length() - at + 63) // 64 * 8, "little")
+    eights = memoryview(packed).cast("Q")
+    return [
+        at + 8 * place + bit
+        for first, eight in enumerate(eights)
+        if eight
+        for place in range(8 * first, 8 * first + 8)
+        for bit in _BITS[packed[place]]
+    ]
 
 
 def lowest(mask: int, count: int) -> int:
