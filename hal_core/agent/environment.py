@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from hal_core.agent.store import COPIES
+from hal_core.agent.store_files import COPIES
 from hal_core.models.dataset import REFERENCE
 from hal_core.models.effect import LaunchOrder
 from hal_core.models.job import Spread

@@ -7,7 +7,7 @@ never goes; of the rest, what was used longest ago goes first. What is here and 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 
 import attrs
 
@@ -84,10 +84,9 @@ class Shelf:
         self.hold(holder, wanted)
         return going
 
-    def orphans(self, digests: Iterable[str]) -> list[str]:
-        """Those of the files that no copy needs."""
-        needed = self._union(self.copies)
-        return [each for each in digests if each not in needed]
+    def needed(self) -> Set[str]:
+        """The digests of all files that some copy needs."""
+        return self._union(self.copies).keys()
 
     def _going(self, wanted: Mapping[DatasetId, Mapping[str, int]], disk_bytes: int) -> list[DatasetId]:
         """The copies that make room, those first that were used longest ago."""

@@ -1,20 +1,12 @@
-"""A node's store: files of datasets by their digests, brought once for all and checked before anybody sees them.
+"""A node's store: datasets brought once for all, checked before anybody sees them, and kept as long as there is room.
 
-    objects/<sha256>        whole files; nothing comes here that does not have that digest
-    partial/<sha256>        what has come of a file; the next try goes on where this one ended
-    copies/<id>/<path>      a dataset as jobs see it: links to its objects, put there as one when all of them are here
-    manifests/<id>          what the copy consists of, and whether it is pinned; changed when it was used last
-    holds/<attempt>         the copies that an attempt needs
-
-A kill at any moment leaves at most partial files, and copies nobody holds. What may go is for shelf.py to say. Where
-bytes come from is not known here: a `Reader` gives them (reading.py).
+What lies where is known to store_files.py, and what may go to shelf.py. Where bytes come from is not known here: a
+`Reader` gives them (reading.py).
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,13 +16,13 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 import attrs
-import msgspec
 import trio
 
 from hal_core.agent.bound import Bound
 from hal_core.agent.not_brought import not_brought
 from hal_core.agent.pull import STALL_S, DiskFull, Pull, Reader, WrongBytes
-from hal_core.agent.shelf import Copy, NoRoom, Shelf
+from hal_core.agent.shelf import NoRoom, Shelf
+from hal_core.agent.store_files import StoreFiles
 from hal_core.errors import Refused, UserError
 from hal_core.models.dataset import PEER, Brought, DataFile, Dataset, DatasetId, address_in
 
@@ -43,8 +35,6 @@ MOVED_MAX: Final = 4
 ROOM_PATIENCE_S: Final = 600.0
 """So long it is waited for others to need their data no more."""
 ROOM_LOOK_S: Final = 10.0
-COPIES: Final = "copies"
-ROOMS: Final = ("objects", "partial", COPIES, "manifests", "holds")
 
 log = logging.getLogger(__name__)
 
@@ -71,10 +61,7 @@ class Store:
         """Set, and made anew, when a file has come or room was made for some."""
         self.bytes_come = 0
         """Since this agent began."""
-        directory.mkdir(mode=0o711, parents=True, exist_ok=True)
-        for name in ROOMS:
-            (directory / name).mkdir(mode=0o755 if name == COPIES else 0o700, exist_ok=True)
-        (directory / COPIES).chmod(0o755)
+        self._files = StoreFiles(directory)
         self.shelf = Shelf(budget_bytes)
         self._take_stock()
 
@@ -87,7 +74,7 @@ class Store:
 
     def path_of(self, dataset_id: DatasetId) -> Path:
         """Where jobs find the files of a copy."""
-        return self.directory / COPIES / dataset_id
+        return self._files.copy(dataset_id)
 
     def holders(self) -> set[str]:
         """The attempts that need something."""
@@ -101,7 +88,7 @@ class Store:
                 return f"its input {each} is not on this node any more"
         if not all(holder in self.shelf.holders.get(each, ()) for each in ids):  # as a rule they were brought for it
             try:
-                self._write_hold(holder, ids)
+                self._files.note_hold(holder, ids)
             except OSError as error:
                 return f"the store of this node cannot note that it needs them: {error}"
             self.shelf.hold(holder, ids)
@@ -110,7 +97,7 @@ class Store:
     def release(self, holder: str) -> None:
         """The attempt is over."""
         if self.shelf.release(holder):
-            (self.directory / "holds" / holder).unlink(missing_ok=True)
+            self._files.forget_hold(holder)
             self._note_release()
 
     def _note_release(self) -> None:
@@ -126,7 +113,7 @@ class Store:
         copy = self.shelf.copies.get(dataset_id)
         if copy is not None and copy.is_pinned != is_pinned:
             copy.is_pinned = is_pinned
-            self._write_manifest(dataset_id, copy)
+            self._files.note_copy(dataset_id, copy)
 
     def drop(self, dataset_id: DatasetId) -> bool:
         """Remove a copy that nobody needs. False: somebody does, or there is none."""
@@ -145,7 +132,7 @@ class Store:
             return None
         if digest not in copy.sizes:
             raise Refused(f"{dataset_id} has no file with digest {digest[:64]!r}")
-        path = self._object(digest)
+        path = self._files.object(digest)
         return path if path.exists() else None
 
     @contextmanager
@@ -195,23 +182,23 @@ class Store:
         self._admit(holder, datasets, tally)
 
     def _admit(self, holder: str, datasets: Sequence[Dataset], tally: _Tally) -> None:
-        going = self.shelf.admit(datasets, holder, self._now_s(), shutil.disk_usage(self.directory).free)
+        going = self.shelf.admit(datasets, holder, self._now_s(), self._files.free_bytes)
         self._remove(going)
         tally.evicted_count += len(going)
-        self._write_hold(holder, [each.id for each in datasets])
+        self._files.note_hold(holder, [each.id for each in datasets])
         for each in datasets:
-            self._write_manifest(each.id, self.shelf.copies[each.id], each.files)
+            self._files.note_copy(each.id, self.shelf.copies[each.id], each.files)
         self._note_change()
 
     async def _bring(self, dataset: Dataset, tally: _Tally) -> None:
         copy = self.shelf.copies[dataset.id]
         for file in dataset.files:
             async with self._lock(file.sha256):
-                if not self._has(file):
+                if not self._files.has(file):
                     await self._fetch(dataset, file, tally)
         async with self._lock(dataset.id):
             if not copy.is_whole:
-                await trio.to_thread.run_sync(self._publish, dataset)
+                await trio.to_thread.run_sync(self._files.publish, dataset)
                 copy.is_whole = True
 
     def _lock(self, name: str) -> trio.Lock:
@@ -233,11 +220,11 @@ class Store:
             before = tally.moved
             for replica in tuple(replicas):
                 address = address_in(dataset, replica, file)
-                pull = Pull(self._partial(file), file, self._count, self._bound)
+                pull = Pull(self._files.partial(file), file, self._count, self._bound)
                 begin_s = trio.current_time()
                 try:
                     await pull.run(self._reader, dataset, address)
-                    await trio.to_thread.run_sync(self._keep, file)
+                    await trio.to_thread.run_sync(self._files.keep, file)
                     self._note_change()
                 except DiskFull:
                     raise
@@ -260,88 +247,20 @@ class Store:
     def _count(self, byte_count: int) -> None:
         self.bytes_come += byte_count
 
-    # -- on disk -------------------------------------------------------------------------------------------------------
-
-    def _object(self, digest: str) -> Path:
-        return self.directory / "objects" / digest
-
-    def _partial(self, file: DataFile) -> Path:
-        return self.directory / "partial" / file.sha256
-
-    def _has(self, file: DataFile) -> bool:
-        try:
-            return self._object(file.sha256).stat().st_size == file.size_bytes
-        except FileNotFoundError:
-            return False
-
-    def _keep(self, file: DataFile) -> None:
-        """What has come is all of it and has its digest: now it may be seen."""
-        partial = self._partial(file)
-        partial.chmod(0o444)
-        partial.rename(self._object(file.sha256))
-        _sync(self.directory / "objects")
-
-    def _publish(self, dataset: Dataset) -> None:
-        """All files are here: show them as one."""
-        new, final = self.directory / COPIES / f".{dataset.id}", self.path_of(dataset.id)
-        shutil.rmtree(new, ignore_errors=True)
-        shutil.rmtree(final, ignore_errors=True)
-        new.mkdir(mode=0o755)
-        for file in dataset.files:
-            path = new / file.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.link(self._object(file.sha256), path)
-        for each in (new, *(each for each in new.rglob("*") if each.is_dir())):
-            each.chmod(0o755)
-        new.rename(final)
-        _sync(final.parent)
-
     def _remove(self, ids: Iterable[DatasetId]) -> None:
         """Copies that the shelf does not have any more, and the files that were only theirs."""
         for each in ids:
-            path = self.path_of(each)
-            if path.exists():
-                hidden = path.with_name(f".{each}")
-                shutil.rmtree(hidden, ignore_errors=True)
-                path.rename(hidden)
-                shutil.rmtree(hidden)
-            (self.directory / "manifests" / each).unlink(missing_ok=True)
-        for room in ("objects", "partial"):
-            for name in self.shelf.orphans(os.listdir(self.directory / room)):
-                (self.directory / room / name).unlink(missing_ok=True)
-
-    def _write_hold(self, holder: str, ids: Sequence[DatasetId]) -> None:
-        _replace(self.directory / "holds" / holder, msgspec.json.encode(ids))
-
-    def _write_manifest(self, dataset_id: DatasetId, copy: Copy, files: Sequence[DataFile] | None = None) -> None:
-        path = self.directory / "manifests" / dataset_id
-        known = _read_manifest(path) if files is None else _Manifest(tuple(files), False)
-        _replace(path, msgspec.json.encode(attrs.evolve(known, is_pinned=copy.is_pinned)))
-        os.utime(path, (copy.use_time_s, copy.use_time_s))
+            self._files.remove_copy(each)
+        self._files.remove_but(self.shelf.needed())
 
     def _take_stock(self) -> None:
-        """After a restart: what is on disk is what there is. Half a copy is none; its files stay for the next try."""
-        for room in ("manifests", "holds"):
-            for path in (self.directory / room).glob(".*"):
-                path.unlink()
-        for path in sorted((self.directory / "manifests").iterdir()):
-            try:
-                manifest = _read_manifest(path)
-            except (ValueError, OSError):  # written by half, or not by us
-                path.unlink(missing_ok=True)
-                continue
-            dataset_id = DatasetId(path.name)
-            sizes = {file.sha256: file.size_bytes for file in manifest.files}
-            is_whole = self.path_of(dataset_id).is_dir() and all(map(self._has, manifest.files))
-            self.shelf.copies[dataset_id] = Copy(sizes, path.stat().st_mtime, manifest.is_pinned, is_whole)
-        for path in (self.directory / "holds").iterdir():
-            ids = [each for each in _read_hold(path) if each in self.shelf.copies]
-            self.shelf.hold(path.name, ids)
-            if not ids:
-                path.unlink(missing_ok=True)
-        for path in (self.directory / COPIES).iterdir():
-            if path.name not in self.shelf.copies:
-                shutil.rmtree(path)
+        """After a restart."""
+        self.shelf.copies.update(self._files.find_copies())
+        for holder, ids in self._files.holds():
+            here = [each for each in ids if each in self.shelf.copies]
+            self.shelf.hold(holder, here)
+            if not here:
+                self._files.forget_hold(holder)
         self._remove(())
 
 
@@ -363,38 +282,3 @@ class _Tally:
             self.lent += byte_count
         elif byte_count:
             self.read_s += passed_s
-
-
-@attrs.frozen
-class _Manifest:
-    files: tuple[DataFile, ...]
-    is_pinned: bool
-
-
-def _read_manifest(path: Path) -> _Manifest:
-    return msgspec.json.decode(path.read_bytes(), type=_Manifest)
-
-
-def _read_hold(path: Path) -> list[DatasetId]:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=list[DatasetId])
-    except ValueError:
-        return []
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """All of it or nothing, also if the machine stops."""
-    new = path.with_name(f".{path.name}.new")
-    with open(new, "wb") as opened:
-        opened.write(content)
-        opened.flush()
-        os.fsync(opened.fileno())
-    new.rename(path)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
