@@ -7,7 +7,7 @@ from argparse import Namespace
 
 from hal_core.cli.arguments import Parser, checked, signed
 from hal_core.cli.console import Console
-from hal_core.cli.formats import duration, pairs
+from hal_core.cli.formats import duration, money, pairs
 from hal_core.cli.usage import UsageError
 
 TYPE_CHECKING = False
@@ -35,7 +35,8 @@ def run(console: Console, arguments: Namespace) -> int:
 
     if arguments.command == "sessions":
         found = list(session_visit.visit_all(console.environ))
-        print_all(console, [(name, state_of(console, name, each), each) for name, each in found], arguments.json)
+        rows = [(name, state_of(console, name, each), each, spent(each)) for name, each in found]
+        print_all(console, rows, arguments.json)
         return 0
     if arguments.action not in ACTIONS:
         from hal_core.errors import did_you_mean
@@ -78,27 +79,28 @@ def state_of(console: Console, name: str, figures: Figures | None) -> str:
     return "silent" if has_broker(console.environ, name) else "stopped"
 
 
-def print_all(console: Console, found: list[tuple[str, str, Figures | None]], is_json: bool) -> None:
+def print_all(console: Console, found: list[tuple[str, str, Figures | None, float | None]], is_json: bool) -> None:
     if is_json:
         console.write(json.dumps({"sessions": [record(*each) for each in found]}))
         return
     rows = []
-    for name, state, figures in found:
+    for name, state, figures, cost in found:
         if figures is None:
-            rows.append((name, state, *["-"] * 7))
+            rows.append((name, state, *["-"] * 8))
         else:
             rows.append(
                 (name, state, str(figures.worker_count), str(figures.waiting_count), str(figures.running_count),
-                 str(figures.done_count), str(figures.failed_count), f"{figures.rate_per_s:.0f}/s", left(figures))
+                 str(figures.done_count), str(figures.failed_count), f"{figures.rate_per_s:.0f}/s", left(figures),
+                 money(cost))
             )  # fmt: skip
-    heads = ("SESSION", "STATE", "WORKERS", "WAITING", "RUNNING", "DONE", "FAILED", "RATE", "LEFT")
-    console.table(heads, rows, [False, False] + [True] * 7)
+    heads = ("SESSION", "STATE", "WORKERS", "WAITING", "RUNNING", "DONE", "FAILED", "RATE", "LEFT", "COST")
+    console.table(heads, rows, [False, False] + [True] * 8)
 
 
 def print_one(console: Console, name: str, figures: Figures | None, is_json: bool) -> None:
     state = state_of(console, name, figures)
     if is_json:
-        console.write(json.dumps(record(name, state, figures)))
+        console.write(json.dumps(record(name, state, figures, spent(figures))))
         return
     values = [("Session", name), ("State", state)]
     if figures is not None:
@@ -110,6 +112,7 @@ def print_one(console: Console, name: str, figures: Figures | None, is_json: boo
             ("Again", f"{figures.retried_count} after an error, {figures.lost_count} after the loss of a worker"),
             ("Rate", f"{figures.rate_per_s:.0f}/s"),
             ("Left", left(figures)),
+            ("Cost", money(spent(figures))),
         ]
         values += [(f"Node {each.name}", host_text(each)) for each in figures.hosts]
         values += [(f"Tag {tag}", tag_text(each)) for tag, each in sorted(figures.tags.items())]
@@ -129,6 +132,22 @@ def host_text(figures: HostFigures) -> str:
     return f"{done}; {'on probation' if figures.is_on_probation else 'blocked'}: {figures.blocked_why}"
 
 
+def spent(figures: Figures | None) -> float | None:
+    """What the jobs of its workers have cost so far. None if it has none, or their daemon does not tell."""
+    if figures is None or not figures.job_ids:
+        return None
+    from hal_core.client.transport import Connection, NoAnswer, Rejected
+
+    connection = Connection(figures.server)
+    try:
+        receipts = [connection.request("GET", f"/v1/jobs/{job_id}/receipt").json() for job_id in figures.job_ids]
+    except (NoAnswer, Rejected):
+        return None
+    finally:
+        connection.close()
+    return float(sum(receipt["money"] for receipt in receipts))
+
+
 def left(figures: Figures) -> str:
     """How long it will take at this rate."""
     return duration(
@@ -136,12 +155,13 @@ def left(figures: Figures) -> str:
     )
 
 
-def record(name: str, state: str, figures: Figures | None) -> dict[str, Any]:
+def record(name: str, state: str, figures: Figures | None, cost: float | None) -> dict[str, Any]:
+    """`cost` is `money` in it."""
     if figures is None:
         return {"session": name, "state": state, "is_running": False}
     tags = {tag: fields(each) for tag, each in figures.tags.items()}
     hosts = [fields(each) for each in figures.hosts]
-    return {"is_running": True, "state": state, **fields(figures), "tags": tags, "hosts": hosts}
+    return {"is_running": True, "state": state, **fields(figures), "tags": tags, "hosts": hosts, "money": cost}
 
 
 def fields(struct: Figures | TagFigures | HostFigures) -> dict[str, Any]:

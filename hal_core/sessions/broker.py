@@ -366,7 +366,9 @@ class Broker:
         present = [worker.host for worker in self._known if worker not in self._leaving]
         trouble = self._nodes.trouble if self._nodes is not None else ""
         rate_per_s = self._rate.per_s(trio.current_time())
-        return figures_of(self._options.session, self._ledger, present, rate_per_s, trouble)
+        figures = figures_of(self._options.session, self._ledger, present, rate_per_s, trouble)
+        job_ids = self._nodes.job_ids if self._nodes is not None else ()
+        return structs.replace(figures, server=self._options.server, job_ids=job_ids)
 
     def _tell_figures(self) -> None:
         self._teller.tell(self.figures())

@@ -15,7 +15,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -57,6 +57,8 @@ class Door(msgspec.Struct):
     authority_pem: str
     job_count: int = 0
     """How often its jobs had ended when a broker came back to it: each time there are new ones."""
+    job_ids: tuple[int, ...] = ()
+    """All that there were."""
 
 
 @attrs.frozen
@@ -154,6 +156,7 @@ class NodeWorkers:
                 ]
                 if not (may_be_old and (await client.job(jobs[0][0])).has_ended):
                     self._note_trouble("")
+                    self._note_jobs(jobs)
                     return jobs
             except Unavailable as error:
                 if trio.current_time() + AWAY_S > deadline_s:
@@ -165,6 +168,17 @@ class NodeWorkers:
                 may_be_old = False
                 self._door.job_count += 1
                 write_private(self._directory / STATE, msgspec.json.encode(self._door))
+
+    @property
+    def job_ids(self) -> tuple[int, ...]:
+        """All jobs of workers that the session has had."""
+        return self._door.job_ids
+
+    def _note_jobs(self, jobs: Sequence[tuple[int, int]]) -> None:
+        known = self._door.job_ids
+        self._door.job_ids = (*known, *(job_id for job_id, _ in jobs if job_id not in known))
+        if self._door.job_ids != known:
+            write_private(self._directory / STATE, msgspec.json.encode(self._door))
 
     def _note_trouble(self, text: str) -> None:
         if text != self.trouble:

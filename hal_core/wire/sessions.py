@@ -222,6 +222,10 @@ class Figures(_Said, frozen=True):
     """Why it has no workers yet, as a predicate; empty if there is no such reason."""
     number: int = 0
     """Of the question, from 1; 0 for what nobody asked."""
+    server: str = ""
+    """The daemon that has the jobs of its workers; empty if they are processes of one machine."""
+    job_ids: tuple[int, ...] = ()
+    """All that it has had."""
 
 
 Said = (

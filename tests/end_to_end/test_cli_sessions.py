@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 import pytest
 
@@ -13,6 +14,7 @@ from hal_core.errors import NotFound, SessionError
 from tests.support import tasks
 from tests.support.cli import hal
 from tests.support.hal import HalCluster
+from tests.support.hal_services import HalServices
 
 
 @pytest.fixture(autouse=True)
@@ -54,8 +56,33 @@ def test_map_through_a_daemon_is_a_job():
     assert (done.code, done.out, done.err) == (0, "mine 1\nmine 2\n", "")
 
 
+def test_a_session_says_what_its_nodes_have_cost_so_far():
+    services = HalServices(cpus=4, more_of_partition="    money_per_cpu_hour: 3600")
+    with (
+        services as cluster,
+        session(workers=1, server="local") as local,
+        session(workers=2, server=str(cluster.socket)) as opened,
+    ):
+        assert list(opened.map(tasks.square, range(10)))[-1] == 81
+        assert list(local.map(tasks.square, range(10)))[-1] == 81
+        rows = {each["session"]: each for each in json.loads(ours("sessions", "--json").out)["sessions"]}
+        job = cluster.get("/v1/jobs")["jobs"][0]
+        ran_s = time.time() - job["submit_time_s"]
+        assert 0 < rows[opened.id]["money"] < 2 * ran_s, "each of two CPUs costs 1 a second"
+        assert (rows[opened.id]["job_ids"], rows[local.id]["money"]) == ([job["job_id"]], None)
+        lines = {line.split()[0]: line.split() for line in ours("sessions").out.splitlines()}
+        assert (lines["SESSION"][-1], lines[local.id][-1]) == ("COST", "-")
+        assert float(lines[opened.id][-1]) >= round(rows[opened.id]["money"], 2)
+        (cost,) = [line for line in ours("session", "show", opened.id).out.splitlines() if line.startswith("Cost")]
+        assert float(cost.split()[1]) >= float(lines[opened.id][-1])
+        cluster.kill("daemon")
+        assert ours("sessions").out.splitlines()[1].split()[-1] == "-", "nobody can tell, and the rest is told"
+        cluster.start_service("daemon")
+        cluster.wait_until_ready()
+
+
 def test_sessions_are_listed_shown_drained_and_cancelled():
-    heads = "SESSION STATE WORKERS WAITING RUNNING DONE FAILED RATE LEFT"
+    heads = "SESSION STATE WORKERS WAITING RUNNING DONE FAILED RATE LEFT COST"
     assert " ".join(ours("sessions").out.split()) == heads
     opened = session(workers=1, recoverable=True, server="local")
     assert list(opened.map(tasks.square, range(100)))[-1] == 9801
