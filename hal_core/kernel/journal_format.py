@@ -23,8 +23,10 @@ from hal_core.models.event import Event, decode_event, encode_event
 DATABASE_NAME: Final = "journal.sqlite"
 FORMAT_VERSION: Final = 2
 
+EventColumns = tuple[int, float, str, int, bytes]
+"""sequence, time_s, kind, version, body: all that the hash of a row seals."""
 EventRow = tuple[int, float, str, int, bytes, bytes]
-"""sequence, time_s, kind, version, body, hash."""
+"""The same, and the hash."""
 
 SCHEMA: Final = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL)",
@@ -65,8 +67,9 @@ DATABASE_ERRORS: Final = (sqlite3.Error, ValueError)
 _DAMAGE: Final = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR", "SQLITE_FORMAT", "SQLITE_SCHEMA", "SQLITE_TOOBIG")
 
 
-def chain_hash(previous: bytes, sequence: int, time_s: float, kind: str, version: int, body: bytes) -> bytes:
+def chain_hash(previous: bytes, columns: EventColumns) -> bytes:
     """The link of one event. Lengths are fixed or hashed too, so that no two events read the same."""
+    sequence, time_s, kind, version, body = columns
     name = kind.encode()
     # Adding 0.0: SQLite does not keep the sign of a zero.
     prefix = _PREFIX.pack(sequence, time_s + 0.0, version, len(name))
@@ -78,9 +81,9 @@ def event_rows(events: Sequence[Event], sequence: int, previous: bytes) -> list[
     rows: list[EventRow] = []
     for event in events:
         sequence += 1
-        kind, version, body = encode_event(event)
-        previous = chain_hash(previous, sequence, event.time_s, kind, version, body)
-        rows.append((sequence, event.time_s, kind, version, body, previous))
+        columns = (sequence, event.time_s, *encode_event(event))
+        previous = chain_hash(previous, columns)
+        rows.append((*columns, previous))
     return rows
 
 
@@ -165,8 +168,8 @@ def sqlite_warning(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> st
 
 
 def _is_link(previous: bytes, row: EventRow) -> bool:
-    sequence, time_s, kind, version, body, link = row
+    _, time_s, kind, version, body, link = row
     # A flipped bit can change the type of a stored value.
     if type(body) is not bytes or type(kind) is not str or type(time_s) is not float or type(version) is not int:
         return False
-    return 0 <= version < 1 << 32 and chain_hash(previous, sequence, time_s, kind, version, body) == link
+    return 0 <= version < 1 << 32 and chain_hash(previous, row[:5]) == link

@@ -151,7 +151,8 @@ def test_an_event_of_another_version_is_refused_by_name(directory: Path) -> None
     reader.close()
     assert previous.last_sequence == 2
     assert link is not None
-    row = (3, 1.0, "JobTeleported", 4, b"body", chain_hash(link, 3, 1.0, "JobTeleported", 4, b"body"))
+    columns = (3, 1.0, "JobTeleported", 4, b"body")
+    row = (*columns, chain_hash(link, columns))
     change(directory, "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", *row)
     with opened(directory) as journal, pytest.raises(errors.Refused, match=r"event 3 .* JobTeleported version 4"):
         list(journal.recover().events)
