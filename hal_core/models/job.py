@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import Final, NewType
 
 import attrs
 
+from hal_core.models.component import Component
+from hal_core.models.end import (
+    ACTIVE as ACTIVE,
+    FINAL as FINAL,
+    End as End,
+    EndKind as EndKind,
+    JobState as JobState,
+)
 from hal_core.models.node import Node, NodeName, PartitionName
 from hal_core.models.ranges import Ranges
 from hal_core.models.variant import VARIED, Variant
@@ -14,97 +23,8 @@ from hal_core.models.variant import VARIED, Variant
 JobId = NewType("JobId", int)
 
 
-class JobState(Enum):
-    """A state for each phase that may take long (Flux RFC 21); the reason says why within it."""
-
-    PENDING = "PENDING"
-    STAGING = "STAGING"
-    """An allocation is held; inputs are staged and the launch is ordered."""
-    RUNNING = "RUNNING"
-    SUSPENDED = "SUSPENDED"
-    """Its processes stand still while another job has its CPUs."""
-    CLEANUP = "CLEANUP"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-    CANCELLED = "CANCELLED"
-    TIMEOUT = "TIMEOUT"
-
-
-ACTIVE = frozenset({JobState.STAGING, JobState.RUNNING, JobState.SUSPENDED, JobState.CLEANUP})
-FINAL = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED, JobState.TIMEOUT})
-
-
 TERMINAL: Final = "/dev/tty"
 """As the input of a job: it has a terminal, and somebody who attends to it, without whom it ends."""
-
-
-class EndKind(Enum):
-    """The one typed reason for every end."""
-
-    EXITED = "exited"
-    SIGNALLED = "signalled"
-    OUT_OF_MEMORY = "out_of_memory"
-    TIME_LIMIT = "time_limit"
-    NODE_LOST = "node_lost"
-    CANCELLED = "cancelled"
-    LAUNCH_FAILED = "launch_failed"
-    PROLOG_FAILED = "prolog_failed"
-    """The site's prolog did, so the job's own processes were not started on that node."""
-    SUPERVISOR_LOST = "supervisor_lost"
-    STAGING_FAILED = "staging_failed"
-    DEPENDENCY_NEVER_SATISFIED = "dependency_never_satisfied"
-    GANG_FAILED = "gang_failed"
-    """Another part of the same gang failed, so this part was ended."""
-
-
-def _sum(one: float | None, other: float | None) -> float | None:
-    return one if other is None else other if one is None else one + other
-
-
-@attrs.frozen
-class End:
-    """How a job (or one node's part of it) ended."""
-
-    kind: EndKind
-    exit_code: int | None = None
-    signal: int | None = None
-    peak_memory_bytes: int | None = None
-    cpu_s: float | None = None
-    by: str = ""
-    """Who cancelled it."""
-    detail: str = ""
-    gpus_busy: float | None = None
-    """Of its GPUs, how many computed, on average, as far as the nodes could tell."""
-    energy_j: float | None = None
-    """Joules, of its GPUs, likewise."""
-    cpu_energy_j: float | None = None
-    """Joules, its share of what processors and memory drew, likewise."""
-
-    def after(self, before: End | None) -> End:
-        """The end of an attempt of which other parts ended so before: the first bad one, with what all of them used."""
-        if before is None:
-            return self
-        return attrs.evolve(
-            self if before.state is JobState.COMPLETED else before,
-            peak_memory_bytes=max(filter(None, (self.peak_memory_bytes, before.peak_memory_bytes)), default=None),
-            cpu_s=_sum(self.cpu_s, before.cpu_s),
-            gpus_busy=_sum(self.gpus_busy, before.gpus_busy),
-            energy_j=_sum(self.energy_j, before.energy_j),
-            cpu_energy_j=_sum(self.cpu_energy_j, before.cpu_energy_j),
-        )
-
-    @property
-    def state(self) -> JobState:
-        """The final job state that this end means."""
-        match self.kind:
-            case EndKind.EXITED:
-                return JobState.COMPLETED if self.exit_code == 0 else JobState.FAILED
-            case EndKind.TIME_LIMIT:
-                return JobState.TIMEOUT
-            case EndKind.CANCELLED | EndKind.DEPENDENCY_NEVER_SATISFIED:
-                return JobState.CANCELLED
-            case _:
-                return JobState.FAILED
 
 
 class Spread(Enum):
@@ -143,6 +63,43 @@ class Shape:
     only_nodes: tuple[NodeName, ...] = ()
     excluded_nodes: tuple[NodeName, ...] = ()
     """These two, too."""
+    also: tuple[Shape, ...] = ()
+    """What the further components of the job need, each on nodes of its own: all start together, or none."""
+
+    @property
+    def parts(self) -> tuple[Shape, ...]:
+        """A shape for each component; for nearly all jobs there is one, which is this."""
+        return (attrs.evolve(self, also=(), licences=()), *self.also) if self.also else (self,)
+
+    def assigned(self, numbers: Sequence[int]) -> Iterator[tuple[Shape, Sequence[int]]]:
+        """Each component with its own of the nodes that the whole has, which stand in their order."""
+        first = 0
+        for part in self.parts:
+            yield part, numbers[first : first + part.node_count]
+            first += part.node_count
+
+    @property
+    def total_nodes(self) -> int:
+        return sum([each.node_count for each in self.also], self.node_count)
+
+    @property
+    def total_cpus(self) -> int:
+        return sum([each.cpus * each.node_count for each in self.also], self.cpus * self.node_count)
+
+    @property
+    def total_gpus(self) -> int:
+        """Whole ones."""
+        return sum([each.gpus * each.node_count for each in self.also], self.gpus * self.node_count)
+
+    @property
+    def gpus_asked(self) -> float:
+        """On each node of this component, shares too."""
+        return self.gpus + self.gpu_milli / 1000
+
+    def without_cpus(self) -> Shape:
+        """What is left of it where it stands aside."""
+        also = tuple(each.without_cpus() for each in self.also)
+        return attrs.evolve(self, cpus=0, is_exclusive=False, also=also)
 
     def takes(self, node: Node) -> bool:
         """Whether that node may serve, by its features and its name."""
@@ -294,6 +251,31 @@ class JobSpec:
     """When its owner is to be mailed, in Slurm's words (parsing/mail.py)."""
     mail_user: str = ""
     """An address, or a user at the site's domain; empty: its owner there."""
+    components: tuple[Component, ...] = ()
+    """Further nodes with other amounts, which the job has together with those that stand here, or not at all."""
+
+    @property
+    def parts(self) -> tuple[JobSpec | Component, ...]:
+        """What stands here, then each of the components, in the order of their ranks."""
+        return (self, *self.components)
+
+    @property
+    def total_nodes(self) -> int:
+        return sum([each.node_count for each in self.components], self.node_count)
+
+    @property
+    def total_tasks(self) -> int:
+        return sum([each.task_count for each in self.components], self.task_count)
+
+    @property
+    def total_cpus(self) -> int:
+        """As they were asked for; nodes whose tasks are fewer are given as many as the others."""
+        return sum([each.task_count * each.cpus_per_task for each in self.parts])
+
+    @property
+    def total_gpus(self) -> int:
+        """Whole ones."""
+        return sum([each.node_count * each.gpus_per_node for each in self.parts])
 
     def in_variant(self, number: int) -> JobSpec:
         """The same job with the amounts of one of its variants."""
@@ -329,5 +311,21 @@ class JobSpec:
             alternatives=self.alternatives,
             licences=self.licences,
             only_nodes=self.only_nodes,
+            excluded_nodes=self.excluded_nodes,
+            also=tuple(map(self._shape_of, self.components)) if self.components else (),
+        )
+
+    def _shape_of(self, component: Component) -> Shape:
+        return Shape(
+            partition=self.partition,
+            node_count=component.node_count,
+            cpus=-(-component.task_count // component.node_count) * component.cpus_per_task,
+            memory_bytes=component.memory_bytes_per_node,
+            gpus=component.gpus_per_node,
+            gpu_type=component.gpu_type,
+            gpu_milli=component.gpu_milli,
+            features=component.features,
+            alternatives=component.alternatives,
+            is_exclusive=self.is_exclusive,
             excluded_nodes=self.excluded_nodes,
         )

@@ -6,7 +6,9 @@ above each field keeps them apart, so that one subtraction compares them all. Pu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+import functools
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from copy import copy
 from typing import TYPE_CHECKING
 
@@ -50,7 +52,7 @@ class Ask:
             "mixed",
             "need_of",
         ),
-        *("node_count", "nodes", "pool_need", "shape", "strict", "wish"),
+        *("node_count", "nodes", "parts", "pool_need", "shape", "strict", "wish"),
     )
 
     def __init__(self, shape: Shape, nodes: int, need_of: dict[int, int], mixed: frozenset[int]) -> None:
@@ -90,6 +92,15 @@ class Ask:
         """An exchange between the nearest nodes that the cluster has for it; None: not looked at yet."""
         self.strict: Ask | None = None
         """The same with what it prefers as its requirement; None if it prefers nothing."""
+        self.parts: tuple[Ask, ...] = ()
+        """What each component asks for, if there are several; then nothing fits the whole on a single node."""
+
+    def assigned(self, numbers: Sequence[int]) -> Iterator[tuple[Ask, Sequence[int]]]:
+        """Each component with its own of the nodes that were chosen for the whole."""
+        first = 0
+        for part in self.parts:
+            yield part, numbers[first : first + part.node_count]
+            first += part.node_count
 
     def holds(self, nodes: int) -> bool:
         """Whether these nodes, on each of which it fits, are enough, and close enough together."""
@@ -121,6 +132,7 @@ class Ask:
         if not nodes & 1:
             twin.pool_need = NEVER
         twin.strict = None if self.strict is None else self.strict.within(nodes)
+        twin.parts = tuple([part.within(nodes) for part in self.parts])
         return twin
 
 
@@ -230,8 +242,18 @@ class Packing:
             if len(self._asks) >= ASKS_KEPT:
                 self._asks.clear()
                 self._families.clear()
-            found = self._asks[shape] = self._make_ask(shape)
+            found = self._asks[shape] = self._make_mixed(shape) if shape.also else self._make_ask(shape)
         return found
+
+    def _make_mixed(self, shape: Shape) -> Ask:
+        """For a job of several components: what decides stands in its parts."""
+        parts = tuple([self.ask(part) for part in shape.parts])
+        ask = Ask(shape, functools.reduce(operator.or_, [part.nodes for part in parts]), {}, frozenset())
+        ask.parts, ask.node_count, ask.cpus = parts, shape.total_nodes, min(part.cpus for part in parts)
+        ask.family = object()
+        ask.lack_of = [self.guards - NEVER] * len(self.classes)
+        ask.licences = self.licences(shape.licences)
+        return ask if ask.licences >= 0 else ask.within(0)
 
     def _make_ask(self, shape: Shape) -> Ask:
         need_of: dict[int, int] = {}

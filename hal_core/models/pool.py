@@ -38,8 +38,8 @@ class Pool(Room):
         guards = self._packing.guards
         return 1 if (self._row_now | guards) - ask.pool_need & guards == guards else 0
 
-    def fits_on(self, numbers: Sequence[int], ask: Ask) -> bool:
-        return bool(self.fitting(ask))
+    def fits_on(self, numbers: Sequence[int], ask: Ask, count: int = 1) -> bool:
+        return bool(self.fitting(ask)) if count == 1 else super().fits_on(numbers, ask, count)
 
     def choose(self, ask: Ask, nodes: int = -1, beside: Room | None = None) -> tuple[int, ...]:
         is_free = nodes & 1 and self.fitting(ask) and (beside is None or beside.fitting(ask))

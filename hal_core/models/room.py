@@ -13,7 +13,7 @@ import operator
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from hal_core.models import placing
+from hal_core.models import mixed, placing, wait
 from hal_core.models.masks import mask_of, members_of, numbers_of
 from hal_core.models.node_rows import NodeRows
 from hal_core.models.packing import AMOUNT_MAX, FIELD_BITS, FIELD_MASK, Ask, Packing
@@ -102,9 +102,16 @@ class Room:
 
     def fitting(self, ask: Ask) -> int:
         """The nodes where one node's part of the ask fits; none, if licences are short."""
-        return self._fitting(ask) if self.has_licences(ask) else 0
+        return self.fitting_anyhow(ask) if self.has_licences(ask) else 0
 
-    def _fitting(self, ask: Ask) -> int:
+    def has_room(self, ask: Ask, nodes: int = -1) -> bool:
+        """Whether all of one element fits, on these nodes."""
+        if ask.parts:
+            return self.has_licences(ask) and mixed.are_enough(ask.parts, mixed.fitting(self, ask, nodes))
+        return ask.holds(self.fitting(ask) & nodes)
+
+    def fitting_anyhow(self, ask: Ask) -> int:
+        """The same, however many licences are free."""
         guards, milli, fits_in, least = self._packing.guards, ask.gpu_milli, self._packing.parts.fits, ask.cpus
         found = 0
         for lack, its in self._by_class(ask):
@@ -129,6 +136,8 @@ class Room:
         """
         if ask.licences and not (self.has_licences(ask) and (beside is None or beside.has_licences(ask))):
             return ()
+        if ask.parts:
+            return mixed.choose(self, ask, mixed.fitting(self, ask, nodes, beside), beside)
         if ask.domains is not None or ask.has_gpus_near:
             return self._place(ask, nodes, beside)
         if beside is not None:
@@ -178,7 +187,7 @@ class Room:
             if here is None and group.bit_count() <= FEW:
                 left = self._fitting_of(numbers_of(group), ask) & ask.nodes
             else:
-                here = self._fitting(ask) if here is None else here
+                here = self.fitting_anyhow(ask) if here is None else here
                 left = group & here
             if left:
                 yield left
@@ -188,7 +197,7 @@ class Room:
         count = nodes.bit_count()
         if count <= FEW or count <= self.row_count // ROWS_A_NODE:
             return self._fitting_of(numbers_of(nodes), ask) & ask.nodes
-        return self._fitting(ask) & nodes
+        return self.fitting_anyhow(ask) & nodes
 
     def _by_harm(self, ask: Ask, nodes: int) -> Iterator[int]:
         """As `_by_cpus_left`, but before that by how little is lost of the GPUs; those without any come first."""
@@ -307,17 +316,25 @@ class Room:
     def take(self, numbers: Sequence[int], ask: Ask, count: int = 1) -> None:
         """Allocate so many elements on each of the nodes, as commit will."""
         self._licences -= ask.licences * count
+        if ask.parts:
+            for part, its in ask.assigned(numbers):
+                self.take(its, part, count)
+            return
         for group in self._rows.groups(numbers):
             self._rows.move(group, group[0] - self._need(group[0], ask, count))
 
     def give(self, numbers: Sequence[int], ask: Ask) -> None:
         """One element ends. Nodes that are not available stay so."""
-        for _ in self._given(numbers, ask):
+        for _ in self.given(numbers, ask):
             pass
 
-    def _given(self, numbers: Sequence[int], ask: Ask, nodes: int = 0) -> Iterator[tuple[int, int]]:
+    def given(self, numbers: Sequence[int], ask: Ask, nodes: int = 0) -> Iterator[tuple[int, int]]:
         """The same; yields the new rows, and the nodes that have each."""
         self._licences += ask.licences
+        if ask.parts:
+            for part, its in ask.assigned(numbers):
+                yield from self.given(its, part)
+            return
         for group in self._rows.groups(numbers, nodes):
             row, bits, _ = group
             if row >= 0:
@@ -331,30 +348,15 @@ class Room:
         What has ended by then is given back to this room, if it has nodes of partitions that share nodes with the
         ask's, directly or through others.
         """
-        packing = self._packing
-        ask_of, missing = packing.ask, ask.nodes & ~self._fitting(ask)
-        near = packing.numbers_beside(ask.shape.partition)
-        is_enough = ask.holds(ask.nodes & ~missing)
-        time_s = now_s
-        for job in running:
-            if is_enough and job.expected_end_s > time_s and self.has_licences(ask):
-                break
-            if near is not None and near.isdisjoint(job.node_numbers):
-                continue
-            time_s = max(time_s, job.expected_end_s)
-            new = 0
-            for row, bits in self._given(job.node_numbers, ask_of(job.shape), job.nodes):
-                if bits & missing and self._fits(row, ask):
-                    new |= bits & missing
-            if new:
-                missing ^= new
-                is_enough = is_enough or ask.holds_near(ask.nodes & ~missing, new)
-        return time_s if is_enough and self.has_licences(ask) else None
+        return (wait.wait_for_parts if ask.parts else wait.wait_for)(self, ask, running, now_s)
 
-    def fits_on(self, numbers: Sequence[int], ask: Ask) -> bool:
-        """Whether one node's part of the ask fits on each of the nodes."""
-        nodes = mask_of(numbers)
-        return self._fitting_of(numbers, ask) & ask.nodes == nodes and self.has_licences(ask)
+    def fits_on(self, numbers: Sequence[int], ask: Ask, count: int = 1) -> bool:
+        """Whether so many elements fit on just these nodes, in their order."""
+        if ask.parts:
+            return self.has_licences(ask) and all(self.fits_on(its, part, count) for part, its in ask.assigned(numbers))
+        if count > 1:
+            return all(self.count(number, ask) >= count for number in numbers)
+        return self._fitting_of(numbers, ask) & ask.nodes == mask_of(numbers) and self.has_licences(ask)
 
     def fitting_on(self, numbers: Sequence[int], ask: Ask) -> int:
         """Those of the nodes where one node's part of the ask fits, as `fitting`; licences are not asked for."""
@@ -364,11 +366,11 @@ class Room:
         """Those of the nodes where one node's part of the ask fits."""
         found = 0
         for row, bits, _ in self._rows.groups(numbers):
-            if self._fits(row, ask):
+            if self.row_fits(row, ask):
                 found |= bits
         return found
 
-    def _fits(self, row: int, ask: Ask) -> bool:
+    def row_fits(self, row: int, ask: Ask) -> bool:
         packing = self._packing
         need = ask.need_of.get(row >> packing.class_shift) if row >= 0 else None
         if need is None or (row | packing.guards) - need & packing.guards != packing.guards:

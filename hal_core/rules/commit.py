@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from hal_core.models.component import Component
 from hal_core.models.event import Event, JobPlaced, JobSuspended, Planned, VariantChosen
 from hal_core.models.job import JobSpec
 from hal_core.models.masks import mask_of
@@ -99,7 +100,7 @@ def _choose(state: State, plan: Plan, now_s: float) -> list[Event]:
 def _suspend(state: State, preempt: Preempt, now_s: float) -> list[Event]:
     """Suspend the victims and start an element of the job, at once or not at all. What does not hold is dropped."""
     record = state.jobs.get(preempt.job_id)
-    if record is None:
+    if record is None or record.spec.components:
         return []
     victims = [state.allocations[key] for key in set(preempt.victims) if key in state.allocations]
     rules = Victims(state, now_s)
@@ -149,8 +150,8 @@ def refusal(state: State, start: Start, now_s: float, lent: Mapping[int, int] = 
     if record.spec.begin_time_s > now_s:
         return "its begin time has not come"
     numbers = start.node_numbers
-    if len(numbers) != shape.node_count or len(set(numbers)) != len(numbers):
-        return f"{shape.node_count} different nodes are needed, {len(set(numbers))} given"
+    if len(numbers) != shape.total_nodes or len(set(numbers)) != len(numbers):
+        return f"{shape.total_nodes} different nodes are needed, {len(set(numbers))} given"
     if start.element_count > 1 and len(numbers) > 1:
         return "elements of a gang start one by one"
     allowed = state.partition_numbers.get(shape.partition, [])
@@ -161,8 +162,10 @@ def refusal(state: State, start: Start, now_s: float, lent: Mapping[int, int] = 
             return f"node number {number} is not in partition {shape.partition}"
         if not permitted >> number & 1:
             return f"{state.table.nodes[number].name} is reserved before its limit, or is not in its reservation"
-        if state.table.room_count(number, shape, lent.get(number, 0)) < start.element_count:
-            return f"{state.table.nodes[number].name} has no room for {start.element_count}"
+    for part, its in shape.assigned(numbers):
+        for number in its:
+            if state.table.room_count(number, part, lent.get(number, 0)) < start.element_count:
+                return f"{state.table.nodes[number].name} has no room for {start.element_count}"
     lack = state.limits.licences.lack(shape, start.element_count)
     if lack:
         return lack
@@ -196,12 +199,16 @@ def _placements(state: State, start: Start, now_s: float, lent: Mapping[int, int
     """One event for elements of equal attempt. The state must have applied each before the next is made."""
     record = state.jobs[start.job_id]
     domains = state.packing.domains
-    numbers = start.node_numbers if domains is None else domains.ordered(start.node_numbers)
+    placed = [
+        (part, spec, its if domains is None else domains.ordered(its))
+        for (part, its), spec in zip(record.shape.assigned(start.node_numbers), record.spec.parts, strict=True)
+    ]
     for attempt, elements in _by_attempt(record, record.ready.first(start.element_count)):
         count = sum(stop - first for first, stop in elements)
         shares = tuple(
-            state.table.choose(number, record.shape, task_count_at(record.spec, rank), count, lent.get(number, 0))
-            for rank, number in enumerate(numbers)
+            state.table.choose(number, part, task_count_at(spec, rank), count, lent.get(number, 0))
+            for part, spec, its in placed
+            for rank, number in enumerate(its)
         )
         yield JobPlaced(now_s, record.job_id, attempt, elements, shares)
 
@@ -214,7 +221,7 @@ def _by_attempt(record: JobRecord, elements: Ranges) -> Iterator[tuple[int, Rang
         yield record.attempt_of(index), ((index, index + 1),)
 
 
-def task_count_at(spec: JobSpec, rank: int) -> int:
-    """Tasks on the gang's node of that rank: in blocks, the first nodes have one more where it does not divide."""
+def task_count_at(spec: JobSpec | Component, rank: int) -> int:
+    """Tasks on the component's node of that rank: in blocks, the first nodes have one more where it does not divide."""
     each, rest = divmod(spec.task_count, spec.node_count)
     return each + (1 if rank < rest else 0)

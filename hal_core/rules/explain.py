@@ -7,7 +7,9 @@ the verifying (`verified`) may run elsewhere.
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -18,6 +20,8 @@ import attrs
 
 from hal_core.models.explanation import Constraint, Explanation, Suggestion
 from hal_core.models.job import JobSpec, Shape
+from hal_core.models.masks import mask_of
+from hal_core.models.mixed import are_enough
 from hal_core.models.node import Node, PartitionName
 from hal_core.models.plural import listed, plural
 from hal_core.rules.excerpt import Asked, Excerpt, as_it_would_be, excerpt
@@ -82,11 +86,28 @@ def _binding(state: State, record: JobRecord, waiting: Waiting) -> Constraint | 
 
 def constraint(state: State, record: JobRecord) -> Constraint | None:
     """The resource that the fewest nodes have enough of; None if enough nodes have room for everything."""
-    shape, table = record.shape, state.table
+    shape = record.shape
     lack = state.limits.licences.lack(shape)
     if lack:
         return Constraint("licence", "licences", 0, 1, lack)
+    parts = shape.parts
+    for at, part in enumerate(parts):
+        found = _constraint_of(state, part)
+        if found is not None:
+            text = f"component {at}: {found.text}" if shape.also else found.text
+            return attrs.evolve(found, text=text)
     numbers = state.partition_numbers.get(shape.partition, [])
+    fitting = [mask_of([n for n in numbers if state.table.room_count(n, part)]) for part in parts] if shape.also else []
+    if not shape.also or are_enough(parts, fitting):
+        return None
+    count = functools.reduce(operator.or_, fitting).bit_count()
+    text = f"its {len(parts)} components ask for {shape.total_nodes} different nodes; {count} have room for any of them"
+    return Constraint("nodes", "different nodes", count, shape.total_nodes, text)
+
+
+def _constraint_of(state: State, shape: Shape) -> Constraint | None:
+    """The same for one component."""
+    table, numbers = state.table, state.partition_numbers.get(shape.partition, [])
     if sum(table.room_count(number, shape) > 0 for number in numbers) >= shape.node_count:
         return None
     resource, asked, fitting = min(_fitting(state, shape, numbers), key=itemgetter(2))
@@ -221,7 +242,8 @@ def _changes(state: State, record: JobRecord, now_s: float) -> Iterator[tuple[st
     for name, partition in state.partitions.items():
         limit_s = partition.walltime_s_max
         too_long = limit_s is not None and (spec.walltime_s is None or spec.walltime_s > limit_s)
-        if name != spec.partition and not too_long and _could_hold(state, name, shape):
+        could_hold = all(_could_hold(state, name, part) for part in shape.parts)
+        if name != spec.partition and not too_long and could_hold:
             yield f"--partition={name}", "another partition", attrs.evolve(spec, partition=name)
 
 

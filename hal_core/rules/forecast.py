@@ -265,13 +265,13 @@ class Future:
 
     def _can_start(self, row: PendingJob, numbers: Sequence[int], count: int) -> bool:
         """As commit sees it."""
-        if len(numbers) != row.shape.node_count or not 0 < count <= row.element_count:
+        if len(numbers) != row.shape.total_nodes or not 0 < count <= row.element_count:
             return False
         if self._standings is not None and ForeseenQuota(self._claims, self._standings).left(row.job_id) < count:
             return False
         ask = self._room.packing.ask(row.shape)
         permitted = self.holds.nodes(row.reservation, row.walltime_s, self.now_s, row.job_id)
-        return all(permitted >> number & 1 and self._room.count(number, ask) >= count for number in numbers)
+        return all(permitted >> number & 1 for number in numbers) and self._room.fits_on(numbers, ask, count)
 
     def _have_left(self, job_id: JobId, left: ArrayLeft) -> None:
         self._arrays[job_id] = left

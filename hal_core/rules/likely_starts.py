@@ -42,7 +42,7 @@ Guess = tuple[PendingJob, float, int, float]
 def likely_starts(snapshot: Snapshot, within_s: float, waiting: Iterable[PendingJob] = ()) -> Iterator[Guess]:
     """For jobs of one node with inputs that are likely to start within that time. `waiting`: the jobs that the engine
     will try first (Plan.waiting); else they are taken as the snapshot has them."""
-    narrow = (job for job in waiting or snapshot.pending() if job.shape.node_count == 1)
+    narrow = (job for job in waiting or snapshot.pending() if job.shape.total_nodes == 1)
     jobs = list(islice(narrow, JOBS_MAX))
     if not any(job.inputs for job in jobs):
         return

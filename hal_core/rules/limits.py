@@ -218,8 +218,8 @@ class LimitBook:
         limit_s = math.inf if spec.walltime_s is None else spec.walltime_s
         if shape.is_exclusive:
             cpus, gpus = self._largest.get(shape.partition, (0, 0))
-            return Amounts(cpus * shape.node_count, gpus * shape.node_count, limit_s)
-        return Amounts(shape.cpus * shape.node_count, shape.gpus * shape.node_count, limit_s)
+            return Amounts(cpus * shape.total_nodes, gpus * shape.total_nodes, limit_s)
+        return Amounts(shape.total_cpus, shape.total_gpus, limit_s)
 
     def used(self, ledger: Ledger, now_s: float) -> dict[Tally, Used]:
         """What was used, for each tally with a limit on minutes."""

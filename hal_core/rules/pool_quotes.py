@@ -47,10 +47,10 @@ def _of_own(state: State, record: JobRecord, now_s: float) -> PoolQuote:
     (start_s,) = starts_in_turn(state.snapshot(now_s), [row])
     partition = state.partitions[row.shape.partition]
     shape = row.shape
-    per_hour = partition.money_per_cpu_hour * shape.cpus
-    per_hour += partition.money_per_gpu_hour * (shape.gpus + shape.gpu_milli / 1000)
+    per_hour = partition.money_per_cpu_hour * shape.total_cpus
+    per_hour += partition.money_per_gpu_hour * sum(part.node_count * part.gpus_asked for part in shape.parts)
     run_s = row.expected_s if row.expected_s < math.inf else None
-    cost = None if run_s is None else per_hour * shape.node_count * run_s * row.element_count / HOUR_S
+    cost = None if run_s is None else per_hour * run_s * row.element_count / HOUR_S
     wait_s = None if start_s == math.inf else max(0.0, start_s - now_s)
     says = "no nodes of the site would ever do" if wait_s is None else ""
     return PoolQuote(wait_s=wait_s, run_s=run_s, cost=cost, says=says)

@@ -114,7 +114,7 @@ class _Turns:
         """Whether the nodes would hold it if nothing ran on them."""
         found = self._fits_idle.get(ask)
         if found is None:
-            found = self._fits_idle[ask] = ask.holds(self._idle.fitting(ask))
+            found = self._fits_idle[ask] = self._idle.has_room(ask)
         return found
 
 

@@ -128,7 +128,7 @@ def _needs(state: State, kept: KeptPool, row: PendingJob, record: JobRecord) -> 
     """How many instances of each offer one element needs. Who bears no restart is kept off what is taken back."""
     admitted, pool = state.pools.admitted.get(row.job_id), kept.pool
     is_elsewhere = admitted is not None and admitted.pool != pool.name
-    if is_elsewhere or record.spec.reservation or record.spec.elastic_weight:
+    if is_elsewhere or record.spec.reservation or record.spec.elastic_weight or record.spec.components:
         return {}
     if pool.accounts and record.spec.account not in pool.accounts:
         return {}
@@ -160,7 +160,7 @@ def _shares(node: Node, shape: Shape) -> Iterator[float]:
     yield shape.cpus / node.cpu_count
     yield shape.memory_bytes / node.memory_bytes
     gpus = node.gpus.count(shape.gpu_type) if shape.gpu_type else len(node.gpus)
-    asked = shape.gpus + shape.gpu_milli / 1000
+    asked = shape.gpus_asked
     if asked:
         yield asked / gpus if gpus else math.inf
     has = dict(node.generic)

@@ -168,8 +168,8 @@ def _lost(state: State, activity: Activity, now_s: float) -> float:
     """In node-seconds (see Victim)."""
     run_s = max(0.0, now_s - activity.begin_time_s)
     checkpoint_s = activity.record.spec.checkpoint_s
-    shape = activity.record.shape
-    share = sum(_share(state, number, shape) for number in activity.node_numbers)
+    parts = activity.record.shape.assigned(activity.node_numbers)
+    share = sum(_share(state, number, part) for part, numbers in parts for number in numbers)
     return (run_s % checkpoint_s if checkpoint_s else run_s) * share
 
 

@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from hal_core.models import mixed
 from hal_core.models.packing import FIELD_MASK, Ask
 from hal_core.models.plan import RunningJob
 from hal_core.models.pool import Pool
@@ -82,6 +83,8 @@ class NodesProfile:
     def earliest(
         self, ask: Ask, duration_s: float, permit: Permit | None = None
     ) -> tuple[float, tuple[int, ...]] | None:
+        if ask.parts:
+            return self._earliest_mixed(ask, duration_s, permit)
         times, holds = self._times, ask.holds
         fitting: list[int] = []
         for at, time_s in enumerate(times):
@@ -95,6 +98,30 @@ class NodesProfile:
                 ahead += 1
             if holds(common):
                 return time_s, self._rooms[at].choose(ask, common)
+        return None
+
+    def _earliest_mixed(
+        self, ask: Ask, duration_s: float, permit: Permit | None
+    ) -> tuple[float, tuple[int, ...]] | None:
+        """The same for a job of several components."""
+        times, known = self._times, dict[int, list[int]]()
+
+        def fitting(at: int) -> list[int]:
+            if at not in known:
+                room = self._rooms[at]
+                self.step_count += room.row_count * len(ask.parts)
+                known[at] = mixed.fitting(room, ask, -1 if room.has_licences(ask) else 0)
+            return known[at]
+
+        for at, time_s in enumerate(times):
+            allowed = -1 if permit is None else permit.nodes(time_s)
+            common = [nodes & allowed for nodes in fitting(at)]
+            ahead = at + 1
+            while ahead < len(times) and times[ahead] < time_s + duration_s and mixed.are_enough(ask.parts, common):
+                common = [nodes & more for nodes, more in zip(common, fitting(ahead), strict=True)]
+                ahead += 1
+            if mixed.are_enough(ask.parts, common):
+                return time_s, mixed.choose(self._rooms[at], ask, common)
         return None
 
     def _fitting(self, known: list[int], at: int, ask: Ask) -> int:
@@ -127,7 +154,7 @@ class NodesProfile:
             rooms = self._between(hold.start_s, hold.duration_s)
             numbers, ask = hold.node_numbers, hold.ask
             is_whole = len(numbers) == ask.node_count
-            answers.append(is_whole and all(room.count(number, ask) for room in rooms for number in numbers))
+            answers.append(is_whole and all(room.fits_on(numbers, ask) for room in rooms))
             for room in rooms if answers[-1] else ():
                 room.take(numbers, ask)
         return answers

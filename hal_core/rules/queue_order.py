@@ -143,7 +143,7 @@ class Weighted(Strict):
             text = f"{points} points of {rules.qos_s:.0f} s"
             yield PriorityTerm(f"quality of service {spec.qos}", points * rules.qos_s, text)
         if rules.size_s:
-            cpus, of = record.shape.cpus * record.shape.node_count, max(self._cpus.get(spec.partition, 0), 1)
+            cpus, of = record.shape.total_cpus, max(self._cpus.get(spec.partition, 0), 1)
             text = f"{cpus} of {of} CPUs, of {rules.size_s:.0f}"
             yield PriorityTerm("size", min(cpus / of, 1.0) * rules.size_s, text)
         name = "nice" if record.priority < 0 else "job"

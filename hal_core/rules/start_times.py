@@ -53,10 +53,10 @@ def planned_starts(snapshot: Snapshot, job: PendingJob, random: Random) -> Start
     columns = snapshot.columns
     numbers = frozenset(snapshot.partition_nodes(job.shape.partition))
     usable = [number for number in numbers if columns.is_available[number]]
-    if sum(_is_large_enough(columns.nodes[number], job.shape) for number in usable) < job.shape.node_count:
+    if not all(_has_enough([columns.nodes[number] for number in usable], part) for part in job.shape.parts):
         return None
     running = [each for each in snapshot.running() if not numbers.isdisjoint(each.node_numbers)]
-    if job.shape.gpus:
+    if job.shape.total_gpus:
         scarce = _Scarce(sum(sum(columns.free_gpus[number].values()) for number in usable), _gpus)
     else:
         scarce = _Scarce(sum(columns.free_cpus[number] for number in usable), _cpus)
@@ -67,9 +67,12 @@ def planned_starts(snapshot: Snapshot, job: PendingJob, random: Random) -> Start
     return StartTimes(_quantile(waits_s, 0.5), _quantile(waits_s, 0.9))
 
 
-def _is_large_enough(node: Node, shape: Shape) -> bool:
-    """When nothing else is on it."""
-    return node.cpu_count >= shape.cpus and node.memory_bytes >= shape.memory_bytes and len(node.gpus) >= shape.gpus
+def _has_enough(nodes: Sequence[Node], shape: Shape) -> bool:
+    """Whether so many are large enough, when nothing else is on them."""
+    return shape.node_count <= sum(
+        node.cpu_count >= shape.cpus and node.memory_bytes >= shape.memory_bytes and len(node.gpus) >= shape.gpus
+        for node in nodes
+    )
 
 
 @attrs.frozen
@@ -78,6 +81,12 @@ class _Scarce:
 
     free: int
     of: Callable[[Shape], int]
+
+    def taken(self, shape: Shape, node_count: int) -> int:
+        """By one element, on so many nodes if all are alike."""
+        if not shape.also:
+            return self.of(shape) * node_count
+        return sum(self.of(part) * part.node_count for part in shape.parts)
 
 
 def _cpus(shape: Shape) -> int:
@@ -108,11 +117,11 @@ def _turn_s(
 ) -> float:
     """In one sample: how long until the last of them can start."""
     free = scarce.free
-    ends = [(sampled_left_s(each, now_s, random), scarce.of(each.shape) * len(each.node_numbers)) for each in running]
+    ends = [(sampled_left_s(each, now_s, random), scarce.taken(each.shape, len(each.node_numbers))) for each in running]
     heapify(ends)
     time_s = 0.0
     for job in ahead:
-        taken = scarce.of(job.shape) * job.shape.node_count
+        taken = scarce.taken(job.shape, job.shape.node_count)
         while free < taken:
             if not ends:
                 return math.inf

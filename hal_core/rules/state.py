@@ -202,7 +202,8 @@ class State:
         record = JobRecord(event.job_id, event.client_id, event.owner, spec, event.time_s)
         self.next_job_id = record.job_id + 1
         self.link(record)
-        self.demand.add(record.shape, record.element_count)
+        for shape in record.shape.parts:
+            self.demand.add(shape, record.element_count)
         if event.client_id:
             remember(self.client_ids, record, self.jobs)
         if spec.dependencies:

@@ -161,9 +161,12 @@ def lendable(activities: Iterable[Activity], piles: Piles) -> dict[int, int]:
 
 
 def lent_shape(activity: Activity, piles: Piles) -> Shape | None:
-    """What it can lend on each of its nodes now; None if on some there is nothing."""
+    """What it can lend on each of its nodes now; None if on some there is nothing, or if it is not
+    the same on all that it asked for."""
     count = min(cpus.bit_count() for cpus in lendable([activity], piles).values())
     shape = activity.record.shape
+    if shape.also:
+        return None  # what it has differs from node to node
     return Shape(shape.partition, shape.node_count, count, 0) if count else None
 
 
@@ -219,8 +222,7 @@ def running_rows(state: State, rows: Sequence[RunningJob], now_s: float) -> list
     for row in rows:
         row_key = (row.job_id, row.index)
         if row_key in state.suspended and state.suspended[row_key].is_aside:
-            shape = attrs.evolve(row.shape, cpus=0, is_exclusive=False)
-            row = attrs.evolve(row, shape=shape, end_time_s=math.inf, expected_end_s=math.inf)
+            row = attrs.evolve(row, shape=row.shape.without_cpus(), end_time_s=math.inf, expected_end_s=math.inf)
         elif row_key in state.suspended:
             row = attrs.evolve(row, end_time_s=ends[row_key][0], expected_end_s=ends[row_key][1])
         found += _split(row, own_of[row_key]) if row_key in own_of else (row,)

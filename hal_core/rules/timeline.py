@@ -56,7 +56,7 @@ def _earliest_permitted(
     """The same, but what is allowed changes with the time: at each end, and at each edge of a reservation."""
     packing = later.packing
     ends = deque(running)
-    fitting = later.fitting(ask)
+    fitting = 0 if ask.parts else later.fitting(ask)
     time_s = now_s
     edges_left = EDGES_MAX
     while edges_left:
@@ -67,7 +67,7 @@ def _earliest_permitted(
                 if ask.nodes >> number & 1 and not fitting >> number & 1 and later.count(number, ask):
                     fitting |= 1 << number
         allowed = permit.nodes(time_s)
-        if ask.holds(fitting & allowed):
+        if later.has_room(ask, allowed) if ask.parts else ask.holds(fitting & allowed):
             chosen = later.choose(ask, allowed)
             later.take(chosen, ask)
             return Promise(time_s, chosen, later)

@@ -59,7 +59,7 @@ def lend(room: Room, jobs: Iterable[RunningJob]) -> Room:
 def _fits(room: Room, ask: Ask, victims: Iterable[Victim]) -> bool:
     trial = room.copy()
     give_back(trial, (victim.job for victim in victims))
-    return ask.holds(trial.fitting(ask))
+    return trial.has_room(ask)
 
 
 def _in_order(room: Room, ask: Ask, victims: Sequence[Victim], most: float) -> list[Victim] | None:
@@ -94,7 +94,7 @@ def _node_by_node(room: Room, ask: Ask, victims: Sequence[Victim]) -> list[Victi
     found: list[Victim] = []
     heap = [(_cost(trial, ask, number, its), number) for number, its in on_node.items() if ask.nodes >> number & 1]
     heap.sort()
-    while not ask.holds(trial.fitting(ask)):
+    while not trial.has_room(ask):
         _, number = heappop(heap)
         chosen = _enough(trial, ask, number, [each for each in on_node[number] if id(each) not in gone])
         for victim in chosen:
@@ -114,7 +114,8 @@ def _cost(trial: Room, ask: Ask, number: int, victims: Sequence[Victim]) -> floa
 
 
 def _enough(trial: Room, ask: Ask, number: int, victims: Sequence[Victim]) -> list[Victim]:
-    """The victims, cheapest first, that free the node for one part of the ask; all of them if that is not enough."""
+    """The victims, cheapest first, that free the node for one part of the ask; all of them if that is not enough, or if
+    it is open which component of several would come there."""
     room = trial.copy()
     chosen: list[Victim] = []
     for victim in victims:

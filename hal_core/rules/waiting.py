@@ -12,6 +12,7 @@ import attrs
 
 from hal_core.models.job import DependencyKind, JobId, Shape
 from hal_core.models.masks import mask_of
+from hal_core.models.mixed import are_enough
 from hal_core.models.node import PartitionName
 from hal_core.models.plural import named, plural
 from hal_core.rules.limits import Hit, RunningQuota
@@ -179,13 +180,13 @@ class Waiting:
         key = (record.shape, limit_s)
         found = self._held_up.get(key)
         if found is None:
-            shape, table = record.shape, self._state.table
-            holds = self._state.reservations.holds
+            table, holds = self._state.table, self._state.reservations.holds
             permitted, rented = holds.nodes("", limit_s, self._now_s), holds.rented.nodes
-            numbers = self._state.partition_numbers.get(shape.partition, ())
-            fitting = [number for number in numbers if not rented >> number & 1 and table.room_count(number, shape)]
-            allowed = sum(permitted >> number & 1 for number in fitting)
-            found = self._held_up[key] = allowed < shape.node_count <= len(fitting)
+            parts, numbers = record.shape.parts, self._state.partition_numbers.get(record.shape.partition, ())
+            open_nodes = [number for number in numbers if not rented >> number & 1]
+            fitting = [mask_of([n for n in open_nodes if table.room_count(n, part)]) for part in parts]
+            allowed = [nodes & permitted for nodes in fitting]
+            found = self._held_up[key] = are_enough(parts, fitting) and not are_enough(parts, allowed)
         return found
 
     def _dependency_text(self, record: JobRecord) -> str:

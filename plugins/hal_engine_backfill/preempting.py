@@ -146,14 +146,14 @@ class _Search:
         ask, trial, now = self._permits.ask(self._waiting[0]), self._room.copy(), self._now.copy()
         starts = list(self._plan.starts)
         for job_id in reversed(self._behind):
-            if ask.holds(trial.fitting(ask)):
+            if trial.has_room(ask):
                 break
             for start in [start for start in starts if start.job_id == job_id]:
                 starts.remove(start)
                 for _ in range(start.element_count):
                     trial.give(start.node_numbers, self._asks[job_id])
                     now.give(start.node_numbers, self._asks[job_id])
-        if ask.holds(trial.fitting(ask)):
+        if trial.has_room(ask):
             self._room, self._now = trial, now
             return attrs.evolve(self._plan, starts=tuple(starts))
         return self._plan
@@ -189,7 +189,7 @@ class _Search:
 
     def _suspended(self, ask: Ask, victims: Sequence[Victim]) -> tuple[tuple[Victim, ...] | None, tuple[int, ...]]:
         """Victims that are enough, beside what is free now, to start with what they lend; and where. That is taken."""
-        chosen = least_loss(self._now, ask, victims) if victims else None
+        chosen = least_loss(self._now, ask, victims) if victims and not ask.parts else None
         if not chosen:
             return None, ()
         now, room = self._now.copy(), self._room.copy()
@@ -209,7 +209,7 @@ class _Search:
             rows = [packing.idle_row(number) for number in range(len(packing.class_of))]
             self._idle = Room.of_rows(packing, rows)
         ask = self._room.packing.ask(job.shape)
-        return ask.holds(self._idle.fitting(ask))
+        return self._idle.has_room(ask)
 
     def after(self, proposed: Sequence[Preempt]) -> Snapshot:
         """As it will be when these victims, and what is ending already, have ended."""

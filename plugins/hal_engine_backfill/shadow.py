@@ -21,7 +21,7 @@ def can_be_kept(ask: Ask, promise: Promise) -> bool:
     packing = promise.spare.packing
     if packing.licence_guards or not packing.is_reversible or len(packing.class_of) == 1:
         return False
-    return ask.strict is None and promise.time_s < math.inf
+    return ask.strict is None and not ask.parts and promise.time_s < math.inf
 
 
 class Shadow:
