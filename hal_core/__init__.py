@@ -96,9 +96,14 @@ if TYPE_CHECKING:
         ReservationAdded as ReservationAdded,
         ReservationRemoved as ReservationRemoved,
         RunTimesPredicted as RunTimesPredicted,
+        SessionChanged as SessionChanged,
         VariantChosen as VariantChosen,
     )
-    from hal_core.models.event_values import event_view as event_view, job_of as job_of
+    from hal_core.models.event_values import (
+        event_view as event_view,
+        job_of as job_of,
+        session_user_of as session_user_of,
+    )
     from hal_core.models.event_words import end_text as end_text, event_text as event_text
     from hal_core.models.foreign import ForeignJob as ForeignJob, ForeignNode as ForeignNode, Look as Look
     from hal_core.models.job import (
@@ -262,10 +267,10 @@ _NAMES_BY_MODULE = {
         "EvictionOrdered IdleFound InputsStaged JobCancelRequested JobEnded JobHeld JobPlaced JobReleased JobRequeued "
         "JobResumed JobResumeRequested JobSubmitted JobSuspended NodeDrained NodeJoined NodeResumed NodeSuspected "
         "NodeWentDown ObserverDisabled OrphanFound OutputRefused PartEnded PartStarted Planned PolicyChanged "
-        "PriorityChanged ReservationAdded ReservationRemoved RunTimesPredicted VariantChosen"
+        "PriorityChanged ReservationAdded ReservationRemoved RunTimesPredicted SessionChanged VariantChosen"
     ),
     "models.event_words": "end_text event_text",
-    "models.event_values": "event_view job_of",
+    "models.event_values": "event_view job_of session_user_of",
     "models.foreign": "ForeignJob ForeignNode Look",
     "models.job": "ArraySpec Dependency DependencyKind End EndKind JobId JobSpec JobState Owner Shape Spread",
     "models.message": (

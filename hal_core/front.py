@@ -28,6 +28,7 @@ from hal_core.rest.listener import Server, turn_away
 from hal_core.rest.network import NetworkAddress, NetworkListener, open_network
 from hal_core.rest.port import Context
 from hal_core.rest.rates import Rate, Rates
+from hal_core.rest.session_watch import watch_sessions
 from hal_core.rest.tokens import TokenMaker, load_key
 from hal_core.rest.unix_socket import UnixSocket, identify_unix_peer, open_unix_socket, peer_of
 
@@ -78,6 +79,7 @@ class Front:
                 await nursery.start(self._server.serve, [self._network.listener], self._network.identify)
             await nursery.start(self._server.serve, [self._socket.listener], identify)
             nursery.start_soon(self._context.attendances.run, self._context.kernel)
+            nursery.start_soon(watch_sessions, self._context.kernel, self._context.sessions)
             task_status.started()
 
     def _tokens(self) -> TokenMaker | None:

@@ -28,9 +28,10 @@ def configure(parser: Parser) -> None:
         "--after",
         type=checked(whole_number),
         metavar="N",
-        help=f"events after number N; 0 for all (default: the newest {NEWEST_COUNT}; with --job, all of the job)",
+        help=f"events after number N; 0 for all (default: the newest {NEWEST_COUNT}, but all with --job or --session)",
     )
     parser.add_argument("--job", type=checked(count), metavar="JOB", help="only events of this job")
+    parser.add_argument("--session", metavar="ID", help="only events of this session, by its whole id")
     parser.add_argument("--json", action="store_true", help="one JSON object for each event: sequence, event, data")
 
 
@@ -38,17 +39,18 @@ def run(console: Console, arguments: Namespace) -> int:
     last = int(console.get("/v1/status").json()["sequence"])
     after = arguments.after
     if after is None:
-        after = 0 if arguments.job else max(last - NEWEST_COUNT, 0)
+        after = 0 if arguments.job or arguments.session else max(last - NEWEST_COUNT, 0)
     until = None if arguments.follow else last
-    for event in follow(console, after, until=until, job_id=arguments.job):
+    for event in follow(console, after, until=until, job_id=arguments.job, session=arguments.session):
         print_event(console, event, arguments.json)
     return 0
 
 
 def follow(
-    console: Console, after: int, *, until: int | None = None, job_id: int | None = None, user: str | None = None
+    console: Console, after: int, *, until: int | None = None, **only: int | str | None
 ) -> Iterator[ServerEvent]:
-    """What comes after that event, in order, each once; for ever, or as far as event number `until`.
+    """What comes after that event, in order, each once; for ever, or as far as event number `until`. `only`: of this
+    `job_id`, `session` or `user`.
 
     A stream that breaks off is taken up again, also when the daemon is restarted meanwhile. Until it has been left, no
     other request can go through this console.
@@ -56,7 +58,7 @@ def follow(
     lost_s: float | None = None
     while until is None or after < until:
         parser = EventParser(after)
-        target = query("/v1/events", after=after, until=until, job_id=job_id, user=user)
+        target = query("/v1/events", after=after, until=until, **only)
         try:
             for line in console.connection.lines(target):
                 if line is None:

@@ -7,7 +7,7 @@ from argparse import Namespace
 
 from hal_core.cli.arguments import Parser, checked, signed
 from hal_core.cli.console import Console
-from hal_core.cli.formats import duration, money, pairs
+from hal_core.cli.formats import duration, instant, money, pairs
 from hal_core.cli.usage import UsageError
 
 TYPE_CHECKING = False
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from hal_core.wire.sessions import Figures, HostFigures, TagFigures
 
 USAGES = {"session": "hal session show|drain|cancel|set ID... [--tag TAG] [--priority N]"}
+LIFE_SHOWN = 10
+"""What happened last; all that is kept is in the JSON."""
 ACTIONS = ("show", "drain", "cancel", "set")
 
 
@@ -48,7 +50,8 @@ def run(console: Console, arguments: Namespace) -> int:
     for name in arguments.sessions:
         match arguments.action:
             case "show":
-                print_one(console, *session_visit.visit(environ, name), arguments.json)
+                session, figures = session_visit.visit(environ, name)
+                print_one(console, (session, figures, session_visit.life(environ, session)), arguments.json)
             case "drain":
                 console.line(f"{session_visit.drain(environ, name)} drains")
             case "cancel" if tag:
@@ -97,10 +100,12 @@ def print_all(console: Console, found: list[tuple[str, str, Figures | None, floa
     console.table(heads, rows, [False, False] + [True] * 8)
 
 
-def print_one(console: Console, name: str, figures: Figures | None, is_json: bool) -> None:
+def print_one(console: Console, found: tuple[str, Figures | None, list[dict[str, Any]]], is_json: bool) -> None:
+    """One session: its id, figures and life."""
+    name, figures, life = found
     state = state_of(console, name, figures)
     if is_json:
-        console.write(json.dumps(record(name, state, figures, spent(figures))))
+        console.write(json.dumps(record(name, state, figures, spent(figures)) | {"life": life}))
         return
     values = [("Session", name), ("State", state)]
     if figures is not None:
@@ -116,6 +121,10 @@ def print_one(console: Console, name: str, figures: Figures | None, is_json: boo
         ]
         values += [(f"Node {each.name}", host_text(each)) for each in figures.hosts]
         values += [(f"Tag {tag}", tag_text(each)) for tag, each in sorted(figures.tags.items())]
+    from hal_core.models.session_words import change_text
+
+    for at, change in enumerate(life[-LIFE_SHOWN:]):
+        values.append(("" if at else "Life", f"{instant(change['time_s'])} {change_text(change)}"))
     for line in pairs(values):
         console.line(line)
 

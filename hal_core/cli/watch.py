@@ -30,9 +30,13 @@ ARRAYS_MAX = 100_000
 
 def configure(parser: Parser) -> None:
     parser.add_argument(
-        "job", metavar="JOB", nargs="?", type=checked(selector), help="only this job, until it ends (default: my jobs)"
+        "job",
+        metavar="JOB",
+        nargs="?",
+        type=checked(selector),
+        help="only this job, until it ends (default: my jobs and sessions)",
     )
-    parser.add_argument("-u", "--user", metavar="USER", help="the jobs of this user")
+    parser.add_argument("-u", "--user", metavar="USER", help="the jobs and sessions of this user")
     parser.add_argument("--all", action="store_true", help="everything that happens, also to nodes and reservations")
     parser.add_argument(
         "--after", type=checked(whole_number), metavar="N", help="go on after event number N (default: from now on)"
@@ -61,7 +65,7 @@ def watch_many(teller: Teller, arguments: Namespace) -> None:
     after = arguments.after
     if after is None:
         after = int(teller.get("/v1/status")["sequence"])
-        whose = "everything" if user is None else f"the jobs of {user}"
+        whose = "everything" if user is None else f"the jobs and sessions of {user}"
         teller.say(after, f"watching {whose}, until Ctrl-C")
     for event in follow(teller.console, after, user=user):
         teller.tell(event)

@@ -87,9 +87,9 @@ class AsyncClient:
         """Submit up to 10,000 jobs, all or none. The ids come in the order of the requests."""
         return await self._do(calls.submit_many([calls.request_from(each, {}) for each in requests]))
 
-    async def tell_session(self, session: str, figures: dict[str, Any]) -> float:
-        """For its broker: how a session does. Gives after how many seconds to tell again."""
-        return await self._do(calls.tell_session(session, figures))
+    async def tell_session(self, session: str, report: dict[str, Any]) -> calls.SessionTold:
+        """For its broker: how a session does, and what happened to it. Gives when to tell again, and what is known."""
+        return await self._do(calls.tell_session(session, report))
 
     async def job(self, job_id: int) -> JobView:
         return await self._do(calls.job(job_id))

@@ -97,9 +97,17 @@ def status() -> Call[dict[str, Any]]:
     return Call("GET", "/v1/status", decoder.decode)
 
 
-def tell_session(session: str, figures: dict[str, Any]) -> Call[float]:
-    """Gives after how many seconds to tell again."""
-    return Call("POST", f"/v1/sessions/{quoted(session)}", lambda answer: float(_field(answer, "again_s")), figures)
+@attrs.frozen
+class SessionTold:
+    """When a broker is to tell again, and as far as which number its changes are on record."""
+
+    again_s: float
+    heard_number: int
+
+
+def tell_session(session: str, report: dict[str, Any]) -> Call[SessionTold]:
+    decoder = msgspec.json.Decoder(SessionTold)
+    return Call("POST", f"/v1/sessions/{quoted(session)}", decoder.decode, report)
 
 
 def events_target(after: int | None, job_id: int | None) -> str:

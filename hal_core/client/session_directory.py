@@ -4,6 +4,7 @@
                                    options    what the broker was told, to start it again
                                    journal    of a recoverable session
                                    log        what its tasks print
+                                   life       what happened to it, in a few lines
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ SOCKET: Final = "socket"
 OPTIONS: Final = "options"
 JOURNAL: Final = "journal"
 LOG: Final = "log"
+LIFE: Final = "life"
 REMOVED: Final = "."
 """Before the name of a session that is being removed."""
 

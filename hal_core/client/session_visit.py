@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from hal_core.client.session_directory import (
+    LIFE,
     connect,
     find_directory,
     known_sessions,
@@ -45,6 +47,16 @@ def visit(environ: Mapping[str, str], session: str) -> tuple[str, Figures | None
     """One. Raises NotFound."""
     directory = find_directory(environ, session)
     return directory.name, figures_of(directory)
+
+
+def life(environ: Mapping[str, str], session: str) -> list[dict[str, Any]]:
+    """What happened to it, the latest last, also if no broker runs: fields as of models.session.SessionChange."""
+    path = sessions_directory(environ) / session / LIFE
+    changes = []
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError):  # The broker is at it, or a crash has torn it.
+            changes.append(json.loads(line))
+    return changes
 
 
 def drain(environ: Mapping[str, str], session: str) -> str:

@@ -28,6 +28,7 @@ from hal_core.models.placement import AttemptKey, Grant, Share
 from hal_core.models.pool_event import PoolEvent
 from hal_core.models.prediction import Prediction
 from hal_core.models.ranges import Ranges
+from hal_core.models.session import SessionChanged as SessionChanged
 from hal_core.models.suspension_event import (
     JobResumed as JobResumed,
     JobResumeRequested as JobResumeRequested,
@@ -367,6 +368,7 @@ SiteEvent = (
     | OutputRefused
     | IdleFound
     | BookingsChanged
+    | SessionChanged
 )
 """All but those of cloud pools."""
 

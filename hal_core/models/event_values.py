@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hal_core.models.event import Event, JobSubmitted
+from hal_core.models.event import Event, JobSubmitted, SessionChanged
 from hal_core.models.job import JobId
 from hal_core.models.ranges import format_ranges
 
@@ -38,6 +38,11 @@ def job_of(event: Event) -> JobId | None:
     key = getattr(event, "key", None)
     found: JobId | None = key.job_id if key is not None else getattr(event, "job_id", None)
     return found
+
+
+def session_user_of(event: Event) -> str | None:
+    """Whose session the event is about, if it is about one."""
+    return event.user if isinstance(event, SessionChanged) else None
 
 
 def _ranges_text(pairs: Sequence[Sequence[int]]) -> str:

@@ -5,6 +5,7 @@ reads it can tell it, without knowing the classes of events.
 from __future__ import annotations
 
 from hal_core.models.plural import plural
+from hal_core.models.session_words import change_text
 from hal_core.models.sizes import size
 
 TYPE_CHECKING = False  # importing typing would cost a tenth of a whole `hal submit`
@@ -165,6 +166,7 @@ OTHER_TEXTS: Final[Mapping[str, Callable[[Values], str]]] = {
         f"dataset {values['dataset']} is to leave {plural(len(values['nodes']), 'node')}, by {values['by']}"
     ),
     "DatasetRemoved": lambda values: f"dataset {values['dataset']} is taken out of the catalogue by {values['by']}",
+    "SessionChanged": lambda values: f"session {values['session']} of {values['user']} {change_text(values['change'])}",
     "AccessChanged": lambda values: _with_detail(
         f"{str(values['change']).replace('_', ' ')}: {values['subject']}, by {values['by']}", values
     ),

@@ -24,6 +24,7 @@ from hal_core.models.job_message import (
 from hal_core.models.node import Cluster, Node, NodeName, PartitionName, Reservation
 from hal_core.models.placement import AttemptKey
 from hal_core.models.prediction import Prediction
+from hal_core.models.session import LoseSession as LoseSession, NoteSession as NoteSession
 from hal_core.models.tuning import Verdict
 
 
@@ -358,6 +359,8 @@ Message = (
     | CopiesReported
     | OutputsMade
     | AllocationIdle
+    | NoteSession
+    | LoseSession
     | PoolMessage
     | Tick
 )

@@ -13,14 +13,14 @@ import msgspec
 import trio
 
 from hal_core.errors import InvalidInput, Problem
-from hal_core.models.event import AccessChanged, DatasetAdded, Event, JobSubmitted
-from hal_core.models.event_values import event_view, job_of
+from hal_core.models.event import AccessChanged, DatasetAdded, Event, JobSubmitted, SessionChanged
+from hal_core.models.event_values import event_view, job_of, session_user_of
 from hal_core.models.history import HistoryFilters
 from hal_core.models.job import JobId
 from hal_core.rest.answers import Gone
 from hal_core.rest.asgi import Send
 from hal_core.rest.call import Call, Route, Stream
-from hal_core.rest.query import SEQUENCE_MAX, integer, texts
+from hal_core.rest.query import SEQUENCE_MAX, integer, text, texts
 from hal_core.rest.rights import Caller, Verb
 
 BATCH = 500
@@ -110,24 +110,30 @@ class _Pump:
 
 
 class _Wanted:
-    """Which events a reader has asked for: those of a job, or of all jobs of some users."""
+    """Which events a reader has asked for: those of a job, of a session, or of all that some users have."""
 
     def __init__(self, call: Call) -> None:
         self._context = call.context
         self._job_id: int | None = call.query["job_id"]
+        self._session: str | None = call.query["session"]
         self._users: frozenset[str] = call.query["user"]
         self._owners: dict[JobId, str] = {}
 
     async def of(self, rows: Sequence[Row]) -> Sequence[Row]:
         if self._job_id is not None:
             rows = [row for row in rows if job_of(row[1]) == self._job_id]
+        if self._session is not None:
+            rows = [row for row in rows if isinstance(row[1], SessionChanged) and row[1].session == self._session]
         if not self._users:
             return rows
         about = [(row, job_of(row[1])) for row in rows]
         for row, job_id in about:
             if job_id is not None and job_id not in self._owners:
                 self._keep(job_id, row[1].owner.user if isinstance(row[1], JobSubmitted) else await self._owner(job_id))
-        return [row for row, job_id in about if job_id is not None and self._owners.get(job_id) in self._users]
+        return [row for row, job_id in about if self._user(row[1], job_id) in self._users]
+
+    def _user(self, event: Event, job_id: JobId | None) -> str | None:
+        return session_user_of(event) if job_id is None else self._owners.get(job_id)
 
     async def _owner(self, job_id: JobId) -> str:
         """By the state, or by the history of a job that the state has forgotten."""
@@ -164,7 +170,8 @@ ROUTES = (
             integer("after", "events with a larger sequence number; default: from now on", 0, SEQUENCE_MAX),
             integer("until", "the stream ends behind this sequence number; default: never", 0, SEQUENCE_MAX),
             integer("job_id", "only events of this job", 1, SEQUENCE_MAX),
-            texts("user", "only events of jobs of these users"),
+            text("session", "only events of this session"),
+            texts("user", "only events of jobs and sessions of these users"),
         ),
         media_type="text/event-stream",
         reads_state=False,

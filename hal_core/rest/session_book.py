@@ -12,15 +12,15 @@ import attrs
 from msgspec import Meta
 
 from hal_core.errors import Unavailable
+from hal_core.models.session import CHANGES_MAX, ENDS, Count, SessionChange
 
 SILENT_S_MAX: Final = 30.0
 SESSIONS_MAX: Final = 10_000
 SESSIONS_OF_USER_MAX: Final = 1_000
-Count = Annotated[int, Meta(ge=0, le=1 << 53)]
 
 
 @attrs.frozen(kw_only=True)
-class SessionReport:
+class SessionFigures:
     """Counts of tasks; `rate_per_s` is of those settled lately."""
 
     worker_count: Count
@@ -35,11 +35,27 @@ class SessionReport:
 
 
 @attrs.frozen(kw_only=True)
+class SessionReport(SessionFigures):
+    """How it does, and what happened since the broker last heard that such was heard."""
+
+    changes: Annotated[tuple[SessionChange, ...], Meta(max_length=CHANGES_MAX)] = ()
+
+    @property
+    def is_last(self) -> bool:
+        """Its broker says no more after this."""
+        return bool(self.changes) and self.changes[-1].kind in ENDS
+
+    def shown(self) -> SessionFigures:
+        names = [field.name for field in attrs.fields(SessionFigures)]
+        return SessionFigures(**{name: getattr(self, name) for name in names})
+
+
+@attrs.frozen(kw_only=True)
 class SessionView:
     session: str
     user: str
     report_time_s: float
-    figures: SessionReport
+    figures: SessionFigures
 
 
 class SessionBook:
@@ -57,7 +73,14 @@ class SessionBook:
             own = sum(each == user for each, _ in self._views)
             if len(self._views) >= SESSIONS_MAX or own >= SESSIONS_OF_USER_MAX:
                 raise Unavailable(f"{own} sessions of {user} and {len(self._views)} in all are known already")
-        self._views[key] = SessionView(session=session, user=user, report_time_s=self._now_s(), figures=report)
+        figures = report.shown()
+        self._views[key] = SessionView(session=session, user=user, report_time_s=self._now_s(), figures=figures)
+        if report.is_last:
+            del self._views[key]
+
+    def is_silent(self, user: str, session: str) -> bool:
+        self._forget_silent()
+        return (user, session) not in self._views
 
     def views(self) -> tuple[SessionView, ...]:
         self._forget_silent()

@@ -220,14 +220,11 @@ def output_problems(state: State, spec: JobSpec, owner: Owner) -> list[Problem]:
     return problems
 
 
-def pin(state: State, message: PinDataset, now_s: float) -> list[Event]:
-    found = _changeable(state, message.dataset, "change it")
-    return (
-        [] if found.is_pinned == message.is_pinned else [DatasetPinned(now_s, found.id, message.is_pinned, message.by)]
-    )
-
-
-def remove(state: State, message: RemoveDataset, now_s: float) -> list[Event]:
+def pin_or_remove(state: State, message: PinDataset | RemoveDataset, now_s: float) -> list[Event]:
+    if isinstance(message, PinDataset):
+        found = _changeable(state, message.dataset, "change it")
+        is_news = found.is_pinned != message.is_pinned
+        return [DatasetPinned(now_s, found.id, message.is_pinned, message.by)] if is_news else []
     found = _changeable(state, message.dataset, "take it out")
     if found.is_pinned:
         raise Refused(f"dataset {found.id} is pinned; `hal data unpin {found.id}` first")

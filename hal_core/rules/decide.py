@@ -24,12 +24,14 @@ from hal_core.models.message import (
     DrainNode,
     EvictCopies,
     Hold,
+    LoseSession,
     Message,
     NodeLeaving,
     NodeLost,
     NodeReported,
     NodeSilent,
     NoteAccess,
+    NoteSession,
     ObserverFailed,
     OutputsMade,
     PartsChanged,
@@ -59,6 +61,7 @@ from hal_core.rules import (
     predictions,
     reports,
     reservations,
+    session_lives,
 )
 from hal_core.rules.bookings import bookings_reported
 
@@ -109,10 +112,8 @@ def decide(state: State, message: Message, now_s: float) -> Generator[None, None
             return [_noted(message, now_s)], None
         case AddDataset():
             return catalogue.add(state, message, now_s), None
-        case PinDataset():
-            return catalogue.pin(state, message, now_s), None
-        case RemoveDataset():
-            return catalogue.remove(state, message, now_s), None
+        case PinDataset() | RemoveDataset():
+            return catalogue.pin_or_remove(state, message, now_s), None
         case EvictCopies():
             return catalogue.evict(state, message, now_s)
         case CopiesReported():
@@ -121,6 +122,8 @@ def decide(state: State, message: Message, now_s: float) -> Generator[None, None
             return outputs.outputs_made(state, message, now_s), None
         case AllocationIdle():
             return reports.allocation_idle(state, message, now_s), None
+        case NoteSession() | LoseSession():
+            return session_lives.note_or_lose(state, message, now_s)
         case Tick():
             return [*reports.nodes_overdue(state, now_s), *catalogue.expired(state, now_s)], None
         case _:

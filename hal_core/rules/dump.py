@@ -22,6 +22,7 @@ from hal_core.models.ranges import Ranges, RangeSet, runs_of
 from hal_core.rules import allocations
 from hal_core.rules.job_record import Activity, ElementEnd, JobRecord
 from hal_core.rules.pool_book import PoolContent
+from hal_core.rules.session_lives import SessionLife
 from hal_core.rules.state import State
 from hal_core.rules.usage import Payer
 
@@ -143,6 +144,7 @@ class DumpedState:
     bookings: tuple[NodeBookings, ...] = ()
     queued_starts: tuple[tuple[str, tuple[QueuedStart, ...]], ...] = ()
     bookings_seen: tuple[tuple[str, float], ...] = ()
+    sessions: tuple[SessionLife, ...] = ()
 
 
 def dump_state(state: State) -> bytes:
@@ -192,6 +194,7 @@ def dump_state(state: State) -> bytes:
         queued_starts=tuple(sorted(state.bookings.starts.items())),
         bookings_seen=tuple(sorted(state.bookings.seen_time_s.items())),
         policy_changes=state.policy_changes,
+        sessions=state.sessions.all(),
         usage=state.ledger.rows(),
         demand=_dump_demand(state.demand),
     )
@@ -289,6 +292,7 @@ def load_state(content: bytes) -> State:
     state.bookings.by_node = {each.node: each for each in dumped.bookings}
     state.bookings.starts, state.bookings.seen_time_s = dict(dumped.queued_starts), dict(dumped.bookings_seen)
     state.reservations.rent(state.pools.rented)
+    state.sessions.restore(dumped.sessions)
     state.disabled_observers = dict(dumped.disabled_observers)
     state.policy_changes = dumped.policy_changes
     state.ended_counts = dict(dumped.ended_counts)

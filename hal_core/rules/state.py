@@ -47,6 +47,7 @@ from hal_core.models.event import (
     ReservationAdded,
     ReservationRemoved,
     RunTimesPredicted,
+    SessionChanged,
     SiteEvent,
     VariantChosen,
 )
@@ -71,6 +72,7 @@ from hal_core.rules.owned_jobs import OwnedJobs
 from hal_core.rules.pending_queue import PendingQueue
 from hal_core.rules.pool_book import PoolBook
 from hal_core.rules.reservations import Reservations
+from hal_core.rules.session_lives import SessionLives
 from hal_core.rules.shared_parts import SharedParts
 from hal_core.rules.snapshot import StateSnapshot
 from hal_core.rules.usage import Ledger
@@ -110,7 +112,7 @@ class State:
         self.ended_counts, self.pending_count = dict[JobState, int](), 0  # elements that ended, and that wait
         self.begins, self._shared_parts = BeginTimes(), SharedParts()
         self.reservations, self.pools, self.bookings = Reservations(), PoolBook(), BookingBook()
-        self.catalogue, self.ledger, self.limits = Catalogue(), Ledger(), LimitBook()
+        self.catalogue, self.ledger, self.limits, self.sessions = Catalogue(), Ledger(), LimitBook(), SessionLives()
 
     # -- questions ---------------------------------------------------------------------------------------------------
 
@@ -192,6 +194,8 @@ class State:
                 self.catalogue.apply(event)
             case BookingsChanged():
                 self.bookings.apply(event, self.allocations)
+            case SessionChanged():
+                self.sessions.apply(event)
             case AccessChanged() | EvictionOrdered() | IdleFound() | OutputRefused():
                 pass
             case _:

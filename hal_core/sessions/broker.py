@@ -18,8 +18,11 @@ from msgspec import structs
 
 from hal_core.client.session_shared import common_data
 from hal_core.errors import WireError
-from hal_core.models.ranges import RangeSet
+from hal_core.models.ranges import RangeSet, count_of, format_ranges
+from hal_core.models.session import SessionChangeKind
+from hal_core.sessions.chronicle import Chronicle
 from hal_core.sessions.glance import figures_of
+from hal_core.sessions.host_rests import HostRests
 from hal_core.sessions.journal import SessionJournal
 from hal_core.sessions.ledger import Ledger
 from hal_core.sessions.options import BrokerOptions
@@ -35,7 +38,6 @@ from hal_core.wire.sessions import (
     Accepted,
     Ask,
     Batch,
-    Blocked,
     Cancel,
     Data,
     Define,
@@ -79,17 +81,22 @@ class Broker:
         self._starter = starter
         self._journal = journal
         self._nodes = nodes
+        self._chronicle = Chronicle(options.directory, self.figures)
         if nodes is not None:
-            nodes.on_trouble = self._tell_figures
+            nodes.on_trouble, nodes.chronicle = self._tell_figures, self._chronicle
         self._ledger = Ledger()
         self._definitions: dict[int, bytes] = {}
         self._known: dict[Peer, set[int]] = {}
         self._leaving: set[Peer] = set()
         self._teller = Teller(journal, self._pump)
         self._seat = Seat(journal)
+        self._rests = HostRests(self._ledger.hosts, self._teller, self._chronicle, self._pump)
         self._vain_starts = 0
         self._rate = Rate(0.0)
         self._why_ended = ""
+        """From outside: the client is told."""
+        self._why_over = ""
+        """By itself: it is on record."""
         self._has_begun = trio.Event()
         """There is a client, or there was, or none came in time."""
         self._is_draining = False
@@ -100,12 +107,14 @@ class Broker:
 
     async def run(self, client: socket.socket | None, listener: socket.socket | None = None) -> None:
         self._rate = Rate(trio.current_time())
+        self._note(SessionChangeKind.RECOVERED if self._chronicle.is_old else SessionChangeKind.OPENED)
         async with trio.open_nursery() as nursery:
             if self._journal is not None:
                 recover(self._journal, self._ledger, self._define, self._teller.dropped)
                 nursery.start_soon(self._write_journal, self._journal)
                 nursery.start_soon(self._expect_client)
             self._nursery = nursery
+            nursery.start_soon(self._chronicle.run)
             reception = Reception(self, nursery)
             nursery.start_soon(self._take_workers, reception)
             if client is not None:
@@ -147,6 +156,11 @@ class Broker:
                 if self._why_ended:
                     self._teller.tell(Refusal(self._why_ended))
                 await client.flush()
+        is_parked = self._journal is not None and not (self._is_draining or self._why_over)
+        kind = SessionChangeKind.PARKED if is_parked else SessionChangeKind.CLOSED
+        self._chronicle.end(kind, self._why_ended or self._why_over)
+        if self._nodes is not None:
+            await self._nodes.tell_end()
 
     async def _have_workers(self, nodes: NodeWorkers) -> None:
         """The job of the workers, which should not end before us. Who comes back for results only needs none, and that
@@ -174,6 +188,8 @@ class Broker:
     async def serve_client(self, client: Peer, messages: list[Said] | None, nursery: trio.Nursery) -> None:
         """Of a recoverable session the client says first what it wants to be told; until then it is told nothing."""
         gone = await self._seat.take(client)
+        if self._chronicle.is_old or self._has_begun.is_set():
+            self._note(SessionChangeKind.CLIENT_RETURNED)
         client.on_drained = self._pump
         if self._journal is None:
             self._seat_client(client)
@@ -193,7 +209,9 @@ class Broker:
             if self._teller.client is client:
                 self._teller.client = None
             if self._journal is None:
-                self._end.set()
+                self._end_with("its client has gone")
+            elif not self._end.is_set():
+                self._note(SessionChangeKind.CLIENT_LEFT)
             gone.set()
             self._has_begun.set()  # Also if it went before it said what it wants.
             self._pump()
@@ -214,6 +232,8 @@ class Broker:
                 if isinstance(message, Rank) and not message.tag:
                     if refusal := await self._rank_job(message.priority):
                         visitor.send(encode(Refusal(refusal)))
+                    else:
+                        self._note(SessionChangeKind.SETTINGS_CHANGED, f"priority {message.priority}")
                     continue
                 if isinstance(message, Finish):
                     self._why_ended = f"the session was {'drained' if message.does_drain else 'cancelled'} from outside"
@@ -244,6 +264,7 @@ class Broker:
             case Rank(tag=tag, priority=priority):
                 self._ledger.rank(tag, priority)
                 self._teller.keep(message)
+                self._note(SessionChangeKind.SETTINGS_CHANGED, f"priority {priority} for tag {tag}")
             case Cancel(tasks=tasks, does_kill=does_kill, tag=tag):
                 dropped, to_kill = self._ledger.cancel(tasks, does_kill, tag)
                 self._teller.drop(dropped, "cancelled")
@@ -255,8 +276,9 @@ class Broker:
                         worker.close()  # It is lost to us, and finishes in vain.
             case Finish(does_drain=does_drain):
                 self._is_draining = True
+                self._note(SessionChangeKind.DRAINING if does_drain else SessionChangeKind.CANCELLED)
                 if not does_drain:
-                    self._end.set()
+                    self._end_with("cancelled")
             case Ask(number=number):
                 client.send(encode(structs.replace(self.figures(), number=number)))
             case _:
@@ -272,6 +294,7 @@ class Broker:
             return
         self._known[worker] = set()
         self._ledger.add_worker(worker, worker.host)
+        self._note(SessionChangeKind.WORKERS_JOINED)
         self._pump()
         try:
             while (messages := await worker.receive()) is not None:
@@ -305,6 +328,8 @@ class Broker:
 
     def _lose_worker(self, worker: Peer) -> None:
         del self._known[worker]
+        if not self._end.is_set():
+            self._note(SessionChangeKind.WORKERS_LEFT)
         if worker in self._leaving:
             self._leaving.discard(worker)
             self._teller.drop(self._ledger.release_worker(worker), "cancelled")
@@ -312,6 +337,8 @@ class Broker:
             return
         aside, cancelled = self._ledger.lose_worker(worker)
         self._teller.drop(aside, "every worker that had it died; it was set aside")
+        if aside:
+            self._note(SessionChangeKind.TASKS_SET_ASIDE, f"task {format_ranges(aside)}", count_of(aside))
         self._teller.drop(cancelled, "cancelled")
         self._vain_starts += worker.is_local
         if self._vain_starts > VAIN_STARTS_MAX:
@@ -324,25 +351,11 @@ class Broker:
         elif not self._known:
             self._workers_gone.set()
 
-    def _rest_hosts(self) -> None:
-        """Those that were blocked lately get nothing for a while, also if another broker comes meanwhile."""
-        hosts = self._ledger.hosts
-        blocked = hosts.take_news()
-        for host in (*blocked, *hosts.take_forgiven()):
-            self._teller.keep(Blocked(host.name, host.blocked_why))
-        for host in blocked:
-            self._nursery.start_soon(self._try_again, host.name, host.rest_s)
-
-    async def _try_again(self, name: str, after_s: float) -> None:
-        await trio.sleep(after_s)
-        self._ledger.hosts.put_on_probation(name)
-        self._pump()
-
     def _pump(self) -> None:
         """Hand out what can be handed out, and end when that was all."""
         if self._teller.is_behind():
             return
-        self._rest_hosts()
+        self._rests.look(self._nursery)
         for worker, tasks in self._ledger.batches():
             assert isinstance(worker, Peer)
             if tasks.function not in self._known[worker]:
@@ -360,7 +373,16 @@ class Broker:
 
     def _give_up(self, why: str) -> None:
         self._teller.tell(Refusal(why))
-        self._end.set()
+        self._end_with(why)
+
+    def _end_with(self, why: str) -> None:
+        """It is over because of that, unless it was over before."""
+        if not self._end.is_set():
+            self._why_over = why
+            self._end.set()
+
+    def _note(self, kind: SessionChangeKind, detail: str = "", count: int = 1) -> None:
+        self._chronicle.note(kind, detail, count)
 
     def figures(self) -> Figures:
         present = [worker.host for worker in self._known if worker not in self._leaving]

@@ -110,11 +110,12 @@ class Hosts:
         elif others and not host.blocked_why:
             self._compare(host, function, count)
 
-    def put_on_probation(self, name: str) -> None:
-        """Its rest is over."""
+    def put_on_probation(self, name: str) -> bool:
+        """Its rest is over. Whether it is on probation then: it may be as good as new already."""
         host = self._hosts[name]
         if host.blocked_why:
             host.is_on_probation, host.trial = True, Score()
+        return host.is_on_probation
 
     def forgive(self, host: Host) -> None:
         """It is as good as new."""

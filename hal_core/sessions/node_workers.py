@@ -35,6 +35,7 @@ from hal_core.wire.private_files import read_private, write_private
 
 if TYPE_CHECKING:
     from hal_core.client import JobView
+    from hal_core.sessions.chronicle import Chronicle
     from hal_core.wire.sessions import Figures
 
 STATE: Final = "workers"
@@ -45,6 +46,9 @@ HOST_VARIABLE: Final = "HAL_SESSION_HOST"
 AWAY_S: Final = 2.0
 """Between two questions to a daemon that does not answer."""
 TOLD: Final = ("worker_count", "waiting_count", "running_count", "done_count", "failed_count", "dropped_count")
+JOBS_TOLD_MAX: Final = 10
+TELL_S_MAX: Final = 5.0
+"""For a daemon to hear of the end."""
 COME_S_MAX: Final = 5.0
 """For the tasks of a job, which began together, to dial in, if the session is over before."""
 
@@ -94,6 +98,8 @@ class NodeWorkers:
         """Why there are no workers yet; empty if there is no such reason."""
         self.on_trouble: Callable[[], None] = lambda: None
         """Called when there is another."""
+        self.chronicle: Chronicle | None = None
+        """What happened to the session, which the daemon is told with its figures."""
 
     def note(self, name: str) -> None:
         """This worker has come."""
@@ -132,13 +138,35 @@ class NodeWorkers:
         again_s = AWAY_S
         while self.figures is not None:
             await trio.sleep(again_s)
-            with contextlib.suppress(HalError, ValueError):
-                async with AsyncClient(self._options.server) as client:
-                    again_s = await client.tell_session(self._options.session, self._told(self.figures()))
+            again_s = await self._tell() or again_s
+
+    async def tell_end(self) -> None:
+        """The last of what happened: a daemon that is away never hears of it, and finds the session silent."""
+        if self._options.server:
+            with trio.move_on_after(TELL_S_MAX):
+                await self._tell()
+
+    async def _tell(self) -> float:
+        """Returns when to tell again; 0 if the daemon was not there to say it."""
+        assert self.figures is not None
+        assert self.chronicle is not None
+        report = self._told(self.figures())
+        report["changes"] = msgspec.to_builtins(await self.chronicle.untold())
+        try:
+            async with AsyncClient(self._options.server) as client:
+                told = await client.tell_session(self._options.session, report)
+        except (HalError, ValueError):
+            return 0.0
+        self.chronicle.was_heard(told.heard_number)
+        return told.again_s
 
     def _told(self, figures: Figures) -> dict[str, object]:
         counts = {name: getattr(figures, name) for name in TOLD}
-        return {**counts, "rate_per_s": figures.rate_per_s, "job_ids": [job_id for job_id, _ in self._jobs]}
+        return {
+            **counts,
+            "rate_per_s": figures.rate_per_s,
+            "job_ids": [job_id for job_id, _ in self._jobs][:JOBS_TOLD_MAX],
+        }
 
     async def _submit(self, client: Taker) -> list[tuple[int, int]]:
         """The jobs, when the daemon is there to take them. A broker that came back finds those of its predecessor, or

@@ -25,6 +25,7 @@ from hal_core import (
     event_text,
     event_view,
     job_of,
+    session_user_of,
     structure_options,
 )
 from hal_observer_mail.letters import Line, letter
@@ -95,7 +96,8 @@ async def _line(recipient: Recipient, sequence: int, event: Event, log: EventLog
         return None
     job_id = job_of(event)
     arrival = None if job_id is None else await log.arrival(job_id)
-    if recipient.users and (arrival is None or arrival.owner.user not in recipient.users):
+    user = arrival.owner.user if arrival else session_user_of(event)
+    if recipient.users and user not in recipient.users:
         return None
     arrays = {arrival.job_id} if arrival is not None and arrival.spec.array else set()
     text = event_text(type(event).__name__, event_view(event), arrays)

@@ -26,6 +26,7 @@ from hal_core import (
     event_text,
     event_view,
     job_of,
+    session_user_of,
     structure_options,
 )
 from hal_observer_webhook.options import Receiver, WebhookOptions
@@ -97,7 +98,7 @@ class _Deliveries:
         if receiver.events and kind not in receiver.events:
             return None
         arrival = None if job_id is None else await self._log.arrival(job_id)
-        user = arrival.owner.user if arrival else None
+        user = arrival.owner.user if arrival else session_user_of(event)
         if receiver.users and user not in receiver.users:
             return None
         data = event_view(event)

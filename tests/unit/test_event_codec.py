@@ -56,6 +56,7 @@ from hal_core.models.event import (
     ReservationAdded,
     ReservationRemoved,
     RunTimesPredicted,
+    SessionChanged,
     VariantChosen,
     decode_event,
     encode_event,
@@ -92,6 +93,7 @@ from hal_core.models.pool_event import (
     StartedInstance,
 )
 from hal_core.models.prediction import Prediction
+from hal_core.models.session import SessionChange, SessionChangeKind
 from hal_core.models.topology import Level, LevelKind, Link, Topology
 from hal_core.models.variant import Variant
 from tests.support.journal_events import any_event
@@ -224,6 +226,17 @@ CLUSTER = Cluster(
     stage_bytes_per_s=5e8,
     pools=(POOL,),
 )
+CHANGE = SessionChange(
+    number=4,
+    time_s=TIME_S - 1.0,
+    kind=SessionChangeKind.HOST_BLOCKED,
+    count=2,
+    detail="n1",
+    worker_count=3,
+    done_count=1000,
+    failed_count=7,
+    dropped_count=5,
+)
 EXAMPLES: tuple[Event, ...] = (
     ClusterDefined(TIME_S, CLUSTER),
     JobSubmitted(TIME_S, JOB, "key", Owner("ada", 1000, 100), SPEC),
@@ -262,6 +275,7 @@ EXAMPLES: tuple[Event, ...] = (
     OutputRefused(TIME_S, KEY, DATASET.id, "the name is used by bob"),
     IdleFound(TIME_S, KEY, TIME_S - 1800.0, 8),
     BookingsChanged(TIME_S, "slurm", (NODE_BOOKINGS,), (QueuedStart(JOB, 3, TIME_S + 60.0),), ((JOB, 4),)),
+    SessionChanged(TIME_S, "5f2c09ab41de", "ada", CHANGE),
     InstancesRequested(TIME_S, "burst", "burst-1", "small", 2, 0.5, 90.0, TIME_S + 600.0, "job 7", 7200.0, "physics"),
     InstancesStarted(TIME_S, "burst", "burst-1", (StartedInstance("burst-1-1", "n1", "i-07"),)),
     InstancesRefused(TIME_S, "burst", "burst-1", "no capacity", TIME_S + 60.0),
@@ -291,7 +305,7 @@ def test_there_is_an_example_of_every_class():
 
 def test_examples_leave_no_field_at_its_default():
     """A field that the corpus does not show could change its form unseen."""
-    values = (SPEC, END, MACHINE, PARTITION, CLUSTER, RESERVATION, DATASET, POOL, OFFER, EXAMPLES[6].shares[0])
+    values = (SPEC, END, MACHINE, PARTITION, CLUSTER, RESERVATION, DATASET, POOL, OFFER, CHANGE, EXAMPLES[6].shares[0])
     for thing in (*EXAMPLES, *values):
         for field in attrs.fields(type(thing)):
             assert getattr(thing, field.name) != field.default, f"{type(thing).__name__}.{field.name}"
