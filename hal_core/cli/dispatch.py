@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from hal_core.cli.console import Console
+from hal_core.cli.formats import local_times
 from hal_core.cli.usage import UsageError
 from hal_core.client.transport import NoAnswer, Rejected
 
@@ -184,7 +185,7 @@ def report(console: Console, error: Exception) -> int:
         return 2
     if isinstance(error, Rejected):
         lines = [f"{place}: {text}" if place else text for place, text in error.problems]
-        console.note("\n".join(lines) or str(error))
+        console.note("\n".join(lines) or local_times(str(error)))
     elif isinstance(error, NoAnswer):
         console.note(str(error))
     elif isinstance(error, KeyError):

@@ -9,7 +9,7 @@ from argparse import Namespace
 
 from hal_core.cli.arguments import Parser, checked, one_index, selector
 from hal_core.cli.console import Console
-from hal_core.cli.formats import duration, instant, money, pairs, table
+from hal_core.cli.formats import duration, instant, local_times, money, pairs, table
 from hal_core.cli.submission import tell_warnings
 from hal_core.models.plural import plural
 
@@ -34,7 +34,7 @@ def run(console: Console, arguments: Namespace) -> int:
 
 
 def print_explanation(console: Console, found: dict[str, Any]) -> None:
-    rows = [("Job", f"{found['job_id']} is {found['state']}"), ("Reason", found["text"])]
+    rows = [("Job", f"{found['job_id']} is {found['state']}"), ("Reason", local_times(found["text"]))]
     if found["constraint"]:
         rows.append(("Short of", f"{found['constraint']['resource']}: {found['constraint']['text']}"))
     total = sum(term["value"] for term in found["priority"])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 
 from hal_core.models.sizes import size as size
+
+MOMENT = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 def escaped(text: str) -> str:
@@ -40,6 +43,20 @@ def instant(time_s: float | None) -> str:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_s))
     except (OverflowError, ValueError, OSError):
         return str(time_s)
+
+
+def local_times(text: str) -> str:
+    """A text of the daemon, in which moments are in UTC (models/moment.py), with these where the reader is."""
+    return MOMENT.sub(_local_time, text)
+
+
+def _local_time(found: re.Match[str]) -> str:
+    from calendar import timegm
+
+    try:
+        return instant(timegm(time.strptime(found[0], "%Y-%m-%dT%H:%M:%SZ")))
+    except ValueError:  # somebody's own words, which only look like it
+        return found[0]
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], is_right: Sequence[bool] = ()) -> list[str]:

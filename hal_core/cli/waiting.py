@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from hal_core.cli.console import Console
-from hal_core.cli.formats import instant
+from hal_core.cli.formats import local_times
 from hal_core.client.transport import NoAnswer, Rejected
 from hal_core.models.event_words import end_text
 
@@ -68,11 +68,8 @@ def condition(view: dict[str, Any]) -> str:
 
 
 def reason_text(view: dict[str, Any]) -> str:
-    """Why it waits. A time is told as a date in the reader's time zone, which the daemon does not know."""
-    reason = view["reason"]
-    if reason["kind"] == "begin_time" and view.get("begin_time_s"):
-        return f"not to begin before {instant(view['begin_time_s'])}"
-    return str(reason["text"])
+    """Why it waits."""
+    return local_times(view["reason"]["text"])
 
 
 def ended_count(view: dict[str, Any]) -> int:

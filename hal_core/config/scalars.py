@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from hal_core.config.kinds import MapOf, Text
 from hal_core.errors import did_you_mean
+from hal_core.models.moment import moment
 from hal_core.models.policy import LIMIT_NAMES
 from hal_core.parsing.addresses import parse_address, parse_network_host
 from hal_core.parsing.durations import (
@@ -20,7 +21,7 @@ from hal_core.parsing.durations import (
     parse_time_limit,
 )
 from hal_core.parsing.hosts import format_hosts, parse_hosts
-from hal_core.parsing.instants import format_instant, parse_date
+from hal_core.parsing.instants import parse_date
 from hal_core.parsing.memory import format_memory, parse_memory
 from hal_core.parsing.names import parse_absolute_path, parse_identifier
 from hal_core.parsing.quantities import parse_money
@@ -147,11 +148,11 @@ BUDGET = Text("money or none", _parse_budget, lambda money: "none" if money == m
 INTERVAL = interval()
 WALLTIME = Text("time limit", parse_time_limit, format_time_limit, _TEXT_OR_NUMBER)
 KILL_GRACE = Text("duration", parse_kill_grace, format_interval, _TEXT_OR_NUMBER)
-INSTANT = Text("date and time", parse_date, format_instant)
+INSTANT = Text("date and time", parse_date, moment)
 INSTANT_OR_NEVER = Text(
     "date and time",
     lambda text: None if text == "never" else parse_date(text),
-    lambda instant_s: "never" if instant_s is None else format_instant(instant_s),
+    lambda instant_s: "never" if instant_s is None else moment(instant_s),
 )
 
 HOSTS = Text("host range", parse_hosts, format_hosts)

@@ -42,11 +42,6 @@ def parse_date(text: str) -> float:
         raise wrong(f"{shown(text)}: there is no such day or time") from None
 
 
-def format_instant(instant_s: float) -> str:
-    """ISO in UTC, to the second; `parse_instant` reads it back."""
-    return datetime.fromtimestamp(int(instant_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _after_s(text: str) -> float:
     """What follows `now+`: seconds, a number with a word (`2hours`), or unit notation (`1d12h`)."""
     after = text.removeprefix("now+")

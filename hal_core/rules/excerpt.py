@@ -92,6 +92,8 @@ class Excerpt:
     asked: Asked | None
     why_not: str
     """Why nothing can be said of the job that is asked about."""
+    aside: frozenset[JobId] = frozenset()
+    """Jobs of which a person has suspended elements: nobody knows when these go on, and end."""
 
 
 def excerpt(state: State, job_id: JobId, now_s: float) -> Excerpt:
@@ -194,6 +196,7 @@ def _excerpt(state: State, asked: Asked | None, why_not: str, now_s: float) -> E
         tiers={row.inputs: snapshot.stage_in(row.inputs) for row in rows if row.inputs},
         asked=asked,
         why_not=why_not,
+        aside=frozenset(job_id for (job_id, _), activity in state.suspended.items() if activity.is_aside),
     )
 
 

@@ -18,6 +18,7 @@ import attrs
 from hal_core.models.job import JobId
 from hal_core.models.node import NodeName, Partition, PartitionName
 from hal_core.models.plan import Changes, PendingJob, Plan, Reserve, RunningJob, Start, Victim
+from hal_core.models.plural import named
 from hal_core.models.quota import Quota, within
 from hal_core.models.reservation import Holds
 from hal_core.models.room import Room
@@ -217,8 +218,12 @@ class Future:
         self._meter()
 
     def never(self) -> str:
-        if any(end_s == math.inf for end_s, _, _, _ in self._running):
+        endless = {job_id for end_s, job_id, _, _ in self._running if end_s == math.inf}
+        if endless - self._part.aside:
             return "it waits for jobs that have no time limit"
+        if endless:
+            who = named("job", [str(job_id) for job_id in sorted(endless)])
+            return f"it waits for the memory of {who}, suspended for nobody knows how long"
         return "no set of the nodes that are up has what it asks for"
 
     def _admit(self, asked: Asked, now_s: float) -> None:

@@ -11,6 +11,7 @@ from hal_core.errors import Conflict, InvalidInput, NotFound, Problem, Refused, 
 from hal_core.models.event import Event, ReservationAdded, ReservationRemoved
 from hal_core.models.job import JobSpec, Owner
 from hal_core.models.message import AddReservation, RemoveReservation
+from hal_core.models.moment import moment
 from hal_core.models.node import NodeName, Partition, Reservation
 from hal_core.models.rented import NOTHING_RENTED, Rented
 from hal_core.models.reservation import NO_HOLDS, Holds, first_conflict
@@ -163,8 +164,8 @@ def _insist_on_no_conflict(wanted: Reservation, known: Iterable[Reservation], no
         time_s = first_conflict(wanted, other, now_s)
         if time_s is not None:
             both = sorted(set(wanted.nodes) & set(other.nodes))[:JOBS_NAMED]
-            text = f"reservation {other.name} holds {', '.join(both)} too, first at {time_s:.0f}"
-            raise Conflict(f"{text} (seconds since the epoch); choose other nodes or another time")
+            text = f"reservation {other.name} holds {', '.join(both)} too, first at {moment(time_s)}"
+            raise Conflict(f"{text}; choose other nodes or another time")
 
 
 def _insist_on_no_jobs(state: State, wanted: Reservation, start_s: float) -> None:

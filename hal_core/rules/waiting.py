@@ -13,6 +13,7 @@ import attrs
 from hal_core.models.job import DependencyKind, JobId, Shape
 from hal_core.models.masks import mask_of
 from hal_core.models.mixed import are_enough
+from hal_core.models.moment import moment
 from hal_core.models.node import PartitionName
 from hal_core.models.plural import named, plural
 from hal_core.rules.limits import Hit, RunningQuota
@@ -99,7 +100,7 @@ class Waiting:
         if record.held_by:
             return Reason("held", f"held by {record.held_by}")
         if spec.begin_time_s > self._now_s:
-            return Reason("begin_time", f"not to begin before {spec.begin_time_s:.0f} (seconds since the epoch)")
+            return Reason("begin_time", f"not to begin before {moment(spec.begin_time_s)}")
         if not record.is_met or not record.ready:
             return Reason("dependency", self._dependency_text(record))
         if not record.startable_count:
@@ -133,9 +134,10 @@ class Waiting:
         after = f"after {named('job', others)}, whose CPUs they are until then" if others else "in a moment"
         if not activity.suspended_by:
             return f"it stands still, and goes on {after}"
-        since = f"suspended by {activity.suspended_by} at {activity.suspend_time_s:.0f} (seconds since the epoch)"
-        resume = f"`hal resume {activity.record.job_id}` lets it go on"
-        return f"{since}; {resume if activity.is_aside else f'it goes on {after}'}"
+        assert activity.suspend_time_s is not None, f"{activity.key} is not suspended"
+        since = f"suspended by {activity.suspended_by} since {moment(activity.suspend_time_s)}"
+        resume = f"when an operator resumes it (`hal resume {activity.record.job_id}`)"
+        return f"{since}; it goes on {resume if activity.is_aside else after}"
 
     def _victims(self) -> dict[JobId, list[JobId]]:
         """Who is ending for whom."""
@@ -169,7 +171,7 @@ class Waiting:
         window = own.window_at(self._now_s)
         assert window is not None, "a reservation that is not over has a window"
         if window[0] > self._now_s:
-            return f"its reservation {own.name} begins at {window[0]:.0f} (seconds since the epoch)"
+            return f"its reservation {own.name} begins at {moment(window[0])}"
         if self._now_s + limit_s > window[1]:
             return f"its time limit reaches beyond the end of its reservation {own.name}"
         return ""

@@ -20,7 +20,7 @@ def test_it_stands_still_over_a_killed_daemon_while_others_have_its_cpus_and_goe
         other = hal.submit("/bin/cat", str(gate))
         assert hal.run("suspend", str(still)).stdout == f"job {still}: suspended\n"
         hal.get(f"/v1/jobs/{other}?wait=started&timeout_s=60")
-        assert f"`hal resume {still}` lets it go on" in hal.run("explain", str(still)).stdout
+        assert f"it goes on when an operator resumes it (`hal resume {still}`)" in hal.run("explain", str(still)).stdout
         hal.kill(DAEMON)
         hal.start_service(DAEMON)
         hal.wait_until_ready()

@@ -17,7 +17,9 @@ from hal_core.models.node import NodeName
 from hal_core.models.placement import AttemptKey
 from hal_core.rules.core import Core
 from hal_core.rules.effects import outstanding_on
+from hal_core.rules.excerpt import excerpt
 from hal_core.rules.explain import explain
+from hal_core.rules.forecast import forecast
 from hal_core.rules.state import State
 from hal_core.rules.suspension import holders_of
 from hal_core.sim.decisions import repeat_decisions
@@ -28,7 +30,7 @@ from hal_core.sim.workload import Mix, Workload, generate
 from tests.simulation.test_preemption import ENGINES, HIGH, LOW, TOP, Watched, every_engine, job, placed
 from tests.simulation.test_simulation import check
 from tests.simulation.test_suspension import cluster, ended, paused
-from tests.support.core_world import make_cluster
+from tests.support.core_world import GIB, make_cluster
 
 ABLE = frozenset({"metal"})
 some_engines = pytest.mark.parametrize("engine", ["hal", "conservative"])
@@ -221,14 +223,21 @@ def test_explain_says_who_suspended_it_and_when_and_for_whom_it_waits():
     jobs = [job(0.0, 500.0), job(10.0, 500.0)]
     state = tell("easy", jobs, [(100.0, suspend(1))], until_s=120.0).core.state
     found = explain(state, state.jobs[JobId(1)], 120.0)
-    when = "suspended by root at 100 (seconds since the epoch)"
+    when = "suspended by root since 1970-01-01T00:01:40Z"
     assert (found.state, found.reason) == ("SUSPENDED", "suspended")
-    assert found.text == f"{when}; `hal resume 1` lets it go on"
+    assert found.text == f"{when}; it goes on when an operator resumes it (`hal resume 1`)"
     Core(ENGINES["easy"](), "easy", state).receive(resume(1), 130.0)
     after = "it goes on after job 2, whose CPUs they are until then"
     assert explain(state, state.jobs[JobId(1)], 130.0).text == f"{when}; {after}"
     assert holders_of(state, JobId(1), None) == holders_of(state, JobId(1), ((0, 1),)) == [2]
     assert holders_of(state, JobId(1), ((1, 2),)) == holders_of(state, JobId(2), None) == []
+
+
+def test_explain_says_whose_memory_is_missed_when_nobody_knows_when_that_goes_on():
+    jobs = [job(0.0, 500.0, memory_bytes_per_node=6 * GIB), job(10.0, 500.0, memory_bytes_per_node=6 * GIB)]
+    state = tell("easy", jobs, [(100.0, suspend(1))], cluster(1), until_s=120.0).core.state
+    why_not = forecast(excerpt(state, JobId(2), 120.0), ENGINES["easy"](), 120.0).why_not
+    assert why_not == "it waits for the memory of job 1, suspended for nobody knows how long"
 
 
 def test_refusals_say_why():

@@ -3,10 +3,11 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from hal_core.cli.formats import duration, escaped, instant, pairs, size, table
+from hal_core.cli.formats import duration, escaped, instant, local_times, pairs, size, table
 from hal_core.cli.waiting import exit_code
 from hal_core.models.event_words import end_text
 from hal_core.models.job import EndKind
+from hal_core.models.moment import moment
 from hal_core.parsing.durations import parse_time_limit
 from tests.support.rest_bodies import END
 
@@ -16,6 +17,16 @@ def test_nothing_unprintable_reaches_the_terminal(text):
     shown = escaped(text)
     assert shown.isprintable()
     assert shown == text or not text.isprintable()
+
+
+@given(st.integers(1, 2**35))
+def test_moments_in_texts_of_the_daemon_are_shown_where_the_reader_is(time_s):
+    assert local_times(f"not before {moment(time_s)}; then at once") == f"not before {instant(time_s)}; then at once"
+
+
+@pytest.mark.parametrize("text", ["no moment", "2025-13-41T99:00:00Z", "x2025-01-01T00:00:00Z", ""])
+def test_other_texts_stay_as_they_are(text):
+    assert local_times(text) == text
 
 
 @pytest.mark.parametrize(

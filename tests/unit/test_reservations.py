@@ -122,7 +122,11 @@ def test_without_reservations_all_nodes_are_open():
         (AddReservation(course(start_time_s=10.0)), InvalidInput, "start: the reservation would be over already"),
         (AddReservation(course(nodes=("n00",))), NotFound, "no node named 'n00'.* 'n0'"),
         (AddReservation(course(name="kept")), Conflict, "there is a reservation 'kept' already"),
-        (AddReservation(course(nodes=("n2",))), Conflict, "reservation kept holds n2 too, first at 2000"),
+        (
+            AddReservation(course(nodes=("n2",))),
+            Conflict,
+            "reservation kept holds n2 too, first at 1970-01-01T00:33:20Z",
+        ),
         (AddReservation(course(nodes=("n1",))), Conflict, "may still run there then: 2; choose a later start"),
         (AddReservation(course(nodes=()), node_count=2), Refused, "1 nodes of partition all .* 2 asked"),
         (AddReservation(course(nodes=()), 1, "al"), InvalidInput, "no partition named 'al'.* 'all'"),
@@ -200,7 +204,7 @@ def test_explain_names_the_reservation():
     world.plan()
     assert reason_of(world, inside) == (
         "reservation",
-        "its reservation course begins at 2000 (seconds since the epoch)",
+        "its reservation course begins at 1970-01-01T00:33:20Z",
     )
     text = "with a time limit of 1001 s it would run into course on nodes that have room for it now"
     assert reason_of(world, outside) == ("reservation", text)

@@ -1,10 +1,12 @@
 // The daemon's REST API (docs/reference/rest.md), as whoever the token names. The token lives as long as the tab.
 
+import { localTimes } from "./dom.js";
+
 const KEY = "hal.token";
 
 export class Refused extends Error {
   constructor(status, error) {
-    super(error.problems?.length ? error.problems.map((each) => each.text).join("; ") : error.text);
+    super(error.problems?.length ? error.problems.map((each) => each.text).join("; ") : localTimes(error.text));
     this.status = status;
   }
 }

@@ -58,6 +58,9 @@ export function instant(time_s) {
   return today ? clock : `${at.toLocaleDateString("sv")} ${clock}`;
 }
 
+// A text of the daemon, in which moments are in UTC, with these where the reader is.
+export const localTimes = (text) => text?.replace(/\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ/g, (found) => instant(Date.parse(found) / 1000));
+
 export function bytes(amount) {
   if (!amount) return "";
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];

@@ -1,7 +1,7 @@
 // One job: what it is, its timeline and receipt, why it waits, and what its owner or an operator may do to it.
 
 import { get, post, Refused } from "./api.js";
-import { ask, bar, bytes, duration, facts, h, instant, legend, link, state, table, tell } from "./dom.js";
+import { ask, bar, bytes, duration, facts, h, instant, legend, link, localTimes, state, table, tell } from "./dom.js";
 
 const CAUSES = {
   held: ["being held", "var(--unknown)"], begin_time: ["its begin time", "var(--unknown)"],
@@ -120,7 +120,7 @@ const share = (used, held, of) => used !== null && held ? `${Math.round(100 * us
 
 function why(found) {
   return h("div", {}, facts([
-    ["Reason", found.text], ["Short of", found.constraint?.text],
+    ["Reason", localTimes(found.text)], ["Short of", found.constraint?.text],
     ["Before it", found.ahead_count ? `${found.ahead_count} ${found.ahead_count > 1 ? "jobs" : "job"}` : ""],
     ["Start", found.start_time_s ? `${instant(found.start_time_s)}${found.nodes.length ? ` on ${found.nodes.join(", ")}` : ""}` :
       `cannot be said: ${found.why_not}`],

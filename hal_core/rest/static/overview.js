@@ -1,7 +1,7 @@
 // The cluster at a glance: a few numbers, the heat map, and the head of the queue.
 
 import { get } from "./api.js";
-import { h, instant, legend, link, number, state, table, tile } from "./dom.js";
+import { h, instant, legend, link, localTimes, number, state, table, tile } from "./dom.js";
 import { ClusterMap } from "./map.js";
 
 const HEAD = 8;
@@ -34,7 +34,7 @@ export async function open(root, _, context) {
     map.show(columns);
     waiting.replaceChildren(page.jobs.length ? table(["Job", "Name", "User", "State", "Why it waits", "Start at the latest"],
       page.jobs.map((job) => [link(`job/${job.job_id}`, job.job_id), job.name, job.user, state(job.state),
-        job.reason?.text ?? "", instant(job.expected_start_time_s)])) : h("p", { class: "soft" }, "Nothing waits."));
+        localTimes(job.reason?.text) ?? "", instant(job.expected_start_time_s)])) : h("p", { class: "soft" }, "Nothing waits."));
   }
 
   await refresh();

@@ -1,7 +1,7 @@
 // The live queue: every job that runs or waits, with the reason and when it would start.
 
 import { get } from "./api.js";
-import { duration, h, instant, state } from "./dom.js";
+import { duration, h, instant, localTimes, state } from "./dom.js";
 import { List } from "./list.js";
 
 const PAGE = 250;
@@ -41,5 +41,5 @@ function cells(job, context) {
   const size = job.node_count > 1 ? `${job.node_count} × ${Math.round(job.cpu_count / job.node_count)}` : `${job.cpu_count}`;
   return [job.array ? `${job.job_id} [${job.element_count}]` : `${job.job_id}`, job.name, job.user, job.partition, state(job.state),
     `${size} CPU${job.gpu_count ? ` ${job.gpu_count} GPU` : ""}`, duration(Math.max(since, 0)),
-    job.reason ? `${job.reason.text}${start}` : job.nodes];
+    job.reason ? `${localTimes(job.reason.text)}${start}` : job.nodes];
 }
