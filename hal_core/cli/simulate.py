@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from hal_core.cli.arguments import Parser, checked, count, whole_number
 from hal_core.cli.console import Console
-from hal_core.cli.formats import escaped
+from hal_core.cli.formats import escaped, money
 from hal_core.cli.usage import UsageError
 from hal_core.models.plural import plural
 
@@ -119,6 +119,8 @@ def run(console: Console, arguments: Namespace) -> int:
         _print_runs(console, outcome.runs)
         for each in outcome.runs if arguments.auto_memory else ():
             console.line(escaped(memory_text(each)))
+        for each in outcome.runs if arguments.with_cloud else ():
+            console.line(escaped(cloud_text(each)))
     if arguments.report:
         console.note(f"the report is in {arguments.report}")
     if outcome.bad_traces and not arguments.lenient:
@@ -137,6 +139,18 @@ def _print_runs(console: Console, runs: Sequence[Any]) -> None:
         slowdown, used = f"{figures.avg_bounded_slowdown:.2f}", f"{figures.utilization:.1%}"
         rows.append((each.trace.rpartition("/")[2], each.policy, *counts, slowdown, *waits, used))
     console.table(heads, rows, right=(False, False, *[True] * 8))
+
+
+def cloud_text(run: Any) -> str:
+    """What renting nodes would have cost, and what came of it."""
+    found = run.cloud
+    missed = f"; {plural(found.deadlines_missed, 'deadline')} missed" if found.deadlines_missed else ""
+    by_account = ", ".join(f"{account} {money(amount)}" for account, amount in found.spend_by_account.items())
+    return (
+        f"{run.trace.rpartition('/')[2]}: {run.policy}: {money(found.spend)} spent on "
+        f"{plural(found.instances, 'instance')}{f', by account: {by_account}' if by_account else ''}; "
+        f"nine in ten jobs waited {found.p90_wait_s:.0f} s or less{missed}"
+    )
 
 
 def memory_text(run: Any) -> str:

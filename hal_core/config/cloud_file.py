@@ -7,6 +7,8 @@ Its figures are a person's to give; no price list comes with HAL. Reading is pur
 from __future__ import annotations
 
 import math
+import types
+from collections.abc import Mapping
 
 import attrs
 
@@ -58,8 +60,8 @@ class CloudFile:
     api_faults: float = setting(SHARE, "so many calls fail, before or after they were carried out", 0.0)
     seed: int = setting(count(0, 2**31), "of everything that happens by chance", 1)
 
-    def cloud_pool(self) -> CloudPool:
-        """As the pool's rule sees it."""
+    def cloud_pool(self, above: Mapping[str, str] = types.MappingProxyType({})) -> CloudPool:
+        """As the pool's rule sees it. `above`: of each account of the site the one above it, or nothing."""
         offers = tuple(
             PoolOffer(
                 each.name,
@@ -72,7 +74,7 @@ class CloudFile:
             )
             for each in self.offers
         )
-        return self.pool.cloud_pool("cloud", offers)
+        return self.pool.cloud_pool("cloud", offers, above)
 
 
 def parse_cloud_file(text: str, place: str) -> CloudFile:

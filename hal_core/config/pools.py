@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
@@ -31,6 +31,17 @@ from hal_core.parsing.hosts import format_hosts
 from hal_core.parsing.names import parse_identifier
 from hal_core.parsing.text import shown
 
+SHOWN_MAX = 8
+"""Accounts that are named to who names another."""
+
+
+@attrs.frozen
+class AccountBudgetSection:
+    """What one account may spend of a pool's money. What is rented for its jobs serves no others."""
+
+    budget: float = setting(MONEY, "no more than this is spent and committed for its jobs in a period", example="200")
+    period: float = setting(or_word("ever", math.inf), "of the budget; ever: there is one", math.inf)
+
 
 @attrs.frozen
 class PoolTerms:
@@ -49,9 +60,14 @@ class PoolTerms:
     )
     value_per_hour: float = setting(MONEY, "what it is worth that one job starts an hour earlier", 0.0)
     wait_max: float = setting(or_word("ever", math.inf), "who would wait longer is served, whatever it costs", math.inf)
+    account_budgets: Mapping[str, AccountBudgetSection] = setting(
+        MapOf(parse_identifier, SectionOf(AccountBudgetSection)),
+        "what an account, with those below it, may spend of the pool's budget: {physics: {budget: 200, period: 30d}}",
+        {},
+    )
 
-    def cloud_pool(self, name: str, offers: tuple[PoolOffer, ...]) -> CloudPool:
-        """As the pool's rule sees it."""
+    def cloud_pool(self, name: str, offers: tuple[PoolOffer, ...], above: Mapping[str, str]) -> CloudPool:
+        """As the pool's rule sees it. `above`: of each account of the site the one above it, or nothing."""
         return CloudPool(
             name,
             offers,
@@ -62,7 +78,13 @@ class PoolTerms:
             WaitGoal(self.goal_share, self.goal_within),
             self.value_per_hour,
             self.wait_max,
+            account_budgets=tuple(self._account_budgets(above)),
         )
+
+    def _account_budgets(self, above: Mapping[str, str]) -> Iterator[AccountBudget]:
+        for name, each in self.account_budgets.items():
+            below = tuple(below for below in above if below != name and name in _up_from(below, above))
+            yield AccountBudget(name, SpendLimit(each.budget, each.period), below)
 
 
 @attrs.frozen
@@ -92,14 +114,6 @@ class PoolOfferSection:
     )
 
 
-@attrs.frozen
-class AccountBudgetSection:
-    """What one account may spend of a pool's money. What is rented for its jobs serves no others."""
-
-    budget: float = setting(MONEY, "no more than this is spent and committed for its jobs in a period", example="200")
-    period: float = setting(or_word("ever", math.inf), "of the budget; ever: there is one", math.inf)
-
-
 @attrs.frozen(kw_only=True)
 class CloudPoolSection(PoolTerms):
     """Nodes that are rented when they are needed, and given back."""
@@ -111,11 +125,6 @@ class CloudPoolSection(PoolTerms):
     )
     accounts: tuple[str, ...] = setting(
         ListOf(NAME), "whose jobs it is for, and whose money its budget is; none named: everybody's", ()
-    )
-    account_budgets: Mapping[str, AccountBudgetSection] = setting(
-        MapOf(parse_identifier, SectionOf(AccountBudgetSection)),
-        "what an account, with those below it, may spend of the pool's budget: {physics: {budget: 200, period: 30d}}",
-        {},
     )
 
 
@@ -141,20 +150,28 @@ def pools_of(
             if offer.name in names[:at]:
                 notes.at(f"{below}.name", f"there is an offer {shown(offer.name)} already in this pool")
             _check_nodes(offer, f"{below}.nodes", (nodes, partitions, taken), notes)
-        _check_budgets(section, f"{path}.account_budgets", above, notes)
+        check_budgets(section, f"{path}.account_budgets", above, (), notes)
+        _check_accounts(section, f"{path}.account_budgets", above, notes)
     return tuple(_pool(section, above) for section in sections)
 
 
-def _check_budgets(section: CloudPoolSection, path: str, above: Mapping[str, str], notes: Notes) -> None:
-    """The accounts are there, jobs of each may come, and no job has two of them to pay."""
-    for name in section.account_budgets:
-        if above and name not in above:
-            notes.at(f"{path}.{name}", f"no account named {shown(name)}{did_you_mean(name, above)}")
+def check_budgets(terms: PoolTerms, path: str, above: Mapping[str, str], known: Iterable[str], notes: Notes) -> None:
+    """The accounts are known, if any are, and no job has two of them to pay."""
+    names = [*above, *known]
+    for name in terms.account_budgets:
+        if names and name not in names:
+            there_are = f"{did_you_mean(name, names)}; there are: {', '.join(sorted(set(names))[:SHOWN_MAX])}"
+            notes.at(f"{path}.{name}", f"no account named {shown(name)}{there_are}")
             continue
-        payers = [each for each in _up_from(name, above)[1:] if each in section.account_budgets]
+        payers = [each for each in _up_from(name, above)[1:] if each in terms.account_budgets]
         if payers:
             text = f"account {name!r} is below {payers[0]!r}, whose budget pays for its jobs; give one of them a budget"
             notes.at(f"{path}.{name}", text)
+
+
+def _check_accounts(section: CloudPoolSection, path: str, above: Mapping[str, str], notes: Notes) -> None:
+    """Jobs of each account that has a budget may come."""
+    for name in section.account_budgets:
         if section.accounts and not any(name in _up_from(each, above) for each in section.accounts):
             text = f"the pool is not for jobs of account {name!r}, but of: {', '.join(section.accounts)}"
             notes.at(f"{path}.{name}", text)
@@ -201,19 +218,10 @@ def _check_nodes(
 
 
 def _pool(section: CloudPoolSection, above: Mapping[str, str]) -> CloudPool:
-    budgets = (
-        AccountBudget(
-            name,
-            SpendLimit(each.budget, each.period),
-            tuple(below for below in above if below != name and name in _up_from(below, above)),
-        )
-        for name, each in section.account_budgets.items()
-    )
     return attrs.evolve(
-        section.cloud_pool(section.name, tuple(_offer(each) for each in section.offers)),
+        section.cloud_pool(section.name, tuple(_offer(each) for each in section.offers), above),
         cloud=section.cloud,
         accounts=section.accounts,
-        account_budgets=tuple(budgets),
     )
 
 

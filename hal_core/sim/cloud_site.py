@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from hal_core.models.cloud_pool import CloudPool
+from hal_core.models.cloud_pool import AccountBudget, CloudPool, SpendLimit
 from hal_core.models.pool_decision import Extend, InstanceState, PoolAction, Provision, Relinquish
 from hal_core.models.pool_event import (
     InstanceGone,
@@ -128,6 +128,14 @@ class CloudSite:
             self.cloud.release(now_s, name)
         self.call(now_s)
         return lost
+
+    def spent_by_account(self, now_s: float) -> dict[str, float]:
+        """Since the beginning, whatever the periods are, of the accounts with budgets of their own."""
+        for_ever = [AccountBudget(each.account, SpendLimit(math.inf)) for each in self.pool.account_budgets]
+        ledger = PoolLedger(None, for_ever)
+        for event in self.events:
+            ledger.apply(event)
+        return ledger.spent_by(now_s)
 
     def _record(self, event: PoolEvent) -> None:
         self.ledger.apply(event)

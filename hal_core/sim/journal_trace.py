@@ -89,6 +89,7 @@ class _Reader:
         job.node_count, job.gpus = shape.node_count, shape.gpus * shape.node_count
         job.memory_bytes = shape.memory_bytes // max(shape.cpus, 1)
         job.partition = shape.partition
+        job.account = spec.account
         job.label = f"{event.job_id}_{index}" if spec.array else ""
         job.recorded_wait_s = place_s - submit_s
         job.has_failed = event.end.kind in TELLING and event.end.state is JobState.FAILED

@@ -171,6 +171,7 @@ class _Reader:
         job.partition = row.get("partition", "").partition(",")[0]
         job.recorded_wait_s = start_s - submit_s
         job.has_failed = state in FAILED
+        job.account = row.get("account", "")
         return job
 
     def _times(self, row: Row) -> tuple[float, float | None, float | None]:

@@ -111,6 +111,7 @@ def _job(row: Row) -> TraceJob:
     job.peak_memory_bytes = int(max(0.0, row[6]) * KIB)
     job.recorded_wait_s = row[2]
     job.has_failed = row[10] == FAILED
+    job.account = f"group{int(row[12])}" if row[12] >= 0 else ""
     return job
 
 

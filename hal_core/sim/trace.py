@@ -48,6 +48,8 @@ class TraceJob:
     """Datasets that it reads."""
     has_failed: bool = False
     """By itself, if the trace says so."""
+    account: str = ""
+    """Empty if the trace says of none."""
 
     @property
     def reaches_limit(self) -> bool:

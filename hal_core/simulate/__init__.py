@@ -35,7 +35,15 @@ from hal_core.sim.scores import Scores, scores_of
 from hal_core.sim.start_watch import StartWatch
 from hal_core.sim.trace import Trace, TraceJob
 from hal_core.sim.tuned import Tuned
-from hal_core.simulate.clouds import CloudFigures, CloudPolicy, CloudRun, engine_name, on_premises, read_cloud_file
+from hal_core.simulate.clouds import (
+    CloudFigures,
+    CloudPolicy,
+    CloudRun,
+    check_accounts,
+    engine_name,
+    on_premises,
+    read_cloud_file,
+)
 from hal_core.simulate.files import csv_path, write_jobs
 from hal_core.simulate.measuring import Cost, Measured
 from hal_core.simulate.sources import Source, configuration_in
@@ -150,6 +158,8 @@ def simulate(arguments: Namespace, say: Say) -> Outcome:
         machine = machine if cloud is None else on_premises(cloud, machine)
         _check_data(arguments, trace)
         _check_memory(arguments, trace)
+        if cloud is not None:
+            check_accounts(cloud, trace, machine)
         if trace.is_bad:
             bad.append(source.name)
         for replica in range(arguments.replicas):

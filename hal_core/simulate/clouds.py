@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 
@@ -11,6 +11,9 @@ import attrs
 
 from hal_core.config.cloud_file import CloudFile, OfferSection, parse_cloud_file
 from hal_core.config.document import decode
+from hal_core.config.kinds import Notes
+from hal_core.config.pools import check_budgets
+from hal_core.errors import InvalidInput, Problem
 from hal_core.models.cloud_pool import Market
 from hal_core.planes import Engine
 from hal_core.sim.burst import OWN_RULE, Burst, BurstReplay
@@ -20,8 +23,9 @@ from hal_core.sim.figures import percentile
 from hal_core.sim.machine import Machine
 from hal_core.sim.queue_length import queue_length
 from hal_core.sim.replay import Foresight
-from hal_core.sim.trace import TraceJob
+from hal_core.sim.trace import Trace, TraceJob
 
+ACCOUNT_IN = "sacct has it in the column Account, SWF in field 13 (group7)"
 QUEUE_LENGTH = "queue-length"
 ON_DEMAND = "on-demand"
 POOL_POLICIES = (QUEUE_LENGTH, ON_DEMAND)
@@ -49,11 +53,32 @@ class CloudFigures:
     instances: int
     """So many were there in all."""
     interruptions: int
+    spend_by_account: Mapping[str, float]
+    """Of the accounts that have budgets of their own."""
 
 
 def read_cloud_file(name: str) -> CloudFile:
     """Raises errors.UserError and OSError."""
     return parse_cloud_file(decode(Path(name).read_bytes(), name), name)
+
+
+def check_accounts(file: CloudFile, trace: Trace, machine: Machine) -> None:
+    """Raises InvalidInput for a budget of an account that neither the trace nor the cluster names."""
+    if not file.pool.account_budgets:
+        return
+    known = {job.account for job in trace.jobs if job.account}
+    if not known:
+        text = f"no job of the trace is of an account; {ACCOUNT_IN}"
+        raise InvalidInput([Problem("pool.account_budgets", text)])
+    notes = Notes()
+    check_budgets(file.pool, "pool.account_budgets", _above(machine), known, notes)
+    if notes.problems:
+        raise InvalidInput(notes.problems)
+
+
+def _above(machine: Machine) -> dict[str, str]:
+    """Of each account of the cluster the one above it, or nothing."""
+    return {account.name: account.parent for account in machine.cluster.accounts}
 
 
 def engine_name(policy: str) -> str:
@@ -74,19 +99,27 @@ class CloudRun:
         self, who: CloudPolicy, engine: Engine, machine: Machine, jobs: Sequence[TraceJob], said: Foresight
     ) -> None:
         file, policy = who.file, who.name
-        pool = file.cloud_pool()
+        pool = file.cloud_pool(_above(machine))
         if policy == ON_DEMAND:
             lasting = tuple(each for each in pool.offers if each.market is Market.ON_DEMAND)
             pool = attrs.evolve(pool, offers=lasting)
         random = Random(f"{file.seed}/cloud")  # noqa: S311  repeatable, nothing secret
         self.cloud = SimulatedCloud(tuple(_simulated(each) for each in file.offers), random, file.api_faults)
-        rule: PoolRule = queue_length if policy == QUEUE_LENGTH else OWN_RULE
+        rule: PoolRule = OWN_RULE
+        if policy == QUEUE_LENGTH:
+            rule, pool = queue_length, attrs.evolve(pool, budget=None, account_budgets=())
         self._site = CloudSite(pool, self.cloud)
         self._deadlines = _deadlines(file, jobs)
         cpus_of = {each.name: each.cpus for each in file.offers}
         deadline_of = {job.number: time_s for job, time_s in zip(jobs, self._deadlines, strict=True)}
         burst = Burst(
-            self._site, rule, cpus_of, lambda job: deadline_of[job.number], file.checkpoint, policy != QUEUE_LENGTH
+            self._site,
+            rule,
+            cpus_of,
+            lambda job: deadline_of[job.number],
+            file.checkpoint,
+            policy != QUEUE_LENGTH,
+            payer_of=lambda job: pool.payer_of(job.account),
         )
         self._jobs = jobs
         self.replay = BurstReplay(engine, machine, jobs, said, burst)
@@ -106,6 +139,7 @@ class CloudRun:
             leaked=len(self.cloud.alive) + self._site.unknown_count,
             instances=self.cloud.begun_count,
             interruptions=replay.interruption_count,
+            spend_by_account=self._site.spent_by_account(replay.now_s),
         )
 
 

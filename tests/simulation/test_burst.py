@@ -65,6 +65,42 @@ def test_a_budget_is_not_exceeded_and_a_wide_job_that_it_cannot_pay_never_starts
     assert (run["jobs"], run["skipped"]) == (12, 1)
 
 
+def test_what_each_account_may_spend_is_not_exceeded(trace):
+    """The same jobs, every other one of another account; one of the two may spend next to nothing."""
+    lines = trace.read_text().splitlines()
+    split = [line.replace(" 1 1 1 1 1 -1 -1", f" 1 {7 + at % 2} 1 1 1 -1 -1") for at, line in enumerate(lines)]
+    trace.write_text("\n".join(split) + "\n")
+    budgets = "account_budgets: {group7: {budget: 1000000}, group8: {budget: 1000000}}"
+    both = PRICES.replace("count_max: 20", f"count_max: 20, value_per_hour: 100000, {budgets}")
+    (free,) = replayed(trace, both, "on-demand")
+    (bound,) = replayed(trace, both.replace("group8: {budget: 1000000}", "group8: {budget: 10}"), "on-demand")
+    assert all(money > 10 for money in free["spend_by_account"].values()), free
+    assert sum(free["spend_by_account"].values()) == pytest.approx(free["spend"], rel=0.02)
+    assert (bound["spend_by_account"]["group8"], bound["spend_by_account"]["group7"] > 10) == (0.0, True)
+    (plain,) = replayed(trace, both, "queue-length")
+    assert (plain["jobs"], plain["spend_by_account"]) == (13, {}), "the plain rule knows no budget"
+
+
+def test_a_budget_of_an_account_that_nobody_has_is_refused(trace):
+    file = trace.with_name("prices.yaml")
+    words = ("replay", str(trace), "--with-cloud", str(file))
+    file.write_text(PRICES.replace("count_max: 20", "account_budgets: {grup1: {budget: 5}}"))
+    done = hal("/nowhere", *words)
+    text = "pool.account_budgets.grup1: no account named 'grup1' (did you mean 'group1'?); there are: group1"
+    assert (done.code, done.err) == (1, f"hal: {text}\n")
+    trace.write_text(trace.read_text().replace(" 1 1 1 1 1 -1 -1", " 1 -1 1 1 1 -1 -1"))
+    assert "no job of the trace is of an account" in hal("/nowhere", *words).err
+
+
+def test_what_renting_cost_is_told_to_people_too(trace):
+    file = trace.with_name("prices.yaml")
+    file.write_text(PRICES.replace("count_max: 20", "count_max: 20, account_budgets: {group1: {budget: 1000000}}"))
+    out = hal("/nowhere", "replay", str(trace), "--with-cloud", str(file), "--policy", "on-demand").out
+    (told,) = [line for line in out.splitlines() if "spent" in line]
+    assert told.startswith("some.swf: on-demand: ")
+    assert ", by account: group1 " in told
+
+
 def test_deadlines_that_the_site_cannot_keep_are_kept_by_the_pool(trace):
     prices = PRICES + "deadlines: {share: 1, slack: 1.5}\ncheckpoint: 5m\n"
 

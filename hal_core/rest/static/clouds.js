@@ -25,7 +25,7 @@ export async function open(root, parameters, context) {
         may ? h("button", { type: "button", "data-pool": pool.name, onclick: () => act(pool.name, verb) }, pool.is_stopped ? "Rent again" : "Rent nothing more") : ""),
       h("p", { class: "soft" }, `${number(pool.count)} of at most ${number(pool.count_max)} nodes from ${pool.cloud}; `,
         `${number(pool.admitted_count)} waiting jobs may start there`),
-      money(pool),
+      money(pool), accounts(pool),
       pool.instances.length ? table(["Node", "State", "Offer", "#An hour", "#Spent", "#Jobs", "Lease ends"], pool.instances.map((each) => [
         each.node ? link(`node/${each.node}`, each.node) : each.name, state(each.state), each.offer, each.price_per_hour.toFixed(2),
         each.spent.toFixed(2), number(each.allocation_count), each.until_s ? instant(each.until_s) : ""])) : "",
@@ -48,11 +48,24 @@ export async function open(root, parameters, context) {
   return { refresh, isRestless: true };
 }
 
+// Whose money of the pool's it is: what each account with a budget of its own has spent, owes, and has left.
+function accounts(pool) {
+  if (!pool.account_budgets.length) return "";
+  return h("div", { class: "accounts" }, h("h3", {}, "By account"), table(["Account", "Of its budget", "#Spent", "#Owed", "#Left", "#Budget", "Period"],
+    pool.account_budgets.map((each) => [each.account, budget(each, `${each.account}: `), each.spent.toFixed(2), each.committed.toFixed(2), each.left.toFixed(2),
+      each.budget.toFixed(2), each.period_s ? duration(each.period_s) : "for ever"])));
+}
+
 function money(pool) {
   const spent = pool.spent.toFixed(2), owed = pool.committed.toFixed(2);
   if (pool.budget === null) return h("p", {}, `${spent} spent, ${owed} owed until the leases end; no budget`);
   const period = pool.period_s ? ` in ${duration(pool.period_s)}` : "";
   const text = `${spent} spent and ${owed} owed of ${pool.budget.toFixed(2)}${period}; ${pool.left.toFixed(2)} left`;
-  return h("div", {}, h("p", {}, text), bar([{ ...KEYS[0], amount: pool.spent, text: spent }, { ...KEYS[1], amount: pool.committed, text: owed },
-    { ...KEYS[2], amount: Math.max(pool.left, 0), text: pool.left.toFixed(2) }], text), legend(KEYS));
+  return h("div", {}, h("p", {}, text), budget(pool, ""), legend(KEYS));
+}
+
+function budget(of, whose) {
+  const spent = of.spent.toFixed(2), owed = of.committed.toFixed(2), left = of.left.toFixed(2);
+  return bar([{ ...KEYS[0], amount: of.spent, text: spent }, { ...KEYS[1], amount: of.committed, text: owed },
+    { ...KEYS[2], amount: Math.max(of.left, 0), text: left }], `${whose}${spent} spent and ${owed} owed of ${of.budget.toFixed(2)}; ${left} left`);
 }
