@@ -19,6 +19,7 @@ import attrs
 
 from hal_core import CloudProvider
 from hal_plugin_slurm.pilots import make_pilots
+from tests.support import slurm_root
 from tests.support.hal import CHECKOUT, hal_command
 from tests.support.hal_services import DAEMON, HalServices
 from tests.support.slurm import SlurmCluster
@@ -67,9 +68,10 @@ class PilotServices(HalServices):
 
     def options(self) -> dict[str, Any]:
         """Of the cloud `slurm`."""
-        program = self.directory / "hal"
+        program = self.slurm.work / f"{self.directory.name}-hal"  # seen by Slurm's nodes, wherever their root is
         exports = "".join(f"export {name}={shlex.quote(text)}\n" for name, text in self.environment.items())
-        program.write_text(f'#!/bin/sh\n{exports}exec {shlex.join(hal_command())} "$@"\n')
+        outside = slurm_root.outside() if self.slurm.root else ""
+        program.write_text(f'#!/bin/sh\n{exports}exec {outside}{shlex.join(hal_command())} "$@"\n')
         program.chmod(0o755)
         script = self.directory / "pilot.sh"
         own = {"hal": program, "configuration": self.configuration, "directory": self.slurm.work}

@@ -6,6 +6,7 @@ seen at the same path within the folder. Needs root, as the cluster does.
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,7 @@ MIRROR: Final = "http://deb.debian.org/debian"
 PACKAGES: Final = (
     *("munge", "slurm-client", "slurmctld", "slurmd", "slurmdbd", "slurmrestd"),
     *("slurm-wlm-jwt-plugin", "slurm-wlm-mysql-plugin"),
+    "procps",  # pilot.sh looks for processes
 )
 USERS: Final = {"slurmctld": "slurm:slurm", "slurmdbd": "slurm:slurm", "slurmrestd": "nobody:nogroup"}
 """Who its daemons run as; all other programs as root."""
@@ -50,6 +52,11 @@ def mount(root: Path, base: Path) -> None:
     target = root / str(base).lstrip("/")
     target.mkdir(parents=True)
     subprocess.run(["mount", "--bind", str(base), str(target)], check=True)
+
+
+def outside() -> str:
+    """Before a command: a job of root leaves the folder, and what it runs then is the machine's own."""
+    return f"/usr/sbin/chroot /proc/{os.getpid()}/root "
 
 
 def unmount(root: Path, base: Path) -> None:
