@@ -5,41 +5,52 @@ import { ask, bar, duration, h, instant, legend, link, number, state, table, tel
 
 const KEYS = [{ name: "spent", colour: "var(--u5)" }, { name: "owed until the leases end", colour: "var(--u2)" }, { name: "left", colour: "var(--u0)" }];
 
+const VERBS = {
+  stop: { text: "Rent nothing more", path: "stop", body: { does_release: false },
+    question: (name) => `Rent nothing more for ${name}? What runs goes on.`, told: (name) => `${name} rents nothing more` },
+  release: { text: "Give all back", path: "stop", body: { does_release: true },
+    question: (name) => `Give back all nodes of ${name}, and rent nothing more? What runs there ends.`, told: (name) => `${name} gives all back` },
+  resume: { text: "Rent again", path: "resume", body: {},
+    question: (name) => `Rent again for ${name}?`, told: (name) => `${name} rents again` },
+};
+
 export async function open(root, parameters, context) {
   const body = h("div");
   root.append(h("h1", {}, "Clouds"), body);
 
   async function refresh() {
-    const { pools } = await get("/v1/pools"), active = document.activeElement?.dataset?.pool;
+    const { pools } = await get("/v1/pools"), { pool: active, action } = document.activeElement?.dataset ?? {};
     body.replaceChildren(...(pools.length ? pools.map((pool) => card(pool)) : [h("section", { class: "card empty" },
       h("h2", {}, "No pool rents nodes"), h("p", { class: "soft" }, "A pool lets jobs run on rented nodes while its own are full, within a budget. ",
         "It stands in the configuration, under ", h("code", {}, "pools"), "."))]));
-    if (active) body.querySelector(`[data-pool="${CSS.escape(active)}"]`)?.focus();
+    if (active) (body.querySelector(`[data-pool="${CSS.escape(active)}"][data-action="${action}"]`) ??
+      body.querySelector(`[data-pool="${CSS.escape(active)}"]`))?.focus();
   }
 
   function card(pool) {
-    const may = context.status.caller.role === "administrator", verb = pool.is_stopped ? "resume" : "stop";
+    const verbs = context.status.caller.role !== "administrator" ? [] : [pool.is_stopped ? "resume" : "stop", ...(pool.count ? ["release"] : [])];
     const now_s = context.status.time_s;
     return h("section", { class: "card" },
       h("div", { class: "between" }, h("h2", {}, pool.name, " ", pool.is_stopped ? state("down", `stopped by ${pool.stopped_by}`) : ""),
-        may ? h("button", { type: "button", "data-pool": pool.name, onclick: () => act(pool.name, verb) }, pool.is_stopped ? "Rent again" : "Rent nothing more") : ""),
+        h("p", { class: "actions" }, verbs.map((verb) => h("button", { type: "button", "data-pool": pool.name, "data-action": verb,
+          onclick: () => act(pool.name, verb) }, VERBS[verb].text)))),
       h("p", { class: "soft" }, `${number(pool.count)} of at most ${number(pool.count_max)} nodes from ${pool.cloud}; `,
         `${number(pool.admitted_count)} waiting jobs may start there`),
       money(pool), accounts(pool),
       pool.instances.length ? table(["Node", "State", "Offer", "#An hour", "#Spent", "#Jobs", "Lease ends"], pool.instances.map((each) => [
         each.node ? link(`node/${each.node}`, each.node) : each.name, state(each.state), each.offer, each.price_per_hour.toFixed(2),
         each.spent.toFixed(2), number(each.allocation_count), each.until_s ? instant(each.until_s) : ""])) : "",
-      h("details", {}, h("summary", {}, `${pool.offers.length} offers`), table(["Offer", "Market", "#An hour", "#Boots in", "#Has", "Left alone"],
+      h("details", {}, h("summary", {}, pool.offers.length === 1 ? "1 offer" : `${pool.offers.length} offers`), table(["Offer", "Market", "#An hour", "#Boots in", "#Has", "Left alone"],
         pool.offers.map((each) => [each.name, each.market, each.price_per_hour.toFixed(2), duration(each.boot_s), `${each.count} of ${each.count_max}`,
           each.closed_until_s ? `for ${duration(Math.max(each.closed_until_s - now_s, 0))}: ${each.closed_why}` : ""]))));
   }
 
   async function act(name, verb) {
-    if (await ask(verb === "stop" ? `Rent nothing more for ${name}? What runs goes on.` : `Rent again for ${name}?`,
-      verb === "stop" ? "Rent nothing more" : "Rent again") === null) return;
+    const { text, question, path, body, told } = VERBS[verb];
+    if (await ask(question(name), text) === null) return;
     await context.attempt(async () => {
-      await post(`/v1/pools/${name}/${verb}`, verb === "stop" ? { does_release: false } : {});
-      tell(verb === "stop" ? `${name} rents nothing more` : `${name} rents again`);
+      await post(`/v1/pools/${name}/${path}`, body);
+      tell(told(name));
       await refresh();
     });
   }
