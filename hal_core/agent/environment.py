@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from hal_core.agent.components import component_at, component_variables
 from hal_core.agent.store_files import COPIES
 from hal_core.models.dataset import REFERENCE
 from hal_core.models.effect import LaunchOrder
@@ -44,7 +45,7 @@ def part_environment(order: LaunchOrder, node: Node) -> list[bytes]:
         "HAL_NODE_COUNT": str(len(names)),
         "HAL_NODE_RANK": str(rank),
         "HAL_TASK_COUNT": str(task_count),
-        "HAL_CPUS_PER_TASK": str(spec.cpus_per_task),
+        "HAL_CPUS_PER_TASK": str(component_at(spec, rank)[1].cpus_per_task),
         "HAL_MEMORY_BYTES": str(share.memory_bytes),
         "HAL_GPUS": gpus,
         "HAL_SUBMIT_DIR": spec.working_directory,
@@ -59,7 +60,7 @@ def part_environment(order: LaunchOrder, node: Node) -> list[bytes]:
         "SLURMD_NODENAME": node.name,
         "SLURM_NTASKS": str(task_count),
         "SLURM_NPROCS": str(task_count),
-        "SLURM_CPUS_PER_TASK": str(spec.cpus_per_task),
+        "SLURM_CPUS_PER_TASK": str(component_at(spec, rank)[1].cpus_per_task),
         "SLURM_CPUS_ON_NODE": str(sum(1 for _ in members(parse_ranges(share.cpus)))),
         "SLURM_TASKS_PER_NODE": _tasks_per_node(counts),
         "SLURM_JOB_PARTITION": spec.partition,
@@ -70,8 +71,7 @@ def part_environment(order: LaunchOrder, node: Node) -> list[bytes]:
     }
     if order.trace:
         values[VARIABLE] = _trace_context(order)
-    if spec.array is not None:
-        values |= _array_variables(order)
+    values |= _array_variables(order) | component_variables(order, rank)
     if share.memory_bytes:
         values["SLURM_MEM_PER_NODE"] = str(share.memory_bytes >> 20)
     if spec.account:
@@ -193,7 +193,8 @@ def _rendezvous(order: LaunchOrder, names: Sequence[str]) -> dict[str, str]:
 
 def _array_variables(order: LaunchOrder) -> dict[str, str]:
     array = order.spec.array
-    assert array is not None
+    if array is None:
+        return {}
     index = str(order.key.index)
     return {
         "HAL_ARRAY_INDEX": index,

@@ -7,6 +7,7 @@ Beside option_names.py, because it is read only when somebody asks.
 
 OPTION_HELP = (
     ("-A, --account NAME", "what the job is accounted to"),
+    ("    --and OPTION=VALUE,...", "further nodes with other amounts, together with the others or not at all: 'nodes=8,cpus-per-task=4'"),  # noqa: E501
     ("-a, --array INDICES[%COUNT]", "a job array: 0-99, 1,3,5-7, 0-99:2, 0-999%10"),
     ("    --auto-memory", "begin with what such jobs used before, if that is less; it is queued again if it needs more"),  # noqa: E501
     ("-b, --begin TIME", "not before: now+1hour, 16:30, tomorrow, 2030-01-31T16:30"),

@@ -6,6 +6,7 @@ The command line needs no more to split its words, and importing this costs noth
 VALUE_NAMES = frozenset(
     {
         "account",
+        "and",
         "array",
         "begin",
         "chdir",
@@ -57,6 +58,21 @@ VALUE_NAMES = frozenset(
         "where",
         "workdir",
         "wrap",
+    }
+)
+COMPONENT_NAMES = frozenset(
+    {
+        "nodes",
+        "ntasks",
+        "ntasks-per-node",
+        "cpus-per-task",
+        "mem",
+        "mem-per-cpu",
+        "mem-per-gpu",
+        "gpus",
+        "gpus-per-node",
+        "gpus-per-task",
+        "constraint",
     }
 )
 FLAG_NAMES = frozenset({"auto-memory", "elastic", "exclusive", "hold", "nice", "no-requeue", "requeue"})

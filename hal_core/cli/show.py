@@ -231,7 +231,16 @@ def span_text(job: dict[str, Any]) -> str:
 
 
 def shape_text(job: dict[str, Any]) -> str:
-    """`2 nodes, 8 tasks, 4 CPUs each, 2.0 GiB a node, 1 a100 a node`."""
+    """`2 nodes, 8 tasks, 4 CPUs each, 2.0 GiB a node, 1 a100 a node`; of several components one behind the other."""
+    if not job["components"]:
+        return _component_text(job)
+    of_all: dict[str, Any] = {"generic_per_node": {}, "licences": {}, "is_exclusive": False}
+    first, *others = job["components"]
+    texts = [_component_text({**job, **first}), *(_component_text({**job, **of_all, **each}) for each in others)]
+    return " + ".join(texts)
+
+
+def _component_text(job: dict[str, Any]) -> str:
     parts = [plural(job["node_count"], "node"), plural(job["task_count"], "task")]
     parts.append(f"{plural(job['cpus_per_task'], 'CPU')} a task")
     if job["memory_bytes_per_node"]:

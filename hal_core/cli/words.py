@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from hal_core.cli.option_names import FLAG_NAMES, SHORT_NAMES, VALUE_NAMES
+from hal_core.cli.option_names import COMPONENT_NAMES, FLAG_NAMES, SHORT_NAMES, VALUE_NAMES
 from hal_core.cli.usage import UsageError
+
+COMPONENT = ":"
+"""Behind it stand the options of further nodes of the same job, as in Slurm: what `--and` says in one word."""
 
 
 class Split:
@@ -31,6 +34,8 @@ def split_words(words: Sequence[str], own: Mapping[str, bool], own_short: Mappin
     found = Split()
     short = {**SHORT_NAMES, **own_short}
     rest = list(words)
+    parts: list[list[str]] = []
+    """What stands behind each colon."""
 
     def take(name: str, text: str | None, shown: str) -> None:
         needs_value = own.get(name, name in VALUE_NAMES)
@@ -38,15 +43,22 @@ def split_words(words: Sequence[str], own: Mapping[str, bool], own_short: Mappin
             if not rest or rest[0] == "--":  # which ends the options, and is no value unless after `=`
                 raise UsageError(f"{shown} needs a value")
             text = rest.pop(0)
-        if name not in own:
+        if parts and name in VALUE_NAMES | FLAG_NAMES and name not in COMPONENT_NAMES:
+            raise UsageError(f"{shown} is for the whole job, not for some of its nodes; write it before the first `:`")
+        if name not in own and parts:
+            parts[-1].append(f"{name}={text or ''}")
+        elif name not in own:
             found.options.append([name, text or ""])
         elif text is not None and not needs_value:
             raise UsageError(f"{shown} takes no value")
         else:
             found.own[name] = text or ""
 
-    while rest and rest[0].startswith("-") and rest[0] != "-":
+    while rest and (rest[0] == COMPONENT or (rest[0].startswith("-") and rest[0] != "-")):
         word = rest.pop(0)
+        if word == COMPONENT:
+            parts.append([])
+            continue
         if word == "--":
             found.is_command = True
             break
@@ -63,5 +75,6 @@ def split_words(words: Sequence[str], own: Mapping[str, bool], own_short: Mappin
                 take(name, letters.removeprefix("=") if letters else None, f"-{letter}")
                 break
             take(name, None, f"-{letter}")
+    found.options += [["and", ",".join(part)] for part in parts]
     found.rest = rest
     return found

@@ -173,7 +173,9 @@ def _job_row(event: JobSubmitted) -> tuple[Any, ...]:
 
 def _amounts(of: JobSpec | Variant) -> tuple[int, int, float | None]:
     """Nodes, CPUs and the time limit."""
-    return of.node_count, min(of.task_count * of.cpus_per_task, _INTEGER_MAX), of.walltime_s
+    parts = of.parts if isinstance(of, JobSpec) else (of,)
+    cpus = sum(part.task_count * part.cpus_per_task for part in parts)
+    return sum(part.node_count for part in parts), min(cpus, _INTEGER_MAX), of.walltime_s
 
 
 def _placement_rows(event: JobPlaced) -> list[tuple[Any, ...]]:

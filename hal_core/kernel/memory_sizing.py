@@ -111,7 +111,7 @@ class MemorySizing:
     def unused(self, owner: Owner, spec: JobSpec) -> UsedMemory | None:
         """What such jobs used, if this one asks for so much more that its owner should know."""
         used, asked_bytes = self._past.used(owner.user, kind_of(spec)), spec.memory_bytes_per_node
-        if used is None or used.job_count < ADVICE_RUNS_MIN or spec.first_memory_bytes:
+        if used is None or used.job_count < ADVICE_RUNS_MIN or spec.first_memory_bytes or spec.components:
             return None
         return used if max(used.peak_bytes, GRAIN_BYTES) <= asked_bytes * ADVICE_SHARE_MAX else None
 

@@ -260,6 +260,12 @@ class JobSpec:
         return (self, *self.components)
 
     @property
+    def as_components(self) -> tuple[Component, ...]:
+        """For a job of several, all of them, the first too; else none."""
+        first = Component(**{field.name: getattr(self, field.name) for field in attrs.fields(Component)})
+        return (first, *self.components) if self.components else ()
+
+    @property
     def total_nodes(self) -> int:
         return sum([each.node_count for each in self.components], self.node_count)
 
@@ -271,6 +277,12 @@ class JobSpec:
     def total_cpus(self) -> int:
         """As they were asked for; nodes whose tasks are fewer are given as many as the others."""
         return sum([each.task_count * each.cpus_per_task for each in self.parts])
+
+    @property
+    def most_memory_bytes(self) -> int:
+        """On any of its nodes; 0: no limit on some."""
+        each = [part.memory_bytes_per_node for part in self.parts]
+        return max(each) if all(each) else 0
 
     @property
     def total_gpus(self) -> int:

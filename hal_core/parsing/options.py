@@ -35,6 +35,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
            "the share of the work that more nodes divide, for a range of them (default: 0.9)"),
     Option("or", "", "value", "OPTION=VALUE,...", "variants",
            "amounts to run with instead, whichever is expected to end first: 'gpus=0,cpus-per-task=16,time=4h'"),
+    Option("and", "", "value", "OPTION=VALUE,...", "components",
+           "further nodes with other amounts, together with the others or not at all: 'nodes=8,cpus-per-task=4'"),
     Option("ntasks", "n", "value", "COUNT", "task_count", "number of tasks; alone, HAL chooses the number of nodes"),
     Option("ntasks-per-node", "", "value", "COUNT", "node_count task_count", "tasks on each node, at most"),
     Option("cpus-per-task", "c", "value", "COUNT", "cpus_per_task", "CPUs for each task (default: 1)"),

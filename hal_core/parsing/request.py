@@ -19,11 +19,13 @@ from hal_core.models.job import JobSpec, Spread
 from hal_core.models.node import Partition, PartitionName
 from hal_core.models.variant import Variant
 from hal_core.parsing.amounts import Amounts, resolve_amounts
+from hal_core.parsing.components import check_together, components_of
 from hal_core.parsing.context import ParseContext
 from hal_core.parsing.deadline import doubts_of
 from hal_core.parsing.durations import format_time_limit
 from hal_core.parsing.environment import check_strings, job_environment
 from hal_core.parsing.instants import parse_instant
+from hal_core.parsing.layout import NodeClass
 from hal_core.parsing.mail import check_mail
 from hal_core.parsing.named_nodes import classes_left, with_named_nodes
 from hal_core.parsing.names import parse_absolute_path, parse_line, parse_name
@@ -45,10 +47,21 @@ _RIVALS: Final = (
     ("partition", "where"),
 )
 """Options that exclude each other: on one level both are refused, and the command line's displaces the script's."""
+_SEVERAL: Final = ("or", "and")
+"""Of these, each adds to those before it."""
 _AMOUNT_FIELDS = frozenset(
     {"partition", "node_count", "task_count", "cpus_per_task", "memory_bytes_per_node", "gpus_per_node"}
     | {"only_nodes", "excluded_nodes"}
-    | {"gpu_milli", "gpu_type", "generic_per_node", "features", "alternatives", "is_exclusive", "variants"}
+    | {
+        "gpu_milli",
+        "gpu_type",
+        "generic_per_node",
+        "features",
+        "alternatives",
+        "is_exclusive",
+        "variants",
+        "components",
+    }
 )
 _AMOUNT_OPTIONS: Final = frozenset(each.name for each in OPTIONS if _AMOUNT_FIELDS.intersection(each.fields.split()))
 """With one of these misread, what the whole means is unknown, and saying more about it would mislead."""
@@ -144,8 +157,8 @@ class _Reading:
                 option = find_option(given.name)
                 self.places[option.name] = place
                 value: Any = parse_value(option, given.text)
-                earlier: Any = values.get("or", ())
-                values[option.name] = (*earlier, *value) if option.name == "or" else value
+                earlier: Any = values.get(option.name, ())
+                values[option.name] = (*earlier, *value) if option.name in _SEVERAL else value
             except InvalidInput as error:
                 self.problems += placed(error, place, given.shown_name if given.place else "")
                 self.misread.add(given.name if option is None else option.name)
@@ -290,10 +303,24 @@ class _Reading:
         if wishes.mem == 0 and not wishes.exclusive:
             text = "no memory is kept for the job and no limit is set; in Slurm it means all of the node: --exclusive"
             self.warnings.append(Problem(self.place("mem"), text))
-        nodes = self.context.nodes
-        wishes = with_named_nodes(wishes, partition, nodes, self.place)
-        classes = classes_left(wishes, partition, nodes, self.context.classes[partition.name])
-        return resolve_amounts(wishes, partition, classes, self.place)
+        wishes = with_named_nodes(wishes, partition, self.context.nodes, self.place)
+        return resolve_amounts(wishes, partition, self.classes(partition, wishes), self.place)
+
+    def classes(self, partition: Partition, wishes: Wishes) -> Sequence[NodeClass]:
+        return classes_left(wishes, partition, self.context.nodes, self.context.classes[partition.name])
+
+    def with_components(self, spec: JobSpec) -> JobSpec:
+        """The same with what `--and` says. Raises InvalidInput if the nodes of the partition are not enough for all."""
+        if not self.wishes.and_:
+            return spec
+        partition = self.context.partitions[spec.partition]
+        if partition.name in self.context.storeless:
+            text = f"another scheduler gives out the nodes of partition {partition.name}, all of a job alike"
+            raise InvalidInput([Problem(self.place("and"), f"{text}; choose another partition, or leave it away")])
+        classes = self.classes(partition, self.wishes)
+        spec = attrs.evolve(spec, components=components_of(self.wishes, partition, classes, self.place))
+        check_together(spec, classes, self.place)
+        return spec
 
     def partition_and_variants(self) -> tuple[str, list[Variant]] | None:
         """None: problems were found, or what was misread could make others."""
@@ -326,7 +353,7 @@ class _Reading:
             return None
         partition, variants = found
         dependencies, needs_all = wishes.dependency or ((), True)
-        return JobSpec(
+        spec = JobSpec(
             name=name,
             partition=PartitionName(partition),
             script=self.script(),
@@ -361,3 +388,5 @@ class _Reading:
             is_level_required=near.is_required,
             **plain_fields(wishes),
         ).with_amounts(variants[0])
+        whole: JobSpec | None = self.attempt(self.place("and"), lambda: self.with_components(spec))
+        return whole

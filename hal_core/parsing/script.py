@@ -24,6 +24,8 @@ _LATER = re.compile(r"^#(HAL|SBATCH)[ \t]+-", re.MULTILINE)
 _STEP = re.compile(r"^[ \t]*(?:exec[ \t]+)?srun[ \t]", re.MULTILINE)
 
 
+HETJOB: Final = "hetjob"
+"""`#SBATCH hetjob`: the lines that follow are for further nodes of the same job, as `--and` says it."""
 NAME_CHARACTERS_MAX = 64
 """Of an option, as shown in a message."""
 
@@ -48,6 +50,7 @@ def read_script(script: str, name: str) -> ScriptLines:
     options: list[ScriptOption] = []
     problems: list[Problem] = []
     warnings: list[Problem] = []
+    heads: list[tuple[int, str]] = []
     start = 0
     for number, line, end in _lines(script):
         if line.strip() and not line.lstrip().startswith("#"):
@@ -56,22 +59,38 @@ def read_script(script: str, name: str) -> ScriptLines:
         match = _DIRECTIVE.match(line)
         if match is not None:
             try:
-                found = [
-                    ScriptOption(option, text, place, shown_name)
-                    for option, text, shown_name in split_options(split_words(match[2]))
-                ]
+                words = split_words(match[2])
+                if words == [HETJOB]:
+                    heads.append((len(options), place))
+                    continue
+                options += [ScriptOption(option, text, place, shown) for option, text, shown in split_options(words)]
             except InvalidInput as error:
                 problems += placed(error, place)
-            else:
-                options += found
         elif _NEARLY.match(line):
             warnings.append(Problem(place, "is not read: write #HAL or #SBATCH at the start of the line, then a space"))
         if len(options) > _OPTIONS_MAX or len(problems) > _OPTIONS_MAX:
             raise InvalidInput([Problem(place, f"a script can have at most {_OPTIONS_MAX} options")])
     if problems:
         raise InvalidInput(problems)
+    options = _with_components(options, heads)
     warnings = warnings[:_WARNINGS_MAX] + _later_lines(script, start, name) + _steps(script, start, name)
     return ScriptLines(tuple(options), tuple(warnings))
+
+
+def _with_components(options: list[ScriptOption], heads: list[tuple[int, str]]) -> list[ScriptOption]:
+    """The options before the first `hetjob`, and those behind each as one `--and`. `heads`: how many options stand
+    before each, and the line of it."""
+    if not heads:
+        return options
+    stops = [*(count for count, _ in heads[1:]), len(options)]
+    groups = [(place, options[count:stop]) for (count, place), stop in zip(heads, stops, strict=True)]
+    texts = [(place, ",".join(f"{_long_name(each.name)}={each.text}" for each in group)) for place, group in groups]
+    return options[: heads[0][0]] + [ScriptOption("and", text, place, "--and") for place, text in texts]
+
+
+def _long_name(name: str) -> str:
+    option = BY_NAME.get(name)
+    return name if option is None else option.name
 
 
 def check_script(script: str, name: str) -> None:

@@ -47,7 +47,8 @@ _GROUPS: Final[tuple[tuple[str, str], ...]] = (
     (_CONTAINER, "container container-id oci-bundle container-image container-mounts"),
     ("HAL accounts for every job by itself; remove it", "acctg-freq profile"),
     (_HOOK, "prolog epilog task-prolog task-epilog"),
-    (_FOREIGN, "ignore-pbs batch reboot x11 hetjob packjob pack-group burst-buffer"),
+    (_FOREIGN, "ignore-pbs batch reboot x11 burst-buffer"),
+    ("write further nodes with --and, or in lines behind `#SBATCH hetjob`", "hetjob packjob pack-group"),
 )  # fmt: skip
 
 UNSUPPORTED: Final[dict[str, str]] = {name: reason for reason, names in _GROUPS for name in names.split()}

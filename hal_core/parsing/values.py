@@ -32,7 +32,7 @@ from hal_core.parsing.resources import Generic, Gpus, parse_generic, parse_gpus,
 from hal_core.parsing.sites import parse_where
 from hal_core.parsing.text import parse_choice, parse_count, parse_integer, shown, wrong
 from hal_core.parsing.unsupported import UNSUPPORTED
-from hal_core.parsing.variants import Alternative, parse_alternatives, parse_node_counts
+from hal_core.parsing.variants import Alternative, parse_alternatives, parse_components, parse_node_counts
 
 PRIORITY_MAX: Final = 2**31 - 1
 COMMENT_CHARACTERS_MAX: Final = 1024
@@ -56,6 +56,7 @@ class Wishes:
     """Several: any of them, ascending."""
     scaling: float | None = None
     or_: tuple[Alternative, ...] = ()
+    and_: tuple[Alternative, ...] = ()
     ntasks: int | None = None
     ntasks_per_node: int | None = None
     cpus_per_task: int | None = None
@@ -158,6 +159,10 @@ def _or(text: str) -> tuple[Alternative, ...]:
     return parse_alternatives(text, lambda name, value: parse_value(BY_NAME[name], value))
 
 
+def _and(text: str) -> tuple[Alternative, ...]:
+    return parse_components(text, lambda name, value: parse_value(BY_NAME[name], value))
+
+
 def _exclusive(text: str) -> bool:
     if text:
         raise wrong(f"={shown(text)} is not supported; --exclusive without a value keeps every other job away")
@@ -205,6 +210,7 @@ PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "nodes": parse_node_counts,
     "scaling": parse_share,
     "or": _or,
+    "and": _and,
     "ntasks": _positive,
     "ntasks-per-node": _positive,
     "cpus-per-task": _positive,

@@ -7,6 +7,7 @@ the time limits that the user gave.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,8 +32,11 @@ OR_OPTIONS: Final = (
     *("gpus", "gpus-per-node", "gpus-per-task", "time"),
 )
 """What an alternative may name."""
+AND_OPTIONS: Final = (*(name for name in OR_OPTIONS if name != "time"), "constraint")
+"""What a component may name."""
+COMPONENT_SEPARATOR: Final = re.compile(r"\s+:\s+")
 Alternative = Mapping[str, Any]
-"""Fields of Wishes, and what they are in the alternative."""
+"""Fields of Wishes, and what they are in the alternative, or in the component."""
 
 
 def parse_node_counts(text: str) -> tuple[int, ...]:
@@ -52,17 +56,25 @@ def parse_node_counts(text: str) -> tuple[int, ...]:
 
 def parse_alternatives(text: str, parse: Callable[[str, str], object]) -> tuple[Alternative, ...]:
     """`gpus=0,cpus-per-task=16|nodes=2`. `parse`: name and text of an option to its value."""
-    return tuple(_parse_alternative(part, parse) for part in text.split("|"))
+    return tuple(parse_amounts(part, OR_OPTIONS, "an alternative", parse) for part in text.split("|"))
 
 
-def _parse_alternative(text: str, parse: Callable[[str, str], object]) -> Alternative:
+def parse_components(text: str, parse: Callable[[str, str], object]) -> tuple[Alternative, ...]:
+    """`nodes=8,cpus-per-task=4`, or several with ` : ` between them (parsing/components.py)."""
+    return tuple(parse_amounts(part, AND_OPTIONS, "a component", parse) for part in COMPONENT_SEPARATOR.split(text))
+
+
+def parse_amounts(
+    text: str, options: Sequence[str], what: str, parse: Callable[[str, str], object]
+) -> Mapping[str, Any]:
+    """`gpus=0,cpus-per-task=16` as fields of Wishes. `options`: those that may be named; `what`: of what they are."""
     found: dict[str, object] = {}
     for part in text.split(","):
         name, equals, value = part.partition("=")
         name = name.strip().removeprefix("--")
-        if name not in OR_OPTIONS or not equals:
-            hint = did_you_mean(name, OR_OPTIONS) or f"; it can be {', '.join(OR_OPTIONS)}"
-            raise wrong(f"{shown(part)} is no amount of an alternative, such as cpus-per-task=16{hint}")
+        if name not in options or not equals:
+            hint = did_you_mean(name, options) or f"; it can be {', '.join(options)}"
+            raise wrong(f"{shown(part)} is no amount of {what}, such as cpus-per-task=16{hint}")
         try:
             found[name.replace("-", "_")] = parse(name, value.strip())
         except InvalidInput as error:

@@ -95,4 +95,4 @@ class MemoryPast:
 
 def kind_of(spec: JobSpec) -> Kind:
     """Jobs of one user with the same of these are taken to be alike; `run17` and `run18` are one name."""
-    return spec.name.translate(NO_DIGITS), spec.task_count * spec.cpus_per_task, spec.walltime_s
+    return spec.name.translate(NO_DIGITS), spec.total_cpus, spec.walltime_s

@@ -328,8 +328,8 @@ class ReceiptFold:
             gpu_busy_s=measured.gpu_busy_s,
             energy_j=measured.energy_j,
             cpu_energy_j=measured.cpu_energy_j,
-            cpu_count=spec.task_count * spec.cpus_per_task,
-            memory_bytes_per_node=spec.memory_bytes_per_node,
+            cpu_count=spec.total_cpus,
+            memory_bytes_per_node=spec.most_memory_bytes,
             peak_memory_bytes=measured.peak_memory_bytes,
             walltime_s=spec.walltime_s if spec.walltime_s is None or math.isfinite(spec.walltime_s) else None,
             money=totals.money / MILLIONTHS,
@@ -349,9 +349,9 @@ class ReceiptFold:
         return next(state for state in WORST if self._ended.get(state))
 
     def _right_size(self, totals: Totals) -> RightSize | None:
-        """One size for all elements: what the hungriest of them needed."""
+        """One size for all elements: what the hungriest of them needed. None for a job that has no one size."""
         measured, spec, held = self.measured, self.submitted.spec, self._last_held
-        if held is None or not measured.longest or measured.cpu_s is None:
+        if held is None or not measured.longest or measured.cpu_s is None or spec.components:
             return None
         cpu_count = min(max(math.ceil(measured.cpus_busy - 0.05), 1), held.cpus)
         memory_bytes = None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from hal_core.models.component import Component
 from hal_core.models.explanation import LikelyStart
 from hal_core.models.job import FINAL, Dependency, End, JobId, JobSpec, JobState
 from hal_core.models.placement import Share
@@ -139,6 +140,8 @@ class JobDetail(JobView):
     choice: str
     """With which of several sets of amounts it is planned or runs, and why; empty if it may run with one only."""
     variants: tuple[str, ...]
+    components: tuple[Component, ...]
+    """Of a job of several all of them, the first too: what stands beside this is its own, or the sum."""
     communication: float
     near: str
     """The level, and perhaps the domain, that is to hold the whole job: `rack`, `region eu, required`."""
@@ -225,6 +228,7 @@ def job_detail(record: JobRecord, waiting: Waiting, does_show_private: bool, seq
         gpu_milli=spec.gpu_milli,
         choice=choice_text(record),
         variants=tuple(map(variant_text, spec.variants)),
+        components=spec.as_components,
         communication=spec.communication,
         near=near_text(spec),
         **waiting.nearness(record),
@@ -313,11 +317,11 @@ def _summary(record: JobRecord, waiting: Waiting) -> dict[str, Any]:
         "start_time_s": _start_time_s(record),
         "end_time_s": _end_time_s(record, state),
         "walltime_s": walltime_s if walltime_s is None or math.isfinite(walltime_s) else None,
-        "node_count": spec.node_count,
-        "task_count": spec.task_count,
-        "cpu_count": spec.task_count * spec.cpus_per_task,
-        "gpu_count": spec.node_count * spec.gpus_per_node,
-        "memory_bytes_per_node": spec.memory_bytes_per_node,
+        "node_count": spec.total_nodes,
+        "task_count": spec.total_tasks,
+        "cpu_count": spec.total_cpus,
+        "gpu_count": spec.total_gpus,
+        "memory_bytes_per_node": spec.most_memory_bytes,
         "nodes": _nodes_text(record),
         "attempt": 0 if is_array else attempts_made(record, 0, state),
         "is_held": bool(record.held_by),

@@ -83,11 +83,10 @@ class _Reader:
         parents = [self._ended_s.get(dependency.job_id, 0.0) for dependency in spec.dependencies]
         submit_s = min(max(self._eligible_s[event.job_id], *parents, 0.0), place_s)
         limit_s = run_s if spec.walltime_s is None else spec.walltime_s
-        job = TraceJob(
-            event.job_id, submit_s, min(run_s, limit_s), limit_s, shape.cpus * shape.node_count, submitted.owner.user
-        )
-        job.node_count, job.gpus = shape.node_count, shape.gpus * shape.node_count
-        job.memory_bytes = shape.memory_bytes // max(shape.cpus, 1)
+        cpus = shape.total_cpus
+        job = TraceJob(event.job_id, submit_s, min(run_s, limit_s), limit_s, cpus, submitted.owner.user)
+        job.node_count, job.gpus = shape.total_nodes, shape.total_gpus
+        job.memory_bytes = sum(part.memory_bytes * part.node_count for part in shape.parts) // max(cpus, 1)
         job.partition = shape.partition
         job.account = spec.account
         job.label = f"{event.job_id}_{index}" if spec.array else ""

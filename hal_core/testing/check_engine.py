@@ -54,14 +54,14 @@ def check_plan(snapshot: FakeSnapshot, plan: Plan) -> None:
         job = jobs.get(start.job_id)
         assert job is not None, f"{start} is not for a pending job"
         assert start.element_count >= 1, f"{start} starts nothing"
-        assert start.element_count == 1 or job.shape.node_count == 1, f"{start}: a gang is started one by one"
+        assert start.element_count == 1 or job.shape.total_nodes == 1, f"{start}: a gang is started one by one"
         _check_nodes(snapshot, job, start.node_numbers)
         started[start.job_id] += start.element_count
         for _ in range(start.element_count):
-            for number in start.node_numbers:
-                assert columns.fits(number, job.shape), f"{start} does not fit on node {number}"
-            for number in start.node_numbers:
-                columns.take(number, job.shape)
+            for part, numbers in job.shape.assigned(start.node_numbers):
+                for number in numbers:
+                    assert columns.fits(number, part), f"{start} does not fit on node {number}"
+            columns.take_all(start.node_numbers, job.shape)
     for job_id, count in started.items():
         job = jobs[job_id]
         assert count <= job.element_count, f"job {job_id}: {count} starts for {job.element_count} elements"
@@ -73,7 +73,7 @@ def check_plan(snapshot: FakeSnapshot, plan: Plan) -> None:
 
 
 def _check_nodes(snapshot: FakeSnapshot, job: PendingJob, numbers: tuple[int, ...]) -> None:
-    assert len(numbers) == job.shape.node_count, f"job {job.job_id}: a gang of {job.shape.node_count} on {numbers}"
+    assert len(numbers) == job.shape.total_nodes, f"job {job.job_id}: a gang of {job.shape.total_nodes} on {numbers}"
     assert len(set(numbers)) == len(numbers), f"job {job.job_id}: a node twice in {numbers}"
     outside = set(numbers) - set(snapshot.partition_nodes(job.shape.partition))
     assert not outside, f"job {job.job_id}: nodes {outside} are not in partition {job.shape.partition}"
@@ -100,5 +100,6 @@ def _check_progress(engine: Engine, snapshot: FakeSnapshot) -> None:
     plan = engine.plan(alone)
     check_plan(alone, plan)
     fitting = [number for number in alone.partition_nodes(job.shape.partition) if idle.fits(number, job.shape)]
-    if max(_domains(alone, job, fitting).values(), default=0) >= job.shape.node_count:
+    is_near = max(_domains(alone, job, fitting).values(), default=0) >= job.shape.node_count
+    if idle.places(job.shape, alone.partition_nodes(job.shape.partition)) if job.shape.also else is_near:
         assert plan.starts, f"{job} fits on idle nodes {fitting} and was not started"

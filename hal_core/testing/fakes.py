@@ -33,11 +33,10 @@ class FakeEngine:
             depth += 1
             for _ in range(job.element_count):
                 nodes = snapshot.partition_nodes(job.shape.partition)
-                chosen = tuple([each for each in nodes if columns.fits(each, job.shape)][: job.shape.node_count])
-                if len(chosen) < job.shape.node_count:
+                chosen = columns.places(job.shape, nodes)
+                if not chosen:
                     return Plan(tuple(starts), depth=depth)
-                for each in chosen:
-                    columns.take(each, job.shape)
+                columns.take_all(chosen, job.shape)
                 starts.append(Start(job.job_id, chosen))
         return Plan(tuple(starts), depth=depth)
 

@@ -76,6 +76,19 @@ class FakeColumns:
             and (self.allocation_count[number] == 0 or not shape.is_exclusive)
         )
 
+    def places(self, shape: Shape, numbers: Sequence[int]) -> tuple[int, ...]:
+        """Nodes among these for one element, each component its own, in their order; none if there are too few."""
+        fitting = [[number for number in numbers if self.fits(number, part)] for part in shape.parts]
+        if not shape.also:
+            return tuple(fitting[0][: shape.node_count]) if len(fitting[0]) >= shape.node_count else ()
+        return _different([its for its, part in zip(fitting, shape.parts, strict=True) for _ in range(part.node_count)])
+
+    def take_all(self, numbers: Sequence[int], shape: Shape) -> None:
+        """Give one element these nodes."""
+        for part, its in shape.assigned(numbers):
+            for number in its:
+                self.take(number, part)
+
     def _fits_share(self, number: int, shape: Shape) -> bool:
         """Whether the share of a GPU fits on a whole device, or on the rest of one."""
         whole = [(kind, 1000) for kind, count in self.free_gpus[number].items() if count]
@@ -115,6 +128,17 @@ class FakeColumns:
             if taken:
                 self.free_gpus[number][kind] -= taken
                 wanted -= taken
+
+
+def _different(choices: Sequence[Sequence[int]], taken: tuple[int, ...] = ()) -> tuple[int, ...]:
+    """One of each of the choices, no two the same: the first way that is found; none if there is none."""
+    if len(taken) == len(choices):
+        return taken
+    for number in choices[len(taken)]:
+        found = () if number in taken else _different(choices, (*taken, number))
+        if found:
+            return found
+    return ()
 
 
 @attrs.define

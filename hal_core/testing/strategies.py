@@ -88,17 +88,37 @@ def shapes(partitions: tuple[str, ...] = ("all",)) -> st.SearchStrategy[Shape]:
         is_exclusive=st.sampled_from([False, False, False, True]),
         communication=st.sampled_from([0.0, 0.1, 0.4]),
         gpu_milli=st.sampled_from([0, 0, 0, 200, 500, 700]),
+        also=st.sampled_from([0, 0, 0, 1, 2]).flatmap(lambda count: st.tuples(*[_further()] * count)),
     )
 
 
-def _shape(gpus: int, gpu_milli: int, **fields: Any) -> Shape:
-    """Either whole GPUs or a share of one."""
-    return Shape(**fields, gpus=0 if gpu_milli else gpus, gpu_milli=gpu_milli)
+def _shape(gpus: int, gpu_milli: int, also: tuple[Shape, ...], **fields: Any) -> Shape:
+    """Either whole GPUs or a share of one. What a job of several components shares is the same in all."""
+    shape = Shape(**fields, gpus=0 if gpu_milli else gpus, gpu_milli=gpu_milli)
+    if not also:
+        return shape
+    of_all = {name: getattr(shape, name) for name in ("partition", "is_exclusive", "excluded_nodes")}
+    return attrs.evolve(
+        shape, communication=0.0, only_nodes=(), also=tuple(attrs.evolve(each, **of_all) for each in also)
+    )
+
+
+def _further() -> st.SearchStrategy[Shape]:
+    """What a further component of a job may ask for."""
+    return st.builds(
+        Shape,
+        partition=st.just(PartitionName("all")),
+        node_count=st.integers(1, 2),
+        cpus=st.integers(1, 4),
+        memory_bytes=st.integers(0, 4).map(lambda count: count * GIB),
+        gpus=st.sampled_from([0, 0, 1]),
+        features=st.just(()) | st.sampled_from([(name,) for name in FEATURES]),
+    )
 
 
 def near(shape: Shape, has_topology: bool) -> st.SearchStrategy[Shape]:
     """The shape as it is, or with a level of the topology that it prefers or requires."""
-    if not has_topology:
+    if not has_topology or shape.also:
         return st.just(shape)
     return st.just(shape) | st.builds(
         partial(attrs.evolve, shape), level=st.sampled_from(LEVELS), is_level_required=st.booleans()
@@ -124,12 +144,10 @@ def snapshots(draw: st.DrawFn, pending_count_max: int = 12, running_count_max: i
     running = []
     for number in range(draw(st.integers(0, running_count_max))):
         shape = draw(st.sampled_from(some_shapes))
-        fitting = [each for each in snapshot.partition_nodes(shape.partition) if columns.fits(each, shape)]
-        if len(fitting) < shape.node_count:
+        chosen = columns.places(shape, snapshot.partition_nodes(shape.partition))
+        if not chosen:
             continue
-        chosen = tuple(fitting[: shape.node_count])
-        for each in chosen:
-            columns.take(each, shape)
+        columns.take_all(chosen, shape)
         end_time_s = now_s + draw(walltimes())
         running.append(RunningJob(JobId(number + 1), 0, shape, chosen, end_time_s))
     columns.is_available = [number not in unavailable for number in range(len(cluster.nodes))]

@@ -227,8 +227,8 @@ def _root(job: _Job, end_s: float) -> Span:
         "hal.partition": spec.partition,
         "hal.account": spec.account,
         "hal.element_count": count_of(spec.array.indices) if spec.array else 1,
-        "hal.node_count": spec.node_count,
-        "hal.cpu_count": spec.task_count * spec.cpus_per_task,
+        "hal.node_count": spec.total_nodes,
+        "hal.cpu_count": spec.total_cpus,
     }
     trace = job.trace
     ids = (trace.trace_id, trace.span_id, trace.parent_span_id)

@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from hal_core.errors import UserError
+from hal_core.models.component import Component
 from hal_core.models.job import ArraySpec, Dependency, DependencyKind, End, EndKind, JobId, JobSpec, Owner, Spread
+from hal_core.models.masks import mask_of
 from hal_core.models.message import (
     Cancel,
     DrainNode,
@@ -34,6 +36,7 @@ from hal_core.models.message import (
     Submit,
     Tick,
 )
+from hal_core.models.mixed import are_enough
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
 from hal_core.models.placement import AttemptKey
 from hal_core.models.plan import Plan, Reserve, Snapshot, Start
@@ -101,6 +104,19 @@ def changed(draw: st.DrawFn, cluster: Cluster) -> Cluster:
 
 
 @st.composite
+def components(draw: st.DrawFn) -> Component:
+    """What further nodes of a job may ask for."""
+    tasks = draw(st.integers(1, 2))
+    return Component(
+        task_count=tasks,
+        cpus_per_task=draw(st.integers(1, 2)),
+        memory_bytes_per_node=draw(st.sampled_from([0, GIB])),
+        gpus_per_node=draw(st.sampled_from([0, 0, 1])),
+        features=draw(st.sampled_from([(), (), ("fast",)])),
+    )
+
+
+@st.composite
 def specs(draw: st.DrawFn, job_count: int) -> JobSpec:
     """Valid requests of every kind, most of which fit somewhere."""
     node_count = draw(st.sampled_from([1, 1, 2, 3]))
@@ -110,7 +126,9 @@ def specs(draw: st.DrawFn, job_count: int) -> JobSpec:
         array = ArraySpec(indices, draw(st.none() | st.integers(1, 2)))
     dependencies = draw(_dependencies(job_count, array is not None)) if job_count else ()
     is_rare = draw(st.integers(0, 3)) == 0
+    has_components = array is None and node_count < 3 and draw(st.integers(0, 3)) == 0
     return JobSpec(
+        components=tuple(draw(st.lists(components(), min_size=1, max_size=2))) if has_components else (),
         name=draw(st.sampled_from(["a", "b"])),
         partition=draw(st.sampled_from([ALL, ALL, SOME])),
         command=("true",),
@@ -370,8 +388,9 @@ class CoreMachine(RuleBasedStateMachine):
         state = self.world.state
         record = state.jobs[job_id]
         numbers = state.partition_numbers.get(record.spec.partition, [])
-        room = [number for number in numbers if state.table.room_count(number, record.shape)]
-        return record.startable_count > 0 and len(room) >= record.shape.node_count
+        parts = record.shape.parts
+        room = [mask_of([number for number in numbers if state.table.room_count(number, part)]) for part in parts]
+        return record.startable_count > 0 and are_enough(parts, room)
 
     def _node(self, which: int) -> NodeName:
         return list(self.world.nodes)[which % len(self.world.nodes)]

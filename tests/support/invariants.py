@@ -72,7 +72,7 @@ def _check_nodes(state: State) -> None:
         assert state.jobs[job_id].active[index] is activity
         numbers = tuple(table.number_of[share.node] for share in activity.shares)
         assert activity.node_numbers == numbers
-        assert len(set(numbers)) == len(numbers) == activity.record.shape.node_count, f"{activity.key}: no whole gang"
+        assert len(set(numbers)) == len(numbers) == activity.record.shape.total_nodes, f"{activity.key}: no whole gang"
         for share in activity.shares:
             aside[share.node] += activity.is_aside
             held.setdefault(share.node, []).append((job_id, index))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hal_core.parsing.options import OPTIONS, Option
 from hal_core.parsing.unsupported import UNSUPPORTED
+from hal_core.parsing.variants import AND_OPTIONS
 
 ROOT = Path(__file__).parents[2]
 TARGET = ROOT / "hal_core" / "cli" / "option_names.py"
@@ -62,6 +63,7 @@ def generated() -> str:
     flags = sorted(name for name, option in names if option.takes != "value")
     short = sorted((option.letter, option.name) for option in OPTIONS if option.letter)
     lines = [HEAD, "VALUE_NAMES = frozenset(\n    {\n", *(f'        "{name}",\n' for name in values), "    }\n)\n"]
+    lines += ["COMPONENT_NAMES = frozenset(\n    {\n", *(f'        "{name}",\n' for name in AND_OPTIONS), "    }\n)\n"]
     lines += ["FLAG_NAMES = frozenset({", ", ".join(f'"{name}"' for name in flags), "})\n"]
     lines += ["SHORT_NAMES = {\n", *(f'    "{letter}": "{name}",\n' for letter, name in short), "}\n"]
     return "".join(lines)

@@ -187,12 +187,17 @@ class Witness:
         count = count_of(event.elements)
         assert not job.is_held, "a held job was started"
         assert spec.begin_time_s <= event.time_s, "started before its begin time"
-        assert len(event.shares) == shape.node_count, "not a whole gang"
-        assert len({share.node for share in event.shares}) == shape.node_count
-        assert count == 1 or shape.node_count == 1
-        assert sum(share.task_count for share in event.shares) == spec.task_count
+        shapes = [part for part in shape.parts for _ in range(part.node_count)]
+        assert len(event.shares) == len(shapes), "not a whole gang"
+        assert len({share.node for share in event.shares}) == len(shapes)
+        assert count == 1 or len(shapes) == 1
+        first = 0
+        for part in spec.parts:
+            its = event.shares[first : first + part.node_count]
+            assert sum(share.task_count for share in its) == part.task_count
+            first += part.node_count
         partition = next(each for each in self.cluster.partitions if each.name == spec.partition)
-        for share in event.shares:
+        for share, shape in zip(event.shares, shapes, strict=True):
             assert self.is_up[share.node], f"{share.node} is not up"
             assert not self.is_drained[share.node], f"{share.node} is drained"
             assert not self.orphans.get(share.node), f"{share.node} still runs what it should not"

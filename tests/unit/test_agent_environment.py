@@ -12,6 +12,7 @@ from hypothesis import given, strategies as st
 from hal_core.agent.environment import part_environment, task_environments
 from hal_core.agent.options import AgentOptions, Machine
 from hal_core.agent.translation import translate
+from hal_core.models.component import Component
 from hal_core.models.effect import LaunchOrder
 from hal_core.models.job import ArraySpec, JobId, JobSpec, Owner, Spread
 from hal_core.models.node import Node, NodeName, PartitionName
@@ -49,6 +50,25 @@ def test_hal_and_slurm_names_agree() -> None:
     assert found["HAL_MEMORY_BYTES"] == str(1 << 30)
     assert found["SLURM_MEM_PER_NODE"] == "1024"
     assert found["HAL_SUBMIT_DIR"] == "/home/u"
+
+
+def test_processes_of_several_components_know_their_own_and_where_all_are() -> None:
+    spec = attrs.evolve(SPEC, components=(Component(2, 6, 1), Component(task_count=4)))
+    names = tuple(NodeName(f"n{number}") for number in range(1, 5))
+    nodes = tuple(zip(names, (1, 3, 3, 4), strict=True))
+    order = attrs.evolve(ORDER, spec=spec, nodes=nodes, addresses=tuple(f"10.0.0.{number}" for number in range(4)))
+    found = told(order, attrs.evolve(NODE, name=names[2]))
+    assert (found["HAL_COMPONENT"], found["HAL_COMPONENT_NODE_RANK"], found["HAL_COMPONENT_COUNT"]) == ("1", "1", "3")
+    assert (found["HAL_NODE_RANK"], found["HAL_NODE_COUNT"], found["HAL_TASK_COUNT"]) == ("2", "4", "11")
+    assert found["HAL_CPUS_PER_TASK"] == found["SLURM_CPUS_PER_TASK"] == "1"
+    assert told(order, attrs.evolve(NODE, name=names[0]))["HAL_CPUS_PER_TASK"] == "2"
+    assert found["HAL_COMPONENT_1_NODE_LIST"] == found["SLURM_JOB_NODELIST_HET_GROUP_1"] == "n2,n3"
+    assert [found[f"HAL_COMPONENT_{number}_FIRST_TASK"] for number in range(3)] == ["0", "1", "7"]
+    assert [found[f"HAL_COMPONENT_{number}_TASK_COUNT"] for number in range(3)] == ["1", "6", "4"]
+    assert [found[f"HAL_COMPONENT_{number}_NODE_COUNT"] for number in range(3)] == ["1", "2", "1"]
+    assert found["HAL_COMPONENT_2_NODE_ADDRESSES"] == "10.0.0.3"
+    assert found["SLURM_HET_SIZE"] == "3"
+    assert not any("COMPONENT" in name or "HET" in name for name in told())
 
 
 def test_array_variables_are_there_only_for_arrays() -> None:

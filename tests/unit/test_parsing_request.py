@@ -131,6 +131,7 @@ def test_every_field_is_filled():
         "comment": "for the paper",
         "mail_types": ("END", "FAIL"),
         "mail_user": "ada@example.org",
+        "components": (),
         "reservation": "course",
         "checkpoint_s": 1800.0,
         "can_requeue": True,

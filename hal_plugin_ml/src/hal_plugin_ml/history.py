@@ -88,7 +88,7 @@ class Traits:
         spec, user = job.spec, job.owner.user
         is_limited = spec.walltime_s is not None
         limit_s = NO_LIMIT_S if spec.walltime_s is None else max(spec.walltime_s, 1.0)
-        width = max(1, spec.task_count * spec.cpus_per_task)
+        width = max(1, spec.total_cpus)
         kind = (limit_s, width, spec.gpus_per_node, _stem(spec.name))
         own: Groups = (user, (user, kind))
         groups = (("account", spec.account), *own) if spec.account else own

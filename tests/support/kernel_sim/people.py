@@ -9,7 +9,10 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
+import attrs
+
 from hal_core.errors import Unavailable
+from hal_core.models.component import Component
 from hal_core.models.effect import LaunchOrder
 from hal_core.models.job import (
     ArraySpec,
@@ -77,6 +80,8 @@ class People:
         self._urgency = Random(f"{world.seed} urgency")
         self._urgent_share = self._urgency.choice([0.0, 0.3, 0.6])
         self._crowd = Random(f"{world.seed} crowd")
+        self._mixture = Random(f"{world.seed} mixture")
+        self._mixed_share = self._mixture.choice([0.0, 0.3])
         self._suspend_s = self._crowd.choice([0.0, 15.0, 60.0])
         self._is_crowded = self._crowd.random() < CROWDED_SHARE
         if self._is_crowded:
@@ -151,7 +156,7 @@ class People:
         dependencies = self._dependencies(array is not None)
         is_rare = dice.random() < 0.25 and not self._is_crowded
         is_urgent = self._urgency.random() < self._urgent_share
-        return JobSpec(
+        spec = JobSpec(
             name=dice.choice("abcdefgh"),
             partition=URGENT if is_urgent else SOME if node_count == 1 and dice.random() < 0.2 else ALL,
             command=("true",),
@@ -172,6 +177,19 @@ class People:
             inputs=("data",) if dice.random() < self._input_share else (),
             can_requeue=dice.random() < self._requeue_share,
         )
+        is_mixed = self._mixture.random() < self._mixed_share and array is None and spec.partition != SOME
+        return attrs.evolve(spec, components=self._components(self.world.node_count - node_count if is_mixed else 0))
+
+    def _components(self, node_count_max: int) -> tuple[Component, ...]:
+        """Further nodes with other amounts, as far as there are any."""
+        dice, found = self._mixture, list[Component]()
+        for _ in range(dice.choice([1, 1, 2])):
+            left = node_count_max - sum(each.node_count for each in found)
+            if left < 1:
+                break
+            count = dice.randint(1, min(left, 2))
+            found.append(Component(count, count * dice.choice([1, 2]), 1, dice.choice([0, 0, GIB])))
+        return tuple(found)
 
     def _dependencies(self, is_array: bool) -> tuple[Dependency, ...]:
         dice, jobs = self._dice, self.world.checker.witness.jobs
@@ -262,11 +280,11 @@ class People:
             ],
             [85, 8, 4, 3],
         )[0]
-        if spec.node_count > 1:
+        if spec.total_nodes > 1:
             rank = [name for name, _ in order.nodes].index(node)
             runtime_s += rank * dice.choice([0.0, 0.1, 5.0])
             early = dice.choice([1.0, dice.random()])
-            if rank != dice.randrange(spec.node_count):  # One of them fails, the others would not, and run on.
+            if rank != dice.randrange(spec.total_nodes):  # One of them fails, the others would not, and run on.
                 end = End(EndKind.EXITED, exit_code=0)
             elif end.state is not JobState.COMPLETED:
                 runtime_s *= early

@@ -130,16 +130,16 @@ PLANTED: dict[str, Planted] = {
     ),
     "the room on a node is not looked at": Planted(
         "rules.commit",
-        "        if state.table.room_count(number, shape, lent.get(number, 0)) < start.element_count:\n",
-        "        if False:\n",
+        "            if state.table.room_count(number, part, lent.get(number, 0)) < start.element_count:\n",
+        "            if False:\n",
     ),
     "begin times are not looked at": Planted(
         "rules.commit", "    if record.spec.begin_time_s > now_s:\n", "    if False:\n"
     ),
     "a node may be in a gang twice": Planted(
         "rules.commit",
-        "    if len(numbers) != shape.node_count or len(set(numbers)) != len(numbers):\n",
-        "    if len(numbers) != shape.node_count:\n",
+        "    if len(numbers) != shape.total_nodes or len(set(numbers)) != len(numbers):\n",
+        "    if len(numbers) != shape.total_nodes:\n",
     ),
     # -- the state
     "one node of a gang stays allocated": Planted(
