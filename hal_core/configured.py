@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any, Final
 
+import attrs
+
+from hal_core.config.cluster import executors_of
 from hal_core.config.configuration import Configuration
 from hal_core.config.reading import read_configuration
 from hal_core.errors import HalError, InvalidInput, Problem
 from hal_core.models.plugin import Installed, Pin
+from hal_core.options import structure_options
 from hal_core.plugins import Plugins
+
+AGENT_SOCKET_NAME: Final = "agents.sock"
+"""In the state directory: where agents of this machine connect."""
+AUTHORITY_NAME: Final = "ca"
+"""In the state directory: the certificate authority for agents on other machines."""
 
 
 def read_with_plugins(path: str | Path) -> tuple[Configuration, Plugins]:
@@ -25,30 +35,67 @@ def read_with_plugins(path: str | Path) -> tuple[Configuration, Plugins]:
     return read_configuration(path, load), loaded[0]
 
 
-def check_options(configuration: Configuration, plugins: Plugins) -> None:
-    """Let the engines, predictors and locality providers that are chosen look at their options. Raises InvalidInput.
+def executor_options(
+    configuration: Configuration, plugins: Plugins, epoch: int = 0
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(name, name of its plugin, its options) of each executor. What the daemon knows itself, it fills in where the
+    class of the options has a field of that name and the file says nothing else."""
+    directory = Path(configuration.state_directory)
+    known = {
+        "socket": str(directory / AGENT_SOCKET_NAME),
+        "authority": str(directory / AUTHORITY_NAME),
+        "lease_s": configuration.cluster.node_timeout_s,
+        "epoch": epoch,
+    }
+    for name, plugin, options in executors_of(configuration.executors):
+        cls = plugins.options_class("executor", plugin)
+        fields = () if cls is None else attrs.fields_dict(cls)
+        own = {**known, "name": name, "state_directory": str(directory / name)}
+        yield name, plugin, {**{key: value for key, value in own.items() if key in fields}, **options}
 
-    To make one of these does nothing to the world; executors, observers and clouds are made by who needs them.
+
+def check_options(configuration: Configuration, plugins: Plugins) -> None:
+    """Look at the options of everything that is chosen. Raises InvalidInput with all that is wrong, at its line.
+
+    Engines, predictors and locality providers are made for it, which does nothing to the world. Executors, observers
+    and clouds are not: what their plugins say of their options is held against them.
     """
-    chosen: list[tuple[str, str, Callable[[], object]]] = []
     engine = configuration.engine
-    chosen.append(("engine.options", engine.name, partial(plugins.engine, engine.name, engine.options)))
+    looks: list[tuple[str, str, Callable[[], object]]] = [
+        ("engine.options", engine.name, partial(plugins.engine, engine.name, engine.options))
+    ]
     for section, make, named in (
         ("tuning.engines", plugins.engine, configuration.tuning.engines),
         ("localities", plugins.locality, configuration.localities),
         ("predictors", plugins.predictor, configuration.predictors),
     ):
-        chosen += [(f"{section}.{name}", name, partial(make, name, options)) for name, options in named.items()]
+        looks += [(f"{section}.{name}", name, partial(make, name, options)) for name, options in named.items()]
+    for name, plugin, options in executor_options(configuration, plugins):
+        looks.append((f"executors.{name}", name, partial(_structure, plugins, "executor", plugin, options)))
+    for section, plane, chosen in (
+        ("observers", "observer", configuration.observers),
+        ("clouds", "cloud", configuration.clouds),
+    ):
+        looks += [
+            (f"{section}.{name}", name, partial(_structure, plugins, plane, name, options))
+            for name, options in chosen.items()
+        ]
     problems: list[Problem] = []
-    for section, name, made in chosen:
+    for section, name, look in looks:
         try:
-            made()
+            look()
         except InvalidInput as error:
             problems += [_within(section, name, each, configuration) for each in error.problems]
         except HalError as error:
             problems.append(Problem(section, str(error)))
     if problems:
         raise configuration.at_their_lines(InvalidInput(problems))
+
+
+def _structure(plugins: Plugins, plane: str, name: str, options: Mapping[str, Any]) -> None:
+    cls = plugins.options_class(plane, name)
+    if cls is not None:
+        structure_options(cls, options)
 
 
 def _within(section: str, name: str, problem: Problem, configuration: Configuration) -> Problem:

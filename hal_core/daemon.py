@@ -25,10 +25,15 @@ import trio
 
 import hal_core
 from hal_core.agent.launcher.tree import close_to_others
-from hal_core.config.cluster import executors_of
 from hal_core.config.configuration import Configuration
 from hal_core.config.suspending import check_suspending
-from hal_core.configured import read_with_plugins
+from hal_core.configured import (
+    AGENT_SOCKET_NAME,
+    AUTHORITY_NAME,
+    check_options,
+    executor_options,
+    read_with_plugins,
+)
 from hal_core.errors import HalError, InvalidInput, JournalDamaged, Unavailable
 from hal_core.front import Front
 from hal_core.kernel.cluster_meter import ClusterMeter
@@ -86,16 +91,13 @@ logger = logging.getLogger("hal.daemon")
 Announce = Callable[[str], None]
 """Says a line to the person who started the service."""
 
-AGENT_SOCKET_NAME: Final = "agents.sock"
-"""In the state directory: where this daemon's agents dial in."""
 TRACES_VARIABLE: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
-AUTHORITY_NAME: Final = "ca"
-"""In the state directory: the certificate authority for agents on other machines."""
 
 
 def run_daemon(arguments: Namespace, announce: Announce) -> int:
     """`hal daemon CONFIG`: serve the configured cluster until SIGTERM or SIGINT."""
     configuration, plugins = read_with_plugins(arguments.config)
+    check_options(configuration, plugins)
     if arguments.socket:
         listen = attrs.evolve(configuration.listen, socket=arguments.socket)
         configuration = attrs.evolve(configuration, listen=listen)
@@ -261,20 +263,9 @@ class Daemon:
         return engine_of(self.configuration, self._plugins, policy or self.configuration.engine.name)
 
     def _executors(self, epoch: int) -> dict[str, Executor]:
-        agents_socket = self.state_directory / AGENT_SOCKET_NAME
-        check_socket_path(agents_socket, "state_directory")
-        metal = {
-            "socket": str(agents_socket),
-            "authority": str(self.state_directory / AUTHORITY_NAME),
-            "lease_s": self.configuration.cluster.node_timeout_s,
-            "epoch": epoch,
-        }
-        executors = {}
-        for name, plugin, options in executors_of(self.configuration.executors):
-            of_slurm: dict[str, Any] = {"state_directory": str(self.state_directory / name), "name": name}
-            defaults = {"metal": metal, "slurm": of_slurm}.get(plugin, {})
-            executors[name] = self._plugins.executor(plugin, {**defaults, **options})
-        return executors
+        check_socket_path(self.state_directory / AGENT_SOCKET_NAME, "state_directory")
+        chosen = executor_options(self.configuration, self._plugins, epoch)
+        return {name: self._plugins.executor(plugin, options) for name, plugin, options in chosen}
 
     @cached_property
     def _localities(self) -> dict[str, LocalityProvider]:

@@ -25,8 +25,8 @@ import hal_core
 from hal_core.client.address import default_socket
 from hal_core.config.configuration import Configuration
 from hal_core.config.machine import describe_machine, read_machine_facts
-from hal_core.configured import read_with_plugins
-from hal_core.daemon import AGENT_SOCKET_NAME, Announce, Daemon, run_service, until_signalled
+from hal_core.configured import AGENT_SOCKET_NAME, check_options, read_with_plugins
+from hal_core.daemon import Announce, Daemon, run_service, until_signalled
 from hal_core.dev_cloud import HINTS, release_all, write_configuration
 from hal_core.errors import Refused, Unavailable
 from hal_core.kernel.loop import Kernel
@@ -83,6 +83,7 @@ def _configuration(arguments: Namespace, directory: Path, socket: Path) -> tuple
         return _with_log(configuration, directory, arguments.address), plugins
     if arguments.config:
         configuration, plugins = read_with_plugins(arguments.config)
+        check_options(configuration, plugins)
         listen = attrs.evolve(configuration.listen, socket=str(socket))
         if arguments.address:
             listen = attrs.evolve(listen, address=_checked_address(arguments.address))

@@ -14,8 +14,7 @@ from typing import Final
 import yaml
 
 from hal_core.config.configuration import Configuration
-from hal_core.configured import read_with_plugins
-from hal_core.daemon import AGENT_SOCKET_NAME
+from hal_core.configured import AGENT_SOCKET_NAME, read_with_plugins
 from hal_core.errors import HalError
 from hal_core.plugins import Plugins
 

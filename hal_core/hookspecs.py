@@ -1,7 +1,8 @@
 """The hooks. They only register factories; nothing here is called inside a loop over jobs, nodes or tasks.
 
 A factory takes the plugin's own options from the YAML and returns the object that does the work. The name given at
-registration is the name by which the YAML selects it; `summary` is one line for `hal plugins`.
+registration is the name by which the YAML selects it; `summary` is one line for `hal plugins`; `options` gives the
+attrs class of the options, so that a configuration can be checked without making anything that touches the world.
 """
 
 from __future__ import annotations
@@ -14,14 +15,19 @@ import pluggy
 if TYPE_CHECKING:
     from hal_core.planes import Options
 
+OptionsClass = Callable[[], type[Any]]
+"""Called when the class is needed: what it is imported with may be much."""
+
 hookspec = pluggy.HookspecMarker("hal")
 hookimpl = pluggy.HookimplMarker("hal")
 
 
 class Register(Protocol):
-    """`register(name, factory, summary)`; a name that is taken already is refused at load."""
+    """`register(name, factory, summary, options)`; a name that is taken already is refused at load."""
 
-    def __call__(self, name: str, factory: Callable[[Options], Any], summary: str = "") -> None: ...
+    def __call__(
+        self, name: str, factory: Callable[[Options], Any], summary: str = "", options: OptionsClass | None = None
+    ) -> None: ...
 
 
 @hookspec

@@ -27,13 +27,12 @@ from hal_core.agent.terminals import TERMINAL_SOCKET
 from hal_core.config.configuration import Configuration
 from hal_core.config.pinning import pins_of
 from hal_core.config.reading import read_configuration
+from hal_core.configured import AGENT_SOCKET_NAME
 from hal_core.errors import HalError, InvalidInput, NotFound, Problem, Unavailable, did_you_mean
 from hal_core.models.node import NodeName
 from hal_core.planes import DataSource, NoticeSource
 from hal_core.wire.socket_path import check_socket_path
 from hal_core.wire.tls import parse_address
-
-AGENT_SOCKET_NAME = "agents.sock"
 
 
 def run_agent(arguments: Namespace, announce: Callable[[str], None]) -> int:

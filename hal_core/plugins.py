@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import Any, Final, TextIO, cast
+from typing import Any, Final, TextIO, TypeVar, cast
 
 import attrs
 import pluggy
@@ -56,6 +56,7 @@ REGISTERED: Final[Mapping[str, tuple[str, type]]] = {
 """And what is registered in the same way, but not made by the daemon: on rented machines, and by `hal shadow`."""
 
 Factory = Callable[[Options], Any]
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -64,6 +65,7 @@ class _Registration:
     name: str
     factory: Factory
     summary: str
+    options: hookspecs.OptionsClass | None
     plugin: str
 
 
@@ -148,6 +150,12 @@ class Plugins:
     def scheduler(self, name: str, options: Options | None = None) -> ForeignScheduler:
         return cast("ForeignScheduler", self._make("scheduler", name, options))
 
+    def options_class(self, plane: str, name: str) -> type[Any] | None:
+        """The attrs class of its options; None if its plugin does not say. Raises NotFound or PluginError."""
+        registration = self._find(plane, name)
+        options = registration.options
+        return None if options is None else _walled(registration, "say the options of", options)
+
     def trial(self, name: str, directory: str) -> Mapping[str, Any]:
         """What its plugin says that `name` is to be tried out with; nothing if it says nothing."""
         for trial in (trial for candidate in self._candidates for trial in candidate.trials if trial.name == name):
@@ -171,13 +179,8 @@ class Plugins:
 
     def _make(self, plane: str, name: str, options: Options | None) -> object:
         registration = self._find(plane, name)
-        try:
-            made: object = registration.factory({} if options is None else options)
-        except (HalError, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # the wall: whatever a plugin raises, the host goes on
-            text = f"plugin {registration.plugin!r} failed to make {plane} {name!r}: {_describe(error)}"
-            raise PluginError(text) from error
+        given: Options = {} if options is None else options
+        made = _walled(registration, "make", lambda: registration.factory(given))
         missing = [method for method in _methods(REGISTERED[plane][1]) if not callable(getattr(made, method, None))]
         if missing:
             text = f"{plane} {name!r} of plugin {registration.plugin!r} is a {type(made).__name__} without {missing}"
@@ -237,6 +240,17 @@ def _load_walled(entry_point: EntryPoint, pin: Pin, trace: TextIO | None) -> _Ca
     return _Candidate(entry_point, PluginStatus.LOADED, info, tuple(registrations), tuple(trials))
 
 
+def _walled(registration: _Registration, what: str, call: Callable[[], T]) -> T:
+    """The wall: whatever a plugin raises, the host goes on. What it refuses on purpose comes through as it is."""
+    try:
+        return call()
+    except (HalError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        of = f"{registration.plane} {registration.name!r}"
+        raise PluginError(f"plugin {registration.plugin!r} failed to {what} {of}: {_describe(error)}") from error
+
+
 def _check_files(entry_point: EntryPoint, pin: Pin) -> None:
     """Raise PluginError, before any of it is run, if it is not what it should be or others may change it."""
     if why := why_untrusted(entry_point):
@@ -271,14 +285,14 @@ def _register_for(
 ) -> hookspecs.Register:
     """The `register` that one plugin is given for one plane."""
 
-    def register(name: str, factory: Factory, summary: str = "") -> None:
+    def register(name: str, factory: Factory, summary: str = "", options: hookspecs.OptionsClass | None = None) -> None:
         if not isinstance(name, str) or not name or not name.isprintable():
             raise PluginError(f"{plane} name must be printable text, not {name!r}")
         if not callable(factory):
             raise PluginError(f"{plane} {name!r}: the factory must be callable, not {factory!r}")
         if any(each.plane == plane and each.name == name for each in registrations):
             raise PluginError(f"plugin {plugin!r} registers {plane} {name!r} twice")
-        registrations.append(_Registration(plane, name, factory, summary, plugin))
+        registrations.append(_Registration(plane, name, factory, summary, options, plugin))
         if trace is not None:
             trace.write(f"hal plugins: {plugin} registered {plane} {name!r}\n")
 

@@ -32,7 +32,7 @@ class Example:
 
 @hookimpl
 def hal_register_observers(register: Register) -> None:
-    register("example", lambda options: Example(_checked(options)), "a line for each job that ended")
+    register("example", lambda options: Example(_checked(options)), "a line for each job", lambda: ExampleOptions)
 
 
 @hookimpl

@@ -15,10 +15,16 @@ __hal_plugin__ = PluginInfo(
 
 @hookimpl
 def hal_register_clouds(register: Register) -> None:
-    register("libcloud", _make, "start and end machines with apache-libcloud's compute API")
+    register("libcloud", _make, "start and end machines with apache-libcloud's compute API", _options)
 
 
 def _make(options: Options) -> object:
     from hal_cloud_libcloud.provider import make_cloud
 
     return make_cloud(options)
+
+
+def _options() -> type:
+    from hal_cloud_libcloud.options import LibcloudOptions
+
+    return LibcloudOptions

@@ -12,7 +12,10 @@ __hal_plugin__ = PluginInfo(
 @hookimpl
 def hal_register_clouds(register: Register) -> None:
     register(
-        "static", _make, "a fixed list of machines; a command for each brings it in (an agent, an ssh, an ipmitool)"
+        "static",
+        _make,
+        "a fixed list of machines; a command for each brings it in (an agent, an ssh, an ipmitool)",
+        _options,
     )
 
 
@@ -20,3 +23,9 @@ def _make(options: Options) -> object:
     from hal_cloud_static.provider import StaticCloud
 
     return StaticCloud.from_options(options)
+
+
+def _options() -> type:
+    from hal_cloud_static.options import StaticOptions
+
+    return StaticOptions

@@ -11,10 +11,16 @@ __hal_plugin__ = PluginInfo(
 
 @hookimpl
 def hal_register_observers(register: Register) -> None:
-    register("mail", _make, "events by mail, several at once where they come thick and fast")
+    register("mail", _make, "events by mail, several at once where they come thick and fast", _options)
 
 
 def _make(options: Options) -> object:
     from hal_observer_mail.observer import MailObserver
 
     return MailObserver.from_options(options)
+
+
+def _options() -> type:
+    from hal_observer_mail.options import MailOptions
+
+    return MailOptions

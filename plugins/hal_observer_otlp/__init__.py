@@ -11,10 +11,16 @@ __hal_plugin__ = PluginInfo(
 
 @hookimpl
 def hal_register_observers(register: Register) -> None:
-    register("otlp", _make, "a trace for each job, by OTLP over HTTP")
+    register("otlp", _make, "a trace for each job, by OTLP over HTTP", _options)
 
 
 def _make(options: Options) -> object:
     from hal_observer_otlp.observer import OtlpObserver
 
     return OtlpObserver.from_options(options)
+
+
+def _options() -> type:
+    from hal_observer_otlp.observer import OtlpOptions
+
+    return OtlpOptions

@@ -7,10 +7,16 @@ __hal_plugin__ = PluginInfo(sdk=1, summary="metrics in the Prometheus text forma
 
 @hookimpl
 def hal_register_observers(register: Register) -> None:
-    register("prometheus", _make, "jobs, waiting times, nodes and the journal as metrics")
+    register("prometheus", _make, "jobs, waiting times, nodes and the journal as metrics", _options)
 
 
 def _make(options: Options) -> object:
     from hal_observer_prometheus.observer import PrometheusObserver
 
     return PrometheusObserver.from_options(options)
+
+
+def _options() -> type:
+    from hal_observer_prometheus.observer import PrometheusOptions
+
+    return PrometheusOptions

@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "fleet": {"planes", "secret", "models", "errors"},
     "plugin_files": set(),
     "plugins": {"hookspecs", "planes", "plugin_files", "models", "errors"},
-    "configured": {"config", "plugins", "models", "errors"},
+    "configured": {"config", "options", "plugins", "models", "errors"},
     "client": {"wire", "models", "errors"},
     "kernel": {"failpoints", "rules", "planes", "models", "errors"},
     "sim": {"rules", "planes", "models", "errors"},

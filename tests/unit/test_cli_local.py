@@ -84,6 +84,8 @@ def test_config_check_asks_plugins_about_their_options(tmp_path):
     path.write_text(
         GOOD + "engine: {name: hal, options: {depht_max: 4}}\n"
         "localities:\n  files: {shared_prefix: [/data]}\n  http: {}\npredictors:\n  last-two: {best: 2}\n"
+        "executors: {metal: {hartbeat_s: 3}, other: {plugin: slurm, partitons: {}}}\n"
+        "observers: {log: {pth: /tmp/x}, prometheus: {prot: 1}}\nclouds: {static: {stop_grace: 1}}\n"
     )
     result = hal(tmp_path, "config", "check", str(path))
     assert result.code == 1
@@ -92,6 +94,11 @@ def test_config_check_asks_plugins_about_their_options(tmp_path):
         ("localities.files.shared_prefix", "unknown option (did you mean 'shared_prefixes'?)"),
         ("localities.http", "http.url_prefixes: is missing"),
         ("predictors.last-two.best", "unknown option"),
+        ("executors.metal.hartbeat_s", "unknown option (did you mean 'heartbeat_s'?)"),
+        ("executors.other.partitons", "unknown option (did you mean 'partitions'?)"),
+        ("observers.log.pth", "unknown option (did you mean 'path'?)"),
+        ("observers.prometheus.prot", "unknown option; known: none"),
+        ("clouds.static.stop_grace", "unknown option (did you mean 'stop_grace_s'?)"),
     ):
         line = next(line for line in result.err.splitlines() if f": {place}: " in line)
         assert line.startswith(f"hal: {path}:")

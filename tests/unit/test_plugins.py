@@ -8,6 +8,7 @@ import os
 import sys
 from importlib.metadata import EntryPoint, distributions
 
+import attrs
 import pytest
 
 from hal_core.errors import NotFound, PluginError, UserError
@@ -175,6 +176,42 @@ def test_a_factory_that_fails_is_told_apart_from_a_user_mistake(site, factory, k
     with pytest.raises(kind) as caught:
         site.load().engine("x")
     assert text in str(caught.value)
+
+
+def test_options_can_be_held_against_their_class_without_making_anything(site):
+    source = """
+import attrs
+
+@attrs.frozen
+class Depth:
+    depth: int = 1
+
+def make(options): raise AssertionError("made")
+def broken(): raise ImportError("no such library")
+
+@hookimpl
+def hal_register_observers(register):
+    register("says", make, options=lambda: Depth)
+    register("does not", make)
+    register("cannot", make, options=broken)
+"""
+    site.install("example", HEADER + source)
+    plugins = site.load()
+    assert [field.name for field in attrs.fields(plugins.options_class("observer", "says"))] == ["depth"]
+    assert plugins.options_class("observer", "does not") is None
+    text = "plugin 'example' failed to say the options of observer 'cannot': ImportError: no such library"
+    with pytest.raises(PluginError, match=text):
+        plugins.options_class("observer", "cannot")
+
+
+@pytest.mark.parametrize("plane", ["executor", "observer", "cloud"])
+def test_all_plugins_of_hal_say_what_options_they_have(plane):
+    plugins = Plugins.load({})
+    assert plugins.names(plane)
+    for name in plugins.names(plane):
+        options = plugins.options_class(plane, name)
+        assert options is not None, f"{plane} {name}: register it with its options"
+        assert attrs.has(options)
 
 
 def test_calls_can_be_traced(site):

@@ -30,13 +30,21 @@ def _make_s3(options: Options) -> object:
 
 @hookimpl
 def hal_register_clouds(register: Register) -> None:
-    register("aws", _make_cloud, "instances of EC2: zones with failover, spot and on demand, tags, user data")
+    register(
+        "aws", _make_cloud, "instances of EC2: zones with failover, spot and on demand, tags, user data", _cloud_options
+    )
 
 
 def _make_cloud(options: Options) -> object:
     from hal_plugin_aws.ec2 import make_cloud
 
     return make_cloud(options)
+
+
+def _cloud_options() -> type:
+    from hal_plugin_aws.ec2_options import Ec2Options
+
+    return Ec2Options
 
 
 @hookimpl

@@ -18,7 +18,13 @@ def hal_register_executors(register: Register) -> None:
 
         return SlurmExecutor.from_options(options)
 
-    register("slurm", slurm, "forwarded jobs: each becomes a job or array of Slurm, and is followed in one question")
+    def slurm_options() -> type:
+        from hal_plugin_slurm.options import SlurmOptions
+
+        return SlurmOptions
+
+    text = "forwarded jobs: each becomes a job or array of Slurm, and is followed in one question"
+    register("slurm", slurm, text, slurm_options)
 
 
 @hookimpl
@@ -38,4 +44,10 @@ def hal_register_clouds(register: Register) -> None:
 
         return make_pilots(options)
 
-    register("slurm", slurm, "pilots: allocations of Slurm in which HAL's own agents run jobs and sessions")
+    def pilot_options() -> type:
+        from hal_plugin_slurm.pilot_options import PilotOptions
+
+        return PilotOptions
+
+    text = "pilots: allocations of Slurm in which HAL's own agents run jobs and sessions"
+    register("slurm", slurm, text, pilot_options)
