@@ -38,7 +38,7 @@ class Calls:
             raise Unavailable(text, retry_after_s=self._deadline_s) from None
         except HalError:
             raise
-        except Exception as error:
+        except Exception as error:  # the wall around a plugin
             raise PluginError(f"{what}: {type(error).__name__}: {error}") from error
         finally:
             for _ in _taken(ticket):

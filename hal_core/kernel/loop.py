@@ -312,7 +312,7 @@ class Kernel:
         snapshot = self._core.look(now_s)
         try:
             plan = await self._shell.run_pass(partial(self._core.propose, snapshot))
-        except BaseException as error:
+        except BaseException as error:  # the wall around a plugin
             if passes(error):
                 raise
             self._engine_failed(error)

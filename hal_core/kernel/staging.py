@@ -141,7 +141,7 @@ class Staging:
         """Around a plugin: what it raises that is not for the job's owner is put on record, and becomes HalError."""
         try:
             yield
-        except BaseException as error:
+        except BaseException as error:  # the wall around a plugin
             if passes(error) or isinstance(error, Unavailable):
                 raise
             if isinstance(error, HalError) and plane == "executor" and not isinstance(error, PluginError):

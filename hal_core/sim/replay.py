@@ -227,7 +227,7 @@ class Replay:
         view.changes = None if self._is_otherwise else Changes(self._arrived, self._ended)
         try:
             plan = self._engine.plan(view)
-        except Exception as error:
+        except Exception as error:  # the wall around a plugin
             raise PluginError(
                 f"engine {type(self._engine).__name__} failed: {type(error).__name__}: {error}"
             ) from error

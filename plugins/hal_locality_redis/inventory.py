@@ -61,7 +61,7 @@ class Inventory:
             try:
                 self._follow_connection()
                 is_reachable = True
-            except Exception as error:  # noqa: BLE001  whatever it was: an inventory that nobody follows says nothing
+            except Exception as error:  # noqa: BLE001  the wall of a thread: an inventory that nobody follows says nothing
                 self._sizes = {}
                 if is_reachable:
                     logger.warning("nothing is known of what is in %s: %s", self._cache.server.address, error)
@@ -113,9 +113,11 @@ class Inventory:
 
     def _check_events(self, client: Any) -> None:
         """Without its events a cache is only scanned. It is not ours to configure."""
+        from redis.exceptions import RedisError
+
         try:
             told = client.config_get("notify-keyspace-events").get("notify-keyspace-events", "")
-        except Exception as error:  # noqa: BLE001  many hosted caches have no CONFIG; they may send events all the same
+        except RedisError as error:  # many hosted caches have no CONFIG; they may send events all the same
             logger.info("%s does not tell whether it sends events: %s", self._cache.server.address, error)
             return
         if "K" not in told or not ("A" in told or set(WANTED_EVENTS) <= set(told)):
