@@ -28,6 +28,10 @@ class ParseContext:
     """There are pools of nodes for money."""
     storeless: frozenset[PartitionName] = frozenset()
     """Partitions of nodes that cannot say what a job has left."""
+    handed_on: frozenset[PartitionName] = frozenset()
+    """Partitions with nodes that another scheduler gives out."""
+    rented: frozenset[NodeName] = frozenset()
+    """Nodes that are there only while a pool rents them."""
     mail_domain: str | None = None
     """Where the site's users have their addresses; empty if nobody knows, None if nobody mails about single jobs."""
 
@@ -36,11 +40,13 @@ class ParseContext:
         nodes = {node.name: node for node in cluster.nodes}
         partitions = {partition.name: partition for partition in cluster.partitions}
         classes = {name: group_nodes(nodes[node] for node in each.nodes) for name, each in partitions.items()}
+        rented = frozenset(NodeName(name) for pool in cluster.pools for offer in pool.offers for name in offer.nodes)
         levels = tuple(level.name for level in cluster.topology.levels) if cluster.topology else ()
-        return cls(partitions, classes, now_s, zone, levels, nodes=nodes, can_rent=bool(cluster.pools))
+        return cls(partitions, classes, now_s, zone, levels, nodes=nodes, can_rent=bool(cluster.pools), rented=rented)
 
     def with_stores(self, cluster: Cluster, executors: Set[str]) -> ParseContext:
         """The same, for a cluster of which the nodes of these executors have stores."""
         having = {node.name for node in cluster.nodes if node.executor in executors}
         storeless = frozenset(each.name for each in cluster.partitions if each.nodes and having.isdisjoint(each.nodes))
-        return attrs.evolve(self, storeless=storeless)
+        handed_on = frozenset(each.name for each in cluster.partitions if not having.issuperset(each.nodes))
+        return attrs.evolve(self, storeless=storeless, handed_on=handed_on)

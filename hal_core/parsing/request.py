@@ -314,10 +314,11 @@ class _Reading:
         if not self.wishes.and_:
             return spec
         partition = self.context.partitions[spec.partition]
-        if partition.name in self.context.storeless:
-            text = f"another scheduler gives out the nodes of partition {partition.name}, all of a job alike"
+        if partition.name in self.context.handed_on:
+            text = f"another scheduler gives out nodes of partition {partition.name}, all of a job alike"
             raise InvalidInput([Problem(self.place("and"), f"{text}; choose another partition, or leave it away")])
-        classes = self.classes(partition, self.wishes)
+        own = attrs.evolve(self.wishes, exclude=(*self.wishes.exclude, *self.context.rented))
+        classes = self.classes(partition, own)
         spec = attrs.evolve(spec, components=components_of(self.wishes, partition, classes, self.place))
         check_together(spec, classes, self.place)
         return spec

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 NOT_ASKED = "none of its offers is for such a job, or too many stand before it"
 NO_RESTART = "its offers for such jobs may be taken back, and it must not begin again; with --requeue it may"
+MIXED = "it asks for different nodes, and pools rent nodes of one kind for a job"
 NO_LIMIT = "it has no time limit, and nobody knows what it would cost"
 
 
@@ -60,6 +61,8 @@ class Said:
 
 def answer_to(kept: KeptPool, record: JobRecord, decision: PoolDecision) -> Said:
     """Of a job that was not admitted before."""
+    if record.spec.components:
+        return Said(MIXED)
     if record.spec.walltime_s is None:
         return Said(NO_LIMIT)
     said = [

@@ -15,11 +15,15 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from hal_core.models.job import JobId, Shape
+from hal_core.models.masks import mask_of
 from hal_core.models.node import Node, NodeName, Partition, PartitionName
 from hal_core.models.packing import Packing
-from hal_core.models.plan import PendingJob, Plan, Reserve, RunningJob, Victim
+from hal_core.models.plan import PendingJob, Plan, Reserve, RunningJob, Victim, promised
+from hal_core.models.ranges import runs_of
+from hal_core.models.reservation import Holds, Reservation
 from hal_core.models.room import Room
-from hal_core.rules.profile import NodesProfile
+from hal_core.rules.permit import Permits
+from hal_core.rules.profile import NodesProfile, profile_of
 from hal_core.rules.timeline import earliest_start
 from hal_core.rules.victims import least_loss
 from hal_core.testing.snapshots import FakeColumns, FakeSnapshot
@@ -154,10 +158,10 @@ def test_all_components_start_or_none_and_each_has_what_it_asked_for(seed: int, 
     snapshot = a_snapshot(Random(seed))
     plan = ENGINES[engine]().plan(snapshot)
     judge = Judge(snapshot, plan)
-    promised = {reserve.job_id for reserve in plan.reserves}
+    has_promise = {reserve.job_id for reserve in plan.reserves}
     first = next(iter(judge.waiting.values()), None)
     if first is not None and judge.earliest_s(first.shape) < math.inf and engine not in ("fcfs", "hal"):
-        assert first.job_id in promised, "the first that waits could start one day, and is promised nothing"
+        assert first.job_id in has_promise, "the first that waits could start one day, and is promised nothing"
 
 
 @settings(max_examples=300, deadline=None)
@@ -206,7 +210,8 @@ def test_all_promises_can_be_kept_together(seed: int, engine: str) -> None:
     # Kept from one plan to the next, with the nodes of each component in their order.
     waiting = tuple(job for job in snapshot.pending_jobs if job.job_id in judge.waiting)
     running = tuple(sorted(judge.running, key=lambda job: job.expected_end_s))
-    promises = tuple(plan.reserves)
+    rows = [(each.job_id, each.start_time_s) for each in plan.reserves]
+    promises = tuple(promised(rows, [runs_of(each.node_numbers) for each in plan.reserves]).values())  # as journalled
     later = attrs.evolve(snapshot, pending_jobs=waiting, running_jobs=running, columns=judge.columns, promised=promises)
     again = ENGINES[engine]().plan(later)
     kept = {each.job_id: each.start_time_s for each in again.reserves}
@@ -245,6 +250,39 @@ def test_nodes_are_found_just_when_there_is_a_way(seed: int) -> None:
     earliest_s = Judge(snapshot, Plan()).earliest_s(shape)
     assert (math.inf if promise is None else promise.time_s) == earliest_s
     assert (math.inf if found is None else found[0]) == earliest_s
+
+
+@settings(max_examples=200, deadline=None)
+@given(seed=seeds)
+def test_beside_a_reservation_it_is_the_earliest_that_the_reservation_leaves(seed: int) -> None:
+    random = Random(seed)
+    snapshot = a_snapshot(random)
+    job = snapshot.pending_jobs[0]
+    nodes = snapshot.columns.nodes
+    kept = tuple(node.name for node in random.sample(list(nodes), random.randint(1, 2)))
+    begin_s = NOW_S + 10.0 * random.randint(-5, 30)
+    window = Reservation("course", kept, begin_s, 10.0 * random.randint(1, 30), by="oper")
+    holds = Holds([window], {node.name: number for number, node in enumerate(nodes)})
+    room = snapshot.room()
+    permits = Permits(holds, room.packing, NOW_S)
+    permit, judge = permits.of(job), Judge(snapshot, Plan())
+    edges = {NOW_S, begin_s, begin_s + window.duration_s, *(each.end_time_s for each in snapshot.running())}
+
+    def fits_at(time_s: float) -> bool:
+        open_nodes = permit.nodes(time_s)
+        fitting = fitting_in(judge.at(time_s), job.shape)
+        return ways(job.shape, [[number for number in its if open_nodes >> number & 1] for its in fitting]) is not None
+
+    expected_s = next((time_s for time_s in sorted(edges) if time_s >= NOW_S and fits_at(time_s)), math.inf)
+    promise = earliest_start(room, snapshot.running(), room.packing.ask(job.shape), NOW_S, permit)
+    assert (math.inf if promise is None else promise.time_s) == expected_s
+    chosen = room.choose(permits.ask(job))
+    assert bool(chosen) == fits_at(NOW_S)
+    profile = profile_of(room, snapshot.running(), NOW_S, holds)
+    found = profile.earliest(room.packing.ask(job.shape), job.walltime_s, permit)
+    assert (math.inf if found is None else found[0]) == expected_s
+    for numbers, start_s in ((chosen, NOW_S), found[::-1] if found else ((), NOW_S)):
+        assert not mask_of(numbers) & ~permit.nodes(start_s), "on nodes that are kept from it"
 
 
 @settings(max_examples=200, deadline=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from hal_core.cli.usage import UsageError
@@ -90,6 +91,14 @@ def test_the_command_line_has_a_colon_between_components():
         split_words([":", "-N8", "--wrap", "true"], {}, {})
 
 
+def test_nodes_that_only_a_pool_would_rent_do_not_count():
+    context = attrs.evolve(CONTEXT, rented=frozenset({NODES[3].name}))
+    request = JobRequest(command=("true",), options=(("nodes", "2"), ("and", "nodes=2")))
+    assert parse_job(request, CONTEXT).spec.total_nodes == 4
+    with pytest.raises(InvalidInput, match="need 4 different nodes"):
+        parse_job(request, context)
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
@@ -114,7 +123,7 @@ def test_the_command_line_has_a_colon_between_components():
             "need 2 different nodes at the same time, which partition 'main' has not: 1 could serve component 0, 1",
         ),
         (["nodes=3", "and=nodes=2"], "need 5 different nodes"),
-        (["partition=far", "and=nodes=1"], "another scheduler gives out the nodes of partition far"),
+        (["partition=far", "and=nodes=1"], "another scheduler gives out nodes of partition far"),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_was_given(options: list[str], text: str):

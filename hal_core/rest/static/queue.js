@@ -38,7 +38,9 @@ function cells(job, context) {
   const runs = job.start_time_s !== null && job.state === "RUNNING";
   const since = (context.status.time_s ?? 0) - (runs ? job.start_time_s : job.submit_time_s);
   const start = job.expected_start_time_s ? `; at the latest at ${instant(job.expected_start_time_s)}` : "";
-  const size = job.node_count > 1 ? `${job.node_count} × ${Math.round(job.cpu_count / job.node_count)}` : `${job.cpu_count}`;
+  const isEven = job.cpu_count % job.node_count === 0;
+  const onNodes = isEven ? `${job.node_count} × ${job.cpu_count / job.node_count}` : `${job.cpu_count} on ${job.node_count}`;
+  const size = job.node_count > 1 ? onNodes : `${job.cpu_count}`;
   return [job.array ? `${job.job_id} [${job.element_count}]` : `${job.job_id}`, job.name, job.user, job.partition, state(job.state),
     `${size} CPU${job.gpu_count ? ` ${job.gpu_count} GPU` : ""}`, duration(Math.max(since, 0)),
     job.reason ? `${localTimes(job.reason.text)}${start}` : job.nodes];
