@@ -98,6 +98,7 @@ if TYPE_CHECKING:
         RunTimesPredicted as RunTimesPredicted,
         SessionChanged as SessionChanged,
         VariantChosen as VariantChosen,
+        WeightChanged as WeightChanged,
     )
     from hal_core.models.event_values import (
         event_view as event_view,
@@ -267,7 +268,8 @@ _NAMES_BY_MODULE = {
         "EvictionOrdered IdleFound InputsStaged JobCancelRequested JobEnded JobHeld JobPlaced JobReleased JobRequeued "
         "JobResumed JobResumeRequested JobSubmitted JobSuspended NodeDrained NodeJoined NodeResumed NodeSuspected "
         "NodeWentDown ObserverDisabled OrphanFound OutputRefused PartEnded PartStarted Planned PolicyChanged "
-        "PriorityChanged ReservationAdded ReservationRemoved RunTimesPredicted SessionChanged VariantChosen"
+        "PriorityChanged ReservationAdded ReservationRemoved RunTimesPredicted SessionChanged VariantChosen "
+        "WeightChanged"
     ),
     "models.event_words": "end_text event_text",
     "models.event_values": "event_view job_of session_user_of",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
-from hal_core.cli.arguments import Parser, checked, signed
+from hal_core.cli.arguments import Parser, checked, count, signed, whole_number
 from hal_core.cli.console import Console
 from hal_core.cli.formats import duration, instant, money, pairs
 from hal_core.cli.usage import UsageError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from hal_core.wire.sessions import Figures, HostFigures, TagFigures
 
-USAGES = {"session": "hal session show|drain|cancel|set ID... [--tag TAG] [--priority N]"}
+USAGES = {"session": "hal session show|drain|cancel|set ID... [OPTION...]"}
 LIFE_SHOWN = 10
 """What happened last; all that is kept is in the JSON."""
 ACTIONS = ("show", "drain", "cancel", "set")
@@ -29,6 +29,11 @@ def configure(parser: Parser) -> None:
         parser.add_argument("sessions", nargs="+", metavar="ID", help="sessions; the first letters are enough")
         parser.add_argument("--tag", default="", help="with cancel and set: only the tasks that have it")
         parser.add_argument("--priority", type=checked(signed), metavar="N", help="with set: larger is earlier")
+        parser.add_argument("--min-workers", type=checked(whole_number), metavar="N", help="with set: in any case")
+        parser.add_argument("--max-workers", type=checked(count), metavar="N", help="with set: when there is room")
+        parser.add_argument(
+            "--weight", type=checked(count), metavar="N", help="with set: of those it has only when there is room"
+        )
     parser.add_json()
 
 
@@ -46,6 +51,8 @@ def run(console: Console, arguments: Namespace) -> int:
         given = arguments.action
         raise UsageError(f"session has no action {given!r}{did_you_mean(given, ACTIONS)}; it has {', '.join(ACTIONS)}")
     check_options(arguments)
+    from hal_core.wire.sessions import Adjust
+
     environ, tag = console.environ, arguments.tag
     for name in arguments.sessions:
         match arguments.action:
@@ -58,9 +65,13 @@ def run(console: Console, arguments: Namespace) -> int:
                 console.line(f"{session_visit.cancel_tag(environ, name, tag)} has no tasks of tag {tag} left")
             case "cancel":
                 console.line(f"{session_visit.cancel(environ, name)} cancelled")
+            case "set" if not tag:
+                wanted = Adjust(arguments.priority, arguments.min_workers, arguments.max_workers, arguments.weight)
+                done, text = session_visit.adjust(environ, name, wanted)
+                console.line(f"{done} has {text}")
             case "set":
                 done = session_visit.set_priority(environ, name, arguments.priority, tag)
-                console.line(f"{done} has priority {arguments.priority}{f' for tag {tag}' if tag else ''}")
+                console.line(f"{done} has priority {arguments.priority} for tag {tag}")
     return 0
 
 
@@ -69,8 +80,14 @@ def check_options(arguments: Namespace) -> None:
     action = arguments.action
     if arguments.tag and action not in ("cancel", "set"):
         raise UsageError(f"session {action} takes no --tag; cancel and set do")
-    if (arguments.priority is None) == (action == "set"):
-        raise UsageError("session set needs --priority" if action == "set" else f"session {action} takes no --priority")
+    options = ("priority", "min_workers", "max_workers", "weight")
+    given = [f"--{name.replace('_', '-')}" for name in options if getattr(arguments, name) is not None]
+    if given and action != "set":
+        raise UsageError(f"session {action} takes no {given[0]}; set does")
+    if action == "set" and arguments.tag and given != ["--priority"]:
+        raise UsageError("session set takes --priority with --tag, and nothing else: workers have no tags")
+    if action == "set" and not given:
+        raise UsageError("session set needs one or more of --priority, --min-workers, --max-workers and --weight")
 
 
 def state_of(console: Console, name: str, figures: Figures | None) -> str:
@@ -111,7 +128,7 @@ def print_one(console: Console, found: tuple[str, Figures | None, list[dict[str,
     if figures is not None:
         values += [("Trouble", f"it {figures.trouble}")] if figures.trouble else []
         values += [
-            ("Workers", str(figures.worker_count)),
+            ("Workers", workers_text(figures)),
             ("Tasks", f"{figures.waiting_count} wait, {figures.running_count} run"),
             ("Done", f"{figures.done_count}, {figures.failed_count} failed, {figures.dropped_count} dropped"),
             ("Again", f"{figures.retried_count} after an error, {figures.lost_count} after the loss of a worker"),
@@ -127,6 +144,14 @@ def print_one(console: Console, found: tuple[str, Figures | None, list[dict[str,
         values.append(("" if at else "Life", f"{instant(change['time_s'])} {change_text(change)}"))
     for line in pairs(values):
         console.line(line)
+
+
+def workers_text(figures: Figures) -> str:
+    """`5 (2 to 64, weight 3)`."""
+    least, most = figures.worker_count_min, figures.worker_count_max
+    size = f"{least} to {most}" if least < most else str(most)
+    weight = f", weight {figures.weight}" if figures.weight else ""
+    return f"{figures.worker_count} ({size}{weight})" if most else str(figures.worker_count)
 
 
 def tag_text(figures: TagFigures) -> str:

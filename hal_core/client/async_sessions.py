@@ -88,6 +88,10 @@ class AsyncSession:
         """As `Session.set_priority`."""
         await to_its_end(partial(self._session.set_priority, priority, tag))
 
+    async def adjust(self, **wanted: int | None) -> None:
+        """As `Session.adjust`."""
+        await to_its_end(partial(self._session.adjust, **wanted))
+
     async def figures(self) -> Figures:
         """As `Session.figures`."""
         return await in_thread(self._session.figures)

@@ -138,6 +138,10 @@ class AsyncClient:
         """Of a job that waits: larger is earlier. Only operators may raise it above 0."""
         await self._do(calls.set_priority(job_id, priority))
 
+    async def set_weight(self, job_id: int, weight: int) -> None:
+        """Of an elastic job: its part of what all others leave, among yours."""
+        await self._do(calls.set_weight(job_id, weight))
+
     async def drain(self, node: str, reason: str) -> None:
         await self._do(calls.node_action(node, "drain", {"reason": reason}))
 

@@ -98,6 +98,10 @@ class Client:
         """Of a job that waits: larger is earlier. Only operators may raise it above 0."""
         self._do(calls.set_priority(job_id, priority))
 
+    def set_weight(self, job_id: int, weight: int) -> None:
+        """Of an elastic job: its part of what all others leave, among yours."""
+        self._do(calls.set_weight(job_id, weight))
+
     def drain(self, node: str, reason: str) -> None:
         self._do(calls.node_action(node, "drain", {"reason": reason}))
 

@@ -76,6 +76,10 @@ def set_priority(job_id: int, priority: int) -> Call[None]:
     return Call("POST", f"/v1/jobs/{job_id}/priority", lambda _: None, {"priority": priority}, False)
 
 
+def set_weight(job_id: int, weight: int) -> Call[None]:
+    return Call("POST", f"/v1/jobs/{job_id}/weight", lambda _: None, {"weight": weight})
+
+
 def queue(cursor: str | None, filters: dict[str, object]) -> Call[Page[JobView]]:
     return _page("/v1/jobs", "jobs", JobView, {**filters, "cursor": cursor})
 

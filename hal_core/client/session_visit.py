@@ -20,6 +20,8 @@ from hal_core.client.session_directory import (
 from hal_core.errors import Refused
 from hal_core.wire.sessions import (
     PROTOCOL_VERSION,
+    Adjust,
+    Adjusted,
     Ask,
     Cancel,
     Figures,
@@ -34,7 +36,10 @@ from hal_core.wire.sessions import (
 )
 
 ANSWER_S_MAX: Final = 10.0
+ADJUST_S_MAX: Final = 60.0
+"""For the broker to ask the daemon."""
 ALL: Final = ((0, 1 << 62),)
+NO_ANSWER: Final = "no broker answers; it is stopped, or busy"
 
 
 def visit_all(environ: Mapping[str, str]) -> Iterator[tuple[str, Figures | None]]:
@@ -81,9 +86,24 @@ def cancel_tag(environ: Mapping[str, str], session: str, tag: str) -> str:
 
 
 def set_priority(environ: Mapping[str, str], session: str, priority: int, tag: str) -> str:
-    """Of the tasks with the tag, or without one of the job of the session's workers. Returns the session's id. Raises
-    NotFound, or Refused."""
+    """Of the tasks with the tag. Returns the session's id. Raises NotFound, or Refused."""
     return _tell(environ, session, Rank(tag, priority))
+
+
+def adjust(environ: Mapping[str, str], session: str, wanted: Adjust) -> tuple[str, str]:
+    """Number, weight and priority of its workers. Returns its id, and what is so now. Raises NotFound, or Refused."""
+    directory = find_directory(environ, session)
+    return directory.name, adjust_in(directory, wanted)
+
+
+def adjust_in(directory: Path, wanted: Adjust) -> str:
+    """The same. Returns what is so now."""
+    for answer in _ask(directory, wanted, within_s=ADJUST_S_MAX):
+        if isinstance(answer, Adjusted):
+            return answer.text
+        if isinstance(answer, Refusal):
+            raise Refused(f"session {directory.name}: {answer.text}")
+    raise Refused(f"session {directory.name}: {NO_ANSWER}")
 
 
 def figures_of(directory: Path) -> Figures | None:
@@ -123,7 +143,7 @@ def _tell(environ: Mapping[str, str], session: str, message: Said) -> str:
     answers = _ask(directory, message, Ask())
     refusal = next((each.text for each in answers if isinstance(each, Refusal)), "")
     if refusal or not answers:
-        raise Refused(f"session {directory.name}: {refusal or 'no broker answers; it is stopped, or busy'}")
+        raise Refused(f"session {directory.name}: {refusal or NO_ANSWER}")
     return directory.name
 
 
@@ -132,12 +152,12 @@ def _say(directory: Path, *messages: Said) -> bool:
     return bool(_ask(directory, *messages, Ask())) or not os.path.exists(directory)
 
 
-def _ask(directory: Path, *messages: Said) -> list[Said]:
+def _ask(directory: Path, *messages: Said, within_s: float = ANSWER_S_MAX) -> list[Said]:
     connection = connect(directory)
     if connection is None:
         return []
     with connection, contextlib.suppress(OSError):
-        connection.settimeout(ANSWER_S_MAX)
+        connection.settimeout(within_s)
         connection.sendall(b"".join(map(encode, (Hello(PROTOCOL_VERSION, "visitor"), *messages))))
         return receive(connection, Inbox()) or []
     return []

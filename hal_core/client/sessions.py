@@ -31,10 +31,11 @@ from hal_core.client.session_results import Results
 from hal_core.client.session_shared import Service, Shared
 from hal_core.client.session_sinks import Failed, ResultSink
 from hal_core.client.session_start import NO_OPTIONS, BrokerProcess, JobOptions
+from hal_core.client.session_visit import adjust_in
 from hal_core.client.task_codec import dumps
 from hal_core.client.transport import NoAnswer, connect as transport_connect
 from hal_core.errors import InvalidInput, Problem, Refused, SessionError
-from hal_core.wire.sessions import Figures
+from hal_core.wire.sessions import Adjust, Figures
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -179,6 +180,25 @@ class Session(Executor):
         policy_from(0, priority, 0.0, tag)
         self._opened.calls.flush()
         self._link.rank(tag, priority)
+
+    def adjust(
+        self,
+        min_workers: int | None = None,
+        max_workers: int | None = None,
+        weight: int | None = None,
+        priority: int | None = None,
+    ) -> None:
+        """Of a session whose workers are jobs of a daemon: so many in any case, so many at most, when there is room;
+        `weight` of those among your other elastic jobs; `priority` of all. What is None stays as it is.
+
+        It has more as soon as there is room, or fewer as soon as the last ones have finished the tasks that they are
+        at, or their `kill-grace` is over. Raises Refused with the reason, for example that of the daemon.
+        """
+        given = {"min_workers": min_workers, "max_workers": max_workers, "weight": weight, "priority": priority}
+        wrong = [name for name, each in given.items() if each is not None and not isinstance(each, int)]
+        if problems := [Problem(name, f"{given[name]!r} is not a whole number") for name in wrong]:
+            raise InvalidInput(problems)
+        adjust_in(self._opened.broker.directory, Adjust(priority, min_workers, max_workers, weight))
 
     @property
     def id(self) -> str:

@@ -22,6 +22,7 @@ from hal_core.models.dataset_event import (
     EvictionOrdered as EvictionOrdered,
     OutputRefused as OutputRefused,
 )
+from hal_core.models.elastic_event import WeightChanged as WeightChanged
 from hal_core.models.job import End, JobId, JobSpec, Owner
 from hal_core.models.node import Cluster, Node, NodeName, Reservation
 from hal_core.models.placement import AttemptKey, Grant, Share
@@ -369,6 +370,7 @@ SiteEvent = (
     | IdleFound
     | BookingsChanged
     | SessionChanged
+    | WeightChanged
 )
 """All but those of cloud pools."""
 

@@ -114,6 +114,7 @@ JOB_TEXTS: Final[Mapping[str, Callable[[Values], str]]] = {
     "JobHeld": lambda values: f"is held by {values['by']}",
     "JobReleased": lambda values: f"is released by {values['by']}",
     "PriorityChanged": lambda values: f"has priority {values['priority']} now, by {values['by']}",
+    "WeightChanged": lambda values: f"has weight {values['weight']} now, by {values['by']}",
     "VariantChosen": lambda values: f"goes for variant {values['number']} of its amounts",
     "JobPlaced": _placed,
     "InputsStaged": _staged,

@@ -69,3 +69,12 @@ class SetPriority:
     job_id: JobId
     priority: int
     by: str
+
+
+@attrs.frozen
+class SetWeight:
+    """Of an elastic job, among its owner's others."""
+
+    job_id: JobId
+    weight: int
+    by: str

@@ -19,6 +19,7 @@ from hal_core.models.job_message import (
     Requeue as Requeue,
     Resume as Resume,
     SetPriority as SetPriority,
+    SetWeight as SetWeight,
     Suspend as Suspend,
 )
 from hal_core.models.node import Cluster, Node, NodeName, PartitionName, Reservation
@@ -334,6 +335,7 @@ Message = (
     | Suspend
     | Resume
     | SetPriority
+    | SetWeight
     | DefineCluster
     | NodeReported
     | NodeSilent

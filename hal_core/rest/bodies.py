@@ -15,6 +15,7 @@ from hal_core.models.history import HistoryEntry
 from hal_core.models.plugin import PluginListing
 from hal_core.models.receipt import ReceiptSum
 from hal_core.parsing.request import JobRequest
+from hal_core.parsing.values import ELASTIC_WEIGHT_MAX
 from hal_core.rules.limit_view import LimitView
 from hal_core.rules.node_view import NodeView
 from hal_core.rules.share_view import ShareView
@@ -42,6 +43,11 @@ class SelectionRequest:
 @attrs.frozen
 class PriorityRequest:
     priority: Annotated[int, Meta(ge=-PRIORITY_MAX, le=PRIORITY_MAX)]
+
+
+@attrs.frozen
+class WeightRequest:
+    weight: Annotated[int, Meta(ge=1, le=ELASTIC_WEIGHT_MAX)]
 
 
 @attrs.frozen
@@ -155,6 +161,12 @@ class ResumeAnswer:
 class PriorityAnswer:
     job_id: int
     priority: int
+
+
+@attrs.frozen
+class WeightAnswer:
+    job_id: int
+    weight: int
 
 
 @attrs.frozen

@@ -9,7 +9,17 @@ import trio
 
 from hal_core.errors import InvalidInput, NotFound, Problem
 from hal_core.models.job import JobId, JobState
-from hal_core.models.message import Cancel, Hold, JobSelection, Release, Requeue, Resume, SetPriority, Suspend
+from hal_core.models.message import (
+    Cancel,
+    Hold,
+    JobSelection,
+    Release,
+    Requeue,
+    Resume,
+    SetPriority,
+    SetWeight,
+    Suspend,
+)
 from hal_core.models.ranges import Ranges
 from hal_core.parsing.arrays import parse_array
 from hal_core.rest.answers import Answer, json_answer
@@ -22,6 +32,8 @@ from hal_core.rest.bodies import (
     ResumeAnswer,
     ScriptAnswer,
     SelectionRequest,
+    WeightAnswer,
+    WeightRequest,
 )
 from hal_core.rest.call import Call, Route
 from hal_core.rest.query import LIMIT, cursor_of, number, one_of, states, texts, write_cursor
@@ -199,6 +211,13 @@ async def set_priority(call: Call) -> Answer:
     return json_answer(PriorityAnswer(record.job_id, body.priority))
 
 
+async def set_weight(call: Call) -> Answer:
+    record, body = find_job(call), call.body
+    call.caller.insist(Verb.CONTROL_JOB, record.owner)
+    await call.context.kernel.ask(SetWeight(record.job_id, body.weight, call.caller.user))
+    return json_answer(WeightAnswer(record.job_id, body.weight))
+
+
 def _controlled(call: Call, verb: Verb = Verb.CONTROL_JOB) -> tuple[JobRecord, JobSelection]:
     """The job and elements that the call is about, once the caller may do this to it."""
     record = find_job(call)
@@ -291,6 +310,15 @@ ROUTES = (
         summary="Change the priority; larger is earlier",
         body=PriorityRequest,
         answer=PriorityAnswer,
+        reads_state=False,
+    ),
+    Route(
+        method="POST",
+        path="/v1/jobs/{job_id}/weight",
+        handler=set_weight,
+        summary="Change the weight of an elastic job among its owner's others",
+        body=WeightRequest,
+        answer=WeightAnswer,
         reads_state=False,
     ),
 )

@@ -21,6 +21,7 @@ from hal_core.models.event import (
     NodeDrained,
     NodeResumed,
     PriorityChanged,
+    WeightChanged,
 )
 from hal_core.models.job import End, EndKind, JobId, JobState
 from hal_core.models.message import (
@@ -33,6 +34,7 @@ from hal_core.models.message import (
     Resume,
     ResumeNode,
     SetPriority,
+    SetWeight,
     Suspend,
 )
 from hal_core.models.placement import AttemptKey
@@ -187,13 +189,18 @@ def _resume(state: State, message: Resume, now_s: float) -> tuple[list[Event], i
     raise Refused(f"job {record.job_id} {verb}; there is nothing to resume")
 
 
-def set_priority(state: State, message: SetPriority, now_s: float) -> list[Event]:
+def set_priority_or_weight(state: State, message: SetPriority | SetWeight, now_s: float) -> list[Event]:
     record, _ = _select(state, JobSelection(message.job_id))
     if record.is_finished:
-        raise Refused(f"job {record.job_id} has ended; its priority means nothing any more")
-    if record.priority == message.priority:
-        return []
-    return [PriorityChanged(now_s, record.job_id, message.priority, message.by)]
+        what = "priority" if isinstance(message, SetPriority) else "weight"
+        raise Refused(f"job {record.job_id} has ended; its {what} means nothing any more")
+    if isinstance(message, SetPriority):
+        is_news = record.priority != message.priority
+        return [PriorityChanged(now_s, record.job_id, message.priority, message.by)] if is_news else []
+    if not record.elastic_weight:
+        raise Refused(f"job {record.job_id} is not elastic, so it has no weight; it was submitted without --elastic")
+    is_news = record.elastic_weight != message.weight
+    return [WeightChanged(now_s, record.job_id, message.weight, message.by)] if is_news else []
 
 
 def drain_or_resume(state: State, message: DrainNode | ResumeNode, now_s: float) -> list[Event]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from hal_core.models.effect import Effect
-from hal_core.models.event import Event, JobEnded, JobRequeued, Planned
+from hal_core.models.event import Event, JobEnded, JobRequeued, Planned, SessionChanged
 from hal_core.models.job import End, EndKind
 from hal_core.models.message import Answer, ClockSet, Tick
 from hal_core.models.ranges import RangeSet
@@ -160,7 +160,7 @@ class Core:
                 self.state.apply(event)
                 effects += effects_of(self.state, event)
             applied.append(event)
-            self.needs_plan = self.needs_plan or not isinstance(event, Planned)
+            self.needs_plan = self.needs_plan or not isinstance(event, Planned | SessionChanged)
 
     def _doom(self, now_s: float) -> list[Event]:
         """End the jobs (or array elements) whose dependencies can never be satisfied any more."""

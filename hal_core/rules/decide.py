@@ -45,6 +45,7 @@ from hal_core.models.message import (
     Resume,
     ResumeNode,
     SetPriority,
+    SetWeight,
     StagingDone,
     StagingFailed,
     Submit,
@@ -84,8 +85,8 @@ def decide(state: State, message: Message, now_s: float) -> Generator[None, None
             return control.hold_or_release(state, message, now_s), None
         case Suspend() | Resume():
             return control.suspend_or_resume(state, message, now_s)
-        case SetPriority():
-            return control.set_priority(state, message, now_s), None
+        case SetPriority() | SetWeight():
+            return control.set_priority_or_weight(state, message, now_s), None
         case BookingsReported():
             return bookings_reported(state, message, now_s), None
         case DrainNode() | ResumeNode():

@@ -83,6 +83,8 @@ class DumpedJob:
     preempted_by: JobId | None = None
     choice: VariantChosen | None = None
     has_outgrown: bool = False
+    elastic_weight: int | None = None
+    """None: as its spec says; of an older HAL."""
 
 
 @attrs.frozen
@@ -231,6 +233,7 @@ def _dump_job(record: JobRecord) -> DumpedJob:
         preempted_by=record.preempted_by,
         choice=record.choice,
         has_outgrown=record.has_outgrown,
+        elastic_weight=record.elastic_weight,
     )
 
 
@@ -317,6 +320,8 @@ def _load_job(job: DumpedJob) -> JobRecord:
     record.finish_time_s = job.finish_time_s
     record.priority, record.held_by, record.is_met = job.priority, job.held_by, job.is_met
     record.prediction = job.prediction
+    if job.elastic_weight is not None:
+        record.elastic_weight = job.elastic_weight
     record.ready, record.blocked = RangeSet(job.ready), RangeSet(job.blocked)
     record.attempts = dict(job.attempts)
     record.preempted_by, record.choice = job.preempted_by, job.choice

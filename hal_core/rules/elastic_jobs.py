@@ -45,7 +45,7 @@ def elastic_of(state: State) -> Elastic:
     owners: dict[JobId, Who] = {record.job_id: (record.payer.account, record.payer.user) for record in records}
     fair = FairShares(state.cluster.accounts, {}, owners.values())
     return Elastic(
-        {record.job_id: record.spec.elastic_weight for record in records},
+        {record.job_id: record.elastic_weight for record in records},
         {record.job_id: record.spec.kill_grace_s for record in records},
         {
             (record.job_id, index): activity.preempted_for

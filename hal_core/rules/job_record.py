@@ -50,6 +50,7 @@ class JobRecord:
         "blocked",
         "choice",
         "client_id",
+        "elastic_weight",
         "ended",
         "ends",
         "finish_time_s",
@@ -82,6 +83,7 @@ class JobRecord:
         self.has_outgrown = False
         """Its first attempt ran out of the memory that it was expected to need; now it has what it asked for."""
         self.priority = spec.priority
+        self.elastic_weight = spec.elastic_weight
         self.payer = payer_of(owner, spec)
         self.held_by = owner.user if spec.is_held else ""
         self.is_met = not spec.dependencies
@@ -193,6 +195,7 @@ class JobRecord:
         """The same job as it would be if it asked for something else. What it may start is shared."""
         changed = JobRecord(self.job_id, self.client_id, self.owner, spec, self.submit_time_s)
         changed.priority, changed.prediction, changed.attempts = self.priority, self.prediction, self.attempts
+        changed.elastic_weight = self.elastic_weight
         changed.ready, changed.active, changed.is_met, changed.rank = self.ready, self.active, self.is_met, self.rank
         if self.has_outgrown:
             changed.outgrow()

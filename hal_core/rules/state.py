@@ -50,6 +50,7 @@ from hal_core.models.event import (
     SessionChanged,
     SiteEvent,
     VariantChosen,
+    WeightChanged,
 )
 from hal_core.models.job import JobId, JobState
 from hal_core.models.node import Cluster, Partition, PartitionName
@@ -173,6 +174,8 @@ class State:
                 self._chosen(event)
             case JobHeld() | JobReleased() | PriorityChanged():
                 self.queue.change(self.jobs[event.job_id], event)
+            case WeightChanged():
+                self.jobs[event.job_id].elastic_weight = event.weight
             case ClusterDefined():
                 self._defined(event.cluster)
             case NodeJoined() | NodeSuspected() | NodeWentDown() | NodeDrained() | NodeResumed() | OrphanFound():

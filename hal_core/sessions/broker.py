@@ -17,7 +17,7 @@ import trio
 from msgspec import structs
 
 from hal_core.client.session_shared import common_data
-from hal_core.errors import WireError
+from hal_core.errors import HalError, WireError
 from hal_core.models.ranges import RangeSet, count_of, format_ranges
 from hal_core.models.session import SessionChangeKind
 from hal_core.sessions.chronicle import Chronicle
@@ -36,6 +36,8 @@ from hal_core.sessions.starter import START
 from hal_core.sessions.teller import Teller
 from hal_core.wire.sessions import (
     Accepted,
+    Adjust,
+    Adjusted,
     Ask,
     Batch,
     Cancel,
@@ -100,7 +102,6 @@ class Broker:
         self._has_begun = trio.Event()
         """There is a client, or there was, or none came in time."""
         self._is_draining = False
-        self._nursery: trio.Nursery
         self._end = trio.Event()
         self._has_work = trio.Event()
         self._workers_gone = trio.Event()
@@ -113,7 +114,7 @@ class Broker:
                 recover(self._journal, self._ledger, self._define, self._teller.dropped)
                 nursery.start_soon(self._write_journal, self._journal)
                 nursery.start_soon(self._expect_client)
-            self._nursery = nursery
+            self._rests.nursery = nursery
             nursery.start_soon(self._chronicle.run)
             reception = Reception(self, nursery)
             nursery.start_soon(self._take_workers, reception)
@@ -227,13 +228,10 @@ class Broker:
         """Somebody who looks in, or wants the session to end."""
         while messages is not None:
             for message in messages:
-                if not isinstance(message, Ask | Finish | Cancel | Rank):
+                if not isinstance(message, Ask | Finish | Cancel | Rank | Adjust):
                     raise WireError(f"unexpected {type(message).__name__} from a visitor")
-                if isinstance(message, Rank) and not message.tag:
-                    if refusal := await self._rank_job(message.priority):
-                        visitor.send(encode(Refusal(refusal)))
-                    else:
-                        self._note(SessionChangeKind.SETTINGS_CHANGED, f"priority {message.priority}")
+                if isinstance(message, Adjust):
+                    visitor.send(encode(await self._adjust(message)))
                     continue
                 if isinstance(message, Finish):
                     self._why_ended = f"the session was {'drained' if message.does_drain else 'cancelled'} from outside"
@@ -241,11 +239,15 @@ class Broker:
             self._pump()
             messages = await visitor.receive()
 
-    async def _rank_job(self, priority: int) -> str:
-        """Of the workers' job. Returns why that cannot be; empty if it was done."""
+    async def _adjust(self, wanted: Adjust) -> Adjusted | Refusal:
         if self._nodes is None:
-            return "its workers are processes of this machine, no job that could have a priority; name a tag"
-        return await self._nodes.set_priority(priority)
+            return Refusal("its workers are processes of this machine, no job that could be set otherwise; name a tag")
+        try:
+            done = await self._nodes.adjust(wanted, {worker.name for worker in self._known})
+        except HalError as error:
+            return Refusal(str(error))
+        self._note(SessionChangeKind.SETTINGS_CHANGED, done)
+        return Adjusted(done)
 
     def _hear_client(self, client: Peer, message: Said) -> None:
         match message:
@@ -355,7 +357,7 @@ class Broker:
         """Hand out what can be handed out, and end when that was all."""
         if self._teller.is_behind():
             return
-        self._rests.look(self._nursery)
+        self._rests.look()
         for worker, tasks in self._ledger.batches():
             assert isinstance(worker, Peer)
             if tasks.function not in self._known[worker]:
@@ -386,11 +388,9 @@ class Broker:
 
     def figures(self) -> Figures:
         present = [worker.host for worker in self._known if worker not in self._leaving]
-        trouble = self._nodes.trouble if self._nodes is not None else ""
         rate_per_s = self._rate.per_s(trio.current_time())
-        figures = figures_of(self._options.session, self._ledger, present, rate_per_s, trouble)
-        job_ids = self._nodes.job_ids if self._nodes is not None else ()
-        return structs.replace(figures, server=self._options.server, job_ids=job_ids)
+        figures = figures_of(self._options.session, self._ledger, present, rate_per_s)
+        return figures if self._nodes is None else self._nodes.shown(figures)
 
     def _tell_figures(self) -> None:
         self._teller.tell(self.figures())

@@ -9,9 +9,7 @@ from hal_core.sessions.ledger import Ledger
 from hal_core.wire.sessions import Figures, HostFigures, TagFigures
 
 
-def figures_of(
-    session: str, ledger: Ledger, worker_hosts: Sequence[str], rate_per_s: float, trouble: str = ""
-) -> Figures:
+def figures_of(session: str, ledger: Ledger, worker_hosts: Sequence[str], rate_per_s: float) -> Figures:
     """`worker_hosts`: where each of its workers is."""
     counts, tallies = ledger.counts, ledger.tallies()
     return Figures(
@@ -27,7 +25,6 @@ def figures_of(
         rate_per_s,
         {tag: TagFigures(each.left, each.done, each.failed, each.dropped) for tag, each in tallies.items()},
         tuple(_hosts(ledger, Counter(worker_hosts))),
-        trouble,
     )
 
 

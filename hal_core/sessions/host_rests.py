@@ -21,9 +21,11 @@ class HostRests:
         self._teller = teller
         self._chronicle = chronicle
         self._on_probation = on_probation
+        self.nursery: trio.Nursery
+        """Their rests are its tasks. Filled in by whoever runs the broker."""
 
-    def look(self, nursery: trio.Nursery) -> None:
-        """What has become of hosts since the last look. Their rests are tasks of the nursery."""
+    def look(self) -> None:
+        """What has become of hosts since the last look."""
         blocked, forgiven = self._hosts.take_news(), self._hosts.take_forgiven()
         for host in (*blocked, *forgiven):
             self._teller.keep(Blocked(host.name, host.blocked_why))
@@ -31,7 +33,7 @@ class HostRests:
             self._chronicle.note(SessionChangeKind.HOST_FORGIVEN, host.name)
         for host in blocked:
             self._chronicle.note(SessionChangeKind.HOST_BLOCKED, f"{host.name}, {host.blocked_why}")
-            nursery.start_soon(self._rest, host.name, host.rest_s)
+            self.nursery.start_soon(self._rest, host.name, host.rest_s)
 
     async def _rest(self, name: str, rest_s: float) -> None:
         await trio.sleep(rest_s)

@@ -14,33 +14,30 @@ import secrets
 import socket
 import ssl
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-import attrs
 import msgspec
 import trio
+from msgspec import structs
 
 import hal_core
 from hal_core.client import AsyncClient, JobRequest
 from hal_core.client.session_start import ORDER_VARIABLE, WORKER_PROGRAM
-from hal_core.errors import HalError, Unavailable
+from hal_core.errors import HalError, Refused, Unavailable
 from hal_core.models.ranges import RangeSet, format_ranges
+from hal_core.sessions.door import CERTIFICATE, KEY, known_door, new_door
 from hal_core.sessions.options import BrokerOptions
 from hal_core.sessions.orders import WorkerOrder
-from hal_core.wire import certificates
-from hal_core.wire.private_files import read_private, write_private
+from hal_core.sessions.sizes import Part, Size, main_of, resized, size_of, wanted_size
+from hal_core.wire.private_files import write_private
 
 if TYPE_CHECKING:
     from hal_core.client import JobView
     from hal_core.sessions.chronicle import Chronicle
-    from hal_core.wire.sessions import Figures
+    from hal_core.wire.sessions import Adjust, Figures
 
-STATE: Final = "workers"
-KEY: Final = "workers.key"
-CERTIFICATE: Final = "workers.pem"
 HOST_VARIABLE: Final = "HAL_SESSION_HOST"
 """By what name or address nodes reach this machine, if not by its host name."""
 AWAY_S: Final = 2.0
@@ -53,43 +50,24 @@ COME_S_MAX: Final = 5.0
 """For the tasks of a job, which began together, to dial in, if the session is over before."""
 
 
-class Door(msgspec.Struct):
-    """What must survive the broker, so that workers find its successor and believe it."""
-
-    port: int
-    secret: str
-    authority_pem: str
-    job_count: int = 0
-    """How often its jobs had ended when a broker came back to it: each time there are new ones."""
-    job_ids: tuple[int, ...] = ()
-    """All that there were."""
-
-
-@attrs.frozen
-class Part:
-    """One job of workers."""
-
-    client_id: str
-    count: int
-    options: Mapping[str, str | int | float | bool]
-
-
 class NodeWorkers:
     """`listener` and `context` are where they dial in; `run` has the job; `end` leaves none of it."""
 
     def __init__(self, options: BrokerOptions) -> None:
         self._options = options
         self._directory = Path(options.directory)
-        door = self._known_door()
+        door = known_door(self._directory)
         self._is_back = door is not None
         self.listener = socket.create_server(("", door.port if door else 0), reuse_port=False)
-        self._door = door or self._new_door(self.listener.getsockname()[1])
+        self._door = door or new_door(self._directory, options.session, self.listener.getsockname()[1])
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_3
         self.context.num_tickets = 0  # A worker that finds something to read finds a message, never a ticket only.
         self.context.load_cert_chain(self._directory / CERTIFICATE, self._directory / KEY)
-        self._jobs: list[tuple[int, int]] = []
-        """(id, how many elements) of each."""
+        self._ids: dict[str, int] = {}
+        """The job of each part, by the part's client id."""
+        self._watching = trio.CancelScope()
+        self._changing = trio.Lock()
         self._came: set[str] = set()
         self._all_came = trio.Event()
         self.figures: Callable[[], Figures] | None = None
@@ -125,8 +103,12 @@ class NodeWorkers:
     async def _run_jobs(self) -> str:
         try:
             async with AsyncClient(self._options.server) as client:
-                self._jobs = await self._submit(client)
-                view = await wait_for_end(client, self._jobs[0][0])
+                await self._submit(client)
+            view = None
+            while view is None:
+                with trio.CancelScope() as self._watching:
+                    async with AsyncClient(self._options.server) as client:
+                        view = await wait_for_end(client, self._ids[main_of(self._door.parts).client_id])
         except (HalError, ValueError) as error:  # ValueError: the address of the server is none
             return f"no workers: {error}"
         end = view.end
@@ -165,27 +147,28 @@ class NodeWorkers:
         return {
             **counts,
             "rate_per_s": figures.rate_per_s,
-            "job_ids": [job_id for job_id, _ in self._jobs][:JOBS_TOLD_MAX],
+            "job_ids": list(self._ids.values())[:JOBS_TOLD_MAX],
         }
 
-    async def _submit(self, client: Taker) -> list[tuple[int, int]]:
+    async def _submit(self, client: Taker) -> None:
         """The jobs, when the daemon is there to take them. A broker that came back finds those of its predecessor, or
         has new ones if these have ended, with it or because it was away too long.
 
         Raises Unavailable when patience is at its end; that of a broker that came back has none, for its workers may be
         at work.
         """
-        may_be_old = self._is_back
+        may_be_old, door = self._is_back, self._door
         deadline_s = math.inf if self._is_back else trio.current_time() + self._options.patience_s
+        door.parts = door.parts or self._new_parts()
         while True:
             try:
-                jobs: list[tuple[int, int]] = [
-                    (await client.submit(self._request(each)), each.count) for each in self._parts()
-                ]
-                if not (may_be_old and (await client.job(jobs[0][0])).has_ended):
+                ids = {part.client_id: await client.submit(self._request(part)) for part in door.parts}
+                if not (may_be_old and (await client.job(ids[main_of(door.parts).client_id])).has_ended):
+                    self._ids = ids
                     self._note_trouble("")
-                    self._note_jobs(jobs)
-                    return jobs
+                    self._keep_door()
+                    await self._let_go(client)
+                    return
             except Unavailable as error:
                 if trio.current_time() + AWAY_S > deadline_s:
                     raise
@@ -194,36 +177,132 @@ class NodeWorkers:
                 await trio.sleep(AWAY_S)
             else:
                 may_be_old = False
-                self._door.job_count += 1
-                write_private(self._directory / STATE, msgspec.json.encode(self._door))
+                door.job_count += 1
+                door.parts = self._new_parts()
+                self._keep_door()
+
+    def shown(self, figures: Figures) -> Figures:
+        """With what is known here."""
+        size, server = self.size, self._options.server
+        counts = (size.own_count, size.own_count + size.elastic_count) if server else (0, 0)
+        return structs.replace(
+            figures,
+            trouble=self.trouble,
+            server=server,
+            job_ids=self._door.job_ids,
+            worker_count_min=counts[0],
+            worker_count_max=counts[1],
+            weight=self.weight,
+        )
 
     @property
-    def job_ids(self) -> tuple[int, ...]:
-        """All jobs of workers that the session has had."""
-        return self._door.job_ids
+    def size(self) -> Size:
+        return size_of(self._door.parts)
 
-    def _note_jobs(self, jobs: Sequence[tuple[int, int]]) -> None:
+    @property
+    def weight(self) -> int:
+        """Of its elastic jobs: 0 if it has none."""
+        if not self.size.elastic_count:
+            return 0
+        given = str(self._options.job.get("elastic", ""))
+        return self._door.weight or (int(given) if given.isdecimal() else 1)
+
+    def _name(self) -> str:
+        """What the client ids of its jobs begin with."""
+        count = self._door.job_count
+        return f"session-{self._options.session}" + (f"-{count}" if count else "")
+
+    def _new_parts(self) -> tuple[Part, ...]:
+        """As the session was opened, or as large as it was when its jobs ended."""
+        options = self._options
+        wanted = self.size if self._door.parts else Size(options.node_worker_count, options.elastic_worker_count)
+        return resized((), wanted, self._name()).parts
+
+    def _keep_door(self) -> None:
         known = self._door.job_ids
-        self._door.job_ids = (*known, *(job_id for job_id, _ in jobs if job_id not in known))
-        if self._door.job_ids != known:
-            write_private(self._directory / STATE, msgspec.json.encode(self._door))
+        self._door.job_ids = (*known, *(job_id for job_id in self._ids.values() if job_id not in known))
+        self._door.keep(self._directory)
 
     def _note_trouble(self, text: str) -> None:
         if text != self.trouble:
             self.trouble = text
             self.on_trouble()
 
-    async def set_priority(self, priority: int) -> str:
-        """Of the jobs, as far as they wait. Returns why that cannot be; empty if it was done."""
-        if not self._jobs:
-            return "its job has not been taken by the daemon yet; try again"
+    async def adjust(self, wanted: Adjust, present: Set[str]) -> str:
+        """Another priority, number or weight of the workers; `present` are the names of those that are here. Returns
+        what is so now. Raises HalError if it cannot be; what had been done by then is said in it."""
+        if self._options.order_path:
+            raise Refused("its workers are the other tasks of the job that it runs in, which stay as they are")
+        if not self._ids:
+            raise Refused("its job has not been taken by the daemon yet; try again")
+        async with self._changing, AsyncClient(self._options.server) as client:
+            size = wanted_size(self.size, wanted.worker_count_min, wanted.worker_count_max)
+            if wanted.weight is not None and not size.elastic_count:
+                raise Refused("weight: it has no elastic workers; give it more workers at most than at least")
+            done = []
+            try:
+                if wanted.priority is not None:
+                    for job_id in self._ids.values():
+                        await client.set_priority(job_id, wanted.priority)
+                    self._door.priority = wanted.priority
+                    done.append(f"priority {wanted.priority}")
+                if wanted.weight is not None:
+                    await self._set_weight(client, wanted.weight)
+                    done.append(f"weight {wanted.weight}")
+                if size != self.size:
+                    await self._resize(client, size, self._places(present))
+                    done.append(f"{size.own_count} to {size.own_count + size.elastic_count} workers")
+            except HalError as error:
+                raise Refused(f"{error} (done before: {', '.join(done)})") if done else error from None
+            finally:
+                self._keep_door()
+        return ", ".join(done) or "nothing is changed"
+
+    async def _set_weight(self, client: AsyncClient, weight: int) -> None:
+        for part in self._door.parts:
+            if part.is_elastic:
+                await client.set_weight(self._ids[part.client_id], weight)
+        self._door.weight = weight
+
+    async def _resize(self, client: AsyncClient, size: Size, present: Mapping[str, RangeSet]) -> None:
+        """New jobs are on disk before they are submitted, and elements that go before they are cancelled: a broker that
+        comes after this one does the rest."""
+        door, before = self._door, self._door.parts
+        door.growth_count += 1
+        change = resized(before, size, f"{self._name()}-more-{door.growth_count}", present)
+        door.parts = (*before, *change.new)
+        self._keep_door()
         try:
-            async with AsyncClient(self._options.server) as client:
-                for job_id, _ in self._jobs:
-                    await client.set_priority(job_id, priority)
-        except HalError as error:
-            return str(error)
-        return ""
+            for part in change.new:
+                self._ids[part.client_id] = await client.submit(self._request(part))
+        except HalError:
+            door.parts = before
+            for part in change.new:
+                if (job_id := self._ids.pop(part.client_id, None)) is not None:
+                    await client.cancel(job_id)
+            raise
+        door.parts = change.parts
+        self._keep_door()
+        self._watching.cancel()  # Another job may be the main one now.
+        await self._let_go(client)
+
+    async def _let_go(self, client: Taker) -> None:
+        """Elements that are wanted no more. It may be said twice: those that have ended are left alone."""
+        for part in self._door.parts:
+            if part.gone:
+                await client.cancel(self._ids[part.client_id], format_ranges(part.gone))
+        self._door.parts = tuple(part for part in self._door.parts if part.left)
+        self._ids = {part.client_id: self._ids[part.client_id] for part in self._door.parts}
+
+    def _places(self, names: Set[str]) -> dict[str, RangeSet]:
+        """Which elements of which part workers of these names are."""
+        part_of = {str(job_id): client_id for client_id, job_id in self._ids.items()}
+        places: dict[str, RangeSet] = {}
+        for name in names:
+            job, _, rest = name.partition("_")
+            if job in part_of:
+                places.setdefault(part_of[job], RangeSet()).add(int(rest.partition("_")[0] or 0))
+        return places
 
     async def end(self, present: Set[str]) -> None:
         """Cancel the elements that are not here; those with these names end by themselves."""
@@ -231,29 +310,25 @@ class NodeWorkers:
             with trio.move_on_after(COME_S_MAX):
                 await self._all_came.wait()
             await trio.Path(self._options.order_path).unlink(missing_ok=True)
-        here: dict[str, RangeSet] = {}
-        for name in present:
-            job, _, rest = name.partition("_")
-            index = int(rest.partition("_")[0] or 0)
-            here.setdefault(job, RangeSet()).add(index)
-        for job_id, count in self._jobs:
-            absent = RangeSet([(0, count)])
-            absent.difference_update(here.get(str(job_id), RangeSet()).ranges())
+        here = self._places(present)
+        for part in self._door.parts if self._ids else ():
+            absent = part.left
+            absent.difference_update(here.get(part.client_id, RangeSet()).ranges())
             if absent:
                 with contextlib.suppress(HalError):  # Then they will find nobody, and end.
                     async with AsyncClient(self._options.server) as client:
-                        await client.cancel(job_id, format_ranges(absent.ranges()))
+                        await client.cancel(self._ids[part.client_id], format_ranges(absent.ranges()))
 
-    def _parts(self) -> list[Part]:
-        """What it has in any case comes first; it ends the session with it."""
-        options, count = self._options, self._door.job_count
-        name = f"session-{options.session}" + (f"-{count}" if count else "")
-        own = {key: value for key, value in options.job.items() if key != "elastic" or not options.elastic_worker_count}
-        parts = [Part(name, options.node_worker_count, own)] if options.node_worker_count else []
-        if options.elastic_worker_count:
-            elastic = {"elastic": True, **options.job}
-            parts.append(Part(f"{name}-elastic", options.elastic_worker_count, elastic))
-        return parts
+    def _job_options(self, part: Part) -> dict[str, str | int | float | bool]:
+        options, door = dict(self._options.job), self._door
+        if part.is_elastic:
+            options["elastic"] = door.weight or options.get("elastic", True)
+        elif self._options.elastic_worker_count:
+            options.pop("elastic", None)
+        if door.priority is not None:
+            options.pop("nice", None)
+            options["priority"] = door.priority
+        return options
 
     def _request(self, part: Part) -> JobRequest:
         options = self._options
@@ -264,7 +339,7 @@ class NodeWorkers:
                 "array": f"0-{part.count - 1}",
                 "job-name": f"session-{options.session}",
                 "output": "/dev/null",
-                **part.options,
+                **self._job_options(part),
             },
             environment=[*given, f"{ORDER_VARIABLE}={msgspec.json.encode(self._order()).decode()}"],
             client_id=part.client_id,
@@ -274,22 +349,6 @@ class NodeWorkers:
         options, door = self._options, self._door
         host = os.environ.get(HOST_VARIABLE) or socket.gethostname()
         return WorkerOrder(options.directory, host, door.port, door.authority_pem, door.secret, options.import_path)
-
-    def _known_door(self) -> Door | None:
-        path = self._directory / STATE
-        return msgspec.json.decode(read_private(path), type=Door) if path.exists() else None
-
-    def _new_door(self, port: int) -> Door:
-        """An authority and a certificate for this session alone."""
-        key, now_s = certificates.make_key(), time.time()
-        authority_pem = certificates.make_authority(f"session {self._options.session}", key, now_s)
-        own_key = certificates.make_key()
-        issued = certificates.Signer.load(authority_pem, key).sign_daemon(own_key, now_s)
-        write_private(self._directory / KEY, own_key)
-        write_private(self._directory / CERTIFICATE, issued.pem)
-        door = Door(port, secrets.token_urlsafe(32), authority_pem.decode())
-        write_private(self._directory / STATE, msgspec.json.encode(door))  # Last: it says that all the rest is there.
-        return door
 
 
 class Waiter(Protocol):
@@ -303,6 +362,7 @@ class Taker(Protocol):
 
     async def submit(self, what: JobRequest, /) -> int: ...
     async def job(self, job_id: int) -> JobView: ...
+    async def cancel(self, job_id: int, indices: str | None = None, /) -> int: ...
 
 
 async def wait_for_end(client: Waiter, job_id: int) -> JobView:

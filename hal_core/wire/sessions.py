@@ -154,6 +154,22 @@ class Rank(_Said, frozen=True):
     priority: int
 
 
+class Adjust(_Said, frozen=True):
+    """Of a visitor: so many workers at least and at most, that weight of the elastic ones among its owner's, and that
+    priority of the jobs that they are; None leaves it as it is. Answer: Adjusted, or Refusal."""
+
+    priority: int | None = None
+    worker_count_min: int | None = None
+    worker_count_max: int | None = None
+    weight: int | None = None
+
+
+class Adjusted(_Said, frozen=True):
+    """What is so now."""
+
+    text: str
+
+
 class Blocked(_Said, frozen=True):
     """In a journal only: this host gets no tasks, and why; or it does again, if that is empty."""
 
@@ -226,6 +242,12 @@ class Figures(_Said, frozen=True):
     """The daemon that has the jobs of its workers; empty if they are processes of one machine."""
     job_ids: tuple[int, ...] = ()
     """All that it has had."""
+    worker_count_min: int = 0
+    """So many it has in any case, as jobs of a daemon,"""
+    worker_count_max: int = 0
+    """and so many at most, when there is room."""
+    weight: int = 0
+    """Of the elastic ones among its owner's; 0 if there are none."""
 
 
 Said = (
@@ -244,6 +266,8 @@ Said = (
     | Dropped
     | Cancel
     | Rank
+    | Adjust
+    | Adjusted
     | Blocked
     | Want
     | Finish

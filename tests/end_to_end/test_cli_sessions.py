@@ -115,7 +115,10 @@ def test_tags_are_shown_moved_and_cancelled():
         assert (done.code, done.out) == (0, f"{opened.id} has no tasks of tag sweep left\n")
         assert opened.submit(tasks.square, 3).result(timeout=60) == 9, "the session goes on"
         for words, text in [
-            (("set",), "session set needs --priority"),
+            (("set",), "session set needs one or more of --priority, --min-workers, --max-workers and --weight"),
+            (("set", "--tag", "sweep", "--weight", "3"), "session set takes --priority with --tag, and nothing else"),
+            (("show", "--max-workers", "3"), "session show takes no --max-workers"),
+            (("set", "--max-workers", "0"), "0 is too few"),
             (("set", "--priority", "3"), "name a tag"),
             (("show", "--tag", "x"), "session show takes no --tag; cancel and set do"),
             (("drain", "--priority", "1"), "session drain takes no --priority"),

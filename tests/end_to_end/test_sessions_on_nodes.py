@@ -16,9 +16,10 @@ import pytest
 from hal_core.client import Client, JobRequest, attach, session
 from hal_core.client.session_directory import known_sessions
 from hal_core.client.session_shared import Shared
-from hal_core.client.session_visit import set_priority
+from hal_core.client.session_visit import adjust
 from hal_core.client.sessions import server_of
 from hal_core.errors import InvalidInput, Refused, SessionError, TaskFailed
+from hal_core.wire.sessions import Adjust
 from tests.support import tasks
 from tests.support.cli import hal
 from tests.support.gate import Gate
@@ -129,14 +130,67 @@ def test_the_priority_of_the_workers_job_is_set_from_outside(cluster):
     # As many as there are CPUs would leave nothing waiting.
     with Client(str(cluster.socket)) as client, session(workers=9, server=str(cluster.socket)) as opened:
         opened.submit(os.getpid).result(timeout=60)
-        set_priority(os.environ, opened.id, -7, "")
+        adjust(os.environ, opened.id, Adjust(priority=-7))
         assert job_of(client, opened).priority == -7
         with pytest.raises(Refused, match=r"session .*: priority: .*1000000"):
-            set_priority(os.environ, opened.id, 1_000_001, "")
+            opened.adjust(priority=1_000_001)
     with session(workers=1, server="local") as opened:
         opened.figures()
         with pytest.raises(Refused, match="name a tag"):
-            set_priority(os.environ, opened.id, -7, "")
+            opened.adjust(priority=-7)
+
+
+def test_a_session_grows_and_shrinks_while_it_works_and_its_weight_is_changed(cluster):
+    """Four CPUs. What goes are workers of which most have never come, and the session does not end with their jobs."""
+    with Client(str(cluster.socket)) as client, session(workers=1, server=str(cluster.socket)) as opened:
+        stream = opened.stream(tasks.square, iter(int, 1), in_order=False)
+        assert next(stream) == 0
+
+        def has(count):
+            cluster.tree.until(f"{count} workers", lambda: opened.figures().worker_count == count, WAIT_S_MAX)
+
+        opened.adjust(max_workers=9)
+        has(4)
+        figures = opened.figures()
+        assert (figures.worker_count_min, figures.worker_count_max, figures.weight) == (1, 9, 1)
+        opened.adjust(weight=5)
+        (weighty,) = [each for each in client.queue(name=f"session-{opened.id}") if each.element_count == 8]
+        told = hal(cluster.socket, "events", "--job", str(weighty.job_id)).out
+        assert told.count("WeightChanged") == 1
+        assert "weight=5" in told
+        opened.adjust(min_workers=2, max_workers=2)
+        has(2)
+        assert opened.figures().weight == 0
+        opened.adjust(min_workers=0, max_workers=3)
+        has(3)
+        opened.adjust(min_workers=1, max_workers=1)
+        has(1)
+        with pytest.raises(Refused, match=r"workers: at least 5 is more than at most 3"):
+            opened.adjust(min_workers=5, max_workers=3)
+        with pytest.raises(Refused, match=r"weight: it has no elastic workers"):
+            opened.adjust(weight=2)
+        with pytest.raises(InvalidInput, match=r"weight: 'much' is not a whole number"):
+            opened.adjust(weight="much")
+        assert opened.figures().failed_count == opened.figures().dropped_count == 0
+        stream.close()
+        opened.cancel()
+
+
+def test_a_broker_that_comes_back_has_the_size_that_was_set(cluster):
+    state = {"XDG_STATE_HOME": os.environ["XDG_STATE_HOME"]}
+    with session(workers=1, recoverable=True, server=str(cluster.socket)) as opened:
+        worker = opened.submit(os.getpid).result(timeout=60)
+        done = hal(cluster.socket, "session", "set", opened.id, "--min-workers", "2", "--max-workers", "3", env=state)
+        assert done.out == f"{opened.id} has 2 to 3 workers\n"
+        cluster.tree.until("they come", lambda: opened.figures().worker_count == 3, WAIT_S_MAX)
+        os.kill(opened.broker_pid, signal.SIGKILL)
+        assert opened.submit(tasks.square, 3).result(timeout=60) == 9
+        cluster.tree.until("they dial again", lambda: opened.figures().worker_count == 3, WAIT_S_MAX)
+        figures = opened.figures()
+        assert (figures.worker_count_min, figures.worker_count_max, len(figures.job_ids)) == (2, 3, 3)
+        opened.adjust(min_workers=1, max_workers=1)
+        cluster.tree.until("one is left", lambda: opened.figures().worker_count == 1, WAIT_S_MAX)
+        assert opened.submit(os.getpid).result(timeout=60) == worker, "the first one is the last that goes"
 
 
 def test_elastic_workers_fill_the_cluster_and_go_when_a_job_comes(cluster):

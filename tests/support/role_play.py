@@ -21,6 +21,7 @@ CHANGES = {
     ("/v1/jobs/{job_id}/resume", "{}"): (403, 403, 409, 409),
     ("/v1/jobs/{job_id}/priority", '{"priority": -1}'): (200, 403, 200, 200),
     ("/v1/jobs/{job_id}/priority", '{"priority": 1}'): (403, 403, 200, 200),
+    ("/v1/jobs/{job_id}/weight", '{"weight": 2}'): (409, 403, 409, 409),  # it is not elastic
     ("/v1/jobs/{job_id}/cancel", "{}"): (200, 403, 200, 200),
     ("/v1/nodes/{name}/drain", '{"reason": "x"}'): (403, 403, 200, 200),
     ("/v1/nodes/{name}/resume", "{}"): (403, 403, 200, 200),

@@ -58,6 +58,7 @@ from hal_core.models.event import (
     RunTimesPredicted,
     SessionChanged,
     VariantChosen,
+    WeightChanged,
     decode_event,
     encode_event,
 )
@@ -276,6 +277,7 @@ EXAMPLES: tuple[Event, ...] = (
     IdleFound(TIME_S, KEY, TIME_S - 1800.0, 8),
     BookingsChanged(TIME_S, "slurm", (NODE_BOOKINGS,), (QueuedStart(JOB, 3, TIME_S + 60.0),), ((JOB, 4),)),
     SessionChanged(TIME_S, "5f2c09ab41de", "ada", CHANGE),
+    WeightChanged(TIME_S, JOB, 3, "ada"),
     InstancesRequested(TIME_S, "burst", "burst-1", "small", 2, 0.5, 90.0, TIME_S + 600.0, "job 7", 7200.0, "physics"),
     InstancesStarted(TIME_S, "burst", "burst-1", (StartedInstance("burst-1-1", "n1", "i-07"),)),
     InstancesRefused(TIME_S, "burst", "burst-1", "no capacity", TIME_S + 60.0),

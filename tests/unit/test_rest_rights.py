@@ -81,7 +81,8 @@ async def test_every_change_asks_for_the_right(tmp_path: Path, path: str, body: 
 @pytest.mark.parametrize(("path", "body"), CHANGES)
 async def test_what_operators_do_is_in_the_journal_with_their_name(tmp_path: Path, path: str, body: str) -> None:
     async with serving_api(tmp_path / "s") as api:
-        job_id = await api.submit(uid=ADA)
+        options = [["elastic", ""]] if path.endswith("weight") else []
+        job_id = await api.submit(uid=ADA, options=options)
         if path.endswith("release"):
             await api.kernel.ask(Hold(JobSelection(JobId(job_id)), "ada"))
         if path.endswith(("requeue", "cancel")):

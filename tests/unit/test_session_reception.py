@@ -11,8 +11,9 @@ import pytest
 import trio
 
 from hal_core.sessions.broker import Broker
+from hal_core.sessions.door import Door
 from hal_core.sessions.node_worker import dial
-from hal_core.sessions.node_workers import Door, NodeWorkers
+from hal_core.sessions.node_workers import NodeWorkers
 from hal_core.sessions.options import BrokerOptions
 from hal_core.sessions.orders import WorkerOrder
 from hal_core.sessions.reception import Reception
