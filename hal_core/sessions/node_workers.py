@@ -46,6 +46,8 @@ TOLD: Final = ("worker_count", "waiting_count", "running_count", "done_count", "
 JOBS_TOLD_MAX: Final = 10
 TELL_S_MAX: Final = 5.0
 """For a daemon to hear of the end."""
+TAKEN_S_MAX: Final = 10.0
+"""For the daemon to take the jobs, before they can be set otherwise."""
 COME_S_MAX: Final = 5.0
 """For the tasks of a job, which began together, to dial in, if the session is over before."""
 
@@ -66,6 +68,8 @@ class NodeWorkers:
         self.context.load_cert_chain(self._directory / CERTIFICATE, self._directory / KEY)
         self._ids: dict[str, int] = {}
         """The job of each part, by the part's client id."""
+        self._taken = trio.Event()
+        """There are jobs."""
         self._watching = trio.CancelScope()
         self._changing = trio.Lock()
         self._came: set[str] = set()
@@ -165,6 +169,7 @@ class NodeWorkers:
                 ids = {part.client_id: await client.submit(self._request(part)) for part in door.parts}
                 if not (may_be_old and (await client.job(ids[main_of(door.parts).client_id])).has_ended):
                     self._ids = ids
+                    self._taken.set()
                     self._note_trouble("")
                     self._keep_door()
                     await self._let_go(client)
@@ -233,6 +238,8 @@ class NodeWorkers:
         what is so now. Raises HalError if it cannot be; what had been done by then is said in it."""
         if self._options.order_path:
             raise Refused("its workers are the other tasks of the job that it runs in, which stay as they are")
+        with trio.move_on_after(TAKEN_S_MAX):
+            await self._taken.wait()
         if not self._ids:
             raise Refused("its job has not been taken by the daemon yet; try again")
         async with self._changing, AsyncClient(self._options.server) as client:
