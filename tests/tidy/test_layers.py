@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 
 from hal_core import __all__ as sdk_names
-from tests.tidy.tree import PLUGIN_ROOTS, TEST_ROOTS, imports_of, modules
+from tests.tidy.tree import PLUGIN_ROOTS, TEST_ROOTS, imports_of, modules, product
 
 ANYTHING = None
 MAY_IMPORT: dict[str, set[str] | None] = {
@@ -94,6 +95,19 @@ def test_imports_go_down_only():
             if not is_free and (allowed is ANYTHING or room not in allowed):
                 wrong.append(f"{module.path}:{each.line} imports {each.module}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_no_circle_of_imports():
+    """Also within a room: what is loaded first is a question that nobody should have to ask."""
+    names = {module.name for module in product()}
+    needs = {
+        module.name: {each.module for each in imports_of(module) if each.is_at_once and each.module in names}
+        for module in product()
+    }
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        raise AssertionError(" needs ".join(error.args[1])) from None
 
 
 def test_the_kernel_takes_no_name_from_the_sdk():

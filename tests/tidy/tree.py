@@ -40,6 +40,8 @@ class Import:
     module: str
     line: int
     is_for_types_only: bool
+    is_at_once: bool
+    """When the module is loaded, not when a function of it is called."""
 
 
 def modules(*roots: str) -> tuple[Module, ...]:
@@ -79,15 +81,18 @@ def imports_of(module: Module) -> tuple[Import, ...]:
 
 def _imports_of(module: Module) -> Iterator[Import]:
     for_types = {id(node) for block in _type_blocks(module) for node in ast.walk(block)}
+    later = {id(node) for function in functions_of(module) for node in ast.walk(function)}
     for node in module.nodes:
-        is_for_types = id(node) in for_types
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield Import(alias.name, node.lineno, is_for_types)
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield Import(node.module, node.lineno, is_for_types)
-            for alias in node.names:
-                yield Import(f"{node.module}.{alias.name}", node.lineno, is_for_types)
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        is_for_types = id(node) in for_types
+        is_at_once = not is_for_types and id(node) not in later
+        for name in names:
+            yield Import(name, node.lineno, is_for_types, is_at_once)
 
 
 def functions_of(module: Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
