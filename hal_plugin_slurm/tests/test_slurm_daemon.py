@@ -33,7 +33,7 @@ class HalOverSlurm(HalServices):
 def hal(request: pytest.FixtureRequest, slurm: SlurmCluster) -> Iterator[HalOverSlurm]:
     lines = [f"configuration: {slurm.layout.configuration}", f"programs: '{slurm.programs}'"]
     lines += ["partitions: {main: normal}", "answer_timeout_s: 5.0"]
-    lines += ["poll_s_min: 0.3", "poll_s_max: 2.0", "vanish_s: 20.0"]
+    lines += ["poll_s_min: 0.3", "poll_s_max: 2.0", "vanish_s: 20.0", "usage_s: 60.0"]
     if request.param == "rest":
         lines += ["way: rest", f'address: "unix:{slurm.rest_socket}"', "token_command: scontrol token lifespan=3600"]
     section = "executors:\n  slurm:\n" + "".join(f"    {line}\n" for line in lines)
@@ -60,6 +60,9 @@ def test_jobs_survive_kills_of_hal_and_of_slurm(hal: HalOverSlurm, slurm: SlurmC
     assert states[6:] == ["COMPLETED", "CANCELLED"]
     assert Counter(each.state for each in slurm.jobs_ended()[before:]) == {"COMPLETED": 3 + 5, "FAILED": 4 + 5}
     assert (hal.counts()["COMPLETED"], hal.counts()["FAILED"]) == (3 + 5, 4 + 5)
+    used_s = [each["cpu_s"] for each in hal.get("/v1/history?limit=100")["entries"] if each["start_time_s"]]
+    assert len(used_s) == 17
+    assert all(cpu_s is not None and 0 <= cpu_s < 10 for cpu_s in used_s), "from Slurm's accounting"
 
 
 def test_the_plugin_and_its_nodes_are_shown(hal: HalOverSlurm) -> None:

@@ -25,7 +25,8 @@ from tests.support.slurm_bench import N1, SlurmBench, every_kind
 
 @pytest.fixture
 async def bench(way: Way, slurm: SlurmCluster, tmp_path: Path, nursery: trio.Nursery) -> SlurmBench:
-    options = SlurmOptions(state_directory=str(tmp_path), poll_s_min=0.3, poll_s_max=2.0, vanish_s=20.0)
+    paces = {"poll_s_min": 0.3, "poll_s_max": 2.0, "vanish_s": 20.0, "usage_s": 0.0}  # the last: test_slurm_usage.py
+    options = SlurmOptions(state_directory=str(tmp_path), **paces)
     bench = SlurmBench(slurm, SlurmExecutor(options, way))
     await nursery.start(bench.executor.run, bench.report)
     return bench

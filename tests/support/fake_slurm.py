@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from hal_core import members, parse_ranges
+from hal_plugin_slurm.usage import Used
 from hal_plugin_slurm.way import SlurmJob, SlurmNode, SlurmSilent, SlurmUnanswered, Submission, Target
 
 Behaviour = Callable[[Submission, int], tuple[float, str, int]]
@@ -82,7 +83,7 @@ class FakeSlurm:
         if not self.has_accounting:
             return None
         now_s = trio.current_time()
-        return [_seen(each, now_s) for each in self._records if each.job.name in names]
+        return [_accounted(each, now_s) for each in self._records if each.job.name in names]
 
     async def cancel(self, targets: Sequence[Target]) -> None:
         await self._maybe_fail()
@@ -116,6 +117,12 @@ class FakeSlurm:
         if self._random.random() < self.trouble / 2:
             await trio.sleep(self._random.random() * 20)
             raise SlurmUnanswered("timed out")
+
+
+def _accounted(each: _Record, now_s: float) -> SlurmJob:
+    """One CPU for all of its time, and a MiB of memory."""
+    is_over = now_s >= each.end_s
+    return attrs.evolve(_seen(each, now_s), used=Used(each.end_s - each.start_s, 1 << 20) if is_over else None)
 
 
 def _seen(each: _Record, now_s: float) -> SlurmJob:

@@ -28,8 +28,9 @@ from hal_core import (
     runs_of,
 )
 from hal_plugin_slurm.ends import ACTIVE, WAITING, end_of
-from hal_plugin_slurm.ticket import Element, Ticket
+from hal_plugin_slurm.ticket import Element, Over, Ticket
 from hal_plugin_slurm.translate import CannotForward, marked_name, submission_of
+from hal_plugin_slurm.usage import Used
 from hal_plugin_slurm.way import SlurmJob, Submission, Target
 
 Change = tuple[NodeName, PartStatus]
@@ -39,6 +40,7 @@ MINUTE_S: Final = 60.0
 REMEMBERED_S: Final = 240.0
 """slurmctld forgets a job that ended after MinJobAge, 300 s where nobody changed it: what it does not know so soon
 after a submission was never taken."""
+ACCOUNTING_AGAIN_S: Final = 60.0
 LAUNCH_HELD: Final = "launch failed requeued held"
 """Slurm's reason for a job that it queued again, and holds for ever, after a launch of which it does not know whether
 it ran: so it is after slurmctld was killed just when it had started the job."""
@@ -49,10 +51,12 @@ NEVER_KNOWN: Final = "the answer to its submission was lost, and Slurm does not 
 @attrs.frozen
 class Patience:
     """`settle_s`: a request whose answer was lost may still arrive for so long. `vanish_s`: accounting may be behind
-    by so much, before what it does not have is given up."""
+    by so much, before what it does not have is given up. `usage_s`: an end may wait so long for what accounting says
+    that the job used."""
 
     settle_s: float
     vanish_s: float
+    usage_s: float = 0.0
 
 
 class Book:
@@ -64,6 +68,8 @@ class Book:
         """Jobs in Slurm that are nobody's: a second one of a name."""
         self._instance = instance
         self._patience = patience
+        self._is_measured_from_s = -math.inf
+        """Accounting gave no answer: before that no end waits for it."""
         self._by_key = {ticket.key(index): ticket for ticket in self.tickets.values() for index in ticket.elements}
 
     def begin_again(self) -> None:
@@ -170,7 +176,7 @@ class Book:
     @property
     def is_idle(self) -> bool:
         """Whether there is nothing to ask about."""
-        return not any(ticket.open and not _is_absent(ticket) for ticket in self.tickets.values())
+        return not any(ticket.over or (ticket.open and not _is_absent(ticket)) for ticket in self.tickets.values())
 
     def learn(self, jobs: Iterable[SlurmJob], asked_s: float, now_s: float) -> list[Change]:
         """What slurmctld says of all jobs, when it was asked at that time."""
@@ -212,9 +218,30 @@ class Book:
             for index, element in ticket.open.items():
                 record = by_index.get(index if ticket.is_array else None)
                 if record is not None and end_of(record, element.is_cancel_wanted) is not None:
-                    changes += self._update(ticket, index, record, now_s)
+                    changes += self._update(ticket, index, record, now_s, is_accounted=True)
                 elif element.missed_since_s is not None and now_s - element.missed_since_s > self._patience.vanish_s:
                     changes += self._end(ticket, index, _vanished(element), now_s)
+        return changes
+
+    def unmeasured(self) -> list[Ticket]:
+        """Tickets with ends that wait for what accounting says that they used."""
+        return [ticket for ticket in self.tickets.values() if ticket.over]
+
+    def measure(self, tickets: Iterable[Ticket], past: Iterable[SlurmJob] | None, now_s: float) -> list[Change]:
+        """What accounting knows of them; None: there is none, or no answer, and for a while no end waits for it."""
+        if past is None:
+            self._is_measured_from_s = now_s + ACCOUNTING_AGAIN_S
+        of_name: dict[str, list[SlurmJob]] = defaultdict(list)
+        for job in past or ():
+            of_name[job.name].append(job)
+        changes: list[Change] = []
+        for ticket in tickets:
+            by_index = _by_index(self._own(ticket, of_name.get(ticket.name, [])))
+            for index, over in ticket.over.items():
+                record = by_index.get(index if ticket.is_array else None)
+                used = None if record is None or end_of(record, False) is None else record.used
+                if used is not None or past is None or now_s - over.seen_time_s >= self._patience.usage_s:
+                    changes += self._end(ticket, index, _measured(over.end, used), over.end_time_s)
         return changes
 
     def to_cancel(self) -> list[Target]:
@@ -277,7 +304,9 @@ class Book:
                 element.missed_since_s = now_s
         return changes
 
-    def _update(self, ticket: Ticket, index: int, job: SlurmJob, now_s: float) -> list[Change]:
+    def _update(
+        self, ticket: Ticket, index: int, job: SlurmJob, now_s: float, *, is_accounted: bool = False
+    ) -> list[Change]:
         element = ticket.elements[index]
         if job.state in WAITING:
             if element.start_time_s is None and job.reason.replace("_", " ") != LAUNCH_HELD:
@@ -291,8 +320,15 @@ class Book:
         if is_news:
             element.start_time_s = job.start_time_s
         if end is not None:
-            return self._end(ticket, index, end, now_s if job.end_time_s is None else job.end_time_s)
+            over_s = now_s if job.end_time_s is None else job.end_time_s
+            if is_accounted or not self._waits_for_use(element, now_s):
+                return self._end(ticket, index, _measured(end, job.used), over_s)
+            element.over = Over(end, over_s, now_s)
         return self._changes(ticket, index) if is_news else []
+
+    def _waits_for_use(self, element: Element, now_s: float) -> bool:
+        """What never began used nothing."""
+        return self._patience.usage_s > 0 and element.start_time_s is not None and now_s >= self._is_measured_from_s
 
     def _repeat_or_give_up(self, ticket: Ticket, has_accounting: bool, now_s: float) -> list[Change]:
         """Nothing in Slurm has its name, though enough time has passed."""
@@ -306,7 +342,7 @@ class Book:
 
     def _end(self, ticket: Ticket, index: int, end: End, time_s: float) -> list[Change]:
         element = ticket.elements[index]
-        element.end = end
+        element.end, element.over = end, None
         element.end_time_s = time_s if element.start_time_s is None else max(time_s, element.start_time_s)
         return self._changes(ticket, index)
 
@@ -336,6 +372,12 @@ def _by_index(records: Iterable[SlurmJob]) -> dict[int | None, SlurmJob]:
 
 def _may_hold(rest: SlurmJob, index: int) -> bool:
     return not rest.rest or any(start <= index < stop for start, stop in rest.rest)
+
+
+def _measured(end: End, used: Used | None) -> End:
+    if used is None:
+        return end
+    return attrs.evolve(end, cpu_s=used.cpu_s, peak_memory_bytes=used.peak_memory_bytes)
 
 
 def _vanished(element: Element) -> End:

@@ -6,6 +6,7 @@ nothing depends on the locale, on widths or on the site's defaults for formats.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -15,6 +16,7 @@ import attrs
 from hal_core import format_ranges
 from hal_plugin_slurm.pieces import read_all
 from hal_plugin_slurm.shell import Done, Shell
+from hal_plugin_slurm.usage import Step, Used, cpu_time_of, memory_of, used_by
 from hal_plugin_slurm.way import (
     SlurmJob,
     SlurmNode,
@@ -66,7 +68,10 @@ JOB_FIELDS = (
     "tres-alloc",
     "SubmitTime",
 )
-PAST_FIELDS = ("JobIDRaw", "JobID", "State", "ExitCode", "Start", "End", "NodeList")
+PAST_FIELDS = (
+    *("JobIDRaw", "JobID", "State", "ExitCode", "Start", "End", "NodeList"),
+    *("TotalCPU", "MaxRSS", "NTasks", "NNodes"),
+)
 NODE_FIELDS = ("NodeList", "StateLong", "CPUs", "Memory", "Gres", "Partition")
 
 
@@ -99,14 +104,14 @@ class CommandLine:
         start = datetime.fromtimestamp(since_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
         for first in range(0, len(names), NAMES_PER_QUESTION):
             chosen = ",".join(names[first : first + NAMES_PER_QUESTION])
-            words = ["env", "TZ=UTC", "sacct", "--noheader", "--parsable2", "--allocations", "--allusers"]
+            words = ["env", "TZ=UTC", "sacct", "--noheader", "--parsable2", "--noconvert", "--allusers"]
             words += [f"--starttime={start}", f"--name={chosen}", f"--format={','.join((*PAST_FIELDS, 'JobName'))}"]
             done = await self._shell.run(words)
             if NO_ACCOUNTING in done.error:
                 return None
             if done.code != 0:
                 raise _failure("sacct", done, is_question=True)
-            found += await read_all(_past_job, _rows("sacct", done.output, len(PAST_FIELDS)))
+            found += await _past_jobs(_rows("sacct", done.output, len(PAST_FIELDS)))
         return found
 
     async def cancel(self, targets: Sequence[Target]) -> None:
@@ -213,8 +218,20 @@ def _job(row: list[str]) -> SlurmJob:
         raise SlurmUnanswered(f"squeue answered {'|'.join(row)[:200]!r}") from None
 
 
-def _past_job(row: list[str]) -> SlurmJob:
-    raw_id, shown_id, state, status, start, end, nodes, name = row
+async def _past_jobs(rows: Iterable[list[str]]) -> list[SlurmJob]:
+    """A job's steps come behind it, with its number before a point."""
+    jobs, steps = list[list[str]](), defaultdict[str, list[list[str]]](list)
+    for row in rows:
+        job_id, is_step, _ = row[0].partition(".")
+        if is_step:
+            steps[job_id].append(row)
+        else:
+            jobs.append(row)
+    return await read_all(lambda row: _past_job(row, steps.get(row[0], [])), jobs)
+
+
+def _past_job(row: list[str], steps: list[list[str]]) -> SlurmJob:
+    raw_id, shown_id, state, status, start, end, nodes, *_, name = row
     array_id, _, index = shown_id.partition("_")
     code, _, signal = status.partition(":")
     is_rest = bool(index) and not index.isdecimal()
@@ -231,9 +248,23 @@ def _past_job(row: list[str]) -> SlurmJob:
             start_time_s=_instant(start),
             end_time_s=_instant(end),
             nodes=nodes,
+            used=_used(steps),
         )
     except ValueError:
         raise SlurmUnanswered(f"sacct answered {'|'.join(row)[:200]!r}") from None
+
+
+def _used(steps: list[list[str]]) -> Used | None:
+    """What cannot be read is not known: it is no reason to doubt how a job ended."""
+    try:
+        return used_by(map(_step, steps))
+    except ValueError:
+        return None
+
+
+def _step(row: list[str]) -> Step:
+    state, (cpu, memory, tasks, nodes) = row[2], row[7:11]
+    return Step(state.partition(" ")[0], cpu_time_of(cpu), memory_of(memory), int(tasks or 1), int(nodes or 1))
 
 
 def _node(row: list[str]) -> SlurmNode:

@@ -71,7 +71,7 @@ class SlurmExecutor:
         self._in_thread = in_thread
         self._options, self._way, self._now_s = options, way, now_s
         self._ledger = Ledger(Path(options.state_directory))
-        patience = Patience(options.answer_timeout_s, options.vanish_s)
+        patience = Patience(options.answer_timeout_s, options.vanish_s, options.usage_s)
         self._spans = PartSpans(None)
         self._book = Book(self._ledger.instance, self._ledger.tickets, patience)
         self._pace = Pace(options.poll_s_min, options.poll_s_max)
@@ -233,21 +233,28 @@ class SlurmExecutor:
             self._work = trio.Event()
             if not is_due:
                 await self._sleep_until_due()
-            asked_s, began_s = self._now_s(), trio.current_time()
-            self.counts["polls"] += 1
-            try:
-                jobs = await self._way.jobs()
-                did_change = await self._learn(jobs, asked_s, trio.current_time() - began_s)
-                await self._tell_bookings(jobs)
-                if missing := self._book.missing(asked_s):
-                    did_change |= await self._look_back(missing)
-            except (SlurmSilent, SlurmRefused) as error:
-                self._note_reach(error)
-                self._pace.slow_down()
-                continue
-            self._note_reach(None)
+            did_change = await self._look()
+            if ended := self._book.unmeasured():
+                did_change |= await self._measure(ended)
             if did_change:
                 self._pace.quicken()
+
+    async def _look(self) -> bool:
+        """Ask about all jobs, and accounting about those that are missing; whether there was news."""
+        asked_s, began_s = self._now_s(), trio.current_time()
+        self.counts["polls"] += 1
+        try:
+            jobs = await self._way.jobs()
+            did_change = await self._learn(jobs, asked_s, trio.current_time() - began_s)
+            await self._tell_bookings(jobs)
+            if missing := self._book.missing(asked_s):
+                did_change |= await self._look_back(missing)
+        except (SlurmSilent, SlurmRefused) as error:
+            self._note_reach(error)
+            self._pace.slow_down()
+            return False
+        self._note_reach(None)
+        return did_change
 
     async def _learn(self, jobs: Sequence[SlurmJob], asked_s: float, took_s: float) -> bool:
         """Whether there was news. Ids that were found are on disk before the kernel hears of them."""
@@ -272,6 +279,21 @@ class SlurmExecutor:
         await self._write(partial(self._ledger.note_ids, found))
         if self._book.ready():
             self._orders.set()
+        await self._tell(changes)
+        return bool(changes)
+
+    async def _measure(self, ended: list[Ticket]) -> bool:
+        """Ask accounting what these used; an accounting that is silent keeps nothing else waiting. Whether there was
+        news."""
+        self.counts["accounting"] += 1
+        since_s = min(over.end_time_s for ticket in ended for over in ticket.over.values())
+        past: Sequence[SlurmJob] | None = None
+        with trio.move_on_after(self._options.usage_s):
+            try:
+                past = await self._way.history([ticket.name for ticket in ended], since_s - 60)
+            except (SlurmSilent, SlurmRefused) as error:
+                log.info("accounting does not tell what jobs used: %s", error)
+        changes = self._book.measure(ended, past, self._now_s())
         await self._tell(changes)
         return bool(changes)
 

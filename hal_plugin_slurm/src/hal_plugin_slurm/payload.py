@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from hal_plugin_slurm.usage import Step, Used, used_by
 from hal_plugin_slurm.way import SlurmJob, SlurmNode, SlurmRefused, Submission, gpus_of, indices_of, wait_status
 
 NEW_SHAPE_FROM: Final = 39
@@ -116,6 +117,27 @@ def past_job_of(entry: Any) -> SlurmJob:
         start_time_s=number(time.get("start")) or None,
         end_time_s=number(time.get("end")) or None,
         nodes=entry.get("nodes") or "",
+        used=_used(entry),
+    )
+
+
+def _used(entry: Any) -> Used | None:
+    """What cannot be read is not known: it is no reason to doubt how a job ended."""
+    try:
+        return used_by(map(_step, entry["steps"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _step(entry: Any) -> Step:
+    total = entry["time"]["total"]
+    most = {each["type"]: each["count"] for each in entry["tres"]["requested"]["max"]}
+    return Step(
+        state_of(entry["state"]),
+        (number(total["seconds"]) or 0) + (number(total["microseconds"]) or 0) / 1e6,
+        number(most.get("mem")),
+        number(entry["tasks"]["count"]) or 1,
+        number(entry["nodes"]["count"]) or 1,
     )
 
 

@@ -9,6 +9,15 @@ from hal_core import AttemptKey, End, JobId, NodeName, PartStatus, Ranges, runs_
 from hal_plugin_slurm.way import Submission
 
 
+@attrs.frozen
+class Over:
+    """How and when something ended, and when that was seen."""
+
+    end: End
+    end_time_s: float
+    seen_time_s: float
+
+
 @attrs.define
 class Element:
     """One attempt of one element: its own part on each of `nodes`, which are HAL's."""
@@ -17,6 +26,8 @@ class Element:
     start_time_s: float | None = None
     end_time_s: float | None = None
     end: End | None = None
+    over: Over | None = None
+    """It has ended, and accounting is asked what it used: nobody has been told."""
     is_cancel_wanted: bool = False
     missed_since_s: float | None = None
     """Since when Slurm does not list it any more, though no end of it is known."""
@@ -53,7 +64,12 @@ class Ticket:
     @property
     def open(self) -> dict[int, Element]:
         """Elements whose end is not known."""
-        return {index: element for index, element in self.elements.items() if element.end is None}
+        return {index: each for index, each in self.elements.items() if each.end is None and each.over is None}
+
+    @property
+    def over(self) -> dict[int, Over]:
+        """Ends that are kept back."""
+        return {index: each.over for index, each in self.elements.items() if each.over is not None}
 
     @property
     def to_cancel(self) -> Ranges:

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple, Protocol
 import attrs
 
 from hal_core import HalError, NodeName, Ranges, RangeSet, UserError, count_of, parse_hosts
+from hal_plugin_slurm.usage import Used
 
 Target = tuple[int, Ranges | None]
 """What to cancel: a job or a whole array by its native id, or some elements of an array."""
@@ -105,6 +106,8 @@ class SlurmJob:
     tres: str = ""
     """What it has, or asks for while it waits: `cpu=8,mem=400M,node=2,gres/gpu=2`."""
     submit_time_s: float = 0.0
+    used: Used | None = None
+    """As accounting says, in whose answers only it is; None while it does not know."""
 
     @property
     def amounts(self) -> Amounts:
@@ -151,7 +154,8 @@ class Way(Protocol):
         ...
 
     async def history(self, names: Sequence[str], since_s: float) -> Sequence[SlurmJob] | None:
-        """Jobs of these names from accounting; None if the cluster has no accounting."""
+        """Jobs of these names that had not ended by then, from accounting, with what they used; None if the cluster has
+        no accounting."""
         ...
 
     async def cancel(self, targets: Sequence[Target]) -> None:
