@@ -27,7 +27,10 @@ SLURM_ROOT = "HAL_SLURM_ROOT"
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[SlurmCluster]:
     need(slurm_packages.why_impossible())
-    settings = {"SchedulerParameters": "batch_sched_delay=0,sched_min_interval=0,sched_interval=1,bf_interval=2"}
+    settings = {
+        "SchedulerParameters": "batch_sched_delay=0,sched_min_interval=0,sched_interval=1,bf_interval=2",
+        "JobAcctGatherFrequency": "1",  # it sees the memory of a job of two seconds
+    }
     with SlurmCluster(
         node_count=4,
         cpus=8,

@@ -221,11 +221,15 @@ async def test_what_a_job_used_comes_from_accounting(
     await nursery.start(bench.executor.run, bench.report)
     begin_s = time.time()
     work = "i=0; while [ $i -lt 200000 ]; do i=$((i + 1)); done"
+    worked = slurm.work / f"worked-{tmp_path.name}"
     gang = {"spread": Spread.TASK, "node_count": 2, "task_count": 4, "nodes": ((N1, 2), (N2, 2))}
-    orders = [bench.order(61, work, **gang), bench.order(62, f"{work}; exec sleep 1000")]
+    orders = [
+        bench.order(61, f"{work}; sleep 2.5", **gang),
+        bench.order(62, f"{work}; echo >{worked}; exec sleep 1000"),
+    ]
     await bench.executor.launch(N1, orders)
     whole, killed = orders
-    await bench.until("it runs", lambda: (N1, killed.key) in bench.parts)
+    await bench.until("it has worked", worked.exists)
     end = (await bench.ends([whole]))[0]
     slurm.run("scancel", str(bench.native_id(killed)))
     (told,) = await bench.ends([killed])
