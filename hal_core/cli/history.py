@@ -61,7 +61,7 @@ def print_history(console: Console, entries: list[dict[str, Any]], also: Sequenc
         (
             name_of(each),
             each["name"], each["user"], each["partition"], each["state"], instant(each["end_time_s"]),
-            duration(run_s(each)), duration(each["cpu_s"]), size(each["peak_memory_bytes"]),
+            duration(each["ran_s"]), duration(each["cpu_s"]), size(each["peak_memory_bytes"]),
             *(text_of(each) for _, text_of in more),
             end_text({**each, "by": each["ended_by"]}),
         )
@@ -71,11 +71,6 @@ def print_history(console: Console, entries: list[dict[str, Any]], also: Sequenc
     console.table(heads, rows, right, [STATE_COLOURS.get(each["state"], "") for each in entries])
 
 
-def run_s(entry: dict[str, Any]) -> float | None:
-    """How long it ran; None if it never started."""
-    return entry["end_time_s"] - entry["start_time_s"] if entry["start_time_s"] else None
-
-
 def quantile(name: str) -> Callable[[dict[str, Any]], str]:
     """The text of what was said before."""
     return lambda entry: duration(entry["prediction"][name] if entry["prediction"] else None)
@@ -83,7 +78,7 @@ def quantile(name: str) -> Callable[[dict[str, Any]], str]:
 
 def off_text(entry: dict[str, Any]) -> str:
     """By how much longer or less than the median it ran: `+2:00`, `-1:30`; nothing if nothing was said."""
-    ran_s, said = run_s(entry), entry["prediction"]
+    ran_s, said = entry["ran_s"], entry["prediction"]
     if ran_s is None or said is None:
         return duration(None)
     off_s = ran_s - said["p50_s"]

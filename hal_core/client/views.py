@@ -111,6 +111,8 @@ class HistoryEntry:
     peak_memory_bytes: int | None = None
     cpu_s: float | None = None
     is_array: bool = False
+    ran_s: float | None = None
+    """Without what it stood still; None: it never ran."""
 
 
 @attrs.frozen

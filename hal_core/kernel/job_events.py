@@ -8,17 +8,19 @@ which other threads go on.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+import attrs
 import msgspec
 
 from hal_core.kernel.journal_files import GENESIS_HASH
 from hal_core.kernel.journal_format import EventRow, decode_row, verified
-from hal_core.models.event import ClusterDefined, Event, JobSubmitted, Planned, RunTimesPredicted
-from hal_core.models.history import HistoryEntry
+from hal_core.models.event import ClusterDefined, Event, JobEnded, JobSubmitted, Planned, RunTimesPredicted
+from hal_core.models.history import HistoryEntry, HistoryPage
 from hal_core.models.job import JobId
 from hal_core.models.prediction import Prediction
 
@@ -42,6 +44,11 @@ _PREDICTIONS: Final = """
            e.time_s, e.kind, e.version, e.body, e.hash
     FROM events AS e WHERE e.sequence > :after AND e.sequence <= :last AND e.kind = 'RunTimesPredicted'
     ORDER BY e.sequence
+"""
+_ENDS: Final = """
+    SELECT (SELECT p.hash FROM events AS p WHERE p.sequence = e.sequence - 1), e.sequence,
+           e.time_s, e.kind, e.version, e.body, e.hash
+    FROM events AS e WHERE e.sequence IN (SELECT value FROM json_each(:sequences)) AND e.kind = 'JobEnded'
 """
 SLACK_S: Final = 1.0
 """A clock that is corrected by less than this costs nothing."""
@@ -102,6 +109,18 @@ def predictions_of(connection: sqlite3.Connection, ends: Sequence[HistoryEntry])
     return {end.sequence: _by_start(said[end.job_id], end) for end in ends if end.job_id in said}
 
 
+def with_run_times(connection: sqlite3.Connection, page: HistoryPage) -> HistoryPage:
+    """The same, with how long each ran: the history has no column for it, and the events tell."""
+    sequences = json.dumps([entry.sequence for entry in page.entries])
+    ran_s: dict[int, float | None] = {}
+    for row in _checked_rows(connection.execute(_ENDS, {"sequences": sequences})):
+        event = decode_row(row)
+        assert isinstance(event, JobEnded)
+        ran_s[row[0]] = event.ran_s
+    entries = tuple(attrs.evolve(entry, ran_s=ran_s.get(entry.sequence)) for entry in page.entries)
+    return attrs.evolve(page, entries=entries)
+
+
 def _by_start(said: list[tuple[float, Prediction]], end: HistoryEntry) -> Prediction:
     start_s = end.end_time_s if end.start_time_s is None else end.start_time_s
     _, first = said[0]
@@ -134,8 +153,11 @@ def _rows(connection: sqlite3.Connection, statement: str, job_id: JobId, after: 
 
 
 def _checked(rows: sqlite3.Cursor) -> Iterator[Event]:
+    return map(decode_row, _checked_rows(rows))
+
+
+def _checked_rows(rows: sqlite3.Cursor) -> Iterator[EventRow]:
     """Each row has the hash of the one before it first."""
     for previous, *rest in rows:
         row: EventRow = tuple(rest)
-        (checked,) = verified([row], row[0] - 1, GENESIS_HASH if previous is None else previous)
-        yield decode_row(checked)
+        yield from verified([row], row[0] - 1, GENESIS_HASH if previous is None else previous)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from hal_core import errors
-from hal_core.kernel.job_events import events_of, predictions_of
+from hal_core.kernel.job_events import events_of, predictions_of, with_run_times
 from hal_core.kernel.journal_files import GENESIS_HASH
 from hal_core.kernel.journal_format import (
     DATABASE_ERRORS,
@@ -80,7 +80,7 @@ class JournalReader:
         """A page of ended jobs."""
         with self.connection() as connection:
             try:
-                return read_history(connection, filters, limit, cursor, last_sequence)
+                return with_run_times(connection, read_history(connection, filters, limit, cursor, last_sequence))
             except DATABASE_ERRORS as error:
                 raise self.translated(error, None) from error
 

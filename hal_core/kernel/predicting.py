@@ -178,11 +178,9 @@ def _arrival(event: JobSubmitted) -> Arrival:
 
 def outcome_of(event: JobEnded, arrival: Arrival | None) -> Outcome | None:
     """None if the end says nothing of how long the job takes."""
-    if arrival is None or event.start_time_s is None or event.end.kind not in TELLING:
+    if arrival is None or event.ran_s is None or event.end.kind not in TELLING:
         return None
-    runtime_s = max(0.0, event.end_time_s - event.start_time_s - event.suspended_s)
-    runtime_s /= arrival.spec.run_ratio
-    return Outcome(_as_first(arrival), runtime_s, event.end_time_s, event.end)
+    return Outcome(_as_first(arrival), event.ran_s / arrival.spec.run_ratio, event.end_time_s, event.end)
 
 
 def _as_first(arrival: Arrival) -> Arrival:

@@ -23,6 +23,7 @@ from hal_core.models.dataset_event import (
     OutputRefused as OutputRefused,
 )
 from hal_core.models.elastic_event import WeightChanged as WeightChanged
+from hal_core.models.end_event import JobEnded as JobEnded
 from hal_core.models.job import End, JobId, JobSpec, Owner
 from hal_core.models.node import Cluster, Node, NodeName, Reservation
 from hal_core.models.placement import AttemptKey, Grant, Share
@@ -159,22 +160,6 @@ class JobCancelRequested:
     """From SIGTERM to SIGKILL; None: as the job says."""
     preempted_for: JobId | None = None
     """They make room for this job."""
-
-
-@attrs.frozen
-class JobEnded:
-    """Elements reached a final state (`end.state`); several only if they never ran (`start_time_s` None). Else
-    both times are of the node's own clock."""
-
-    time_s: float
-    job_id: JobId
-    elements: Ranges
-    attempt: int
-    end: End
-    start_time_s: float | None
-    end_time_s: float
-    suspended_s: float = 0.0
-    """So much of the time between them it stood still."""
 
 
 @attrs.frozen

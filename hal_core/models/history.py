@@ -58,6 +58,8 @@ class HistoryEntry:
     cpu_s: float | None
     is_array: bool = False
     """Whether `elements` are those of an array: the end of element 0 is not that of the job."""
+    ran_s: float | None = None
+    """Without what it stood still; None: it never ran."""
     money: float | None = None
     """What these elements cost in the attempt that ended so; None: it was not asked for."""
     prediction: Prediction | None = None

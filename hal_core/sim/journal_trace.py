@@ -65,17 +65,17 @@ class _Reader:
                     self._place_s[event.job_id, index] = event.time_s
             case JobEnded():
                 self._ended_s[event.job_id] = event.time_s
-                if event.start_time_s is not None:
+                if event.start_time_s is not None and event.ran_s is not None:
                     for index in members(event.elements):
-                        self._end(event, index, event.start_time_s)
+                        self._end(event, index, event.start_time_s, event.ran_s)
             case ClusterDefined(cluster=cluster):
                 self._cluster = cluster
             case _:
                 pass
 
-    def _end(self, event: JobEnded, index: int, start_s: float) -> None:
+    def _end(self, event: JobEnded, index: int, start_s: float, ran_s: float) -> None:
         place_s = self._place_s.pop((event.job_id, index), start_s)
-        run_s = max(event.end_time_s - start_s - event.suspended_s, RUN_S_MIN)
+        run_s = max(ran_s, RUN_S_MIN)
         submitted = self._submitted[event.job_id]
         spec, shape = submitted.spec, submitted.spec.shape()
         if spec.walltime_s is None:

@@ -135,9 +135,9 @@ class _Reader:
             return  # they never ran
         for index in members(event.elements):
             self._release(event.job_id, index, event.time_s)
-            if event.start_time_s is not None:
+            if event.start_time_s is not None and event.ran_s is not None:
                 wait_s = event.start_time_s - self._submit_time_s[event.job_id]
-                self._runs[event.job_id, index] = (wait_s, event.end_time_s - event.start_time_s - event.suspended_s)
+                self._runs[event.job_id, index] = (wait_s, event.ran_s)
 
     def _release(self, job_id: JobId, index: int, time_s: float) -> None:
         place_s, cpus = self._placed.pop((job_id, index), (time_s, 0.0))

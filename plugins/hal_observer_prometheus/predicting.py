@@ -29,9 +29,9 @@ class PredictionScores:
 
     def ended(self, event: JobEnded) -> Scored | None:
         found = self._predictions.pop(event.job_id, None) if self._predictions else None
-        if found is None or event.start_time_s is None or event.end.state is not JobState.COMPLETED:
+        if found is None or event.ran_s is None or event.end.state is not JobState.COMPLETED:
             return None
-        return _scored(found, event.end_time_s - event.start_time_s - event.suspended_s)
+        return _scored(found, event.ran_s)
 
 
 def _scored(prediction: Prediction, ran_s: float) -> Scored:

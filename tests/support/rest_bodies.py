@@ -151,6 +151,7 @@ ENTRY: dict[str, Any] = {
     "walltime_s": 600.0,
     "peak_memory_bytes": 3145728,
     "cpu_s": 0.9,
+    "ran_s": 1.0,
 }
 
 STATUS: dict[str, Any] = {

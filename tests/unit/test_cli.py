@@ -268,6 +268,7 @@ def test_history(server):
         "state": "FAILED",
         "kind": "out_of_memory",
         "start_time_s": None,
+        "ran_s": None,
         "cpu_s": None,
     }
     server.answer("GET", "/v1/history", {"entries": [ENTRY, killed], "next_cursor": None, "sequence": 1})

@@ -66,8 +66,24 @@ def test_an_entry_tells_everything(journal: Journal) -> None:
             walltime_s=60.0,
             peak_memory_bytes=4096,
             cpu_s=0.25,
+            ran_s=pytest.approx(0.2),
         ),
     )
+
+
+def test_what_an_element_stood_still_it_did_not_run(journal: Journal) -> None:
+    job_id, end = JobId(9), End(EndKind.EXITED, exit_code=0)
+    spec = JobSpec("many", PartitionName("p"), command=("x",), array=ArraySpec(((0, 3),)))
+    journal.append(
+        [
+            JobSubmitted(5.0, job_id, "c", Owner("ada", 1, 1), spec),
+            JobEnded(60.0, job_id, ((0, 1),), 1, end, 10.0, 60.0, suspended_s=20.0),
+            JobEnded(61.0, job_id, ((1, 2),), 1, end, 10.0, 10.5, suspended_s=0.6),
+            JobEnded(62.0, job_id, ((2, 3),), 1, End(EndKind.CANCELLED), None, 62.0),
+        ]
+    )
+    entries = journal.history(HistoryFilters(job_id=job_id, is_oldest_first=True), 10).entries
+    assert [entry.ran_s for entry in entries] == [0.0, 30.0, None], "two clocks may differ by more than it ran"
 
 
 def test_element_0_of_an_array_is_not_taken_for_a_job(journal: Journal) -> None:

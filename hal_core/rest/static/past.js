@@ -10,7 +10,7 @@ export async function open(root, parameters) {
   const list = new List({
     kind: "jobs", heads: ["Job", "Name", "User", "Partition", "State", "CPUs", "Ran", "Ended"], label: "Ended jobs",
     cells: (each) => [each.is_array ? `${each.job_id}_${each.elements}` : `${each.job_id}`, each.name, each.user, each.partition,
-      state(each.state), `${each.cpus}`, duration(each.start_time_s === null ? null : each.end_time_s - each.start_time_s),
+      state(each.state), `${each.cpus}`, duration(each.ran_s),
       `${instant(each.end_time_s)}${each.kind === "exited" ? "" : `, ${each.kind.replaceAll("_", " ")}`}`],
     open: (each) => { location.hash = `#/job/${each.job_id}`; },
     load: async (cursor) => {
