@@ -134,8 +134,8 @@ def _submit_all(client: Client, folder: Path) -> list[Case]:
         ["true"],
         dependency=f"afternotok:{first}",
     )
-    submit("input data that is there", "COMPLETED", ["true"], inputs=str(folder / "dev.log"))
-    submit("input data that is missing", "FAILED, staging failed", ["true"], inputs=str(folder / "missing.dat"))
+    submit("input data that is there", "COMPLETED", ["true"], inputs="/bin/sh")
+    submit("input data that is missing", "FAILED, staging failed", ["true"], inputs="/no/such/data")
     hungry = "x = bytearray(512 << 20)"
     if _limits_memory(client):
         submit("more memory than asked for", "FAILED, out of memory", [sys.executable, "-c", hungry], mem="64M")

@@ -61,6 +61,18 @@ def test_without_a_state_directory_everything_ends_when_it_is_killed(tmp_path: P
         assert ended, "a process outlived a killed `hal dev` that nobody can take over"
 
 
+def test_what_the_first_command_of_the_readme_shows_ends_as_it_should(tmp_path: Path) -> None:
+    """`make run`: the first that anybody sees of HAL."""
+    done = subprocess.run(
+        [*COMMAND, "demo"],
+        env=environment(tmp_path / "none.sock") | {"TMPDIR": str(tmp_path)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " NO: " not in done.stdout
+    assert done.stdout.endswith("The cluster is gone again; nothing was left behind.\n")
+
+
 def test_a_pool_of_pretended_machines_serves_what_the_one_node_cannot_and_leaves_nothing(state: Path) -> None:
     service = start(state, "--cloud")
     socket = state.parent / "hal.sock"
