@@ -14,7 +14,6 @@ from collections.abc import Sequence
 import attrs
 
 from hal_core.rules.memory_sizes import MemoryPast
-from hal_core.sim.swf import KIB
 from hal_core.sim.trace import TraceJob
 
 
@@ -47,17 +46,14 @@ class Case:
         return self.job.processors, self.job.limit_s
 
 
-def memory_figures(jobs: Sequence[TraceJob], start_s: Sequence[float], is_request_in_bytes: bool) -> MemoryFigures:
-    """`start_s`: of each job, NaN if it never started. `is_request_in_bytes`: of the whole job, in a trace of which the
-    format says that requests are KiB of each processor."""
+def memory_figures(jobs: Sequence[TraceJob], start_s: Sequence[float]) -> MemoryFigures:
+    """`start_s`: of each job, NaN if it never started."""
     ran = [(job, at_s) for job, at_s in zip(jobs, start_s, strict=True) if job.peak_memory_bytes and at_s == at_s]
     largest: dict[str, int] = defaultdict(int)
     for job, _ in ran:
         largest[job.user] = max(largest[job.user], job.peak_memory_bytes * job.processors)
 
     def asked_bytes(job: TraceJob) -> int:
-        if is_request_in_bytes:
-            return job.memory_bytes // KIB
         return job.memory_bytes * job.processors or largest[job.user]
 
     return saved(

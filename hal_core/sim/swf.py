@@ -24,8 +24,11 @@ FAILED = 0
 Row = tuple[float, ...]
 
 
-def read_swf(stream: BinaryIO, processors: int | None = None) -> Trace:
-    """Read a trace for a machine of so many processors (None: as its header says). Raises nothing for its content."""
+def read_swf(stream: BinaryIO, processors: int | None = None, is_request_in_bytes: bool = False) -> Trace:
+    """Read a trace for a machine of so many processors (None: as its header says). Raises nothing for its content.
+
+    `is_request_in_bytes`: the requested memory is bytes of the whole job, which some sites wrote there.
+    """
     findings = Findings()
     header: dict[str, str] = {}
     rows: list[Row] = []
@@ -47,7 +50,10 @@ def read_swf(stream: BinaryIO, processors: int | None = None) -> Trace:
             rows.append(row)
     if has_more:
         findings.notes.append(f"{has_more} lines have more than {COLUMN_COUNT} columns; the others are not read")
-    return _trace(rows, header, processors, findings)
+    trace = _trace(rows, header, processors, findings)
+    for job in trace.jobs if is_request_in_bytes else ():
+        job.memory_bytes = -(-(job.memory_bytes // KIB) // job.processors)
+    return trace
 
 
 def _row(line: bytes) -> Row:

@@ -50,6 +50,9 @@ from hal_core.simulate.sources import Source, configuration_in
 from hal_core.simulate.tuning import TUNED, TuningFigures, tuned_engine
 
 MEMORY_IN = "SWF has it in field 7"
+REQUEST_IN = "SWF has it in field 10"
+TAKEN = "each is taken to ask for what the largest of its user's jobs used"
+"""By sim/memory.py."""
 
 
 class Say(Protocol):
@@ -148,7 +151,7 @@ def simulate(arguments: Namespace, say: Say) -> Outcome:
         _engine(policy, arguments, plugins, configuration, ())
     _expectations(arguments.estimates, plugins)
     cloud = None if arguments.with_cloud is None else read_cloud_file(arguments.with_cloud)
-    sources = [Source.of(name, arguments.timezone, arguments.format) for name in arguments.traces]
+    sources = [_source(name, arguments) for name in arguments.traces]
     runs: list[Run] = []
     bad: list[str] = []
     for source in sources:
@@ -158,6 +161,7 @@ def simulate(arguments: Namespace, say: Say) -> Outcome:
         machine = machine if cloud is None else on_premises(cloud, machine)
         _check_data(arguments, trace)
         _check_memory(arguments, trace)
+        _tell_memory(arguments, source.name, trace, say)
         if cloud is not None:
             check_accounts(cloud, trace, machine)
         if trace.is_bad:
@@ -190,6 +194,20 @@ def _engine(
     return plugins.engine(engine_name(policy) if arguments.with_cloud else policy)
 
 
+def _source(name: str, arguments: Namespace) -> Source:
+    source = Source.of(name, arguments.timezone, arguments.format)
+    if arguments.request_in_bytes and not (arguments.auto_memory or arguments.cluster):
+        text = "memory counts with --auto-memory, or on the nodes of --cluster FILE only; give one of them"
+        raise InvalidInput([Problem("--request-in-bytes", text)])
+    return attrs.evolve(source, is_request_in_bytes=arguments.request_in_bytes)
+
+
+def _tell_memory(arguments: Namespace, name: str, trace: Trace, say: Say) -> None:
+    silent_count = sum(not job.memory_bytes for job in trace.jobs) if arguments.auto_memory else 0
+    if silent_count:
+        say.note(f"{name}: {plural(silent_count, 'job')} without a memory request: {TAKEN}")
+
+
 def _check_data(arguments: Namespace, trace: Trace) -> None:
     if arguments.data is not None and not trace.sizes:
         formats = "a trace of the formats uppmax or swim (--format)"
@@ -201,6 +219,9 @@ def _check_data(arguments: Namespace, trace: Trace) -> None:
 def _check_memory(arguments: Namespace, trace: Trace) -> None:
     if arguments.auto_memory and not any(job.peak_memory_bytes for job in trace.jobs):
         raise InvalidInput([Problem("--auto-memory", f"the trace says of no job how much memory it used; {MEMORY_IN}")])
+    if arguments.request_in_bytes and not any(job.memory_bytes for job in trace.jobs):
+        text = f"no job of the trace asks for memory; {REQUEST_IN}. Leave the option out"
+        raise InvalidInput([Problem("--request-in-bytes", text)])
 
 
 def _shaken(jobs: Sequence[TraceJob], shake_s: float, seed: int, replica: int) -> Sequence[TraceJob]:
@@ -296,4 +317,4 @@ class _Task:
         return TuningFigures(engine.trial_count, len(engine.changes)) if isinstance(engine, Tuned) else None
 
     def _memory(self, jobs: Sequence[TraceJob], start_s: Sequence[float]) -> MemoryFigures | None:
-        return memory_figures(jobs, start_s, self.arguments.request_in_bytes) if self.arguments.auto_memory else None
+        return memory_figures(jobs, start_s) if self.arguments.auto_memory else None

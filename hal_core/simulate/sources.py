@@ -46,6 +46,8 @@ class Source:
     zone: tzinfo | None
     model: Lublin | None = None
     form: str = AUTOMATIC
+    is_request_in_bytes: bool = False
+    """Of the whole job, although it is SWF."""
 
     @classmethod
     def of(cls, name: str, timezone: str | None, form: str = AUTOMATIC) -> Source:
@@ -72,13 +74,22 @@ class Source:
             return self.model.trace()
         directory = journal_directory(self.name)
         if directory is not None:
+            self._insist_on_swf()
             return read_journal(journal_events(directory), processors)
         with open(self.name, "rb") as stream:
             if self.form != AUTOMATIC:
                 return FORMATS[self.form](stream, processors)
             is_slurm = _is_slurm(stream)
             stream.seek(0)
-            return read_sacct(stream, processors, self.zone) if is_slurm else read_swf(stream, processors)
+            if is_slurm:
+                self._insist_on_swf()
+                return read_sacct(stream, processors, self.zone)
+            return read_swf(stream, processors, self.is_request_in_bytes)
+
+    def _insist_on_swf(self) -> None:
+        if self.is_request_in_bytes:
+            text = f"is for SWF, whose memory has no unit; {self.name} says in which unit it is. Leave the option out"
+            raise InvalidInput([Problem("--request-in-bytes", text)])
 
     def tell(self, trace: Trace, note: Callable[[str], None]) -> None:
         """What was found beside the jobs."""
