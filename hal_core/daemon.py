@@ -45,7 +45,7 @@ from hal_core.kernel.journal import SNAPSHOT_EVENT_COUNT, Journal
 from hal_core.kernel.journal_files import Disk
 from hal_core.kernel.journal_questions import JournalQuestions
 from hal_core.kernel.journal_recovery import rebuild
-from hal_core.kernel.loop import Kernel, Shell
+from hal_core.kernel.loop import Kernel
 from hal_core.kernel.memory_sizing import MemorySizing
 from hal_core.kernel.observers import Observers
 from hal_core.kernel.pass_runner import PassRunner
@@ -53,6 +53,7 @@ from hal_core.kernel.pool_meter import PoolMeter
 from hal_core.kernel.predicting import WARM_EVENT_COUNT, Predicting
 from hal_core.kernel.providers import Inputs
 from hal_core.kernel.reading import READERS_NAME, JournalLog, read_walled
+from hal_core.kernel.shell import Shell
 from hal_core.kernel.snapshot_files import newest_sequence
 from hal_core.kernel.stalls import StallMeter
 from hal_core.kernel.start_forecasts import StartForecasts

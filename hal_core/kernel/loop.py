@@ -11,9 +11,9 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 import attrs
 import outcome
@@ -21,11 +21,8 @@ import trio
 
 from hal_core.errors import HalError, Unavailable
 from hal_core.failpoints import reach
-from hal_core.kernel.conducts import Conducts
 from hal_core.kernel.cycle_meter import CycleMeter
-from hal_core.kernel.effects import Effects
-from hal_core.kernel.observers import Observers
-from hal_core.kernel.pass_runner import RunPass, run_here
+from hal_core.kernel.shell import Journal, Shell
 from hal_core.kernel.step_watch import watching
 from hal_core.kernel.wall_clock import WallClock
 from hal_core.kernel.walls import passes, told
@@ -38,7 +35,6 @@ from hal_core.rules.state import State
 
 logger = logging.getLogger("hal.kernel")
 
-INBOX_MAX: Final = 10_000
 BACKLOG_MAX: Final = 20_000
 """Events handed to the writer and not yet on disk: beyond that the loop waits for the writer."""
 CYCLE_MAX: Final = 1_000
@@ -46,21 +42,6 @@ CYCLE_MAX: Final = 1_000
 LOOK_S: Final = 30.0
 """So late it is noticed at most that somebody has set the clock, when nothing else happens."""
 ENGINE_PAUSE_S_MIN, ENGINE_PAUSE_S_MAX = 1.0, 60.0
-
-
-class Journal(Protocol):
-    """What the kernel needs of the journal (kernel/journal.py; tests have one in memory)."""
-
-    @property
-    def epoch(self) -> int: ...
-
-    @property
-    def sequence(self) -> int: ...
-
-    @property
-    def failure(self) -> str | None: ...
-
-    def append(self, events: Sequence[Event]) -> int: ...
 
 
 class _Item:
@@ -85,33 +66,6 @@ class _Batch:
     events: list[Event] = attrs.Factory(list)
     effects: list[Effect] = attrs.Factory(list)
     answers: list[tuple[_Item, Answer]] = attrs.Factory(list)
-
-
-@attrs.frozen(kw_only=True)
-class Shell:
-    """What the kernel is given: its journal, its planes and its clocks."""
-
-    journal: Journal
-    effects: Effects
-    observers: Observers
-    now_s: Callable[[], float]
-    """Seconds since the epoch; what events carry."""
-    rebuild: Callable[[], State]
-    """The state as the journal has it. Called in a thread after a failed append."""
-    steady_s: Callable[[], float] = attrs.field()
-    """Seconds that only pass, whoever sets the clock of `now_s`."""
-    inbox_max: int = INBOX_MAX
-    run_pass: RunPass = run_here
-    conducts: Conducts = attrs.field()
-
-    @conducts.default
-    def _unseen(self) -> Conducts:
-        return Conducts(self.now_s)
-
-    @steady_s.default
-    def _the_same(self) -> Callable[[], float]:
-        """For a clock that nobody sets."""
-        return self.now_s
 
 
 class Kernel:

@@ -17,8 +17,9 @@ import trio.testing
 from hypothesis import given, settings, strategies as st
 
 from hal_core.kernel.effects import Effects
-from hal_core.kernel.loop import Kernel, Shell, _Item
+from hal_core.kernel.loop import Kernel, _Item
 from hal_core.kernel.observers import Observers
+from hal_core.kernel.shell import Shell
 from hal_core.models.effect import Effect
 from hal_core.models.event import Event, JobPlaced, JobSubmitted
 from hal_core.models.message import (

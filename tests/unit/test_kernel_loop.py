@@ -13,8 +13,9 @@ import trio.testing
 from hal_core.errors import NotFound, Unavailable
 from hal_core.kernel.conducts import Conducts
 from hal_core.kernel.effects import Effects
-from hal_core.kernel.loop import Kernel, Shell
+from hal_core.kernel.loop import Kernel
 from hal_core.kernel.observers import SLICE, Observers, sliced
+from hal_core.kernel.shell import Shell
 from hal_core.models.event import Event, JobEnded, JobSubmitted, NodeSuspected, ObserverDisabled
 from hal_core.models.job import End, EndKind, JobId, JobSpec, JobState, Owner
 from hal_core.models.message import Cancel, JobSelection, NodeSilent, Submission, Submit

@@ -21,8 +21,9 @@ from hypothesis import given, settings, strategies as st
 from hal_core.errors import PluginError
 from hal_core.kernel.conducts import Conducts
 from hal_core.kernel.effects import Effects
-from hal_core.kernel.loop import ENGINE_PAUSE_S_MAX, Kernel, Shell
+from hal_core.kernel.loop import ENGINE_PAUSE_S_MAX, Kernel
 from hal_core.kernel.observers import Observers
+from hal_core.kernel.shell import Shell
 from hal_core.kernel.walls import passes
 from hal_core.models.event import Event, JobResumed, JobSuspended
 from hal_core.models.job import End, EndKind, JobId, JobState

@@ -16,9 +16,10 @@ import trio
 
 from hal_core.errors import PluginError, Unavailable
 from hal_core.kernel.effects import Effects
-from hal_core.kernel.loop import Kernel, Shell
+from hal_core.kernel.loop import Kernel
 from hal_core.kernel.observers import Observers
 from hal_core.kernel.pass_runner import LEFT_BEHIND_MAX, SHORT_COUNT, PassRunner
+from hal_core.kernel.shell import Shell
 from hal_core.models.job import End, EndKind, JobState
 from hal_core.models.plan import Plan, Snapshot
 from hal_core.rules.core import Core
