@@ -30,6 +30,8 @@ class Booking:
     cpu_count: int
     memory_bytes: int = 0
     gpu_count: int = 0
+    reservation: str = ""
+    """What keeps it so; those who run in that reservation may have it. Empty: it is given to somebody."""
 
     @property
     def stop_s(self) -> float:
@@ -81,12 +83,13 @@ class Request:
     gpu_count: int
     length_s: float
     is_exclusive: bool = False
+    reservation: str = ""
+    """The other scheduler's, if it runs in one."""
 
     @classmethod
-    def of_shape(cls, shape: Shape, length_s: float) -> Request:
-        return cls(
-            shape.node_count, shape.cpus, shape.memory_bytes, shape.gpus, length_s, is_exclusive=shape.is_exclusive
-        )
+    def of_shape(cls, shape: Shape, length_s: float, reservation: str = "") -> Request:
+        amounts = shape.node_count, shape.cpus, shape.memory_bytes, shape.gpus
+        return cls(*amounts, length_s, is_exclusive=shape.is_exclusive, reservation=reservation)
 
 
 class BookedRoom:
@@ -122,7 +125,9 @@ class BookedRoom:
 
     def _first_s(self, name: NodeName, request: Request, now_s: float) -> float:
         """When the node has room for the whole length; it can only begin now, or where a booking ends."""
-        node, bookings = self._nodes[name], [each for each in self._bookings[name] if each.stop_s > now_s]
+        node = self._nodes[name]
+        booked = (each for each in self._bookings[name] if each.stop_s > now_s)
+        bookings = [each for each in booked if not each.reservation or each.reservation != request.reservation]
         cpus = node.cpu_count if request.is_exclusive else request.cpu_count
         spare = (node.cpu_count - cpus, node.memory_bytes - request.memory_bytes, node.gpu_count - request.gpu_count)
         if min(spare) < 0:
@@ -148,19 +153,20 @@ def _fits(bookings: Iterable[Booking], at_s: float, spare: tuple[int, int, int])
 def merged_bookings(bookings: Iterable[Booking], round_s: float) -> tuple[Booking, ...]:
     """As few as say the same: ends are rounded up to `round_s`, equal spans are one, and beyond KEPT_MAX the ones that
     end last are one that covers them all."""
-    sums: dict[tuple[float, float], list[int]] = {}
+    sums: dict[tuple[float, float, str], list[int]] = {}
     for each in bookings:
         stop_s = math.ceil(each.stop_s / round_s) * round_s if each.end_time_s is not None else math.inf
         start_s = math.floor(each.start_time_s / round_s) * round_s
-        found = sums.setdefault((stop_s, start_s), [0, 0, 0])
+        found = sums.setdefault((stop_s, start_s, each.reservation), [0, 0, 0])
         for at, amount in enumerate((each.cpu_count, each.memory_bytes, each.gpu_count)):
             found[at] += amount
     rows = sorted(sums.items())
     if len(rows) > KEPT_MAX:
         last = rows[KEPT_MAX - 1 :]
         total = [sum(some) for some in zip(*(amounts for _, amounts in last), strict=True)]
-        span = max(stop_s for (stop_s, _), _ in last), min(start_s for (_, start_s), _ in last)
+        span = max(stop_s for (stop_s, _, _), _ in last), min(start_s for (_, start_s, _), _ in last), ""
         rows = [*rows[: KEPT_MAX - 1], (span, total)]
     return tuple(
-        Booking(start_s, None if stop_s == math.inf else stop_s, *amounts) for (stop_s, start_s), amounts in rows
+        Booking(start_s, None if stop_s == math.inf else stop_s, cpus, memory_bytes, gpus, name)
+        for (stop_s, start_s, name), (cpus, memory_bytes, gpus) in rows
     )

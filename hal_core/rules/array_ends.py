@@ -128,8 +128,11 @@ def slots_of_bookings(nodes: Iterable[NodeBookings], request: Request, now_s: fl
 
 
 def _counts(node: NodeBookings, request: Request, now_s: float) -> Iterator[tuple[float, int]]:
-    """How many parts fit beside what is booked: now, and from each later end on."""
-    ends = sorted(((each.stop_s, each) for each in node.bookings if each.stop_s > now_s), key=itemgetter(0))
+    """How many parts fit beside what is booked: now, and from each later end on. A reservation to come before which a
+    part would end is nothing yet."""
+    until_s = now_s + request.length_s
+    booked = (each for each in node.bookings if not each.reservation or each.start_time_s < until_s)
+    ends = sorted(((each.stop_s, each) for each in booked if each.stop_s > now_s), key=itemgetter(0))
     cpus, memory_bytes, gpus = node.cpu_count, node.memory_bytes, node.gpu_count
     for _, each in ends:
         cpus, memory_bytes, gpus = cpus - each.cpu_count, memory_bytes - each.memory_bytes, gpus - each.gpu_count

@@ -71,22 +71,22 @@ class Outlook:
     def __init__(self, state: State, now_s: float) -> None:
         self.key = (state.sequence, now_s)
         self._state, self._now_s = state, now_s
-        self._found: dict[tuple[Shape, float], float] = {}
+        self._found: dict[tuple[Shape, float, str], float] = {}
         self._room = BookedRoom(state.bookings.by_node.values())
         for activity in self._unseen():
-            request = Request.of_shape(activity.record.shape, activity.record.expected_s)
+            request = _request(activity.record)
             start_s, names = self._room.earliest(request, now_s, self._names(activity.record.shape))
             if names:
                 self._room.take(request, start_s, names)
 
     def ready_s(self, record: JobRecord) -> float:
-        key = record.shape, record.expected_s
+        key = record.shape, record.expected_s, record.spec.reservation
         found = self._found.get(key)
         if found is None:
             names = self._names(record.shape)
             found = self._now_s
             if names:
-                found, _ = self._room.earliest(Request.of_shape(record.shape, record.expected_s), self._now_s, names)
+                found, _ = self._room.earliest(_request(record), self._now_s, names)
             self._found[key] = found
         return found
 
@@ -112,6 +112,10 @@ class Outlook:
             if activity.start_time_s is None and activity.place_time_s > seen_s:
                 found.append(activity)
         return found[::-1]
+
+
+def _request(record: JobRecord) -> Request:
+    return Request.of_shape(record.shape, record.expected_s, record.spec.reservation)
 
 
 def _by_element(starts: Iterable[QueuedStart]) -> dict[tuple[JobId, int], QueuedStart]:

@@ -94,27 +94,37 @@ def two_sites(slurm: SlurmCluster) -> Iterator[TwoSites]:
         yield cluster
 
 
-def test_a_job_may_run_at_either_site_and_goes_where_there_is_room(two_sites: TwoSites, slurm: SlurmCluster) -> None:
-    """Others have the nodes of the first one for an hour; how long it would wait there is told; it goes elsewhere."""
+@pytest.fixture
+def taken(slurm: SlurmCluster) -> Iterator[None]:
+    """A job has the nodes of the first site for an hour, and a reservation, which begins meanwhile, for two more."""
+    words = ("--exclusive", "--nodelist=n01,n02", "-N2", "--time=60", "-o", "/dev/null", "--wrap", "sleep 3600")
+    other = str(slurm.submit(*words))
+    try:
+        runs = ("squeue", "-h", "-j", other, "-o", "%T")
+        slurm.tree.until("it has them", lambda: slurm.run(*runs).strip() == "RUNNING", 60, [])
+        kept = ("starttime=now+50minutes", "duration=120", "nodes=n01,n02", "users=nobody", "flags=ignore_jobs")
+        slurm.run("scontrol", "create", "reservation", "reservationname=course", *kept)
+        yield
+        slurm.run("scontrol", "delete", "reservationname=course")
+    finally:
+        slurm.run("scancel", other)
+
+
+def test_a_job_may_run_at_either_site_and_goes_where_there_is_room(taken: None, two_sites: TwoSites) -> None:
+    """Others have the nodes of the first one; how long it would wait there is told; it goes elsewhere."""
     hal = two_sites
     hal.work.chmod(0o777)
-    other = slurm.submit(
-        "--exclusive", "--nodelist=n01,n02", "-N2", "--time=60", "-o", "/dev/null", "--wrap", "sleep 3600"
-    )
-    try:
-        request = {"command": ["true"], "options": [["where", "any"], ["time", "5"]]}
+    request = {"command": ["true"], "options": [["where", "any"], ["time", "5"]]}
 
-        def waits_s() -> dict[str, float]:
-            return {each["site"]: each["queue_s"] for each in hal.post("/v1/forecasts", request)["variants"]}
+    def waits_s() -> dict[str, float]:
+        return {each["site"]: each["queue_s"] for each in hal.post("/v1/forecasts", request)["variants"]}
 
-        def is_seen() -> bool:
-            return waits_s()["slurm"] > 3000 and waits_s()["south"] == 0.0
+    def is_seen() -> bool:
+        return waits_s()["slurm"] > 3 * 3000 and waits_s()["south"] == 0.0
 
-        hal.tree.until("the queue of others is seen", is_seen, 60, hal.watched)
-        either = [("where", "any"), ("time", "5")]
-        ids = [hal.submit("true", options=either), hal.submit("true", options=[*either, ("array", "0-9")])]
-        hal.wait_until_done(timeout_s=120)
-        jobs = [hal.get(f"/v1/jobs/{job_id}") for job_id in ids]
-        assert [(job["state"], job["partition"]) for job in jobs] == [("COMPLETED", "south")] * 2
-    finally:
-        slurm.run("scancel", str(other))
+    hal.tree.until("the queue of others is seen", is_seen, 60, hal.watched)
+    either = [("where", "any"), ("time", "5")]
+    ids = [hal.submit("true", options=either), hal.submit("true", options=[*either, ("array", "0-9")])]
+    hal.wait_until_done(timeout_s=120)
+    jobs = [hal.get(f"/v1/jobs/{job_id}") for job_id in ids]
+    assert [(job["state"], job["partition"]) for job in jobs] == [("COMPLETED", "south")] * 2

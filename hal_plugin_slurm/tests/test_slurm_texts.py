@@ -277,7 +277,7 @@ def test_what_slurm_24_11_really_answers_is_read():
 async def test_squeue_tells_an_end_as_one_number_or_as_two(tmp_path, told, found):
     """22.05 and 24.11: by the commands nothing was understood of the newer one."""
     row = ["1", "1", "N/A", "FAILED", told, "10", "20", "None", "n01", "root", "normal", "1", "1:00:00", "cpu=1,node=1"]
-    row.append("5")
+    row += ["5", "(null)"]
     squeue = tmp_path / "squeue"
     squeue.write_text(f"#!/bin/sh\ncat <<'END'\n{'|'.join(row)}|a@b|\nEND\n")
     squeue.chmod(0o755)

@@ -7,7 +7,17 @@ import trio
 
 from hal_core import BookedRoom, BookingsReported, NodeName, QueuedStart, Request
 from hal_plugin_slurm.view import MIB, view_of
-from hal_plugin_slurm.way import Amounts, SlurmJob, SlurmNode, Submission, Way, amounts_of, limit_of, names_of
+from hal_plugin_slurm.way import (
+    Amounts,
+    SlurmJob,
+    SlurmNode,
+    SlurmReservation,
+    Submission,
+    Way,
+    amounts_of,
+    limit_of,
+    names_of,
+)
 from tests.support.slurm import SlurmCluster
 
 HOUR_S = 3600.0
@@ -71,6 +81,75 @@ def test_nodes_that_take_no_work_are_closed_with_the_reason():
     (row,) = view_of([broken], [], 60.0).nodes
     assert (row.closed, row.cpu_count, row.memory_bytes) == ("drained in Slurm: disk", 8, 16000 * MIB)
     assert view_of([SlurmNode("n1", "mixed", 8, 16000)], [], 60.0).nodes[0].closed == ""
+
+
+def kept(start_s: float, cpus: int = 16, nodes: str = "n[1-2]") -> SlurmReservation:
+    return SlurmReservation("course", nodes, start_s, start_s + HOUR_S, cpus)
+
+
+def room_beside_s(reservation: SlurmReservation, length_s: float, cpus: int = 8, name: str = "") -> float:
+    view = view_of(NODES, [], 60.0, [reservation])
+    request = Request(1, cpus, 1, 0, length_s, reservation=name)
+    return BookedRoom(view.nodes).earliest(request, 60.0, [NodeName("n1"), NodeName("n2")])[0]
+
+
+def test_what_a_reservation_keeps_is_nobody_elses_in_that_time():
+    assert room_beside_s(kept(660.0), 600.0) == 60.0, "over before it begins"
+    assert room_beside_s(kept(660.0), 601.0) == 660.0 + HOUR_S
+    assert room_beside_s(kept(660.0), 601.0, name="course") == 60.0
+    assert room_beside_s(kept(660.0, cpus=8, nodes="n1"), 601.0) == 60.0, "on the other node"
+    assert room_beside_s(kept(660.0, cpus=6), 601.0, cpus=5) == 60.0, "three cores of each"
+    assert room_beside_s(kept(660.0, cpus=6), 601.0, cpus=6) == 660.0 + HOUR_S
+    assert room_beside_s(kept(-HOUR_S), 601.0) == 60.0, "it is over"
+
+
+def test_a_job_of_slurms_waits_for_a_reservation_or_begins_in_its_own():
+    inside, outside = job(1, reservation="course"), job(2)
+    assert view_of(NODES, [outside], 60.0, [kept(660.0)]).starts == {(2, None): 660.0 + HOUR_S}
+    assert view_of(NODES, [inside], 60.0, [kept(660.0)]).starts == {(1, None): 60.0}
+
+
+def test_a_node_in_maintenance_comes_back_when_its_reservation_ends_and_is_closed_where_nobody_knows_when():
+    node = SlurmNode("n1", "maint", 8, 16000, partitions=("normal",))
+    (known,) = view_of([node], [], 60.0, [kept(0.0, cpus=8, nodes="n1")]).nodes
+    assert (known.closed, [each.stop_s for each in known.bookings]) == ("", [HOUR_S])
+    (unknown,) = view_of([node], [], 60.0).nodes
+    assert unknown.closed == "maint in Slurm"
+
+
+async def test_reservations_are_told_by_both_ways_and_bear_on_what_may_begin(ways: dict[str, Way], slurm: SlurmCluster):
+    """All nodes in half an hour, one node now for maintenance, and two cores of another day."""
+    given = {
+        "all": ("starttime=now+30minutes", "duration=60", "nodes=ALL", "users=nobody"),
+        "repair": ("starttime=now", "duration=10", "nodes=n04", "users=root", "flags=maint,overlap"),
+        "cores": ("starttime=now+2days", "duration=60", "nodecnt=1", "corecnt=2", "users=root"),
+    }
+    for name, words in given.items():
+        slurm.run("scontrol", "create", "reservation", f"reservationname={name}", *words)
+    try:
+        told = {name: sorted(await way.reservations(), key=lambda each: each.name) for name, way in ways.items()}
+        assert told["rest"] == told["commands"]
+        whole, cores, repair = told["rest"]
+        assert [(each.name, each.cpu_count) for each in told["rest"]] == [("all", 32), ("cores", 2), ("repair", 8)]
+        assert (names_of(whole.nodes), repair.nodes) == (tuple(slurm.nodes), "n04")
+        assert whole.end_time_s - whole.start_time_s == cores.end_time_s - cores.start_time_s == HOUR_S
+        now_s = repair.start_time_s
+        for way in ways.values():
+            nodes = await way.nodes()
+            with trio.fail_after(60):
+                while {node.name: node.state for node in nodes}["n04"] != "maint":
+                    await trio.sleep(0.2)
+                    nodes = await way.nodes()
+            view = view_of(nodes, [], now_s, told["rest"])
+            room, names = BookedRoom(view.nodes), [NodeName(name) for name in slurm.nodes]
+            assert room.earliest(Request(1, 8, 0, 0, 1700.0), now_s, names) == (now_s, ("n01",))
+            assert room.earliest(Request(1, 8, 0, 0, HOUR_S), now_s, names)[0] == pytest.approx(
+                whole.end_time_s, abs=60
+            )
+            assert room.earliest(Request(1, 8, 0, 0, 60.0), now_s, names[3:])[0] == pytest.approx(now_s + 600, abs=60)
+    finally:
+        for name in given:
+            slurm.run("scontrol", "delete", f"reservationname={name}")
 
 
 async def test_the_queue_of_a_real_slurm_is_seen_by_both_ways(way: Way, slurm: SlurmCluster):

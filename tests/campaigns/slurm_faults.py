@@ -22,7 +22,7 @@ import trio
 from hal_core import EndKind, LaunchOrder
 from hal_plugin_slurm.executor import SlurmExecutor
 from hal_plugin_slurm.options import SlurmOptions
-from hal_plugin_slurm.way import SlurmJob, SlurmNode, SlurmUnanswered, Submission, Target, Way
+from hal_plugin_slurm.way import SlurmJob, SlurmNode, SlurmReservation, SlurmUnanswered, Submission, Target, Way
 from hal_plugin_slurm.way_options import open_way
 from tests.campaigns.common import Campaign, Figures, progress
 from tests.campaigns.slurm_pilot_faults import with_pilots
@@ -60,6 +60,9 @@ class Unreliable:
 
     async def nodes(self) -> Sequence[SlurmNode]:
         return await self.way.nodes()
+
+    async def reservations(self) -> Sequence[SlurmReservation]:
+        return await self.way.reservations()
 
     def _maybe_lose(self) -> None:
         if self.chance.random() < self.loss:

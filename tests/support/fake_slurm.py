@@ -12,7 +12,7 @@ import trio
 
 from hal_core import members, parse_ranges
 from hal_plugin_slurm.usage import Used
-from hal_plugin_slurm.way import SlurmJob, SlurmNode, SlurmSilent, SlurmUnanswered, Submission, Target
+from hal_plugin_slurm.way import SlurmJob, SlurmNode, SlurmReservation, SlurmSilent, SlurmUnanswered, Submission, Target
 
 Behaviour = Callable[[Submission, int], tuple[float, str, int]]
 """(seconds it runs, state in the end, exit code) by submission and index."""
@@ -99,6 +99,10 @@ class FakeSlurm:
     async def nodes(self) -> Sequence[SlurmNode]:
         await self._maybe_fail()
         return [SlurmNode("n1", "idle", 8, 16000), SlurmNode("n2", "idle", 8, 16000)]
+
+    async def reservations(self) -> Sequence[SlurmReservation]:
+        await self._maybe_fail()
+        return []
 
     @property
     def left(self) -> list[str]:

@@ -116,7 +116,7 @@ TERMS = {
     "money_per_cpu_hour": 0.5,
     "money_per_gpu_hour": 2.5,
 }
-BOOKING = Booking(TIME_S, TIME_S + 600.0, 4, 1 << 30, 1)
+BOOKING = Booking(TIME_S, TIME_S + 600.0, 4, 1 << 30, 1, "course")
 NODE_BOOKINGS = NodeBookings(NODE, 8, 1 << 34, 2, (BOOKING,), "drained: disk")
 PARTITION = Partition(PartitionName("all"), (NODE,), True, 60.0, 30.0, 1 << 20, 5, limits=(("cpus", 64),), **TERMS)
 VARIANT = Variant(2, 4, 3, 1 << 30, 1, "a100", 500, 600.0, 0.55, "long")

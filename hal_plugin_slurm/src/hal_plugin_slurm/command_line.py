@@ -21,10 +21,12 @@ from hal_plugin_slurm.way import (
     SlurmJob,
     SlurmNode,
     SlurmRefused,
+    SlurmReservation,
     SlurmSilent,
     SlurmUnanswered,
     Submission,
     Target,
+    amounts_of,
     gpus_of,
     indices_of,
     limit_of,
@@ -67,6 +69,7 @@ JOB_FIELDS = (
     "TimeLimit",
     "tres-alloc",
     "SubmitTime",
+    "Reservation",
 )
 PAST_FIELDS = (
     *("JobIDRaw", "JobID", "State", "ExitCode", "Start", "End", "NodeList"),
@@ -131,6 +134,11 @@ class CommandLine:
             found[node.name] = attrs.evolve(node, partitions=partitions)
         return list(found.values())
 
+    async def reservations(self) -> Sequence[SlurmReservation]:
+        done = await self._ask(["scontrol", "--oneliner", "show", "reservation"])
+        lines = [line for line in done.output.splitlines() if line.startswith("ReservationName=")]
+        return await read_all(_reservation, lines)
+
     async def _ask(self, words: Sequence[str]) -> Done:
         done = await self._shell.run(words)
         if done.code != 0:
@@ -190,7 +198,7 @@ def _rows(name: str, output: str, columns: int) -> Iterable[list[str]]:
 
 def _job(row: list[str]) -> SlurmJob:
     job_id, array_id, index, state, status, start, end, reason, nodes, user, *asked, name = row
-    partition, priority, limit, tres, submit = asked
+    partition, priority, limit, tres, submit, reservation = asked
     try:
         code, signal = _end(status)
         is_rest = index not in ("", "N/A") and not index.isdecimal()
@@ -213,6 +221,7 @@ def _job(row: list[str]) -> SlurmJob:
             limit_s=limit_of(limit),
             tres=tres,
             submit_time_s=_instant(submit) or 0.0,
+            reservation=_told(reservation),
         )
     except ValueError:
         raise SlurmUnanswered(f"squeue answered {'|'.join(row)[:200]!r}") from None
@@ -281,6 +290,24 @@ def _node(row: list[str]) -> SlurmNode:
         )
     except ValueError:
         raise SlurmUnanswered(f"sinfo answered {'|'.join(row)[:200]!r}") from None
+
+
+def _reservation(line: str) -> SlurmReservation:
+    fields = dict(word.partition("=")[::2] for word in line.split())
+    try:
+        return SlurmReservation(
+            name=fields["ReservationName"],
+            nodes=_told(fields["Nodes"]),
+            start_time_s=float(fields["StartTime"]),
+            end_time_s=float(fields["EndTime"]),
+            cpu_count=amounts_of(fields["TRES"]).cpu_count,
+        )
+    except (KeyError, ValueError):
+        raise SlurmUnanswered(f"scontrol answered {line[:200]!r}") from None
+
+
+def _told(text: str) -> str:
+    return "" if text == "(null)" else text
 
 
 def _end(text: str) -> tuple[int | None, int | None]:

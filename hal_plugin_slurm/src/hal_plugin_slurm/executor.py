@@ -24,7 +24,6 @@ from hal_core import (
     BookingsReported,
     CancelOrder,
     LaunchOrder,
-    Node,
     NodeName,
     NodeReported,
     Options,
@@ -37,12 +36,13 @@ from hal_core import (
 )
 from hal_plugin_slurm.book import Book, Change, Patience
 from hal_plugin_slurm.ledger import Ledger
+from hal_plugin_slurm.node_offers import offered_as, size_of
 from hal_plugin_slurm.options import SlurmOptions
 from hal_plugin_slurm.pace import Pace
 from hal_plugin_slurm.rest import Rest
 from hal_plugin_slurm.ticket import Ticket
 from hal_plugin_slurm.view import View, is_closed, view_of
-from hal_plugin_slurm.way import SlurmJob, SlurmNode, SlurmRefused, SlurmSilent, SlurmUnanswered, Way
+from hal_plugin_slurm.way import SlurmJob, SlurmNode, SlurmRefused, SlurmReservation, SlurmSilent, SlurmUnanswered, Way
 from hal_plugin_slurm.way_options import open_way
 
 SUBMITTED_AT_ONCE: Final = 8
@@ -53,7 +53,6 @@ NODES_SOON_S: Final = 2.0
 """After a node was closed; then twice as long each time. Most that are down when Slurm starts are up in a moment."""
 BOOT_ID: Final = "slurm"
 """What Slurm's nodes do is Slurm's business: to HAL they never reboot."""
-MIB: Final = 1 << 20
 
 log = logging.getLogger("hal.slurm")
 
@@ -80,6 +79,7 @@ class SlurmExecutor:
         self._undeclared: set[str] = set()
         self._nodes: dict[str, SlurmNode] = {}
         self._seen: Sequence[SlurmNode] = ()
+        self._reservations: Sequence[SlurmReservation] = ()
         self._view_time_s = -math.inf
         self._is_out_of_reach = False
         self._writing = trio.Lock()
@@ -328,9 +328,17 @@ class SlurmExecutor:
             retry_s = self._options.poll_s_min
             self._seen = nodes
             await self._report_nodes(nodes)
+            await self._see_reservations()
             before, closed = closed, frozenset(node.name for node in nodes if is_closed(node))
             pause_s = NODES_SOON_S if closed - before else min(2 * pause_s, NODES_EVERY_S)
             await trio.sleep(pause_s)
+
+    async def _see_reservations(self) -> None:
+        """Those that were known before count while there is no answer."""
+        try:
+            self._reservations = await self._way.reservations()
+        except (SlurmSilent, SlurmRefused) as error:
+            log.warning("Slurm does not tell its reservations: %s", error)
 
     async def _report_nodes(self, nodes: Iterable[SlurmNode]) -> None:
         """Tell the kernel of those that are new or have changed in size. HAL need not know all of Slurm's."""
@@ -338,9 +346,9 @@ class SlurmExecutor:
         did_change = False
         for node in nodes:
             known = self._nodes.get(node.name)
-            if node.name in self._undeclared or (known is not None and _size(known) == _size(node)):
+            if node.name in self._undeclared or (known is not None and size_of(known) == size_of(node)):
                 continue
-            offered = _offered(node, self._options)
+            offered = offered_as(node, self._options)
             try:
                 await self._report(NodeReported(offered, BOOT_ID, tuple(self._book.records(offered.name))))
             except UserError:
@@ -358,7 +366,7 @@ class SlurmExecutor:
             return
         self._view_time_s = now_s
         found: list[View] = []
-        await self._in_thread(lambda: found.append(view_of(self._seen, jobs, now_s)))
+        await self._in_thread(lambda: found.append(view_of(self._seen, jobs, now_s, self._reservations)))
         assert self._report is not None
         await self._report(BookingsReported(self._options.name, found[0].nodes, self._book.starts(found[0].starts)))
 
@@ -376,19 +384,3 @@ class SlurmExecutor:
     async def _write(self, write: Callable[[], None]) -> None:
         async with self._writing:
             await self._in_thread(write)
-
-
-def _size(node: SlurmNode) -> tuple[int, int, tuple[str, ...]]:
-    """What HAL is told of it."""
-    return node.cpu_count, node.memory_mb, node.gpus
-
-
-def _offered(node: SlurmNode, options: SlurmOptions) -> Node:
-    ahead = options.ahead
-    return Node(
-        NodeName(node.name),
-        node.cpu_count * ahead,
-        node.memory_mb * MIB * ahead,
-        gpus=node.gpus * ahead,
-        executor=options.name,
-    )

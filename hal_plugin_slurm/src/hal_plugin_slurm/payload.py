@@ -10,7 +10,18 @@ from __future__ import annotations
 from typing import Any, Final
 
 from hal_plugin_slurm.usage import Step, Used, used_by
-from hal_plugin_slurm.way import SlurmJob, SlurmNode, SlurmRefused, Submission, gpus_of, indices_of, wait_status
+from hal_plugin_slurm.way import (
+    MAINTENANCE,
+    SlurmJob,
+    SlurmNode,
+    SlurmRefused,
+    SlurmReservation,
+    Submission,
+    amounts_of,
+    gpus_of,
+    indices_of,
+    wait_status,
+)
 
 NEW_SHAPE_FROM: Final = 39
 INFINITE: Final = 2**32 - 2
@@ -97,6 +108,7 @@ def job_of(entry: Any) -> SlurmJob:
         limit_s=None if limit_min is None or limit_min >= INFINITE else limit_min * 60.0,
         tres=entry.get("tres_alloc_str") or entry.get("tres_req_str") or "",
         submit_time_s=float(number(entry.get("submit_time")) or 0),
+        reservation=entry.get("resv_name") or "",
     )
 
 
@@ -147,12 +159,30 @@ def node_of(entry: Any) -> SlurmNode:
     words = [word.lower() for word in words]
     return SlurmNode(
         name=entry["name"],
-        state="drained" if "drain" in words else words[0],
+        state=_node_state(words),
         cpu_count=int(entry["cpus"]),
         memory_mb=int(number(entry["real_memory"]) or 0),
         gpus=gpus_of(entry.get("gres") or ""),
         reason=entry.get("reason") or "",
         partitions=tuple(entry.get("partitions") or ()),
+    )
+
+
+def _node_state(words: list[str]) -> str:
+    """As sinfo says it."""
+    if "drain" in words:
+        return "drained"
+    return MAINTENANCE if words[0] == "idle" and "maintenance" in words else words[0]
+
+
+def reservation_of(entry: Any) -> SlurmReservation:
+    """One entry of GET reservations."""
+    return SlurmReservation(
+        name=entry["name"],
+        nodes=entry.get("node_list") or "",
+        start_time_s=float(number(entry["start_time"]) or 0),
+        end_time_s=float(number(entry["end_time"]) or 0),
+        cpu_count=amounts_of(entry.get("tres") or "").cpu_count,
     )
 
 

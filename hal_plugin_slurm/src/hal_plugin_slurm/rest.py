@@ -14,13 +14,14 @@ import httpx
 import trio
 
 from hal_core import members
-from hal_plugin_slurm.payload import job_of, node_of, past_job_of, submit_body
+from hal_plugin_slurm.payload import job_of, node_of, past_job_of, reservation_of, submit_body
 from hal_plugin_slurm.pieces import read_all
 from hal_plugin_slurm.tokens import Token, Tokens
 from hal_plugin_slurm.way import (
     SlurmJob,
     SlurmNode,
     SlurmRefused,
+    SlurmReservation,
     SlurmSilent,
     SlurmUnanswered,
     Submission,
@@ -125,6 +126,9 @@ class Rest:
 
     async def nodes(self) -> Sequence[SlurmNode]:
         return await self._listing("/slurm/{}/nodes", node_of)
+
+    async def reservations(self) -> Sequence[SlurmReservation]:
+        return await self._listing("/slurm/{}/reservations", reservation_of)
 
     async def aclose(self) -> None:
         """A later request opens new connections."""

@@ -1,22 +1,23 @@
 """How Slurm's nodes are booked: by what runs there, until its limit; by what waits, where it is likely to run. Pure.
 
-Whatever runs and waits counts, HAL's own jobs too: a job that is handed over now comes behind them all. What waits is
-planned in the order of its priority, each job at the first moment when there is room for it; that is what Slurm's
-backfill does with perfect knowledge of limits. Only so many are planned as can be in reasonable time, and jobs that
-cannot begin by themselves (held, dependencies, a later begin) are left out.
+What Slurm's reservations keep is booked too, for whoever is outside of them. Whatever runs and waits counts, HAL's own
+jobs too: a job that is handed over now comes behind them all. What waits is planned in the order of its priority, each
+job at the first moment when there is room for it; that is what Slurm's backfill does with perfect knowledge of limits.
+Only so many are planned as can be in reasonable time, and jobs that cannot begin by themselves (held, dependencies, a
+later begin) are left out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final
 
 import attrs
 
 from hal_core import BookedRoom, Booking, NodeBookings, NodeName, Request, merged_bookings
 from hal_plugin_slurm.ends import ACTIVE, WAITING
-from hal_plugin_slurm.way import SlurmJob, SlurmNode, names_of
+from hal_plugin_slurm.way import MAINTENANCE, SlurmJob, SlurmNode, SlurmReservation, names_of
 
 ROUND_S: Final = 60.0
 WORK_MAX: Final = 100_000
@@ -26,7 +27,7 @@ CONFIGURING: Final = "CONFIGURING"
 """It has its nodes, which are made ready."""
 NOT_BY_ITSELF: Final = ("Dependency", "Held", "BeginTime", "Limit", "InvalidAccount", "InvalidQOS", "PartitionDown")
 """In Slurm's reasons for what does not wait for room."""
-CLOSED: Final = ("down", "drained", "draining", "drain", "fail", "failing", "error", "maint", "unknown", "future")
+CLOSED: Final = ("down", "drained", "draining", "drain", "fail", "failing", "error", MAINTENANCE, "unknown", "future")
 
 
 @attrs.frozen
@@ -38,7 +39,12 @@ class View:
     starts: Mapping[tuple[int, int | None], float]
 
 
-def view_of(nodes: Sequence[SlurmNode], jobs: Sequence[SlurmJob], now_s: float) -> View:
+def view_of(
+    nodes: Sequence[SlurmNode],
+    jobs: Sequence[SlurmJob],
+    now_s: float,
+    reservations: Iterable[SlurmReservation] = (),
+) -> View:
     running: dict[NodeName, list[Booking]] = {NodeName(node.name): [] for node in nodes}
     waiting: list[SlurmJob] = []
     for job in jobs:
@@ -47,7 +53,8 @@ def view_of(nodes: Sequence[SlurmNode], jobs: Sequence[SlurmJob], now_s: float) 
                 waiting.append(job)
         elif job.state in ACTIVE or job.state == CONFIGURING:
             _book(job, running, now_s)
-    rows = [_row(node, running[NodeName(node.name)]) for node in nodes]
+    kept = _keep(reservations, {NodeName(node.name): node for node in nodes}, running, now_s)
+    rows = [_row(node, running[NodeName(node.name)], kept) for node in nodes]
     room = BookedRoom(rows)
     starts = _plan(room, nodes, waiting, now_s)
     booked = [attrs.evolve(row, bookings=merged_bookings(room.of(row.node) or row.bookings, ROUND_S)) for row in rows]
@@ -63,6 +70,27 @@ def _book(job: SlurmJob, running: Mapping[NodeName, list[Booking]], now_s: float
     for name in names:
         if name in running:
             running[name].append(booking)
+
+
+def _keep(
+    reservations: Iterable[SlurmReservation],
+    nodes: Mapping[NodeName, SlurmNode],
+    running: Mapping[NodeName, list[Booking]],
+    now_s: float,
+) -> set[NodeName]:
+    """Book what reservations keep. Returns the nodes that are kept now, whole: they come free when it ends."""
+    kept: set[NodeName] = set()
+    for each in reservations:
+        names = [name for name in names_of(each.nodes) if name in nodes]
+        is_whole = each.cpu_count >= sum(nodes[name].cpu_count for name in names)
+        share = -(-each.cpu_count // max(len(names), 1))
+        for name in names if each.end_time_s > now_s else ():
+            node = nodes[name]
+            amounts = (node.cpu_count, node.memory_mb * MIB, len(node.gpus)) if is_whole else (share, 0, 0)
+            running[name].append(Booking(each.start_time_s, each.end_time_s, *amounts, reservation=each.name))
+            if is_whole and each.start_time_s <= now_s:
+                kept.add(name)
+    return kept
 
 
 def _each(job: SlurmJob, node_count: int) -> tuple[int, int, int]:
@@ -100,7 +128,8 @@ def _plan(
 
 def _request(job: SlurmJob) -> Request:
     count = max(job.amounts.node_count, 1)
-    return Request(count, *_each(job, count), math.inf if job.limit_s is None else job.limit_s)
+    length_s = math.inf if job.limit_s is None else job.limit_s
+    return Request(count, *_each(job, count), length_s, reservation=job.reservation)
 
 
 def _rounded(time_s: float) -> float:
@@ -123,6 +152,9 @@ def why_closed(node: SlurmNode) -> str:
     return f"{words}: {node.reason}" if words and node.reason else words
 
 
-def _row(node: SlurmNode, bookings: Iterable[Booking]) -> NodeBookings:
-    size = NodeName(node.name), node.cpu_count, node.memory_mb * MIB, len(node.gpus)
-    return NodeBookings(*size, tuple(bookings), why_closed(node))
+def _row(node: SlurmNode, bookings: Iterable[Booking], kept: Container[NodeName]) -> NodeBookings:
+    """A node in maintenance is not closed where its reservation says until when."""
+    name = NodeName(node.name)
+    size = name, node.cpu_count, node.memory_mb * MIB, len(node.gpus)
+    is_kept = node.state == MAINTENANCE and name in kept
+    return NodeBookings(*size, tuple(bookings), "" if is_kept else why_closed(node))

@@ -1,4 +1,4 @@
-"""What the bridge asks of a Slurm cluster, in five questions, and the nouns of the answers.
+"""What the bridge asks of a Slurm cluster, in six questions, and the nouns of the answers.
 
 Two adapters answer them: `rest.py` through slurmrestd, `command_line.py` through Slurm's commands. Both give the same
 answers; what differs between versions of Slurm ends there. One call is one request to Slurm, whatever the number of
@@ -23,6 +23,10 @@ Target = tuple[int, Ranges | None]
 
 LAUNCH_FAILED_SIGNAL: Final = 53
 """The "signal" by which Slurm says that a job's directory or output could not be opened (`0:53`)."""
+
+
+MAINTENANCE: Final = "maint"
+"""The state of a node that nobody uses while it is in a reservation for maintenance."""
 
 
 class SlurmRefused(HalError):
@@ -106,6 +110,8 @@ class SlurmJob:
     tres: str = ""
     """What it has, or asks for while it waits: `cpu=8,mem=400M,node=2,gres/gpu=2`."""
     submit_time_s: float = 0.0
+    reservation: str = ""
+    """The one that it runs in; empty: outside of all."""
     used: Used | None = None
     """As accounting says, in whose answers only it is; None while it does not know."""
 
@@ -131,6 +137,18 @@ class SlurmNode:
     gpus: tuple[str, ...] = ()
     reason: str = ""
     partitions: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class SlurmReservation:
+    """Nodes that Slurm keeps for some, or for maintenance. Times in seconds since the epoch."""
+
+    name: str
+    nodes: str
+    start_time_s: float
+    end_time_s: float
+    cpu_count: int
+    """On all of its nodes together: less than these have, if it keeps cores only."""
 
 
 class Amounts(NamedTuple):
@@ -163,6 +181,10 @@ class Way(Protocol):
         ...
 
     async def nodes(self) -> Sequence[SlurmNode]: ...
+
+    async def reservations(self) -> Sequence[SlurmReservation]:
+        """Those that are, and those to come; of one that is repeated the next."""
+        ...
 
 
 def wait_status(status: int) -> tuple[int | None, int | None]:
