@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -19,11 +20,15 @@ class Quota(Protocol):
         ...
 
     def take(self, job_id: JobId, count: int) -> None:
-        """So many of its elements are started by this plan."""
+        """So many of its elements are started by this plan; below 0: will have ended when it counts."""
         ...
 
     def fresh(self) -> Quota:
         """One for another plan of the same moment, which has started nothing yet."""
+        ...
+
+    def without(self, ended: Mapping[JobId, int]) -> Quota:
+        """The same, as if so many running elements of these jobs, and of no others, had ended."""
         ...
 
 

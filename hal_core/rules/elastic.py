@@ -4,6 +4,7 @@ The engine plans as if there were none: it sees neither those that wait nor thos
 is free for it. So what it starts and promises does not depend on them. Then:
 
 1. A start that needs room of elastic jobs waits until they have ended. They are asked at once, and no more than needed.
+   So does one that needs what they hold of a limit.
 2. A promise is kept: elastic jobs leave its nodes as long before its time as the slowest of them may take to end.
 3. What is left is filled with elastic jobs: those of larger priority first, then owners in proportion to their shares
    (as for fair share, among those who have elastic jobs), an owner's jobs in proportion to their weights, an element at
@@ -33,6 +34,7 @@ from hal_core.models.masks import mask_of
 from hal_core.models.placement import Grant
 from hal_core.models.plan import PendingJob, Plan, Preempt, Reserve, RunningJob, Snapshot, Start
 from hal_core.models.room import Room
+from hal_core.rules.allowance import Allowance
 from hal_core.rules.elastic_jobs import Elastic, Key
 from hal_core.rules.fair_share import Who
 from hal_core.rules.permit import Permits
@@ -89,7 +91,7 @@ class _Turn:
 
     def __init__(self, snapshot: Snapshot, elastic: Elastic, running: Sequence[RunningJob]) -> None:
         self._snapshot = snapshot
-        self._quota = snapshot.quota
+        self._allowance = Allowance(snapshot.quota)
         self._elastic = elastic
         self._free = snapshot.room()
         """Now, without what was started in this pass."""
@@ -145,15 +147,18 @@ class _Turn:
         begun = []
         for grant in grants:
             ask, numbers, count = self._asks[grant.job_id], grant.node_numbers, grant.element_count
-            if self._has_room(self._free, grant) and self._has_room(self._soon, grant):
+            is_allowed = self._allowance.has(grant.job_id, count)
+            if is_allowed and self._has_room(self._free, grant) and self._has_room(self._soon, grant):
                 self._free.take(numbers, ask, count)
                 begun.append(Start(grant.job_id, numbers, count))
             else:
                 self._make_room(grant)
-                if not self._has_room(self._soon, grant):
-                    continue  # A node has gone: the engine will find another place.
+                if not self._has_room(self._soon, grant) or not self._allowance.will_have(grant.job_id, count):
+                    continue  # A node has gone, or a limit is lower now: the engine will find another place.
                 self.grants.append(grant)
+                is_allowed = False
             self._soon.take(numbers, ask, count)
+            self._allowance.take(grant.job_id, count, is_now=is_allowed)
         return begun
 
     def suspend(self, preempts: Iterable[Preempt]) -> list[Preempt]:
@@ -207,13 +212,12 @@ class _Turn:
             job = left[min(left.values(), key=self._order).job_id]
             ask = self._permits.ask(job)
             chosen = self._free.choose(ask, ~self._closed, self._soon)
-            if not chosen or (self._quota is not None and not self._quota.left(job.job_id)):
+            if not chosen or not self._allowance.has(job.job_id):
                 del left[job.job_id]
                 continue
             self._free.take(chosen, ask)
             self._soon.take(chosen, ask)
-            if self._quota is not None:
-                self._quota.take(job.job_id, 1)
+            self._allowance.take(job.job_id)
             self._serve(job.job_id)
             starts.append(Start(job.job_id, chosen))
             if job.element_count == 1:
@@ -241,9 +245,10 @@ class _Turn:
     def _take_soon(self, job: PendingJob, nodes: int) -> bool:
         """Whether an element of it fits on these nodes when those that leave have left; then it has that room."""
         ask = self._permits.ask(job)
-        chosen = self._soon.choose(ask, nodes)
+        chosen = self._soon.choose(ask, nodes) if self._allowance.will_have(job.job_id) else ()
         if chosen:
             self._soon.take(chosen, ask)
+            self._allowance.take(job.job_id, is_now=False)
             self._serve(job.job_id)
             self._claimed[job.job_id] += 1
         return bool(chosen)
@@ -274,6 +279,9 @@ class _Turn:
         found = {
             (each.job_id, each.index): each for jobs in self._on_node.values() for each in jobs if each.job_id in may
         }
+        if not self._allowance.will_have(job.job_id):  # They must have the same limit, besides.
+            helps = {each: self._allowance.would_have(job.job_id, each) for each in may}
+            found = {key: each for key, each in found.items() if helps[each.job_id]}
         ordered = sorted(found.values(), key=self._cheapness)
         tried: set[tuple[JobId, tuple[int, ...]]] = set()
         for each in ordered:
@@ -311,6 +319,8 @@ class _Turn:
     def _make_room(self, start: Grant) -> None:
         """Ask elastic jobs on its nodes to end until it fits there when they have."""
         victims: list[Key] = []
+        if not self._allowance.will_have(start.job_id, start.element_count):
+            victims += self._make_allowance(start)
         for number in start.node_numbers:
             for job in sorted(self._on_node.get(number, ()), key=self._cheapness):
                 if self._soon.count(number, self._asks[start.job_id]) >= start.element_count:
@@ -320,9 +330,24 @@ class _Turn:
         if victims:
             self.preempts.append(Preempt(start.job_id, tuple(victims)))
 
+    def _make_allowance(self, start: Grant) -> list[Key]:
+        """Elastic jobs that hold what the start needs of a limit leave, on its nodes first, and no more than needed."""
+        jobs = {(each.job_id, each.index): each for jobs in self._on_node.values() for each in jobs}
+        numbers = set(start.node_numbers)
+        ordered = sorted(jobs.values(), key=lambda each: (numbers.isdisjoint(each.node_numbers), self._cheapness(each)))
+        leaving = self._allowance.leavers(start.job_id, start.element_count, Counter(job.job_id for job in ordered))
+        victims: list[Key] = []
+        for job in ordered:
+            if leaving.get(job.job_id, 0):
+                leaving[job.job_id] -= 1
+                self._leave(job)
+                victims.append((job.job_id, job.index))
+        return victims
+
     def _leave(self, job: RunningJob) -> None:
         """It leaves, or does already."""
         self._serve(job.job_id, -1)
+        self._allowance.take(job.job_id, -1, is_now=False)
         self._soon.give(job.node_numbers, self._soon.packing.ask(job.shape))
         for number in job.node_numbers:
             if job in self._on_node.get(number, ()):

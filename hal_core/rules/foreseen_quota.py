@@ -86,3 +86,9 @@ class ForeseenQuota:
 
     def fresh(self) -> ForeseenQuota:
         return ForeseenQuota(self._claims, self._standings)
+
+    def without(self, ended: Mapping[JobId, int]) -> ForeseenQuota:
+        another = self.fresh()
+        for job_id, count in ended.items():
+            another.take(job_id, -count)
+        return another

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from hal_core.rules.job_record import Activity, JobRecord
 
 
+HELD = frozenset({"running_jobs", "cpus", "gpus"})
+"""What is free again when a job ends."""
 PAYERS_KEPT = 10_000
 MARGIN_S = 1.0
 """So much after the moment that was worked out, nothing that was rounded matters any more."""
@@ -241,6 +243,7 @@ class RunningQuota:
         self._now_s = now_s
         self._used: dict[Tally, Used] | None = None
         self._taken: dict[tuple[Tally, str], float] = {}
+        self._ended: Mapping[JobId, int] = {}
         self._free: dict[Payer, dict[str, float]] = {}
         self._barred: set[tuple[Payer, Shape, float | None]] = set()
         """Of whom nothing like it can start any more in this plan."""
@@ -301,6 +304,8 @@ class RunningQuota:
     def take(self, job_id: JobId, count: int) -> None:
         record = self._jobs[job_id]
         self._free.clear()
+        if count < 0:
+            self._barred.clear()
         amounts = self._book.amounts(record.spec, record.shape)
         for tally in self._book.of(record.payer):
             for what in tally.limits:
@@ -308,7 +313,20 @@ class RunningQuota:
                 self._taken[key] = self._taken.get(key, 0.0) + count * amount_of(what, amounts)
 
     def fresh(self) -> RunningQuota:
-        return RunningQuota(self._book, self._ledger, self._jobs, self._now_s)
+        return self.without(self._ended)
+
+    def without(self, ended: Mapping[JobId, int]) -> RunningQuota:
+        """Only what they hold counts: of minutes they may have used most already."""
+        another = RunningQuota(self._book, self._ledger, self._jobs, self._now_s)
+        another._ended = ended
+        for job_id, count in ended.items():
+            record = self._jobs[job_id]
+            amounts = self._book.amounts(record.spec, record.shape)
+            for tally in self._book.of(record.payer):
+                for what in HELD.intersection(tally.limits):
+                    key = (tally, what)
+                    another._taken[key] = another._taken.get(key, 0.0) - count * amount_of(what, amounts)
+        return another
 
     def hit(self, record: JobRecord) -> Hit | None:
         """The first limit that lets no element of the job start; None if all let one."""

@@ -77,7 +77,9 @@ class StateSnapshot:
         self._victims = Victims(state, now_s)
         self.quota: RunningQuota | None = None
         if state.limits.is_active:
-            self.quota = RunningQuota(state.limits, state.ledger, self._jobs, now_s)
+            quota = RunningQuota(state.limits, state.ledger, self._jobs, now_s)
+            self.quota = quota.without({each: len(state.jobs[each].active) for each in state.owned.elastic})
+            """As the room of elastic jobs, what they hold of limits is free for others: rules/elastic.py."""
 
     def partition_nodes(self, name: PartitionName) -> Sequence[int]:
         return self._state.partition_numbers.get(name, ())

@@ -107,7 +107,7 @@ class Waiting:
             throttle = (spec.array.throttle if spec.array else None) or 0
             return Reason("throttle", f"its array may run {plural(throttle, 'element')} at once")
         hit = self.limit(record)
-        if hit is not None:
+        if hit is not None and record.job_id not in self._victims():
             return Reason("limit", hit.text)
         admitted = self._state.pools.admitted.get(record.job_id)
         if admitted is not None:

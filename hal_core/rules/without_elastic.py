@@ -24,6 +24,7 @@ class Others(SnapshotView):
 
     def __init__(self, snapshot: Snapshot, elastic: Elastic, running: Iterable[RunningJob]) -> None:
         super().__init__(snapshot)
+        self.quota = None if snapshot.quota is None else snapshot.quota.fresh()  # What starts is looked up afterwards.
         self._hidden = elastic.weights
         self._room = snapshot.room()
         for job in running:

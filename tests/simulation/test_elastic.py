@@ -17,7 +17,7 @@ from hal_core.rules.share_view import share_views
 from hal_core.rules.state import State
 from hal_core.sim.decisions import repeat_decisions
 from hal_core.sim.workload import Workload, WorkloadJob
-from tests.support.elastic_runs import GRACE_S, PARTITION, delays_s, make_case, run, session_job, waits_s
+from tests.support.elastic_runs import GRACE_S, PARTITION, cpus_of, delays_s, make_case, run, session_job, waits_s
 
 LEAVE_S = 0.05
 ENGINES = ("easy", "fcfs", "hal", "conservative")
@@ -65,6 +65,34 @@ def test_no_start_waits_longer_than_elastic_jobs_take_to_leave_and_they_fill_the
     idle_cpu_s = case.cpu_count * case.span_s - beside.batch_cpu_s
     assert beside.elastic_cpu_s >= 0.5 * idle_cpu_s
     assert len(beside.start_s) >= len(alone.start_s) - 6, "batch jobs go on as before, but for some at the end"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_within_a_limit_that_they_share_no_start_waits_longer_either_and_they_fill_it(engine):
+    """Of the whole cluster: fourteen of its CPUs, of which batch jobs need nine or so."""
+    seed = SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")
+    case = case_of(seed, job_count=80, load=0.4, engine=engine)
+    case = attrs.evolve(case, cluster=attrs.evolve(case.cluster, limits=(("cpus", 14),)))
+    alone, beside = run(case), run(case, [session_job(case.cpu_count)])
+    assert all(wait_s <= LEAVE_S + 1e-6 for wait_s in waits_s(beside.events))
+    assert max(used_cpus(beside.events, case)) <= 14
+    assert beside.elastic_cpu_s >= 0.5 * (14 * case.span_s - beside.batch_cpu_s)
+    assert len(beside.start_s) >= len(alone.start_s) - 6, "batch jobs go on as before, but for some at the end"
+
+
+def used_cpus(events, case):
+    """How many CPUs are held after each event; the session is job 1, of elements of one CPU."""
+    cpus = {1: 1} | {2 + at: cpus_of(job.spec) for at, job in enumerate(case.batch.jobs)}
+    held = Counter()
+    for event in events:
+        if isinstance(event, JobPlaced):
+            held[event.job_id] += count_of(event.elements)
+        elif isinstance(event, JobEnded) and event.start_time_s is not None:
+            held[event.job_id] -= count_of(event.elements)
+        elif isinstance(event, JobRequeued):
+            held[event.key.job_id] -= 1
+        yield sum(count * cpus[job_id] for job_id, count in held.items())
 
 
 def test_the_journal_tells_the_same_again():
