@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -169,21 +169,11 @@ class Journal:
 
     def rebuild_history(self) -> None:
         """Project the history again from all events, which are verified on the way."""
-        writer = self._writer
-        assert writer is not None
-        with self._lock:
-            try:
-                writer.execute("BEGIN IMMEDIATE")
-                clear_history(writer)
-                for first in range(0, self.sequence, PAGE_EVENT_COUNT):
-                    page = self._reader.read(first, PAGE_EVENT_COUNT, self.sequence)
-                    write_history(writer, first + 1, [event for _, event in page])
-                writer.execute("COMMIT")
-            except BaseException as error:
-                self._roll_back(writer)
-                if isinstance(error, sqlite3.Error):
-                    raise self._refusal(error) from error
-                raise
+        with self._lock, self._transaction() as writer:
+            clear_history(writer)
+            for first in range(0, self.sequence, PAGE_EVENT_COUNT):
+                page = self._reader.read(first, PAGE_EVENT_COUNT, self.sequence)
+                write_history(writer, first + 1, [event for _, event in page])
 
     def close(self) -> None:
         """Give the directory back. The journal is complete on disk at any time, so this is only tidiness."""
@@ -217,14 +207,20 @@ class Journal:
         return mark
 
     def _commit(self, rows: list[EventRow], events: Sequence[Event]) -> None:
-        writer = self._writer
-        assert writer is not None
         reach("journal.before_transaction")
-        try:
-            writer.execute("BEGIN IMMEDIATE")
+        with self._transaction() as writer:
             writer.executemany(INSERT_EVENT, rows)
             write_history(writer, rows[0][0], events)
             reach("journal.before_commit")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All that is done in it is on disk afterwards, or nothing is. Raises Unavailable if SQLite refuses it."""
+        writer = self._writer
+        assert writer is not None
+        try:
+            writer.execute("BEGIN IMMEDIATE")
+            yield writer
             writer.execute("COMMIT")
         except BaseException as error:
             self._roll_back(writer)

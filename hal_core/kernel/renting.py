@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Final, Protocol
 
 import trio
 
-from hal_core.errors import HalError, NoCapacity, Unavailable, UserError
+from hal_core.errors import HalError, NoCapacity, PluginError, Unavailable, UserError
 from hal_core.kernel.walls import passes
 from hal_core.models.message import (
     Answer,
@@ -224,11 +225,26 @@ class Rental:
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
+    @contextmanager
+    def _wall(self) -> Iterator[None]:
+        """Around a call to the provider: it takes no longer than CALL_S, and whatever else the plugin raises than HAL's
+        own errors is logged, and a PluginError."""
+        try:
+            with trio.fail_after(CALL_S):
+                yield
+        except (HalError, trio.TooSlowError):
+            raise
+        except BaseException as error:
+            if passes(error):
+                raise
+            logger.exception("cloud %s failed", self._name)
+            raise PluginError(f"the cloud's plugin failed: {error!r}") from error
+
     async def _provision(self, pool: str, request: Request, price_per_hour: float) -> float:
         """Repeated with the same token until there is an answer: there are no more instances of it for that."""
         is_certain, retry_s = False, RETRY_S
         try:
-            with trio.fail_after(CALL_S):
+            with self._wall():
                 await self._insist_on_price(request.offer, price_per_hour)
                 made = await self._provider.provision(request.offer, request.count, request.token)
             if made:
@@ -239,11 +255,6 @@ class Rental:
             detail, is_certain, retry_s = str(error), True, getattr(error, "retry_after_s", 0.0)
         except (HalError, trio.TooSlowError) as error:
             detail, retry_s = _text(error), max(RETRY_S, getattr(error, "retry_after_s", 0.0))
-        except BaseException as error:  # the wall around a plugin
-            if passes(error):
-                raise
-            logger.exception("cloud %s failed", self._name)
-            detail = f"the cloud's plugin failed: {error!r}"
         logger.warning("pool %s: request %s: %s", pool, request.token, detail)
         await self._kernel.report(ProvisionFailed(pool, request.token, detail, is_certain, retry_s))
         return retry_s
@@ -259,17 +270,12 @@ class Rental:
     async def _undo(self, pool: str, request: Request) -> float:
         """Nobody wants them any more, and nobody knows whether they were made: none of this token is to be there."""
         try:
-            with trio.fail_after(CALL_S):
+            with self._wall():
                 made = await self._provider.provision(request.offer, 0, request.token)
         except (UserError, NoCapacity):
             made = ()
         except (HalError, trio.TooSlowError) as error:
             logger.warning("pool %s: request %s is not undone yet: %s", pool, request.token, _text(error))
-            return RETRY_S
-        except BaseException as error:  # the wall around a plugin
-            if passes(error):
-                raise
-            logger.exception("cloud %s failed", self._name)
             return RETRY_S
         await self._kernel.report(InstancesMade(pool, request.token, _made(made)))
         return 0.0
@@ -277,17 +283,12 @@ class Rental:
     async def _end(self, pool: str, name: str, node: str, native_id: str) -> float:
         """What it can show is void first, so that it cannot speak for the next machine that is this node."""
         try:
-            with trio.fail_after(CALL_S):
+            with self._wall():
                 await self._revoke(NodeName(node))
                 await self._provider.release([native_id])
         except (HalError, trio.TooSlowError) as error:
             logger.warning("instance %s is not ended yet: %s", name, _text(error))
             return max(RETRY_S, getattr(error, "retry_after_s", 0.0))
-        except BaseException as error:  # the wall around a plugin
-            if passes(error):
-                raise
-            logger.exception("cloud %s failed", self._name)
-            return RETRY_S
         await self._kernel.report(InstancesEnded(pool, (name,), was_asked=True))
         return 0.0
 
@@ -296,15 +297,10 @@ class Rental:
         before, had_requests = self._known(), self._has_requests()
         self._list_s = trio.current_time()
         try:
-            with trio.fail_after(CALL_S):
+            with self._wall():
                 listed = await self._provider.instances()
         except (HalError, trio.TooSlowError) as error:
             logger.warning("cloud %s could not be looked at: %s", self._name, _text(error))
-            return RETRY_S
-        except BaseException as error:  # the wall around a plugin
-            if passes(error):
-                raise
-            logger.exception("cloud %s failed", self._name)
             return RETRY_S
         there = {each.native_id for each in listed}
         for native_id, (pool, name) in before.items():
@@ -314,9 +310,10 @@ class Rental:
         if unknown and not had_requests and not self._has_requests():
             logger.warning("cloud %s has instances that no pool knows of; ending %s", self._name, ", ".join(unknown))
             try:
-                await self._provider.release(unknown)
-            except HalError as error:
-                logger.warning("they are not ended yet: %s", error)
+                with self._wall():
+                    await self._provider.release(unknown)
+            except (HalError, trio.TooSlowError) as error:
+                logger.warning("they are not ended yet: %s", _text(error))
                 return RETRY_S
         return 0.0
 

@@ -35,6 +35,7 @@ class Cloud(FakeCloud):
     def __init__(self, price: float = 1.0) -> None:
         super().__init__([Offer(SMALL, Node(NodeName(SMALL), 4, 8 * GIB), price, 50, 1.0)])
         self.faults: deque[str] = deque()
+        self.release_faults: deque[str] = deque()
         self.most = 0
 
     async def provision(self, offer: str, count: int, token: str) -> Sequence[Instance]:
@@ -50,6 +51,11 @@ class Cloud(FakeCloud):
         if fault == LOST:
             raise Unavailable("the connection was closed", 5.0)
         return made
+
+    async def release(self, native_ids: Sequence[str]) -> None:
+        if self.release_faults and self.release_faults.popleft() == BUG:
+            raise ZeroDivisionError
+        await super().release(native_ids)
 
 
 class Site:
@@ -182,6 +188,18 @@ async def test_what_no_pool_knows_of_is_ended(autojump_clock: trio.testing.MockC
     await cloud.provision(SMALL, 2, "of another life")
     async with rented(site, cloud):
         await trio.sleep(1000.0)
+    assert await cloud.instances() == ()
+
+
+async def test_a_plugin_that_fails_when_what_nobody_knows_of_is_to_end_is_asked_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    site, cloud = Site(), Cloud()
+    await cloud.provision(SMALL, 2, "of another life")
+    cloud.release_faults.append(BUG)
+    async with rented(site, cloud):
+        await trio.sleep(1000.0)
+    assert not cloud.release_faults
     assert await cloud.instances() == ()
 
 
