@@ -56,5 +56,7 @@ svg{display:block;width:100%;height:auto;font:12px system-ui,-apple-system,"Sego
 details{font-size:14px;margin:-6px 0 18px;color:var(--soft)}
 summary{cursor:pointer}
 footer{margin-top:48px;padding-top:16px;border-top:1px solid var(--line);font-size:13px;color:var(--faint)}
+@media (max-width:640px){main{padding:24px 12px 40px}h1{font-size:26px}h2{font-size:20px}
+figure{padding:12px 12px 4px;overflow-x:auto}svg{min-width:640px}}
 @media print{body{background:#fff}main{padding:0}}
 """

@@ -8,6 +8,7 @@ as the clock has it, on a machine that may do other things, `_cpu_ms` as the thr
 from __future__ import annotations
 
 import argparse
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from hal_core.models.message import Cancel, JobSelection
 from hal_core.rules.cluster_map import cluster_map
 from tests.benchmarks.common import Figures, parser_of, progress, run
 from tests.support.chromium import Chromium, Tab
+from tests.support.hal import hal_command
 from tests.support.large_cluster import LargePage, furnish, large_kernel, serving_page
 
 MARK = "hal.traced"
@@ -27,7 +29,9 @@ SCROLL = """new Promise((resolve) => { const list = document.querySelector(".lis
     step(); })"""
 
 LAST_ROW = "Math.max(...[...document.querySelectorAll('.row[id]')].map((row) => Number(row.id.slice(4))))"
-SEEN = "document.querySelector('main h1 ~ *') && document.querySelector('.tile, .card, .list .row:nth-child(9)')"
+SEEN = """document.querySelector('main h1 ~ *') &&
+    document.querySelector('.tile, .card, iframe, .list .row:nth-child(9)')"""
+REPORT = "last-month.html"
 
 
 def measure(given: argparse.Namespace) -> Figures:
@@ -37,12 +41,15 @@ def measure(given: argparse.Namespace) -> Figures:
     cluster_map(kernel.state)
     figures: Figures = {"map_cpu_ms": round(1000 * (time.process_time() - begin_s), 1)}
 
-    async def serve() -> None:
-        async with serving_page(kernel) as page:
+    async def serve(reports: str) -> None:
+        async with serving_page(kernel, reports) as page:
             furnish(kernel, page.sessions)
             figures.update(await trio.to_thread.run_sync(look, page, given.pictures))
 
-    trio.run(serve)
+    with tempfile.TemporaryDirectory() as reports:
+        if given.pictures:
+            write_report(Path(reports) / REPORT)
+        trio.run(serve, reports)
     return figures | {"node_count": given.nodes, "job_count": given.jobs}
 
 
@@ -98,6 +105,12 @@ def change(page: LargePage) -> None:
     page.kernel.tell(Cancel(JobSelection(job_id), "oper"))
 
 
+def write_report(path: Path) -> None:
+    """Of a replay, for the pictures."""
+    words = ["replay", "lublin:jobs=2000,seed=1", "--policy", "easy", "--policy", "hal", "--report", str(path)]
+    subprocess.run([*hal_command(), *words], check=True, capture_output=True)
+
+
 def take_pictures(browser: Chromium, page: LargePage, directory: Path) -> None:
     """For the documentation."""
     for name, where, is_dark, width, height in (
@@ -108,18 +121,23 @@ def take_pictures(browser: Chromium, page: LargePage, directory: Path) -> None:
         ("page-job", "#/job/1", False, 1280, 820),
         ("page-sessions", "#/sessions", False, 1280, 560),
         ("page-data-dark", "#/data", True, 1280, 900),
-        ("page-clouds", "#/clouds", False, 1280, 560),
+        ("page-clouds", "#/clouds", False, 1280, 740),
+        ("page-reports", f"#/reports/{REPORT}", False, 1280, 900),
         ("page-phone", "#/", True, 390, 820),
         ("page-phone-queue", "#/queue", False, 390, 820),
         ("page-phone-sessions", "#/sessions", False, 390, 820),
         ("page-phone-data", "#/data", False, 390, 820),
+        ("page-phone-clouds", "#/clouds", True, 390, 820),
+        ("page-phone-reports", f"#/reports/{REPORT}", True, 390, 820),
     ):
         tab = browser.open(page.link, width=width, height=height, is_dark=is_dark)
         tab.until("document.querySelector('.tile')")
         tab.run(f"void (location.hash = '{where}')")
-        tab.until(
-            "document.querySelector('main h1 ~ *') && document.querySelector('.tile, .card, .list .row:nth-child(9)')"
-        )
+        tab.until(SEEN)
+        if where.endswith(REPORT):
+            frame = browser.frame_of(tab)
+            frame.until("document.querySelector('figure')")
+            frame.run("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
         tab.screenshot(directory / f"{name}.png")
         assert tab.complaints == [], tab.complaints
 

@@ -213,6 +213,7 @@ def test_the_page_fits_a_phone(hal: PageServices, browser: Chromium) -> None:
         go(tab, hal, where, "")
         tab.until("document.querySelector('main h1')")
         assert tab.run("document.documentElement.scrollWidth") <= 390
+        tab.until("document.querySelector('nav [aria-current]').getBoundingClientRect().right <= 390")
     assert tab.complaints == []
 
 

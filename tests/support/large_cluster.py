@@ -11,7 +11,7 @@ from random import Random
 import attrs
 import trio
 
-from hal_core.models.cloud_pool import CloudPool, Market, PoolOffer, SpendLimit
+from hal_core.models.cloud_pool import AccountBudget, CloudPool, Market, PoolOffer, SpendLimit
 from hal_core.models.dataset import DataFile, Dataset
 from hal_core.models.job import JobSpec, Owner
 from hal_core.models.message import (
@@ -35,7 +35,7 @@ from hal_core.rest.network import NetworkAddress, open_network
 from hal_core.rest.session_book import SessionBook, SessionReport
 from hal_core.rest.tokens import TokenMaker
 from hal_engine_backfill.fcfs import Fcfs
-from tests.support.rest_api import context_of
+from tests.support.rest_api import CONFIGURATION, context_of
 from tests.support.rest_kernel import RestKernel
 
 NOW_S = 1_795_000_000.0
@@ -98,7 +98,9 @@ def rent(kernel: RestKernel) -> None:
     begin_s, until_s = NOW_S - 2 * 86400, NOW_S + 4 * 3600
     started = tuple(StartedInstance(f"burst-1-{number}", f"n{number:05}", f"i-{number:08x}") for number in range(1, 4))
     kernel.fold(
-        InstancesRequested(begin_s, "burst", "burst-1", "c7g.8xlarge", 3, 1.16, 90.0, until_s, "jobs wait"),
+        InstancesRequested(
+            begin_s, "burst", "burst-1", "c7g.8xlarge", 3, 1.16, 90.0, until_s, "jobs wait", account="physics"
+        ),
         InstancesStarted(begin_s + 5, "burst", "burst-1", started),
         *(InstanceJoined(begin_s + 95, "burst", each.instance) for each in started),
     )
@@ -117,7 +119,12 @@ def _cluster(node_count: int) -> Cluster:
     partition = Partition(PartitionName("main"), tuple(node.name for node in nodes), is_default=True)
     topology = Topology((Level("room", ROOM_LINK), Level("rack", LINK)), ACROSS)
     offers = (PoolOffer("c7g.8xlarge", 1.16, 90.0, 40), PoolOffer("g6.12xlarge", 4.60, 180.0, 8, market=Market.SPOT))
-    pool = CloudPool("burst", offers, 48, cloud="aws", budget=SpendLimit(500.0, 30 * 86400.0))
+    budgets = (
+        AccountBudget("physics", SpendLimit(200.0, 30 * 86400.0)),
+        AccountBudget("chemistry", SpendLimit(120.0, 7 * 86400.0)),
+    )
+    budget = SpendLimit(500.0, 30 * 86400.0)
+    pool = CloudPool("burst", offers, 48, cloud="aws", budget=budget, account_budgets=budgets)
     return Cluster("atlas", nodes, (partition,), topology=topology, pools=(pool,))
 
 
@@ -137,18 +144,23 @@ def _submission(random: Random, number: int) -> Submission:
 class LargePage:
     kernel: RestKernel
     link: str
-    """With a token of an operator."""
+    """With a token of an administrator."""
     sessions: SessionBook
 
 
 @asynccontextmanager
-async def serving_page(kernel: RestKernel) -> AsyncIterator[LargePage]:
-    """The page and the API of that kernel."""
+async def serving_page(kernel: RestKernel, reports: str = "") -> AsyncIterator[LargePage]:
+    """The page and the API of that kernel. `reports`: the folder of those of replays."""
     tokens = TokenMaker(bytes(32), kernel.state.cluster.name, 3600.0, os.urandom)
     me = Owner(pwd.getpwuid(os.getuid()).pw_name, os.getuid(), os.getgid())
     token = tokens.issue(me, 3600.0, kernel.now_s).token
+    sections = {**CONFIGURATION, "listen": {"reports": reports}}
     context = context_of(
-        kernel, tokens=tokens, user_of=lambda uid: pwd.getpwuid(uid).pw_name, role_of=lambda _: Role.OPERATOR
+        kernel,
+        tokens=tokens,
+        user_of=lambda uid: pwd.getpwuid(uid).pw_name,
+        role_of=lambda _: Role.ADMINISTRATOR,
+        section=sections.__getitem__,
     )
     async with trio.open_nursery() as nursery:
         network = await open_network(NetworkAddress("127.0.0.1:0"))

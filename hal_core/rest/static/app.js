@@ -57,8 +57,10 @@ async function show() {
   const chosen = name in VIEWS ? name : "overview", parameters = new URLSearchParams(query), mine = ++opening;
   if (id) parameters.set("id", decodeURIComponent(id));
   for (const each of document.querySelectorAll("nav a")) {
-    if (each.dataset.view === (NAV[chosen] ?? chosen)) each.setAttribute("aria-current", "page");
-    else each.removeAttribute("aria-current");
+    if (each.dataset.view === (NAV[chosen] ?? chosen)) {
+      each.setAttribute("aria-current", "page");
+      each.scrollIntoView({ block: "nearest", inline: "nearest" });  // on a phone they are wider than the screen
+    } else each.removeAttribute("aria-current");
   }
   view = null;
   const root = h("div");

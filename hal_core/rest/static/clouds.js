@@ -32,14 +32,15 @@ export async function open(root, parameters, context) {
     const now_s = context.status.time_s;
     return h("section", { class: "card" },
       h("div", { class: "between" }, h("h2", {}, pool.name, " ", pool.is_stopped ? state("down", `stopped by ${pool.stopped_by}`) : ""),
-        h("p", { class: "actions" }, verbs.map((verb) => h("button", { type: "button", "data-pool": pool.name, "data-action": verb,
+        h("div", { class: "actions" }, verbs.map((verb) => h("button", { type: "button", "data-pool": pool.name, "data-action": verb,
           onclick: () => act(pool.name, verb) }, VERBS[verb].text)))),
       h("p", { class: "soft" }, `${number(pool.count)} of at most ${number(pool.count_max)} nodes from ${pool.cloud}; `,
         `${number(pool.admitted_count)} waiting jobs may start there`),
       money(pool), accounts(pool),
-      pool.instances.length ? table(["Node", "State", "Offer", "#An hour", "#Spent", "#Jobs", "Lease ends"], pool.instances.map((each) => [
-        each.node ? link(`node/${each.node}`, each.node) : each.name, state(each.state), each.offer, each.price_per_hour.toFixed(2),
-        each.spent.toFixed(2), number(each.allocation_count), each.until_s ? instant(each.until_s) : ""])) : "",
+      pool.instances.length ? h("div", {}, h("h3", {}, "Rented now"), table(
+        ["Node", "State", "Offer", "Account", "#An hour", "#Spent", "#Jobs", "Lease ends"], pool.instances.map((each) => [
+          each.node ? link(`node/${each.node}`, each.node) : each.name, state(each.state), each.offer, each.account, each.price_per_hour.toFixed(2),
+          each.spent.toFixed(2), number(each.allocation_count), each.until_s ? instant(each.until_s) : ""]))) : "",
       h("details", {}, h("summary", {}, pool.offers.length === 1 ? "1 offer" : `${pool.offers.length} offers`), table(["Offer", "Market", "#An hour", "#Boots in", "#Has", "Left alone"],
         pool.offers.map((each) => [each.name, each.market, each.price_per_hour.toFixed(2), duration(each.boot_s), `${each.count} of ${each.count_max}`,
           each.closed_until_s ? `for ${duration(Math.max(each.closed_until_s - now_s, 0))}: ${each.closed_why}` : ""]))));
