@@ -175,6 +175,7 @@ if TYPE_CHECKING:
     )
     from hal_core.models.reservation import Holds as Holds
     from hal_core.models.room import Room as Room
+    from hal_core.models.session import SessionChange as SessionChange, SessionChangeKind as SessionChangeKind
     from hal_core.models.snapshot_view import SnapshotView as SnapshotView
     from hal_core.models.staging import Tier as Tier, Tiers as Tiers
     from hal_core.models.standing import Standing as Standing
@@ -291,6 +292,7 @@ _NAMES_BY_MODULE = {
     "models.packing": "Ask Packing",
     "models.reservation": "Holds",
     "models.room": "Room",
+    "models.session": "SessionChange SessionChangeKind",
     "models.snapshot_view": "SnapshotView",
     "models.staging": "Tier Tiers",
     "models.standing": "Standing",

@@ -167,7 +167,9 @@ OTHER_TEXTS: Final[Mapping[str, Callable[[Values], str]]] = {
         f"dataset {values['dataset']} is to leave {plural(len(values['nodes']), 'node')}, by {values['by']}"
     ),
     "DatasetRemoved": lambda values: f"dataset {values['dataset']} is taken out of the catalogue by {values['by']}",
-    "SessionChanged": lambda values: f"session {values['session']} of {values['user']} {change_text(values['change'])}",
+    "SessionChanged": lambda values: (
+        f"session {values['session']} of {values['user']}: {change_text(values['change'])}"
+    ),
     "AccessChanged": lambda values: _with_detail(
         f"{str(values['change']).replace('_', ' ')}: {values['subject']}, by {values['by']}", values
     ),

@@ -96,6 +96,12 @@ def test_sessions_are_listed_shown_drained_and_cancelled():
         opened.submit(tasks.square, 1).result(timeout=30)
     opened.leave()
     assert f"{opened.id}  stopped" in ours("sessions").out
+    life = [line.split(maxsplit=2)[2] for line in ours("session", "show", opened.id).out.split("Life")[1].splitlines()]
+    assert (life[0], life[-1]) == (
+        "opened",
+        "closed, 100 tasks done, 0 failed, 0 dropped: the session was drained from outside",
+    )
+    assert "1 worker joined, it has 1" in life
     with attach(opened.id) as again:
         assert len(list(again.results())) == 100
         assert ours("session", "cancel", opened.id).out == f"{opened.id} cancelled\n"

@@ -9,6 +9,7 @@ from hal_core.models.event import JobCancelRequested, Planned
 from hal_core.models.job import JobState
 from hal_core.models.policy import Account
 from hal_core.models.ranges import count_of
+from hal_core.plugins import Plugins
 from hal_core.rules.waiting import Waiting
 from tests.support.core_world import World, make_cluster
 
@@ -55,6 +56,18 @@ def test_a_batch_job_waits_only_until_as_many_have_left_as_hold_what_it_needs_of
     assert counts(world, mine, others) == (1, 5)
     assert left_count(world) == 3, "no more than needed, and nobody of another account"
     assert not world.of(Planned)[-1].grants
+
+
+@pytest.mark.parametrize("engine", ["easy", "fcfs", "hal", "conservative"])
+def test_a_start_that_uses_a_limit_up_is_one_also_beside_elastic_jobs(engine):
+    """The engine counted it, and then nobody found what it was about."""
+    world = World(attrs.evolve(make_cluster(4), accounts=ACCOUNTS), Plugins.load({}).engine(engine)).join()
+    others = world.submit(array="0-3", elastic_weight=1, can_requeue=True, account="y")
+    batch = world.submit(cpus_per_task=4, account="x")
+    world.settle()
+    assert world.job(batch).state is JobState.RUNNING
+    assert counts(world, others) == (4,)
+    world.check_at_end()
 
 
 def test_a_limit_that_batch_jobs_fill_makes_no_elastic_job_leave(world):

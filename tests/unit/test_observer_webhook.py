@@ -30,6 +30,9 @@ from hal_core import (
     NodeName,
     Owner,
     PartitionName,
+    SessionChange,
+    SessionChanged,
+    SessionChangeKind,
     structure_options,
 )
 from hal_core.testing import FakeEventLog, check_observer
@@ -180,6 +183,19 @@ async def test_only_what_is_wanted(receiver: Receiver) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(observer(receiver.url, events=["JobEnded", "NodeDrained"], users=["ada"]).read_log, log)
         assert await receiver.ids(2) == [3, 6]
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_happens_to_a_users_session_is_that_users(receiver: Receiver) -> None:
+    change = SessionChange(number=1, time_s=1.0, kind=SessionChangeKind.WORKERS_JOINED, count=3, worker_count=3)
+    log = FakeEventLog([SessionChanged(2.0, "0123456789ab", user, change) for user in ("bob", "ada")])
+    log.places["webhook.chat"] = 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(observer(receiver.url, events=["SessionChanged"], users=["ada"]).read_log, log)
+        _, told = await receiver.next()
+        assert (told["id"], told["user"], told["job_id"]) == (2, "ada", None)
+        assert told["text"] == "session 0123456789ab of ada: 3 workers joined, it has 3"
+        assert told["data"]["change"]["kind"] == "workers_joined"
         nursery.cancel_scope.cancel()
 
 
