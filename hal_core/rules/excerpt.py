@@ -189,7 +189,7 @@ def _excerpt(state: State, asked: Asked | None, why_not: str, now_s: float) -> E
         begins_s={record.job_id: begin for record in others if (begin := record.spec.begin_time_s) > now_s},
         arrays=arrays,
         claims=claims,
-        standings=Standings.of(state, now_s) if state.limits.is_active else None,
+        standings=_standings(state, claims, now_s) if state.limits.is_active else None,
         holds=state.reservations.holds,
         promises=state.promises,
         has_released=state.has_released,
@@ -198,6 +198,15 @@ def _excerpt(state: State, asked: Asked | None, why_not: str, now_s: float) -> E
         why_not=why_not,
         aside=frozenset(job_id for (job_id, _), activity in state.suspended.items() if activity.is_aside),
     )
+
+
+def _standings(state: State, claims: Mapping[JobId, Claim], now_s: float) -> Standings:
+    """As the room: what elastic jobs hold is free for all others."""
+    found, elastic = Standings.of(state, now_s), state.owned.elastic
+    for job_id, _ in state.allocations if elastic else ():
+        if job_id in elastic:
+            found.end(claims[job_id])
+    return found
 
 
 def _comes_back(record: JobRecord) -> bool:

@@ -10,7 +10,10 @@ from hal_core.models.job import JobState
 from hal_core.models.policy import Account
 from hal_core.models.ranges import count_of
 from hal_core.plugins import Plugins
+from hal_core.rules.excerpt import excerpt
+from hal_core.rules.forecast import forecast
 from hal_core.rules.waiting import Waiting
+from hal_engine_backfill.easy import Easy
 from tests.support.core_world import World, make_cluster
 
 ACCOUNTS = (
@@ -115,5 +118,7 @@ def test_who_waits_for_the_limit_of_its_account_is_told_so(world):
     mine = session(world)
     assert reason(world, mine) == ("limit", "limit cpus of account x: 4 of 4")
     batch = world.submit(cpus_per_task=2, account="x")
+    part = excerpt(world.state, batch, world.now_s)
+    assert forecast(part, Easy(), world.now_s).start_time_s == world.now_s, "but for their leaving"
     world.plan()
     assert reason(world, batch) == ("preemption", f"jobs that make room for it are ending: {mine}")
