@@ -17,6 +17,7 @@ from hal_core.agent.orders import Order, Program
 from hal_core.agent.terminals import TERMINAL_SOCKET
 from hal_core.models.effect import LaunchOrder
 from hal_core.models.job import TERMINAL
+from hal_core.models.node import Node
 from hal_core.models.patterns import output_paths
 from hal_core.models.ranges import members, parse_ranges
 
@@ -59,6 +60,7 @@ def _order(order: LaunchOrder, program: Program, options: AgentOptions, machine:
         return failed(order, "the job has a NUL byte in its script, arguments, environment or paths")
     try:
         output, error = output_paths(spec, order.key, node.name, order.owner.user)
+        is_shared = _is_shared(order, node, (output, error))
     except ValueError as wrong:
         return failed(order, str(wrong))
     result = Order(str(order.key), program)
@@ -74,7 +76,7 @@ def _order(order: LaunchOrder, program: Program, options: AgentOptions, machine:
     result.input_path = _bytes(spec.input_path)
     result.output_path = _bytes(output)
     result.error_path = b"" if error == output else _bytes(error)
-    result.is_appending = spec.does_append or order.key.attempt > 1
+    result.is_appending = spec.does_append or order.key.attempt > 1 or is_shared
     declared = list(members(parse_ranges(share.cpus)))
     if machine.cpus and declared and declared[-1] < len(machine.cpus):
         result.cpus = [machine.cpus[index] for index in declared]
@@ -86,6 +88,13 @@ def _order(order: LaunchOrder, program: Program, options: AgentOptions, machine:
     result.memory_bytes = share.memory_bytes
     result.pids_max = options.pids_max
     return result
+
+
+def _is_shared(order: LaunchOrder, node: Node, paths: tuple[str, str]) -> bool:
+    """Whether an output is that of the gang's first node, which empties it: what that wrote by now must stay."""
+    first = order.nodes[0][0]
+    theirs = output_paths(order.spec, order.key, first, order.owner.user)
+    return node.name != first and not set(paths).isdisjoint(theirs)
 
 
 def _has_nul(order: LaunchOrder) -> bool:

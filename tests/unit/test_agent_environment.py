@@ -141,6 +141,21 @@ def options(**fields: object) -> AgentOptions:
 MACHINE = Machine(uid=0, cpus=(0, 2, 4, 6, 8, 10, 12, 14), boot_id="b", missing=())
 
 
+def test_only_the_first_node_of_a_gang_empties_a_file_that_they_share() -> None:
+    """Else what the others have written by then is lost."""
+
+    def is_appending(node: Node, **patterns: str) -> bool:
+        order = attrs.evolve(ORDER, key=AttemptKey(JobId(12), 0, 1), spec=attrs.evolve(SPEC, **patterns))
+        (one,) = translate([order], options(node=node), MACHINE)
+        return one.is_appending
+
+    first, second = attrs.evolve(NODE, name=N1), NODE
+    assert (is_appending(first), is_appending(second)) == (False, True)
+    own = "out.%N"
+    assert (is_appending(first, output_pattern=own), is_appending(second, output_pattern=own)) == (False, False)
+    assert is_appending(second, output_pattern=own, error_pattern="errors"), "the errors of both are in one file"
+
+
 def test_order_becomes_what_the_spawner_needs() -> None:
     one, two = translate([ORDER, attrs.evolve(ORDER, key=AttemptKey(JobId(12), 0, 3))], options(pids_max=9), MACHINE)
     assert one.program is two.program
