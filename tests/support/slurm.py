@@ -11,6 +11,7 @@ test) leaves no process, mount or file behind, and several clusters can run besi
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -18,14 +19,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import attrs
 
-from tests.support import slurm_packages, slurm_root
+from tests.support import slurm_config, slurm_packages, slurm_root
 from tests.support.processes import ProcessTree, SupportError
 from tests.support.slurm_config import Layout, SlurmOptions, node_names
 from tests.support.slurm_daemons import Daemons, free_ports, identity
@@ -194,6 +195,8 @@ class SlurmCluster(SlurmOptions):
     def _leave(self) -> None:
         """The state is thrown away with the cluster, so nothing needs to end in good order."""
         self.tree.__exit__(None, None, None)
+        if self.does_enforce_memory:
+            _remove_groups(slurm_config.memory_groups(self))
         if self.root:
             slurm_root.unmount(Path(self.root), self.layout.base)
             shutil.rmtree(self.layout.wrappers)
@@ -214,6 +217,13 @@ def _parse_end(line: str) -> SlurmJobEnd:
         start=fields["StartTime"],
         end=fields["EndTime"],
     )
+
+
+def _remove_groups(groups: Iterable[Path]) -> None:
+    """Those of slurmds that were killed. Only directories can be removed there, the innermost first."""
+    for group in groups:
+        for path, _, _ in os.walk(group, topdown=False):
+            os.rmdir(path)
 
 
 def _number(text: str) -> int | None:

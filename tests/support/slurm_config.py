@@ -1,7 +1,7 @@
 """What a test's Slurm looks like, and the text of its configuration files. Pure: writes and starts nothing.
 
 One host plays all nodes: Debian's build lets several slurmds run beside each other, each with its name and port. There
-are no cgroups in it, so memory is counted and not enforced, and GPUs are only visible by their variables.
+are no cgroups in it unless it is asked to enforce memory, and GPUs are only visible by their variables.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from pathlib import Path
 import attrs
 
 CLUSTER_NAME = "testcluster"
-NO_CGROUPS = "CgroupPlugin=cgroup/v1\nCgroupAutomount=no\nConstrainCores=no\nConstrainRAMSpace=no\n"
+CGROUPS = "CgroupPlugin=cgroup/v1\nCgroupAutomount=no\nConstrainCores=no\nConstrainRAMSpace={}\n"
+MEMORY_GROUPS = Path("/sys/fs/cgroup/memory")
 NO_CGROUPS_NEW = "CgroupPlugin=disabled\n"
 DEFAULT_PARTITIONS = {
     "normal": "Default=YES MaxTime=1-00:00:00 DefaultTime=01:00:00",
@@ -40,6 +41,11 @@ class SlurmOptions:
     """slurmrestd with JSON web tokens."""
     partitions: Mapping[str, str] = attrs.field(factory=lambda: dict(DEFAULT_PARTITIONS))
     """Name to the rest of the line; every partition has all nodes unless it says `Nodes=`."""
+    node_prefix: str = "n"
+    """What nodes are called before their number."""
+    does_enforce_memory: bool = False
+    """Jobs have memory cgroups, named after their node: it needs a name that no other Slurm on the machine has, and
+    `why_no_memory_groups` says whether it can be."""
     root: str = ""
     """A folder with another Debian, whose Slurm it is (slurm_root.py); empty: the machine's own."""
     settings: Mapping[str, str] = attrs.field(factory=dict)
@@ -101,14 +107,26 @@ class Layout:
 def node_names(options: SlurmOptions) -> list[str]:
     """`n01` and so on, of equal length."""
     digits = max(2, len(str(options.node_count)))
-    return [f"n{number:0{digits}d}" for number in range(1, options.node_count + 1)]
+    return [f"{options.node_prefix}{number:0{digits}d}" for number in range(1, options.node_count + 1)]
+
+
+def memory_groups(options: SlurmOptions) -> list[Path]:
+    """Where Slurm makes those of its jobs, by node."""
+    return [MEMORY_GROUPS / f"slurm_{node}" for node in node_names(options)]
+
+
+def why_no_memory_groups() -> str:
+    """Empty if Slurm can enforce memory here."""
+    return "" if (MEMORY_GROUPS / "memory.limit_in_bytes").exists() else "memory cgroups of version 1 are not mounted"
 
 
 def files(options: SlurmOptions, layout: Layout) -> dict[str, str]:
     """The configuration, by file name within the directory of slurm.conf."""
     found = {
         "slurm.conf": slurm_conf(options, layout),
-        "cgroup.conf": NO_CGROUPS_NEW if options.root else NO_CGROUPS,
+        "cgroup.conf": NO_CGROUPS_NEW
+        if options.root
+        else CGROUPS.format("yes" if options.does_enforce_memory else "no"),
     }
     if options.gpus:
         devices = ",".join(str(layout.device(index)) for index in range(options.gpus))
@@ -128,6 +146,8 @@ def slurm_conf(options: SlurmOptions, layout: Layout) -> str:
         lines["TopologyPlugin"] = "topology/tree"
     if options.has_rest:
         lines |= _token_settings(layout)
+    if options.does_enforce_memory:
+        lines["TaskPlugin"] = "task/cgroup"
     if options.root:
         lines["SwitchType"] = ""  # there is no switch/none any more
     lines |= options.settings
