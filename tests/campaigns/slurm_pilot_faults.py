@@ -5,11 +5,13 @@ attempt, no pilot was ordered twice, and nothing is left: neither in Slurm, nor 
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -19,7 +21,7 @@ from tests.campaigns.crash_check import check
 from tests.campaigns.crash_load import ELEMENTS, OPTIONS, SCRIPT, ClientLog
 from tests.support.hal_services import DAEMON
 from tests.support.pilots import PilotServices
-from tests.support.processes import command_line
+from tests.support.processes import SupportError, command_line
 from tests.support.slurm import SlurmCluster
 
 PILOTS, CPUS = 2, 4
@@ -126,12 +128,12 @@ class PilotTrial:
         return [line.split()[1] for line in lines if line.startswith(OF_PILOTS)]
 
     def _verdict(self) -> Figures:
-        tree, left = self.hal.tree, self._left
-        tree.until("the pilots are given back, and nothing of them is left", lambda: not left(), PATIENCE_S)
+        left = self._left_in_the_end()
         found = check(self.hal.state, self.hal.directory / "ledger", self.log.lines())
         names = self.slurm.run("sacct", "-nPXD", "-S", "now-1days", "-o", "JobName,JobIDRaw").splitlines()
         ordered = Counter(line.partition("|")[0] for line in set(names) if line.startswith(OF_PILOTS))
         found.problems += [f"pilot {name} was ordered {count} times" for name, count in ordered.items() if count > 1]
+        found.problems += [f"was left: {each}" for each in left]
         kinds = Counter(line[2] for line in self.log.lines())
         wanted = sum(count * ELEMENTS.get(kind, 1) for kind, count in kinds.items())
         ended_well = self.hal.counts().get("COMPLETED", 0)
@@ -144,6 +146,13 @@ class PilotTrial:
             "attempts_in_pilots": found.attempts_run,
             "pilot_problems": found.problems,
         }
+
+    def _left_in_the_end(self) -> list[str]:
+        """When the pilots have had time to be given back; of an agent's directory with what is in it."""
+        with suppress(SupportError):
+            self.hal.tree.until("nothing of the pilots is left", lambda: not self._left(), PATIENCE_S)
+        folders = self.slurm.work.glob("hal-pilot-*")
+        return [*self._left(), *(f"in {each.name}: {sorted(os.listdir(each))}" for each in folders)]
 
     def _left(self) -> list[str]:
         """Jobs in Slurm, processes on its nodes, directories of agents."""
