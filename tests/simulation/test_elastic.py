@@ -303,12 +303,16 @@ def test_what_leaves_for_two_large_elements_of_a_node_is_kept_for_both_until_all
     assert len(moves(events, 900.0)) == 8
 
 
-def test_sessions_of_workers_of_any_size_come_to_rest():
-    """Whoever comes and whoever leaves slowly: none leaves for room that somebody else takes then, again and again."""
+@pytest.mark.parametrize("limit_part", [1.0, 0.7, 0.4])
+def test_sessions_of_workers_of_any_size_come_to_rest(limit_part):
+    """Whoever comes and whoever leaves slowly: none leaves for room that somebody else takes then, again and again; nor
+    for what a limit on that part of all CPUs leaves."""
     for number in (1000, *range(6)):
         print(f"seed {number}")
         random = Random(number)
         case = make_case(random, 10, 0.8, node_count=random.randint(1, 3), cpus=8)
+        limits = () if limit_part == 1.0 else (("cpus", max(8, int(limit_part * case.cpu_count))),)
+        case = attrs.evolve(case, cluster=attrs.evolve(case.cluster, limits=limits))
         case = attrs.evolve(case, batch=Workload.of([batch_job(1000.0)]), leave_s=GRACE_S)
         jobs = []
         for at in range(random.randint(2, 5)):
