@@ -58,10 +58,11 @@ class Parts:
         if not is_by_node(self._pattern):
             return [Lines(number, expand_pattern(self._pattern, {"a": str(index)}), self._start_at)]
         nodes = [share["node"] for share in entry["nodes"]]
+        writing = nodes[:1] if view["spread"] == "job" else nodes
         found = []
-        for node in nodes[:1] if view["spread"] == "job" else nodes:
+        for node in writing:
             path = expand_pattern(self._pattern, {"a": str(index), "N": node})
-            label = f"{number} {node}" if view["node_count"] > 1 and view["spread"] != "job" else number
+            label = f"{number} {node}" if len(writing) > 1 else number
             found.append(Lines(label.strip(), path, self._start_at))
         return found
 
