@@ -46,7 +46,7 @@ def run(console: Console, arguments: Namespace) -> int:
         also = None if arguments.json or index is not None else "likely_start"
         answer = console.get(query(f"/v1/jobs/{job_id}", **{"with": also}))
     except Rejected as rejected:
-        if rejected.status == 404:
+        if rejected.status == 404 and "/v1/history" in str(rejected):
             console.note(f"jobs that ended long ago are in the history: hal history --job {job_id}")
         raise
     if index is not None:

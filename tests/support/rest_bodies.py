@@ -75,6 +75,7 @@ DETAILS: dict[str, Any] = {
     "gpu_milli": 0,
     "choice": "",
     "variants": [],
+    "components": [],
     "communication": 0.0,
     "near": "",
     "span": None,

@@ -144,6 +144,14 @@ def test_show_tells_everything(server):
     assert (result.code, "owner only" in result.err) == (0, True)
 
 
+def test_show_leads_to_the_history_only_who_asks_for_a_job_that_was(server):
+    server.answer("GET", "/v1/jobs/12", error(404, "not_found", "there is no job 12"))
+    assert hal(server.path, "show", "12").err == "hal: there is no job 12\n"
+    gone = "job 12 ended long ago; how it ended is in /v1/history?job_id=12"
+    server.answer("GET", "/v1/jobs/12", error(404, "not_found", gone))
+    assert "in the history: hal history --job 12" in hal(server.path, "show", "12").err
+
+
 def test_show_an_array_and_an_element(server):
     server.answer(
         "GET", "/v1/jobs/12", job_details(array="0-99%10", element=None, counts={"RUNNING": 1, "PENDING": 99})
@@ -165,7 +173,6 @@ def test_show_an_array_and_an_element(server):
     for name in ("12", "12_0"):
         result = hal(server.path, "show", name)
         assert ("(CPUs )" in result.out, "hal history --job 12" in result.err) == (False, True)
-    assert "hal history --job 13" in hal(server.path, "show", "13").err
     assert hal(server.path, "show", "12_[1-2]").code == 2
 
 
