@@ -15,6 +15,7 @@ HELP = """\
 Usage: hal submit [OPTIONS] SCRIPT [ARGUMENTS...]
        hal submit [OPTIONS] -- COMMAND [ARGUMENTS...]
        hal submit [OPTIONS] -            (the script comes from stdin)
+       hal submit [OPTIONS] : [AMOUNTS OF FURTHER NODES] SCRIPT [ARGUMENTS...]
 
 Submit a script or a command and print the job's id. When it is printed, the job is on disk.
 

@@ -96,9 +96,9 @@ class Ask:
         """What each component asks for, if there are several; then nothing fits the whole on a single node."""
 
     def assigned(self, numbers: Sequence[int]) -> Iterator[tuple[Ask, Sequence[int]]]:
-        """Each component with its own of the nodes that were chosen for the whole."""
+        """Each component with its own of the nodes that were chosen for the whole; mostly there is one."""
         first = 0
-        for part in self.parts:
+        for part in self.parts or (self,):
             yield part, numbers[first : first + part.node_count]
             first += part.node_count
 

@@ -321,12 +321,13 @@ class _Turn:
         victims: list[Key] = []
         if not self._allowance.will_have(start.job_id, start.element_count):
             victims += self._make_allowance(start)
-        for number in start.node_numbers:
-            for job in sorted(self._on_node.get(number, ()), key=self._cheapness):
-                if self._soon.count(number, self._asks[start.job_id]) >= start.element_count:
-                    break
-                self._leave(job)
-                victims.append((job.job_id, job.index))
+        for part, numbers in self._asks[start.job_id].assigned(start.node_numbers):
+            for number in numbers:
+                for job in sorted(self._on_node.get(number, ()), key=self._cheapness):
+                    if self._soon.count(number, part) >= start.element_count:
+                        break
+                    self._leave(job)
+                    victims.append((job.job_id, job.index))
         if victims:
             self.preempts.append(Preempt(start.job_id, tuple(victims)))
 
@@ -355,7 +356,7 @@ class _Turn:
 
     def _has_room(self, room: Room, start: Grant) -> bool:
         ask = self._asks[start.job_id]
-        return all(room.count(number, ask) >= start.element_count for number in start.node_numbers)
+        return room.fits_on(start.node_numbers, ask, start.element_count)
 
     def _serve(self, job_id: JobId, count: int = 1) -> None:
         self._served[job_id] += count

@@ -69,7 +69,8 @@ class Others(SnapshotView):
                 continue  # It was cancelled, or is held.
             ask = self._room.packing.ask(waiting.shape)
             known = len(self._snapshot.columns.nodes)
-            if not all(n < known and self._room.count(n, ask) >= grant.element_count for n in grant.node_numbers):
+            is_known = all(number < known for number in grant.node_numbers)
+            if not is_known or not self._room.fits_on(grant.node_numbers, ask, grant.element_count):
                 continue
             self._room.take(grant.node_numbers, ask, grant.element_count)
             if self.quota is not None:

@@ -12,10 +12,12 @@ from random import Random
 
 import attrs
 
+from hal_core.models.component import Component
 from hal_core.models.event import ClusterDefined, JobSubmitted, NodeJoined
 from hal_core.models.job import JobId, JobSpec, Owner
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName
 from hal_core.models.topology import Level, Link, Topology
+from hal_core.rules import allocations
 from hal_core.rules.core import Core
 from hal_core.rules.state import State
 from hal_core.sim.machine import Machine
@@ -50,10 +52,11 @@ def speed(jobs: list[TraceJob], machine: Machine, policy: str) -> float:
     return len(jobs) / (time.process_time() - started_s)
 
 
-def large_state(topology: Topology | None) -> State:
+def large_state(topology: Topology | None, is_mixed: bool = False) -> State:
     """10,000 nodes of three kinds in three partitions, full of running jobs, and a queue of 100,000 of every kind.
 
-    With a topology, leaves of 25 nodes in racks of four; gangs communicate, and some jobs take shares of GPUs.
+    With a topology, leaves of 25 nodes in racks of four; gangs communicate, and some jobs take shares of GPUs. Mixed:
+    one job in twenty asks for four further nodes with other amounts.
     """
     random = Random(3)
     nodes = [Node(NodeName(f"c{n}"), 64, 256 * GIB) for n in range(8000)]
@@ -78,6 +81,8 @@ def large_state(topology: Topology | None) -> State:
         spec = _spec(random, number)
         if topology is not None:
             spec = _near(spec, number)
+        if is_mixed and not number % 20:
+            spec = attrs.evolve(spec, components=(Component(4, 4, 8, 8 * GIB),))
         state.apply(JobSubmitted(float(number), JobId(number), "", owner, spec))
     return state
 
@@ -106,23 +111,26 @@ def _near(spec: JobSpec, number: int) -> JobSpec:
     return attrs.evolve(spec, gpus_per_node=0, gpu_milli=500) if spec.gpus_per_node == 1 and number % 3 == 0 else spec
 
 
-def one_pass(topology: Topology | None) -> None:
-    """The first pass fills the cluster; the second finds it full; then a few jobs end, as they do all the time."""
-    state = large_state(topology)
+def one_pass(topology: Topology | None, is_mixed: bool = False) -> list[float]:
+    """The first pass fills the cluster; the second finds it full; then a few jobs end, as they do all the time. How
+    long each took, in seconds."""
+    took_s: list[float] = []
+    state = large_state(topology, is_mixed)
     core = Core(engine_of("easy"), "easy", state)
     for title in ("empty cluster", "full cluster", "after 200 ends"):
         if title.startswith("after"):
             for activity in list(state.allocations.values())[::50][:200]:
-                state._release(activity)
+                allocations.release(state, activity)
         shapes = len({record.shape for record in state.jobs.values() if record.is_queued})
         waiting, running = len(state.queue), len(state.allocations)
         started_s = time.process_time()
         plan = core.engine.plan(state.snapshot(200_000.0))
-        elapsed_s = time.process_time() - started_s
+        took_s.append(elapsed_s := time.process_time() - started_s)
         print(f"  {title:15} {waiting} waiting of {shapes} shapes, {running} running on {NODE_COUNT} nodes:", end=" ")
         print(f"{elapsed_s * 1000:.0f} ms, {len(plan.starts)} starts, {plan.depth} tried")
         if title.startswith("empty"):
             core.plan(200_000.0)
+    return took_s
 
 
 def main(paths: list[str]) -> int:
@@ -138,7 +146,10 @@ def main(paths: list[str]) -> int:
         rates = " ".join(f"{policy} {speed(jobs, Machine.pool(PROCESSORS), policy):.0f}" for policy in POLICIES)
         print(f"generated, {count} jobs on {PROCESSORS} processors, jobs/s: {rates}", flush=True)
     print("one pass of easy:", flush=True)
-    one_pass(None)
+    alike_s = one_pass(None)
+    print("one pass of easy, where one job in twenty asks for different nodes:", flush=True)
+    ratios = " ".join(f"{mixed / alike:.2f}" for mixed, alike in zip(one_pass(None, True), alike_s, strict=True))
+    print(f"  as a share of the same without: {ratios}", flush=True)
     print("one pass of easy, with a topology, communication and shares of GPUs:", flush=True)
     one_pass(TOPOLOGY)
     return 0

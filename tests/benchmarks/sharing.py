@@ -16,6 +16,7 @@ import attrs
 
 from hal_core.models.event import ClusterDefined
 from hal_core.models.policy import Priorities, QueueOrder
+from hal_core.rules import allocations
 from hal_core.rules.core import Core
 from hal_core.rules.explain import explain
 from hal_core.rules.state import State
@@ -49,7 +50,7 @@ def measure(state: State, fields: dict[str, Any]) -> dict[str, float]:
     core = Core(engine_of("easy"), "easy", state)
     core.plan(NOW_S)
     for activity in list(state.allocations.values())[::50][:200]:
-        state._release(activity)
+        allocations.release(state, activity)
     order_ms, _ = elapsed_ms(lambda: state.snapshot(NOW_S + 60.0))
     whole_ms, _ = elapsed_ms(lambda: deque(state.snapshot(NOW_S + 60.0).pending(), maxlen=0))
     pass_ms, plan = elapsed_ms(lambda: core.engine.plan(state.snapshot(NOW_S + 120.0)))

@@ -12,11 +12,12 @@ from hypothesis import given, settings, strategies as st
 
 from hal_core.errors import InvalidInput
 from hal_core.models.component import Component
-from hal_core.models.event import JobCancelRequested, JobPlaced, JobRequeued, JobSuspended
-from hal_core.models.job import JobId
+from hal_core.models.event import JobCancelRequested, JobPlaced, JobSubmitted, JobSuspended
+from hal_core.models.job import JobId, JobSpec
 from hal_core.models.message import AddReservation, JobSelection, Resume, Suspend
 from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionName, Reservation
 from hal_core.models.policy import Account
+from hal_core.models.variant import VARIED, Variant
 from hal_core.rules.core import Core
 from hal_core.rules.explain import constraint
 from hal_core.sim.decisions import repeat_decisions
@@ -50,9 +51,9 @@ NODES = tuple(
 NAMES = tuple(node.name for node in NODES)
 
 
-def a_cluster(random: Random) -> Cluster:
-    """Five nodes: two with a GPU, two fast, one of them both. Nobody may have more than all of its CPUs at once."""
-    limits = (("user.cpus", random.choice([20, 20, 16])),)
+def a_cluster(random: Random, is_limited: bool) -> Cluster:
+    """Five nodes: two with a GPU, two fast, one of them both. Limited, nobody may have more CPUs than all, or most."""
+    limits = (("user.cpus", random.choice([20, 16])),) if is_limited else ()
     partitions = (
         Partition(ALL, NAMES, is_default=True, limits=limits),
         Partition(URGENT, NAMES, priority=10, preempts=(ALL,) if random.random() < 0.5 else ()),
@@ -72,7 +73,7 @@ def a_component(random: Random) -> Component:
     )
 
 
-def a_job(random: Random, number: int) -> WorkloadJob:
+def a_job(random: Random, number: int, is_limited: bool) -> WorkloadJob:
     """At most one component wants the GPU, and one a fast node beside it: so each may start some day."""
     components = [a_component(random) for _ in range(random.choice([0, 1, 1, 2]))]
     for at, each in enumerate(components):
@@ -92,17 +93,27 @@ def a_job(random: Random, number: int) -> WorkloadJob:
         can_requeue=True,
         reservation="course" if random.random() < 0.1 else "",
     )
+    if not components and not spec.licences and not is_limited:
+        spec = random.choice([spec, with_variants(spec), attrs.evolve(spec, elastic_weight=1, reservation="")])
     return WorkloadJob(float(random.randint(0, 400)), spec, ADA, random.uniform(1.0, limit_s))
+
+
+def with_variants(spec: JobSpec) -> JobSpec:
+    """On one node more, for half as long."""
+    first = Variant(**{name: getattr(spec, name) for name in VARIED})
+    wider = attrs.evolve(first, node_count=spec.node_count + 1, task_count=spec.task_count + 1, run_ratio=0.5)
+    return attrs.evolve(spec, variants=(first, wider))
 
 
 def simulated(seed: int, engine: str) -> Simulation:
     random = Random(seed)
-    simulation = Simulation(Core(ENGINES[engine](), engine), a_cluster(random))
+    is_limited = random.random() < 0.5
+    simulation = Simulation(Core(ENGINES[engine](), engine), a_cluster(random, is_limited))
     kept = NAMES[: random.randint(3, 5)]
     course = Reservation("course", kept, 100.0, random.choice([900.0, 2000.0]), users=("ada",), by="oper")
     simulation.post(0.0, AddReservation(course))
-    simulation.add_workload(Workload.of([a_job(random, number) for number in range(random.randint(1, 25))]))
-    for job_id in random.choices(range(1, 10), k=random.choice([0, 3])):
+    simulation.add_workload(Workload.of([a_job(random, number, is_limited) for number in range(random.randint(1, 25))]))
+    for job_id in random.choices(range(1, 10), k=random.choice([0, 8])):
         aside_s, selection = float(random.randint(20, 400)), JobSelection(JobId(job_id))
         simulation.post(aside_s, Suspend(selection, "root", ABLE))
         simulation.post(aside_s + random.choice([1.0, 60.0]), Resume(selection, "root"))
@@ -125,13 +136,16 @@ def test_all_that_may_start_ends_and_every_decision_is_repeated(seed: int, engin
 
 
 def test_the_workloads_have_what_is_hard() -> None:
-    events = [event for seed in range(20) for event in simulated(seed, "easy").events]
-    specs = {event.job_id: event.spec for event in events if hasattr(event, "spec")}
-    placed = [event for event in events if isinstance(event, JobPlaced) and len(event.shares) > 2]
-    assert any(specs[event.job_id].components for event in placed)
-    assert any(isinstance(event, JobRequeued) for event in events)
-    assert any(isinstance(event, JobSuspended) and specs[event.job_id].components for event in events)
-    assert any(isinstance(event, JobCancelRequested) and event.preempted_for for event in events)
+    found: set[str] = set()
+    for seed in range(40):
+        simulation = simulated(seed, "easy")
+        specs = {event.job_id: event.spec for event in simulation.events if isinstance(event, JobSubmitted)}
+        for event in simulation.events:
+            if isinstance(event, JobPlaced | JobSuspended | JobCancelRequested) and specs[event.job_id].components:
+                found.add(type(event).__name__)
+            if isinstance(event, JobCancelRequested) and event.preempted_for is not None:
+                found |= {"preempted for one"} if specs[event.preempted_for].components else set()
+    assert found >= {"JobPlaced", "JobSuspended", "JobCancelRequested", "preempted for one"}
 
 
 MIXED: dict[str, Any] = {"cpus_per_task": 3, "components": (Component(2, 4, 2, GIB),)}
