@@ -12,7 +12,6 @@ import pytest
 import trio
 
 from hal_core import members
-from hal_plugin_slurm.command_line import CommandLine
 from hal_plugin_slurm.pace import Pace
 from hal_plugin_slurm.payload import job_of, node_of, past_job_of, state_of, submit_body
 from hal_plugin_slurm.pieces import PIECE, read_all
@@ -30,6 +29,7 @@ from hal_plugin_slurm.way import (
     wait_status,
 )
 from hal_plugin_slurm.way_options import WayOptions, open_way
+from tests.support.slurm_answers import answering
 
 SUBMISSION = Submission("ada", "n@1", "#!/bin/sh\n", "/w", "/o", "/o", memory_mb_per_node=5, gres_per_node="gpu:a100:2")
 
@@ -278,11 +278,37 @@ async def test_squeue_tells_an_end_as_one_number_or_as_two(tmp_path, told, found
     """22.05 and 24.11: by the commands nothing was understood of the newer one."""
     row = ["1", "1", "N/A", "FAILED", told, "10", "20", "None", "n01", "root", "normal", "1", "1:00:00", "cpu=1,node=1"]
     row += ["5", "(null)"]
-    squeue = tmp_path / "squeue"
-    squeue.write_text(f"#!/bin/sh\ncat <<'END'\n{'|'.join(row)}|a@b|\nEND\n")
-    squeue.chmod(0o755)
-    (job,) = await CommandLine(Shell("", {"PATH": f"{tmp_path}:/usr/bin:/bin"}, 60.0), "root").jobs()
+    (job,) = await answering(tmp_path, "squeue", [[*row, "a@b"]]).jobs()
     assert (job.exit_code, job.signal) == found
+
+
+async def test_a_name_says_nothing_of_other_jobs_whatever_is_in_it(tmp_path):
+    row = [
+        "1",
+        "1",
+        "N/A",
+        "RUNNING",
+        "0",
+        "10",
+        "20",
+        "None",
+        "n01",
+        "root",
+        "normal",
+        "1",
+        "1:00",
+        "cpu=1",
+        "5",
+        "(null)",
+    ]
+    forged = "|".join(["x\n2", "2", "N/A", "COMPLETED", *row[4:], "victim@hal"])
+    (job,) = await answering(tmp_path, "squeue", [[*row, forged]]).jobs()
+    assert (job.native_id, job.state, job.name) == (1, "RUNNING", forged)
+
+
+async def test_half_an_answer_is_none(tmp_path):
+    with pytest.raises(SlurmUnanswered, match="columns"):
+        await answering(tmp_path, "squeue", [["1", "1", "N/A", "RUNNING"]]).jobs()
 
 
 async def test_an_answer_about_thousands_of_jobs_is_read_in_pieces_between_which_others_get_their_turn():

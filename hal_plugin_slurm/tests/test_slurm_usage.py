@@ -12,15 +12,14 @@ import trio
 
 from hal_core import AttemptKey, EndKind, JobId, JobSpec, LaunchOrder, NodeName, Owner, PartitionName, Share, Spread
 from hal_plugin_slurm.book import ACCOUNTING_AGAIN_S, Book, Patience
-from hal_plugin_slurm.command_line import CommandLine
 from hal_plugin_slurm.executor import SlurmExecutor
 from hal_plugin_slurm.options import SlurmOptions
 from hal_plugin_slurm.payload import past_job_of
-from hal_plugin_slurm.shell import Shell
 from hal_plugin_slurm.usage import Step, Used, cpu_time_of, memory_of, used_by
 from hal_plugin_slurm.way import SlurmJob, Way
 from tests.support.fake_slurm import FakeSlurm
 from tests.support.slurm import SlurmCluster
+from tests.support.slurm_answers import answering
 from tests.support.slurm_bench import N1, N2, SlurmBench
 
 MIB = 1 << 20
@@ -60,10 +59,7 @@ async def test_steps_of_sacct_are_those_of_their_jobs(tmp_path):
         "7|7|COMPLETED|0:0|10|20|n1|00:00:00|||1|a@b",
         "7.batch|7.batch|COMPLETED|0:0|10|20|n1|INVALID||1|1|batch",
     ]
-    sacct = tmp_path / "sacct"
-    sacct.write_text("#!/bin/sh\ncat <<'END'\n{}\nEND\n".format("\n".join(rows)))
-    sacct.chmod(0o755)
-    found = await CommandLine(Shell("", {"PATH": f"{tmp_path}:/usr/bin:/bin"}, 60.0), "root").history(["a@b"], 0.0)
+    found = await answering(tmp_path, "sacct", [row.split("|", 11) for row in rows]).history(["a@b"], 0.0)
     assert [(job.index, job.used) for job in found] == [(0, Used(9.0, 2 * MIB)), (1, None), (None, None)]
 
 

@@ -125,6 +125,16 @@ async def test_a_running_job_can_be_cancelled_and_what_is_gone_is_passed_over(wa
     await way.cancel([(job_id, None)])
 
 
+async def test_names_may_hold_the_ends_of_lines(way, plain, slurm):
+    """One that nobody could read past would hide all jobs, or say something of others."""
+    name = f"{plain.name}\n1|1|COMPLETED|"
+    slurm.submit("--job-name", name, "--output", "/dev/null", "--wrap", "true")
+    job_id = await way.submit(plain)
+    (job,) = await jobs_of(way, plain, have_ended)
+    assert (job.native_id, job.state) == (job_id, "COMPLETED")
+    assert name in {each.name for each in await way.jobs()}
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -145,7 +155,8 @@ async def test_an_output_that_cannot_be_opened_is_told_as_such(way, plain):
 
 async def test_accounting_remembers_by_name(way, plain):
     begin_s = time.time()
-    await way.submit(attrs.evolve(plain, script="#!/bin/sh\nkill -15 $$\n"))
+    step = "srun --job-name 'x\n7|7|COMPLETED' true"  # a name that could be taken for an answer
+    await way.submit(attrs.evolve(plain, script=f"#!/bin/sh\n{step}\nkill -15 $$\n"))
     with trio.fail_after(PATIENCE_S):  # slurmdbd is told a little later
         while True:
             past = await way.history([plain.name, "another@name"], begin_s - 10)

@@ -1,11 +1,13 @@
 """The way into Slurm by its commands: sbatch, squeue, sacct, scancel and sinfo.
 
-Times are asked for as seconds since the epoch, fields as columns with the one that may hold anything last, so that
-nothing depends on the locale, on widths or on the site's defaults for formats.
+Times are asked for as seconds since the epoch, fields as columns of any width, so that nothing depends on the locale or
+on the site's defaults for formats. Names may hold anything, the ends of lines too: what separates columns is another
+secret in each question, so that nobody's name can say something of other jobs.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -98,23 +100,26 @@ class CommandLine:
         raise _failure("sbatch", done)
 
     async def jobs(self) -> Sequence[SlurmJob]:
-        columns = ",".join(f"{field}:|" for field in (*JOB_FIELDS, "Name"))
+        separator = _separator()
+        columns = ",".join(f"{field}:{separator}" for field in (*JOB_FIELDS, "Name"))
         done = await self._ask(["squeue", "--noheader", "--states=all", f"--Format={columns}"])
-        return await read_all(_job, _rows("squeue", done.output, len(JOB_FIELDS)))
+        return await read_all(_job, _rows("squeue", done.output, separator, len(JOB_FIELDS) + 1))
 
     async def history(self, names: Sequence[str], since_s: float) -> Sequence[SlurmJob] | None:
         found: list[SlurmJob] = []
+        separator = _separator()
         start = datetime.fromtimestamp(since_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
         for first in range(0, len(names), NAMES_PER_QUESTION):
             chosen = ",".join(names[first : first + NAMES_PER_QUESTION])
-            words = ["env", "TZ=UTC", "sacct", "--noheader", "--parsable2", "--noconvert", "--allusers"]
+            words = ["env", "TZ=UTC", "sacct", "--noheader", "--parsable", "--noconvert", "--allusers"]
+            words.append(f"--delimiter={separator}")
             words += [f"--starttime={start}", f"--name={chosen}", f"--format={','.join((*PAST_FIELDS, 'JobName'))}"]
             done = await self._shell.run(words)
             if NO_ACCOUNTING in done.error:
                 return None
             if done.code != 0:
                 raise _failure("sacct", done, is_question=True)
-            found += await _past_jobs(_rows("sacct", done.output, len(PAST_FIELDS)))
+            found += await _past_jobs(_rows("sacct", done.output, separator, len(PAST_FIELDS) + 1))
         return found
 
     async def cancel(self, targets: Sequence[Target]) -> None:
@@ -124,9 +129,10 @@ class CommandLine:
             raise _failure("scancel", done)
 
     async def nodes(self) -> Sequence[SlurmNode]:
-        columns = ",".join(f"{field}:|" for field in (*NODE_FIELDS, "Reason"))
+        separator = _separator()
+        columns = ",".join(f"{field}:{separator}" for field in (*NODE_FIELDS, "Reason"))
         done = await self._ask(["sinfo", "--noheader", "--Node", f"--Format={columns}"])
-        rows = _rows("sinfo", done.output, len(NODE_FIELDS))
+        rows = _rows("sinfo", done.output, separator, len(NODE_FIELDS) + 1)
         found: dict[str, SlurmNode] = {}
         for node in await read_all(_node, rows):  # a node has a line in each of its partitions
             known = found.get(node.name)
@@ -185,15 +191,18 @@ def _failure(name: str, done: Done, is_question: bool = False) -> SlurmRefused |
     return SlurmRefused(text)
 
 
-def _rows(name: str, output: str, columns: int) -> Iterable[list[str]]:
-    """Lines as columns, with one more for the rest of the line. Half an answer is none."""
-    for line in output.splitlines():
-        if not line:
-            continue
-        row = line.removesuffix("|").split("|", columns)
-        if len(row) != columns + 1:
-            raise SlurmUnanswered(f"{name} answered {line[:200]!r}, which has not {columns + 1} columns")
-        yield row
+def _separator() -> str:
+    return f"|{secrets.token_hex(8)}|"
+
+
+def _rows(name: str, output: str, separator: str, columns: int) -> Iterable[list[str]]:
+    """So many columns each, with a separator behind every one. Half an answer is none."""
+    *fields, rest = output.split(separator)
+    if rest.strip() or len(fields) % columns:
+        raise SlurmUnanswered(f"{name} answered {output[-200:]!r} in the end, which are not {columns} columns")
+    for first in range(0, len(fields), columns):
+        row = fields[first : first + columns]
+        yield [row[0].lstrip("\n"), *row[1:]]
 
 
 def _job(row: list[str]) -> SlurmJob:
