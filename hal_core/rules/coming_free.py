@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import attrs
+
 from hal_core.models.masks import members_of
 
 if TYPE_CHECKING:
@@ -109,6 +111,8 @@ class ComingFree:
             self._running = iter(self._snapshot.running())
             self._next = next(self._running, None)
         while self._next is not None and self._next.expected_end_s < time_s:
-            for number in self._next.node_numbers:
-                self._ends_on.setdefault(number, []).append(self._next)
+            for part, numbers in self._next.shape.assigned(self._next.node_numbers):
+                row = attrs.evolve(self._next, shape=part) if self._next.shape.also else self._next
+                for number in numbers:
+                    self._ends_on.setdefault(number, []).append(row)
             self._next = next(self._running, None)
