@@ -48,7 +48,7 @@ async def test_hundreds_of_jobs_and_an_array_of_a_thousand_end_as_accounting_say
             orders += [bench.order(ARRAY, script, index, **array) for index in range(element_count)]
             await bench.executor.launch(N1, [late, *orders])
             await bench.until("the late one runs", lambda: (N1, late.key) in bench.parts, PATIENCE_S)
-            slurm.run("scontrol", "update", f"jobid={bench.native_id(late)}", "endtime=now")  # a minute is the least
+            slurm.run("scontrol", "update", f"jobid={bench.native_id(late)}", "endtime=now+2")  # a minute is the least
             await bench.ends([late, *orders], PATIENCE_S)
             assert bench.ends_known[late.key].kind is EndKind.TIME_LIMIT
             assert await bench.differences([late, *orders]) == {}

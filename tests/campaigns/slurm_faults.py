@@ -32,6 +32,8 @@ from tests.support.slurm_bench import N1, SlurmBench
 JOBS_PER_FAULT = 3
 PATIENCE_S = 900.0
 FAULTS = ("restart slurmctld", "kill slurmrestd", "restart bridge", "lose answers")
+SLURMS_OWN = {"KillWait": "30"}
+"""Seconds from the order to end until Slurm kills, as it has them by itself: pilot.sh counts on them."""
 
 
 @attrs.define
@@ -153,7 +155,7 @@ class Trial:
 def measure(campaign: Campaign) -> Figures:
     given = campaign.given
     with (
-        SlurmCluster(node_count=4, cpus=8, has_accounting=True, has_rest=True) as slurm,
+        SlurmCluster(node_count=4, cpus=8, has_accounting=True, has_rest=True, settings=SLURMS_OWN) as slurm,
         tempfile.TemporaryDirectory() as directory,
     ):
         options = SlurmOptions(
