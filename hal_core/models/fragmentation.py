@@ -3,6 +3,8 @@
 For a request, the free GPUs of a node that it cannot use are fragments: all of them if the node lacks anything that it
 needs, else the rests of devices that are too small for it. Expected over the distribution of recent requests, that is
 the node's fragmentation; a placement harms by how much it grows. Computed once for each row, whatever has it.
+What was asked for lately says little of what is rare. So a small part of the demand is for all of a node, of each kind
+that there is: of two nodes that are equally good for the typical request the one that is still whole is left so.
 Weng et al., Beware of Fragmentation: Scheduling GPU-Sharing Workloads with Fragmentation Gradient Descent, ATC'23.
 """
 
@@ -15,11 +17,13 @@ from hal_core.models.gpu_parts import MILLI, GpuParts
 from hal_core.models.row_fields import FIELD_BITS, FIELD_MASK
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from hal_core.models.job import Shape
 
 KEPT_MAX = 200_000
+UNSEEN_SHARE = 0.05
+"""Of the demand, for whole nodes: as if so much were not known yet."""
 STEP_MILLI = 60
 """Less than this is no reason to leave a node that is filled better: what is expected is not known so well."""
 
@@ -27,10 +31,15 @@ STEP_MILLI = 60
 class Fragmentation:
     """Remembers what it computed until the demand changes."""
 
-    def __init__(self, demand: Demand, parts: GpuParts, shift_of: Mapping[str, int]) -> None:
+    def __init__(
+        self, demand: Demand, parts: GpuParts, shift_of: Mapping[str, int], wholes: Sequence[GpuRequest] = ()
+    ) -> None:
+        """`wholes`: for each kind of node with GPUs the request for all of it."""
         self._demand = demand
         self._parts = parts
         self._shift_of = shift_of
+        self._wholes = wholes
+        self._anticipated: tuple[tuple[GpuRequest, float], ...] = ()
         self._version = -1
         self._of_row: dict[int, float] = {}
         self._harms: dict[Shape, dict[int, int]] = {}
@@ -40,10 +49,20 @@ class Fragmentation:
         """What is known of the harms of one shape, by row; to be filled by who computes them."""
         if self._version != self._demand.version or self._kept > KEPT_MAX:
             self._version = self._demand.version
+            self._anticipated = self._anticipate()
             self._of_row.clear()
             self._harms.clear()
             self._kept = 0
         return self._harms.setdefault(shape, {})
+
+    def _anticipate(self) -> tuple[tuple[GpuRequest, float], ...]:
+        """What is typical, and all of a node of each kind, by its GPUs; nothing if nothing is known."""
+        typical, wholes = self._demand.typical, self._wholes
+        if not typical or not wholes:
+            return typical
+        gpus = sum(each.gpus for each in wholes)
+        seen = [(request, share * (1 - UNSEEN_SHARE)) for request, share in typical]
+        return (*seen, *((each, UNSEEN_SHARE * each.gpus / gpus) for each in wholes))
 
     def harm(self, before: int, after: int) -> int:
         """By how many steps the expected fragments grow from one row to another."""
@@ -68,7 +87,7 @@ class Fragmentation:
         if not total:
             return 0.0
         expected = 0.0
-        for request, share in self._demand.typical:
+        for request, share in self._anticipated:
             if cpus < request.cpus or memory < request.memory_bytes:
                 expected += share * total
             elif request.gpu_type:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hal_core.models.demand import Demand
+from hal_core.models.demand import Demand, GpuRequest
 from hal_core.models.domains import Domains
 from hal_core.models.fragmentation import Fragmentation
 from hal_core.models.gpu_parts import GpuParts
@@ -160,7 +160,9 @@ class Packing:
         self.class_shift = FIELD_BITS * (len(fields) + bool(kinds))
         self.has_gpus = bool(kinds)
         self.parts = GpuParts(FIELD_BITS * len(fields), self.shift_of)
-        self.fragmentation = Fragmentation(self._demand, self.parts, self.shift_of)
+        amounts = {(node.cpu_count, node.memory_bytes, len(node.gpus)) for node in nodes if node.gpus}
+        self._wholes = [GpuRequest(*each, 0, "") for each in sorted(amounts)]
+        self.fragmentation = Fragmentation(self._demand, self.parts, self.shift_of, self._wholes)
         self.partition_nodes = {name: mask_of(numbers) for name, numbers in partitions.items()}
         self.group_of = partition_groups(self.partition_nodes)
         if self._licences:  # what all partitions draw from makes them one group
@@ -201,7 +203,7 @@ class Packing:
         twin = copy(self)
         twin._asks, twin._families, twin.parts = {}, {}, self.parts.copy()
         twin._demand = attrs.evolve(self._demand, weights=self._demand.weights.copy())
-        twin.fragmentation = Fragmentation(twin._demand, twin.parts, self.shift_of)
+        twin.fragmentation = Fragmentation(twin._demand, twin.parts, self.shift_of, self._wholes)
         return twin
 
     def row(self, columns: NodeColumns, number: int) -> int:

@@ -7,6 +7,7 @@ from random import Random
 from hypothesis import given, settings, strategies as st
 
 from hal_core.models.demand import FADE_EVERY, LOOK_EVERY, WEIGHT_MAX, Demand, GpuRequest
+from hal_core.models.fragmentation import UNSEEN_SHARE
 from hal_core.models.gpu_parts import MILLI
 from hal_core.models.job import JobId, Shape
 from hal_core.models.node import Node, NodeName, PartitionName
@@ -149,11 +150,11 @@ def test_an_array_of_shares_fills_devices_one_element_after_the_other() -> None:
 # -- fragmentation -----------------------------------------------------------------------------------------------------
 
 
-def naive_fragments(cpus: int, whole: int, rests: list[int], demand: Demand) -> float:
+def naive_fragments(cpus: int, whole: int, rests: list[int], anticipated: list[tuple[GpuRequest, float]]) -> float:
     """Device by device, as it is defined."""
     devices = [MILLI] * whole + rests
     expected = 0.0
-    for request, probability in demand.typical:
+    for request, probability in anticipated:
         least = request.gpu_milli or MILLI
         usable = [free for free in devices if free >= least]
         can_run = cpus >= request.cpus and len(usable) >= max(request.gpus, 1)
@@ -176,8 +177,11 @@ def test_expected_fragments_are_those_of_each_device(taken: list[int], gpus: int
     row = room.row_of(0)
     whole = row >> room.packing.shift_of["gpus"] & FIELD_MASK
     rests = [free for _, free in room.packing.parts.of(row)]
+    room.packing.fragmentation.harms(share(100))  # it looks at the demand
     found = room.packing.fragmentation.expected(row)
-    assert abs(found - naive_fragments(row & FIELD_MASK, whole, rests, demand)) < 1e-6
+    anticipated = [(request, probability * (1 - UNSEEN_SHARE)) for request, probability in demand.typical]
+    anticipated.append((GpuRequest(8, 0, gpus, 0, ""), UNSEEN_SHARE))
+    assert abs(found - naive_fragments(row & FIELD_MASK, whole, rests, anticipated)) < 1e-6
 
 
 def test_a_small_job_leaves_the_node_whole_that_a_large_one_needs() -> None:
@@ -189,6 +193,16 @@ def test_a_small_job_leaves_the_node_whole_that_a_large_one_needs() -> None:
     assert room.choose(room.packing.ask(Shape(ALL, 1, 1, 0, 1))) == (1,)
     room = room_of(node("large", 8, ("a100",) * 8), node("small", 64, ("a100",) * 2))
     assert room.choose(room.packing.ask(Shape(ALL, 1, 1, 0, 1))) == (0,), "nothing is known: the fullest by CPUs"
+
+
+def test_a_node_that_is_whole_stays_so_where_the_typical_request_does_not_care() -> None:
+    """Best fit by CPUs would begin the second node: fewer would be left there."""
+    demand = Demand()
+    demand.add(Shape(ALL, 1, 4, 0, 1))
+    room = room_of(node("begun", 64, ("a100",) * 8), node("whole", 48, ("a100",) * 8), demand=demand)
+    ask = room.packing.ask(Shape(ALL, 1, 4, 0, 1))
+    room.take((0,), ask)
+    assert room.choose(ask) == (0,)
 
 
 def test_jobs_without_gpus_leave_nodes_with_gpus_alone() -> None:
