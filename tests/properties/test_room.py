@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from hal_core.models.job import Shape
@@ -28,7 +29,8 @@ def test_room_counts_as_columns_do(data: st.DataObject) -> None:
     snapshot: FakeSnapshot = data.draw(snapshots())
     assert isinstance(snapshot.columns, FakeColumns)
     columns, room = FakeColumns.copy_of(snapshot.columns), snapshot.room()
-    for shape in data.draw(st.lists(shapes(tuple(snapshot.partitions)), max_size=8)):
+    drawn = data.draw(st.lists(shapes(tuple(snapshot.partitions)), max_size=8))
+    for shape in [attrs.evolve(each, also=()) for each in drawn]:  # of several components: test_mixed_jobs.py
         ask = room.packing.ask(shape)
         inside = snapshot.partition_nodes(shape.partition)
         most = 1 if ask.gpu_milli else None  # shares of a GPU are given one after the other

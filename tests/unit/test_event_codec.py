@@ -15,6 +15,7 @@ from hypothesis import given
 from hal_core.models.access import AccessChange
 from hal_core.models.booking import Booking, NodeBookings, QueuedStart
 from hal_core.models.cloud_pool import AccountBudget, CloudPool, Market, PoolOffer, SpendLimit, WaitGoal
+from hal_core.models.component import Component
 from hal_core.models.dataset import DataFile, Dataset
 from hal_core.models.event import (
     EVENT_CLASSES,
@@ -106,6 +107,7 @@ JOB = JobId(7)
 NODE = NodeName("n1")
 KEY = AttemptKey(JOB, 3, 2)
 TIME_S = 1_700_000_000.25
+COMPONENT = Component(2, 4, 8, 1 << 30, 1, "a100", 500, ("ib",), (("ib", "ssd"),))
 END = End(EndKind.OUT_OF_MEMORY, 137, 9, 1 << 40, 12.5, "ada", "peak ü", 1.5, 250.0, 75.5)
 MACHINE = Node(NODE, 4, 1 << 34, ("a100", "h100"), (("licence", 2),), ("ib",), ("site", "rack"), "slurm", "10.0.0.7")
 TERMS = {
@@ -175,6 +177,7 @@ SPEC = JobSpec(
     excluded_nodes=(NodeName("n2"),),
     mail_types=("END",),
     mail_user="ada@example.org",
+    components=(COMPONENT,),
     deadline_time_s=TIME_S + 900.0,
     deadline="now+15min",
     value_per_hour=0.25,
@@ -307,7 +310,8 @@ def test_there_is_an_example_of_every_class():
 
 def test_examples_leave_no_field_at_its_default():
     """A field that the corpus does not show could change its form unseen."""
-    values = (SPEC, END, MACHINE, PARTITION, CLUSTER, RESERVATION, DATASET, POOL, OFFER, CHANGE, EXAMPLES[6].shares[0])
+    values = (SPEC, COMPONENT, END, MACHINE, PARTITION, CLUSTER, RESERVATION, DATASET, POOL, OFFER, CHANGE)
+    values = (*values, EXAMPLES[6].shares[0])
     for thing in (*EXAMPLES, *values):
         for field in attrs.fields(type(thing)):
             assert getattr(thing, field.name) != field.default, f"{type(thing).__name__}.{field.name}"
