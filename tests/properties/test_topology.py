@@ -220,7 +220,7 @@ def test_room_with_a_topology_finds_a_place_where_one_is(data: st.DataObject) ->
     assert isinstance(snapshot.columns, FakeColumns)
     room = snapshot.room()
     for drawn in data.draw(st.lists(shapes(tuple(snapshot.partitions)), min_size=1, max_size=6)):
-        shape = data.draw(near(drawn, has_topology=True))
+        shape = attrs.evolve(data.draw(near(drawn, has_topology=True)), also=())  # others: test_mixed_jobs.py
         ask = room.packing.ask(shape)
         inside = snapshot.partition_nodes(shape.partition)
         fitting = [number for number in inside if room.count(number, ask)]
