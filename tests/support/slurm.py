@@ -12,6 +12,7 @@ test) leaves no process, mount or file behind, and several clusters can run besi
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -30,6 +31,9 @@ from tests.support import slurm_config, slurm_packages, slurm_root
 from tests.support.processes import ProcessTree, SupportError
 from tests.support.slurm_config import Layout, SlurmOptions, node_names
 from tests.support.slurm_daemons import Daemons, free_ports, identity
+
+RECORD = re.compile(r"^(?=JobId=\d+ UserId=)", re.MULTILINE)
+"""Here one begins, in the file that slurmctld keeps of jobs that have ended."""
 
 
 class SlurmCommandFailed(SupportError):
@@ -123,14 +127,18 @@ class SlurmCluster(SlurmOptions):
 
     def jobs_ended(self) -> list[SlurmJobEnd]:
         """Every job that has ended so far, in that order. Reads a file of slurmctld's: costs the cluster nothing."""
-        if not self.layout.jobs_ended.exists():
-            return []
-        lines = self.layout.jobs_ended.read_text().splitlines(keepends=True)
-        return [_parse_end(line) for line in lines if line.endswith("\n")]
+        return [_parse_end(record) for record in self._records_of_ends()]
 
     def count_of_ends(self) -> int:
         """How many jobs have ended so far: the cheap form of `jobs_ended`."""
-        return self.layout.jobs_ended.read_bytes().count(b"\n") if self.layout.jobs_ended.exists() else 0
+        return len(self._records_of_ends())
+
+    def _records_of_ends(self) -> list[str]:
+        """What slurmctld has written in full. A job's name may have several lines."""
+        if not self.layout.jobs_ended.exists():
+            return []
+        records = RECORD.split(self.layout.jobs_ended.read_text())
+        return [record for record in records if " ExitCode=" in record and record.endswith("\n")]
 
     def wait_for_ends(self, count: int, timeout_s: float = 60.0) -> list[SlurmJobEnd]:
         """Wait until `count` jobs have ended since the start of the cluster. Returns all that have."""
