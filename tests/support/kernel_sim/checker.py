@@ -88,6 +88,8 @@ class Checker:
                 self._part_over(key, node)
                 if end.state is not JobState.COMPLETED:
                     self._to_end.setdefault(key, self._world.now_s)
+                if end.kind is EndKind.NODE_LOST:
+                    self._world.people.hear_of_trouble([key.job_id])
             case InputsStaged(key=key):
                 assert key not in truth.staged, f"{key} is staged twice"
                 truth.staged.add(key)
@@ -107,6 +109,7 @@ class Checker:
             case NodeSuspected(node=node):
                 self._suspect_since_s[node] = self._world.now_s
                 self._suspect_time_s[node] = event.time_s
+                self._world.people.hear_of_trouble(self._jobs_on(node))
             case NodeWentDown(node=node):
                 self._is_down.add(node)
                 self._suspect_since_s.pop(node, None)
@@ -114,6 +117,17 @@ class Checker:
                 assert after_s >= self._world.cluster.node_timeout_s, f"{node} was given up after {after_s:.0f} s"
             case _:
                 pass
+
+    def _jobs_on(self, node: NodeName) -> list[JobId]:
+        """Jobs that have an allocation there."""
+        return [
+            job_id
+            for job_id, job in self.unfinished.items()
+            if any(
+                each.phase == "active" and node in [share.node for share in each.shares]
+                for each in job.elements.values()
+            )
+        ]
 
     def _is_given_up(self, node: NodeName, key: AttemptKey) -> bool:
         """Nobody is told that it has ended there: it is known to run on, and no new work comes near it."""

@@ -5,7 +5,8 @@ They also know what each process will really do: that is decided by the job, nev
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,7 @@ GIB = 1 << 30
 ALL, SOME, URGENT = PartitionName("all"), PartitionName("some"), PartitionName("urgent")
 OWNERS = (Owner("ada", 1001, 1001), Owner("bob", 1002, 1002), Owner("eve", 1003, 1003))
 RETRY_S_MAX = 20.0
+WORRY_S_MAX = 60.0
 RUNTIME_S_MAX = 1800.0
 GOING_HOME_S = 300.0
 UNFINISHED_MAX = 60
@@ -82,6 +84,8 @@ class People:
         self._crowd = Random(f"{world.seed} crowd")
         self._mixture = Random(f"{world.seed} mixture")
         self._mixed_share = self._mixture.choice([0.0, 0.3])
+        self._worry = Random(f"{world.seed} worry")
+        self._worried_share = self._worry.choice([0.0, 0.3, 1.0])
         self._suspend_s = self._crowd.choice([0.0, 15.0, 60.0])
         self._is_crowded = self._crowd.random() < CROWDED_SHARE
         if self._is_crowded:
@@ -263,6 +267,14 @@ class People:
         if self.are_at_work and self._dice.random() < self._impatience:
             delay_s = self._dice.uniform(0.0, 300.0)
             self.world.timeline.after(delay_s, lambda: self._order(Requeue(JobSelection(job_id), "ada")))
+
+    def hear_of_trouble(self, job_ids: Iterable[JobId]) -> None:
+        """A node that has a part of these jobs is silent, or given up: whoever worries ends them, or has them queued
+        again, before it is known what becomes of them."""
+        for job_id in job_ids if self.are_at_work else ():
+            if self._worry.random() < self._worried_share:
+                message = self._worry.choice([Cancel, Requeue])(JobSelection(job_id), "ada")
+                self.world.timeline.after(self._worry.uniform(0.0, WORRY_S_MAX), partial(self._order, message))
 
     # -- what jobs do --------------------------------------------------------------------------------------------------
 
