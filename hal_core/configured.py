@@ -38,20 +38,27 @@ def read_with_plugins(path: str | Path) -> tuple[Configuration, Plugins]:
 def executor_options(
     configuration: Configuration, plugins: Plugins, epoch: int = 0
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """(name, name of its plugin, its options) of each executor. What the daemon knows itself, it fills in where the
-    class of the options has a field of that name and the file says nothing else."""
+    """(name, name of its plugin, its options) of each executor."""
+    for name, plugin, options in executors_of(configuration.executors):
+        yield name, plugin, {**_known(configuration, plugins, (name, plugin), epoch), **options}
+
+
+def _known(configuration: Configuration, plugins: Plugins, executor: tuple[str, str], epoch: int) -> dict[str, Any]:
+    """What the daemon knows itself and fills in where the class of the options has a field of that name. `executor`:
+    its name and that of its plugin."""
+    name, plugin = executor
     directory = Path(configuration.state_directory)
     known = {
         "socket": str(directory / AGENT_SOCKET_NAME),
         "authority": str(directory / AUTHORITY_NAME),
         "lease_s": configuration.cluster.node_timeout_s,
         "epoch": epoch,
+        "name": name,
+        "state_directory": str(directory / name),
     }
-    for name, plugin, options in executors_of(configuration.executors):
-        cls = plugins.options_class("executor", plugin)
-        fields = () if cls is None else attrs.fields_dict(cls)
-        own = {**known, "name": name, "state_directory": str(directory / name)}
-        yield name, plugin, {**{key: value for key, value in own.items() if key in fields}, **options}
+    cls = plugins.options_class("executor", plugin)
+    fields = () if cls is None else attrs.fields_dict(cls)
+    return {key: value for key, value in known.items() if key in fields}
 
 
 def check_options(configuration: Configuration, plugins: Plugins) -> None:
@@ -70,8 +77,9 @@ def check_options(configuration: Configuration, plugins: Plugins) -> None:
         ("predictors", plugins.predictor, configuration.predictors),
     ):
         looks += [(f"{section}.{name}", name, partial(make, name, options)) for name, options in named.items()]
-    for name, plugin, options in executor_options(configuration, plugins):
-        looks.append((f"executors.{name}", name, partial(_structure, plugins, "executor", plugin, options)))
+    for name, plugin, options in executors_of(configuration.executors):
+        check = partial(_structure_executor, configuration, plugins, (name, plugin), options)
+        looks.append((f"executors.{name}", name, check))
     for section, plane, chosen in (
         ("observers", "observer", configuration.observers),
         ("clouds", "cloud", configuration.clouds),
@@ -90,6 +98,13 @@ def check_options(configuration: Configuration, plugins: Plugins) -> None:
             problems.append(Problem(section, str(error)))
     if problems:
         raise configuration.at_their_lines(InvalidInput(problems))
+
+
+def _structure_executor(
+    configuration: Configuration, plugins: Plugins, executor: tuple[str, str], options: Mapping[str, Any]
+) -> None:
+    filled = {**_known(configuration, plugins, executor, epoch=0), **options}
+    _structure(plugins, "executor", executor[1], filled)
 
 
 def _structure(plugins: Plugins, plane: str, name: str, options: Mapping[str, Any]) -> None:

@@ -151,10 +151,21 @@ class Plugins:
         return cast("ForeignScheduler", self._make("scheduler", name, options))
 
     def options_class(self, plane: str, name: str) -> type[Any] | None:
-        """The attrs class of its options; None if its plugin does not say. Raises NotFound or PluginError."""
+        """The attrs class of its options; None if its plugin does not say. Raises NotFound, or PluginError, also if
+        what the plugin says is no such class."""
         registration = self._find(plane, name)
         options = registration.options
-        return None if options is None else _walled(registration, "say the options of", options)
+        if options is None:
+            return None
+
+        def say() -> type[Any]:
+            cls = options()
+            if not (isinstance(cls, type) and attrs.has(cls)):
+                of = f"{plane} {name!r} of plugin {registration.plugin!r}"
+                raise PluginError(f"{of}: its options must be a function that returns an attrs class, not {cls!r:.60}")
+            return cls
+
+        return _walled(registration, "say the options of", say)
 
     def trial(self, name: str, directory: str) -> Mapping[str, Any]:
         """What its plugin says that `name` is to be tried out with; nothing if it says nothing."""

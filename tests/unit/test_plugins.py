@@ -11,7 +11,11 @@ from importlib.metadata import EntryPoint, distributions
 import attrs
 import pytest
 
-from hal_core.errors import NotFound, PluginError, UserError
+from hal_core.config.configuration import Configuration
+from hal_core.config.schema import EngineSection
+from hal_core.configured import check_options
+from hal_core.errors import InvalidInput, NotFound, PluginError, UserError
+from hal_core.models.node import Cluster, Node, NodeName
 from hal_core.models.plugin import Pin, PluginStatus
 from hal_core.plugin_files import digest_of
 from hal_core.plugins import Plugins
@@ -202,6 +206,25 @@ def hal_register_observers(register):
     text = "plugin 'example' failed to say the options of observer 'cannot': ImportError: no such library"
     with pytest.raises(PluginError, match=text):
         plugins.options_class("observer", "cannot")
+
+
+@pytest.mark.parametrize("options", ["Depth", "lambda: Depth()", "lambda: dict", "lambda: None", "5"])
+def test_options_that_are_no_attrs_class_are_the_plugins_mistake(site, options):
+    hooks = "".join(
+        f"@hookimpl\ndef hal_register_{plane}s(register): register('x', make, options={options})\n"
+        for plane in ("executor", "observer", "cloud")
+    )
+    depth = "import attrs\n@attrs.frozen\nclass Depth:\n    depth: int = 1\ndef make(options): pass\n"
+    site.install("example", HEADER + ENGINE.format(name="nothing") + depth + hooks)
+    plugins = site.load()
+    cluster = Cluster("lab", (Node(NodeName("n1"), 4, 2**30),), ())
+    chosen = {"x": {"depht": 2}}
+    engine = EngineSection("nothing")
+    configuration = Configuration(cluster, engine=engine, executors=chosen, observers=chosen, clouds=chosen)
+    with pytest.raises(InvalidInput) as caught:
+        check_options(configuration, plugins)
+    assert [each.place for each in caught.value.problems] == ["executors.x", "observers.x", "clouds.x"]
+    assert all("plugin 'example'" in each.text for each in caught.value.problems)
 
 
 @pytest.mark.parametrize("plane", ["executor", "observer", "cloud"])
