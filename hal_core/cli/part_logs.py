@@ -7,18 +7,21 @@ machine is said once. No file stays open: thousands may be written at once.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from itertools import chain
 
 from hal_core.cli.console import Console
 from hal_core.cli.show import element_pages, find_element
+from hal_core.cli.tail import PIECE_BYTES
 from hal_core.cli.waiting import FINAL, tell_end
 from hal_core.models.patterns import expand_pattern
 from hal_core.models.ranges import RangeSet, parse_ranges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import IO, Any, BinaryIO
 
 LINE_BYTES_MAX = 64 * 1024
@@ -203,27 +206,40 @@ class Lines:
     def copy(self, stream: BinaryIO, has_ended: bool) -> bool:
         """Tell the lines that are whole, and at the end what is left. Whether there was anything new."""
         self._has_ended = has_ended
-        news = self._read()
-        if not self.label:
-            stream.write(news)
-            return bool(news)
-        *lines, self._rest = (self._rest + news).split(b"\n")
-        if self._rest and (has_ended or len(self._rest) > LINE_BYTES_MAX):
-            lines, self._rest = [*lines, self._rest], b""
-        label = self.label.encode()
-        stream.write(b"".join(b"%s: %s\n" % (label, line) for line in lines))
-        return bool(news)
+        has_news = False
+        for piece in self._pieces():
+            has_news = True
+            self._tell(stream, piece)
+        if has_ended and self._rest:
+            self._tell(stream, b"\n")
+        return has_news
 
-    def _read(self) -> bytes:
+    def _tell(self, stream: BinaryIO, piece: bytes) -> None:
+        if not self.label:
+            stream.write(piece)
+            return
+        *whole, rest = (self._rest + piece).split(b"\n")
+        *parts, self._rest = _cut(rest)
+        label = self.label.encode()
+        lines = chain(chain.from_iterable(map(_cut, whole)), parts)
+        stream.write(b"".join(b"%s: %s\n" % (label, line) for line in lines))
+
+    def _pieces(self) -> Iterator[bytes]:
+        """What is new, up to where the file ends now: one that grows fast does not keep the others waiting."""
         try:
             with open(self.path, "rb", buffering=0) as file:
-                size = file.seek(0, 2)
                 if not self.was_found and self._start_at is not None:
                     self._at = self._start_at(file)
                 self.was_found = True
+                size = file.seek(0, os.SEEK_END)
                 self._at = file.seek(0 if size < self._at else self._at)  # Another attempt has begun it anew.
-                news = file.read(size - self._at)
-                self._at += len(news)
-                return news
+                while piece := file.read(min(PIECE_BYTES, size - self._at)):
+                    self._at += len(piece)
+                    yield piece
         except FileNotFoundError:
-            return b""
+            return
+
+
+def _cut(line: bytes) -> list[bytes]:
+    """In pieces that may be told; at least one, which is empty if the line is."""
+    return [line[at : at + LINE_BYTES_MAX] for at in range(0, max(len(line), 1), LINE_BYTES_MAX)]
