@@ -105,12 +105,17 @@ def wait_for_element(console: Console, job_id: int, index: int, tail: Tail) -> d
 
 
 def last_lines(file: IO[bytes], number: int) -> int:
-    """Where the last `number` lines begin. Reads from the end, never the whole file."""
-    at = file.seek(0, os.SEEK_END)
-    tail = b""
-    while at > 0 and tail.count(b"\n") <= number:
+    """Where the last `number` lines begin. Reads from the end, block by block, and keeps none."""
+    at = max(file.seek(0, os.SEEK_END) - 1, 0)  # The last byte, if it is a line end, is that of the last line.
+    while at > 0:
         step = min(BLOCK_BYTES, at)
         at = file.seek(at - step)
-        tail = file.read(step) + tail
-    kept = tail.splitlines(keepends=True)[-number:]
-    return at + len(tail) - sum(len(line) for line in kept)
+        block = file.read(step)
+        line_ends = block.count(b"\n")
+        if line_ends >= number:
+            end = len(block)
+            for _ in range(number):
+                end = block.rfind(b"\n", 0, end)
+            return at + end + 1
+        number -= line_ends
+    return 0

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from hal_core.cli.logs import BLOCK_BYTES, last_lines
 from hal_core.cli.part_logs import LINE_BYTES_MAX, Lines
 from hal_core.cli.tail import PIECE_BYTES
 
@@ -57,3 +58,28 @@ def test_a_longer_line_is_told_in_pieces_wherever_the_reading_stops(tmp_path):
     sizes = [LINE_BYTES_MAX] * (long // LINE_BYTES_MAX)
     assert [len(line) for line in told] == [5, 0, *sizes, 5, LINE_BYTES_MAX, 4]
     assert (told[0], told[-3], told[-1]) == (b"first", b"xxxxx", b"last")
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"\n", b"a", b"1\n2\n3", b"1\n\n3\n", b"50 %\r100 %\nend\n", b"a\n" * BLOCK_BYTES]
+)
+@pytest.mark.parametrize("number", [1, 2, 9, 40_000])
+def test_the_last_lines_are_those_that_end_with_a_line_end(text, number):
+    lines = text.split(b"\n")
+    whole, rest = [line + b"\n" for line in lines[:-1]], lines[-1:] if lines[-1] else []
+    last = b"".join([*whole, *rest][-number:])
+    assert text[last_lines(io.BytesIO(text), number) :] == last
+
+
+@pytest.mark.parametrize("length", [BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1])
+def test_the_last_lines_are_found_where_blocks_meet(length):
+    text = b"x" * length + b"\n" + b"y" * length + b"\n"
+    assert [last_lines(io.BytesIO(text), number) for number in (1, 2, 3)] == [length + 1, 0, 0]
+
+
+def test_the_last_lines_of_a_file_with_few_line_ends_are_found_without_keeping_it(tmp_path):
+    path = tmp_path / "17.out"
+    path.write_bytes(b"first\n" + b"x" * FILE_BYTES)
+    with path.open("rb", buffering=0) as file, memory_below(FILE_BYTES // 8):
+        assert last_lines(file, 1) == len(b"first\n")
+        assert last_lines(file, 5) == 0
