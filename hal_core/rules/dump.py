@@ -22,7 +22,7 @@ from hal_core.models.ranges import Ranges, RangeSet, runs_of
 from hal_core.rules import allocations
 from hal_core.rules.job_record import Activity, ElementEnd, JobRecord
 from hal_core.rules.pool_book import PoolContent
-from hal_core.rules.session_lives import SessionLife
+from hal_core.rules.session_lives import SessionLife, UserSpent
 from hal_core.rules.state import State
 from hal_core.rules.usage import Payer
 
@@ -147,6 +147,7 @@ class DumpedState:
     queued_starts: tuple[tuple[str, tuple[QueuedStart, ...]], ...] = ()
     bookings_seen: tuple[tuple[str, float], ...] = ()
     sessions: tuple[SessionLife, ...] = ()
+    sessions_spent: tuple[UserSpent, ...] = ()
 
 
 def dump_state(state: State) -> bytes:
@@ -197,6 +198,7 @@ def dump_state(state: State) -> bytes:
         bookings_seen=tuple(sorted(state.bookings.seen_time_s.items())),
         policy_changes=state.policy_changes,
         sessions=state.sessions.all(),
+        sessions_spent=state.sessions.spent(),
         usage=state.ledger.rows(),
         demand=_dump_demand(state.demand),
     )
@@ -295,7 +297,7 @@ def load_state(content: bytes) -> State:
     state.bookings.by_node = {each.node: each for each in dumped.bookings}
     state.bookings.starts, state.bookings.seen_time_s = dict(dumped.queued_starts), dict(dumped.bookings_seen)
     state.reservations.rent(state.pools.rented)
-    state.sessions.restore(dumped.sessions)
+    state.sessions.restore(dumped.sessions, dumped.sessions_spent)
     state.disabled_observers = dict(dumped.disabled_observers)
     state.policy_changes = dumped.policy_changes
     state.ended_counts = dict(dumped.ended_counts)

@@ -8,7 +8,7 @@ from hal_core.models.event import SessionChanged
 from hal_core.models.message import LoseSession, NoteSession
 from hal_core.models.session import CHANGES_MAX, SessionChange, SessionChangeKind
 from hal_core.rules import session_lives
-from hal_core.rules.session_lives import AGAIN_S, BURST_COUNT, SESSIONS_OF_USER_MAX
+from hal_core.rules.session_lives import AGAIN_S, BURST_COUNT, SESSIONS_OF_USER_MAX, USER_AGAIN_S, USER_BURST_COUNT
 from hal_core.rules.state import State
 
 SESSION = "5f2c09ab41de"
@@ -139,15 +139,48 @@ def test_no_broker_can_say_what_is_the_daemons_to_say():
     assert daemon.kinds == [JOINED]
 
 
+def test_what_all_sessions_of_a_user_put_on_record_is_bounded_however_many_names_there_are():
+    daemon = Daemon()
+    parked = [change(number, SessionChangeKind.PARKED) for number in range(1, CHANGES_MAX + 1)]
+    for number in range(SESSIONS_OF_USER_MAX + 5):
+        daemon.tell(*parked, session=f"{number:012x}")
+    assert len(daemon.events) == USER_BURST_COUNT
+    daemon.restart()
+    assert daemon.tell(*parked, session=f"{0:012x}") == CHANGES_MAX
+    assert daemon.tell(*parked, session="f" * 12) == 0
+    assert len(daemon.events) == USER_BURST_COUNT, "no name brings the allowance back, nor does a restart"
+    daemon.tell(change(1), user="bob")
+    daemon.now_s += 3 * USER_AGAIN_S
+    assert daemon.tell(*parked, session="f" * 12) == 3
+
+
+def test_what_was_spent_stays_when_the_session_is_forgotten():
+    daemon = Daemon()
+    for number in range(2 * USER_BURST_COUNT):
+        daemon.tell(change(1, CLOSED), session=f"{number:012x}")
+    assert len(daemon.state.sessions.all()) == SESSIONS_OF_USER_MAX
+    assert len(daemon.events) == USER_BURST_COUNT
+
+
+def test_who_falls_silent_and_comes_back_for_ever_is_bounded_too():
+    daemon = Daemon()
+    daemon.tell(change(1, SessionChangeKind.OPENED))
+    for _ in range(2 * BURST_COUNT):
+        daemon.lose(1)
+        daemon.tell()
+    assert len(daemon.events) <= BURST_COUNT + 1
+
+
 def test_of_a_user_only_so_many_are_remembered_and_nobody_elses_suffer():
     daemon = Daemon()
     daemon.tell(change(7), user="bob")
-    for number in range(SESSIONS_OF_USER_MAX + 5):
+    for number in range(SESSIONS_OF_USER_MAX):
         daemon.tell(change(1), session=f"{number:012x}")
-    daemon.tell(change(2), session=f"{5:012x}")
-    daemon.tell(change(1), session="f" * 12)
+    assert daemon.tell(change(1), session="f" * 12) == 0, "none has ended that could be forgotten for it"
+    daemon.tell(change(2, CLOSED), session=f"{5:012x}")
+    assert daemon.tell(change(1), session="f" * 12) == 1
     lives = daemon.state.sessions
     assert len(lives.all()) == SESSIONS_OF_USER_MAX + 1
     assert lives.find("bob", SESSION) is not None
-    assert lives.find("ada", f"{5:012x}") is not None, "the one that said something lately stays"
-    assert lives.find("ada", f"{6:012x}") is None
+    assert lives.find("ada", f"{0:012x}") is not None, "one that is open stays, however long ago it said something"
+    assert lives.find("ada", f"{5:012x}") is None
