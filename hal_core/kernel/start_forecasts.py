@@ -8,6 +8,7 @@ processor at most. What was learned lasts as long as the daemon runs.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from random import Random
@@ -22,6 +23,8 @@ from hal_core.rules.excerpt import Excerpt, excerpt, is_foreseeable
 from hal_core.rules.forecast import Future
 from hal_core.rules.start_times import StartTimes, Watched, planned_starts
 from hal_core.rules.state import State
+
+logger = logging.getLogger("hal.forecasts")
 
 EVERY_S: Final = 20.0
 """Between two jobs that are asked about to learn from them: some thousand in a day."""
@@ -58,7 +61,10 @@ class StartForecasts:
         """Until cancelled."""
         while True:
             await trio.sleep(EVERY_S)
-            await self.learn()
+            try:
+                await self.learn()
+            except Exception:
+                logger.exception("when a waiting job is likely to start could not be planned; the next is asked later")
 
     async def learn(self) -> None:
         """Ask about the latest job that waits, to see later whether that was true."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -35,6 +36,10 @@ STEPS_MAX = 2_000
 """So many jobs are tried in all passes of one forecast together: half a second of work on a large cluster."""
 SHARE_OF_WAITING = 20
 """Of jobs that wait without being tried, so many cost as much as one that is."""
+
+
+Placed = tuple[float, JobId, int, tuple[int, ...], RunningJob]
+"""When it ends, whose it is, and where: an element that borrows on some of its nodes has several rows."""
 
 
 class Engine(Protocol):
@@ -112,8 +117,10 @@ class Future:
         self._part = part
         self._asked_id = None if asked is None else asked.row.job_id
         self._room = part.room.copy()
-        self._running: list[tuple[float, JobId, int, RunningJob]] = [self._placed(row) for row in part.running]
+        self._running: list[Placed] = [self._placed(row) for row in part.running]
         heapq.heapify(self._running)
+        rows_of = Counter((row.job_id, row.index) for row in part.running)
+        self._rows_left = {key: count for key, count in rows_of.items() if count > 1}
         at = len(part.queue) if asked is None else bisect_left(part.ranks, asked.rank)
         self.waiting: dict[JobId, PendingJob] = {row.job_id: row for row in part.queue[:at]}
         self._begins_s = dict(part.begins_s)
@@ -160,7 +167,7 @@ class Future:
 
     def running(self) -> Iterable[RunningJob]:
         self._running.sort()  # a sorted list is a heap
-        return [row for _, _, _, row in self._running]
+        return [row for *_, row in self._running]
 
     def room(self) -> Room:
         return self._room.copy()
@@ -205,20 +212,33 @@ class Future:
         """Let end what is expected to have ended by then."""
         self.now_s = max(self.now_s, time_s)
         while self._running and self._running[0][0] <= self.now_s:
-            row = heapq.heappop(self._running)[3]
+            *_, row = heapq.heappop(self._running)
             self._room.give(row.node_numbers, self._room.packing.ask(row.shape))
             self._ended.append(row)
             self.has_released = True
-            if self._standings is not None:
-                self._standings.end(self._claims.get(row.job_id, NO_CLAIM))
-            left = self._arrays.get(row.job_id)
-            if left is not None:
-                self._have_left(row.job_id, attrs.evolve(left, active=left.active - 1))
+            if self._is_last_of_its(row):
+                self._count_end(row.job_id)
         self.changes = Changes((), tuple(self._ended)) if self._goes_on else None
         self._meter()
 
+    def _is_last_of_its(self, row: RunningJob) -> bool:
+        """Whether its element has no other row that still runs."""
+        key = row.job_id, row.index
+        if key not in self._rows_left:
+            return True
+        self._rows_left[key] -= 1
+        return not self._rows_left[key]
+
+    def _count_end(self, job_id: JobId) -> None:
+        """An element of the job ended."""
+        if self._standings is not None:
+            self._standings.end(self._claims.get(job_id, NO_CLAIM))
+        left = self._arrays.get(job_id)
+        if left is not None:
+            self._have_left(job_id, attrs.evolve(left, active=left.active - 1))
+
     def never(self) -> str:
-        endless = {job_id for end_s, job_id, _, _ in self._running if end_s == math.inf}
+        endless = {job_id for end_s, job_id, *_ in self._running if end_s == math.inf}
         if endless - self._part.aside:
             return "it waits for jobs that have no time limit"
         if endless:
@@ -236,9 +256,9 @@ class Future:
             self._arrays[job_id] = asked.array
         self._claims[job_id] = asked.claim
 
-    def _placed(self, row: RunningJob) -> tuple[float, JobId, int, RunningJob]:
+    def _placed(self, row: RunningJob) -> Placed:
         """With when it ends, before anything else."""
-        return row.expected_end_s, row.job_id, row.index, row
+        return row.expected_end_s, row.job_id, row.index, row.node_numbers, row
 
     def _begins(self, row: PendingJob, count: int) -> None:
         """So many elements of the job start now."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
-from hal_core.rules.forecast import PASSES_MAX, Engine, Future
+from hal_core.rules.forecast import PASSES_MAX, Engine, Future, Placed
 from hal_core.rules.start_times import sampled_left_s, sampled_run_s
 
 if TYPE_CHECKING:
@@ -104,17 +104,17 @@ class _Fated(Future):
         self.now_s = span.from_s
         super().__init__(part, None, span.from_s)
 
-    def _placed(self, row: RunningJob) -> tuple[float, JobId, int, RunningJob]:
+    def _placed(self, row: RunningJob) -> Placed:
         begun = self._begun.get(row.job_id) if row.index < 0 else None
         if begun is None:
             end_s = self.now_s + self._fate.left_s(row, self.now_s)
         else:
             stage_s = max(row.expected_end_s - self.now_s - begun.expected_s, 0.0)
             end_s = self.now_s + stage_s + self._fate.run_s(begun)
-        return min(end_s, max(row.end_time_s, self.now_s)), row.job_id, row.index, row
+        return min(end_s, max(row.end_time_s, self.now_s)), row.job_id, row.index, row.node_numbers, row
 
     def running(self) -> Iterable[RunningJob]:
-        rows = [self._as_expected(entry[3]) for entry in self._running]
+        rows = [self._as_expected(row) for *_, row in self._running]
         rows.sort(key=lambda row: (row.expected_end_s, row.job_id, row.index))
         return rows
 

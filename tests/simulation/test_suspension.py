@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 
 from hal_core.models.effect import SuspendOrder, SuspendPart
 from hal_core.models.event import JobEnded, JobPlaced, JobResumed, JobSuspended
-from hal_core.models.job import JobId, JobState
+from hal_core.models.job import ArraySpec, JobId, JobState
 from hal_core.models.message import AddReservation, Cancel, JobSelection, Requeue
 from hal_core.models.node import NodeName, PartitionName, Reservation
 from hal_core.models.placement import AttemptKey
@@ -18,7 +18,9 @@ from hal_core.models.plan import Plan, Preempt
 from hal_core.models.policy import PreemptMode, Qos
 from hal_core.rules.core import Core
 from hal_core.rules.effects import outstanding_on
+from hal_core.rules.excerpt import excerpt
 from hal_core.rules.explain import explain
+from hal_core.rules.forecast import Future, forecast
 from hal_core.rules.state import State
 from hal_core.sim.executor_model import Delays, Fault
 from hal_core.sim.report import summarise
@@ -242,6 +244,19 @@ def test_what_all_give_back_is_the_whole_cluster():
     rows = list(state.snapshot(30.0).running())
     assert {row.job_id for row in rows} == {1, 2, 3}
     assert sum(row.shape.cpus for row in rows) + sum(state.table.free_cpus) == 4
+
+
+def test_a_gang_that_borrows_on_one_of_its_nodes_is_planned_ahead_and_counts_once():
+    jobs = [job(0.0, 500.0)]
+    jobs.append(job(10.0, 50.0, HIGH, node_count=2, task_count=2, array=ArraySpec(((0, 3),), throttle=1)))
+    jobs.append(job(20.0, 10.0))
+    state = paused("easy", jobs, 30.0, cluster(2)).core.state
+    assert [row.node_numbers for row in state.snapshot(30.0).running() if row.job_id == 2] == [(0,), (1,)]
+    told = forecast(excerpt(state, JobId(3), 30.0), Easy(), 30.0)
+    assert told.start_time_s == 4000.0, "the first goes on until 2000, then two more gangs run to their limits"
+    future = Future(excerpt(state, JobId(3), 30.0), None, 30.0)
+    future.move_to(future.next_time_s())
+    assert future.waiting[JobId(2)].element_count == 1, "as many as may run at once"
 
 
 def test_what_one_has_borrowed_nobody_else_can_have():

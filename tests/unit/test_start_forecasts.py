@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
+from trio.testing import MockClock
 
-from hal_core.kernel.start_forecasts import StartForecasts
+from hal_core.kernel.start_forecasts import EVERY_S, StartForecasts
 from hal_core.models.event import JobEnded, JobPlaced, JobSubmitted
 from hal_core.models.job import End, EndKind, JobId, JobSpec
 from hal_core.models.message import DefineCluster, NodeReported, Submission, Submit
 from hal_core.models.prediction import Prediction
 from hal_core.rules.core import Core
 from hal_core.rules.excerpt import excerpt, excerpt_of, record_of
+from hal_core.rules.state import State
 from hal_engine_backfill.easy import Easy
 from tests.support.core_world import ADA, make_cluster, make_spec
 
@@ -79,3 +82,21 @@ async def test_what_cannot_be_said_is_not_said() -> None:
     wide = make_spec(node_count=2, task_count=2, walltime_s=60.0)
     wide_record = record_of(state, ADA, wide, NOW_S, Prediction(1.0, 2.0, 3.0))
     assert await world.starts.likely(excerpt_of(state, wide_record, NOW_S), NOW_S) is None
+
+
+async def test_a_forecast_that_fails_is_told_and_the_next_is_made(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    world, asked = World(), []
+
+    def state() -> State:
+        asked.append(trio.current_time())
+        raise LookupError("two rows of one element")
+
+    starts = StartForecasts(state, trio.lowlevel.checkpoint, lambda: NOW_S)
+    for _ in range(2):
+        await starts.record(1, [JobSubmitted(NOW_S, WAITS, "", ADA, world.spec)])
+    with trio.move_on_after(2.5 * EVERY_S):
+        await starts.run()
+    assert len(asked) == 2
+    assert [record.name for record in caplog.records] == ["hal.forecasts"] * 2
