@@ -109,6 +109,24 @@ def test_a_job_of_slurms_waits_for_a_reservation_or_begins_in_its_own():
     assert view_of(NODES, [inside], 60.0, [kept(660.0)]).starts == {(1, None): 60.0}
 
 
+def test_what_jobs_of_a_reservation_hold_is_its_own_and_comes_back_to_it():
+    """Four cores of each node are kept until 3700, and jobs run in them; the others are anybody's all the time."""
+
+    def room_outside_s(jobs: list[SlurmJob], cpus: int, length_s: float = 2 * HOUR_S) -> float:
+        view = view_of(NODES, jobs, 60.0, [kept(100.0, cpus=8)])
+        return BookedRoom(view.nodes).earliest(Request(1, cpus, 0, 0, length_s), 60.0, [NodeName("n1")])[0]
+
+    inside = {"tres": "cpu=3,node=1", "reservation": "course"}
+    one, two = running(1, "n1", 605.0, **inside), running(2, "n1", 1210.0, **inside)
+    assert room_outside_s([one], 4) == 60.0
+    assert room_outside_s([one], 5) == 3720.0
+    assert room_outside_s([one, two], 2) == 60.0, "six cores, of which four are kept"
+    assert room_outside_s([one, two], 3) == 660.0
+    assert room_outside_s([one, two], 5) == 3720.0
+    assert room_outside_s([running(1, "n1", None, **inside)], 4) == 60.0
+    assert room_outside_s([running(1, "n1", 605.0, tres="cpu=3,node=1")], 4) == 660.0, "it runs beside the reservation"
+
+
 def test_a_node_in_maintenance_comes_back_when_its_reservation_ends_and_is_closed_where_nobody_knows_when():
     node = SlurmNode("n1", "maint", 8, 16000, partitions=("normal",))
     (known,) = view_of([node], [], 60.0, [kept(0.0, cpus=8, nodes="n1")]).nodes

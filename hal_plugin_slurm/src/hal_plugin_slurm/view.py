@@ -10,7 +10,8 @@ later begin) are left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -29,6 +30,9 @@ NOT_BY_ITSELF: Final = ("Dependency", "Held", "BeginTime", "Limit", "InvalidAcco
 """In Slurm's reasons for what does not wait for room."""
 CLOSED: Final = ("down", "drained", "draining", "drain", "fail", "failing", "error", MAINTENANCE, "unknown", "future")
 
+Held = dict[tuple[str, NodeName], list[Booking]]
+"""What jobs that run in a reservation have of a node: by both names."""
+
 
 @attrs.frozen
 class View:
@@ -46,14 +50,15 @@ def view_of(
     reservations: Iterable[SlurmReservation] = (),
 ) -> View:
     running: dict[NodeName, list[Booking]] = {NodeName(node.name): [] for node in nodes}
+    held: Held = defaultdict(list)
     waiting: list[SlurmJob] = []
     for job in jobs:
         if job.state in WAITING and not job.nodes:
             if waits_for_room(job):
                 waiting.append(job)
         elif job.state in ACTIVE or job.state == CONFIGURING:
-            _book(job, running, now_s)
-    kept = _keep(reservations, {NodeName(node.name): node for node in nodes}, running, now_s)
+            _book(job, running, held, now_s)
+    kept = _keep(reservations, {NodeName(node.name): node for node in nodes}, running, held, now_s)
     rows = [_row(node, running[NodeName(node.name)], kept) for node in nodes]
     room = BookedRoom(rows)
     starts = _plan(room, nodes, waiting, now_s)
@@ -61,7 +66,7 @@ def view_of(
     return View(tuple(booked), starts)
 
 
-def _book(job: SlurmJob, running: Mapping[NodeName, list[Booking]], now_s: float) -> None:
+def _book(job: SlurmJob, running: Mapping[NodeName, list[Booking]], held: Held, now_s: float) -> None:
     """Slurm tells the end of what runs: its limit, or none."""
     names = names_of(job.nodes)
     end_s = None if job.end_time_s is None else max(job.end_time_s, now_s)
@@ -70,12 +75,15 @@ def _book(job: SlurmJob, running: Mapping[NodeName, list[Booking]], now_s: float
     for name in names:
         if name in running:
             running[name].append(booking)
+            if job.reservation:
+                held[job.reservation, name].append(booking)
 
 
 def _keep(
     reservations: Iterable[SlurmReservation],
     nodes: Mapping[NodeName, SlurmNode],
     running: Mapping[NodeName, list[Booking]],
+    held: Held,
     now_s: float,
 ) -> set[NodeName]:
     """Book what reservations keep. Returns the nodes that are kept now, whole: they come free when it ends."""
@@ -87,10 +95,28 @@ def _keep(
         for name in names if each.end_time_s > now_s else ():
             node = nodes[name]
             amounts = (node.cpu_count, node.memory_mb * MIB, len(node.gpus)) if is_whole else (share, 0, 0)
-            running[name].append(Booking(each.start_time_s, each.end_time_s, *amounts, reservation=each.name))
+            running[name] += _left_to(each, amounts, held.get((each.name, name), ()))
             if is_whole and each.start_time_s <= now_s:
                 kept.add(name)
     return kept
+
+
+def _left_to(
+    reservation: SlurmReservation, amounts: tuple[int, int, int], held: Iterable[Booking]
+) -> Iterator[Booking]:
+    """What it keeps on one node beside what jobs of its own hold there, which comes back to it when they end.
+
+    The job that ends last is taken off first, so that those that hold more than is kept give back only what is.
+    """
+    span_end_s, left = reservation.end_time_s, amounts
+    for each in sorted(held, key=lambda booking: booking.stop_s, reverse=True):
+        cpus, memory_bytes, gpus = map(min, left, (each.cpu_count, each.memory_bytes, each.gpu_count))
+        left = left[0] - cpus, left[1] - memory_bytes, left[2] - gpus
+        back_s = max(_rounded(min(each.stop_s, span_end_s)), reservation.start_time_s)  # As the ends of bookings are.
+        if back_s < span_end_s:
+            yield Booking(back_s, span_end_s, cpus, memory_bytes, gpus, reservation=reservation.name)
+    if any(left):
+        yield Booking(reservation.start_time_s, span_end_s, *left, reservation=reservation.name)
 
 
 def _each(job: SlurmJob, node_count: int) -> tuple[int, int, int]:
