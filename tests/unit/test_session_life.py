@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import resource
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import pytest
 import trio
 from hypothesis import given, strategies as st
 
@@ -138,3 +142,42 @@ async def test_it_numbers_by_itself_when_something_is_due(tmp_path, autojump_clo
         await trio.sleep(SETTLE_S)
         assert [each.count for each in await chronicle.untold()] == [3]
         nursery.cancel_scope.cancel()
+
+
+@contextmanager
+def full_disk(left_bytes: int) -> Iterator[None]:
+    """No file grows beyond that."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (left_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_a_disk_that_is_full_costs_the_record_until_there_is_room_again(tmp_path):
+    first = Chronicle(str(tmp_path), lambda: FIGURES)
+    first.end(JOINED, "")
+    size_bytes = (tmp_path / LIFE).stat().st_size
+    with full_disk(size_bytes + 10):
+        first.end(LEFT, "")  # Torn after ten bytes.
+    with full_disk(0):
+        second = Chronicle(str(tmp_path), lambda: FIGURES)
+        second.end(LEFT, "the second's")
+    assert second.is_old
+    second.end(CLOSED, "")
+    kinds = [JOINED, LEFT, CLOSED]
+    assert [each.kind for each in LifeFile(tmp_path / LIFE).read()] == kinds, "with what found no room"
+    assert (tmp_path / LIFE).read_bytes().count(b"\n") == 3
+
+
+@pytest.mark.parametrize("bad", [b"\xff\xfe", b'{"number":1,"time_s":1.0,"kind":"opened","detail":"\xff"}', b"\0" * 50])
+def test_a_line_that_is_no_text_is_left_out(tmp_path, bad):
+    good = b'{"number":2,"time_s":1.0,"kind":"closed"}'
+    (tmp_path / LIFE).write_bytes(bad + b"\n" + good + b"\n")
+    assert [each.kind for each in LifeFile(tmp_path / LIFE).read()] == [CLOSED]
+
+
+def test_a_file_that_cannot_be_read_is_none(tmp_path):
+    (tmp_path / LIFE).mkdir()
+    assert LifeFile(tmp_path / LIFE).read() == []
