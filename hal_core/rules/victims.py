@@ -121,7 +121,9 @@ def _enough(trial: Room, ask: Ask, number: int, victims: Sequence[Victim]) -> li
     for victim in victims:
         if room.count(number, ask):
             break
-        room.give([number], room.packing.ask(victim.job.shape))
+        for part, its in victim.job.shape.assigned(victim.job.node_numbers):
+            if number in its:
+                room.give([number], room.packing.ask(part))
         chosen.append(victim)
     return chosen
 

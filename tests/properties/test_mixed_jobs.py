@@ -7,7 +7,7 @@ Whoever judges here tries all ways to give different nodes to the components, on
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 import attrs
@@ -100,6 +100,23 @@ def take(columns: FakeColumns, shape: Shape, numbers: Sequence[int], where: obje
         for number in its:
             assert columns.fits(number, part), f"{where}: node {number} has no room for {part}"
             columns.take(number, part)
+
+
+def a_full_snapshot(random: Random) -> FakeSnapshot:
+    """Two or three nodes that differ in nothing, filled by jobs that do; one job waits for most of some of them."""
+    nodes = [Node(NodeName(f"n{number}"), 4, 8 * GIB) for number in range(random.randint(2, 3))]
+    columns, running = FakeColumns.of_idle(nodes), []
+    for number in range(12):
+        parts = [Shape(ALL, 1, random.randint(1, 4), 0) for _ in range(random.randint(1, len(nodes)))]
+        shape = attrs.evolve(parts[0], also=tuple(parts[1:]))
+        numbers = ways(shape, [random.sample(its, len(its)) for its in fitting_in(columns, shape)])
+        if numbers is not None:
+            take(columns, shape, numbers)
+            running.append(RunningJob(JobId(1000 + number), 0, shape, numbers, NOW_S + 10.0 * random.randint(1, 30)))
+    wanted = Shape(ALL, random.randint(1, len(nodes)), random.randint(2, 4), 0)
+    everywhere = Partition(ALL, tuple(node.name for node in nodes), True)
+    pending = (PendingJob(JobId(1), 1, wanted, 60.0, 0, NOW_S),)
+    return FakeSnapshot(NOW_S, 1, columns, {ALL: everywhere}, pending, tuple(running))
 
 
 def a_snapshot(random: Random) -> FakeSnapshot:
@@ -301,12 +318,14 @@ def test_what_is_taken_and_given_back_leaves_what_was_there(seed: int) -> None:
         assert [room.row_of(number) for number in range(len(before))] == before
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.parametrize("made", [a_snapshot, a_full_snapshot])
+@settings(max_examples=200, deadline=None)
 @given(seed=seeds)
-def test_victims_are_enough_and_none_is_one_too_many(seed: int) -> None:
-    snapshot = a_snapshot(Random(seed))
+def test_victims_are_enough_and_none_is_one_too_many(made: Callable[[Random], FakeSnapshot], seed: int) -> None:
+    random = Random(seed)
+    snapshot = made(random)
     room, shape = snapshot.room(), snapshot.pending_jobs[0].shape
-    victims = [Victim(job, float(len(job.node_numbers))) for job in snapshot.running()]
+    victims = [Victim(job, float(random.randint(0, 3))) for job in snapshot.running()]
     found = least_loss(room, room.packing.ask(shape), victims)
 
     def is_enough(gone: Sequence[Victim]) -> bool:
@@ -321,6 +340,22 @@ def test_victims_are_enough_and_none_is_one_too_many(seed: int) -> None:
     assert is_enough(found)
     for one in found:
         assert not is_enough([each for each in found if each is not one]), "one victim is not needed"
+
+
+def test_a_victim_frees_on_each_node_what_its_component_has_there() -> None:
+    """With 1 CPU back, n0 is not free: what the first component has is on n1."""
+    nodes = [Node(NodeName(f"n{number}"), 4, 8 * GIB) for number in range(2)]
+    columns = FakeColumns.of_idle(nodes)
+    small, large = Shape(ALL, 1, 1, 0), Shape(ALL, 1, 3, 0)
+    rows = [(attrs.evolve(large, also=(small,)), (1, 0)), (large, (0,))]
+    for shape, numbers in rows:
+        take(columns, shape, numbers)
+    running = tuple(RunningJob(JobId(at), 0, *row, NOW_S + 10.0) for at, row in enumerate(rows))
+    partition = Partition(ALL, tuple(node.name for node in nodes), True)
+    room = FakeSnapshot(NOW_S, 1, columns, {ALL: partition}, (), running).room()
+    ask = room.packing.ask(attrs.evolve(large, node_count=2))
+    both = [Victim(running[0], 0.0), Victim(running[1], 1.0)]
+    assert least_loss(room, ask, both) == tuple(both)
 
 
 @settings(max_examples=150, deadline=None)
