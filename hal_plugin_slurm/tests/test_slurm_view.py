@@ -103,6 +103,13 @@ def test_what_a_reservation_keeps_is_nobody_elses_in_that_time():
     assert room_beside_s(kept(-HOUR_S), 601.0) == 60.0, "it is over"
 
 
+def test_of_a_reservation_on_more_nodes_than_are_seen_these_have_their_share():
+    assert room_beside_s(kept(660.0, cpus=16, nodes="n[1-8]"), 601.0, cpus=6) == 60.0, "two cores of each"
+    assert room_beside_s(kept(660.0, cpus=16, nodes="n[1-8]"), 601.0, cpus=7) == 660.0 + HOUR_S
+    assert room_beside_s(kept(660.0, cpus=64, nodes="n[1-8]"), 601.0, cpus=1) == 660.0 + HOUR_S
+    assert room_beside_s(kept(660.0, cpus=0, nodes="n[1-8]"), 601.0, cpus=8) == 60.0, "it keeps no cores"
+
+
 def test_a_job_of_slurms_waits_for_a_reservation_or_begins_in_its_own():
     inside, outside = job(1, reservation="course"), job(2)
     assert view_of(NODES, [outside], 60.0, [kept(660.0)]).starts == {(2, None): 660.0 + HOUR_S}

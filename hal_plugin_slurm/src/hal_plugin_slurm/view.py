@@ -89,9 +89,10 @@ def _keep(
     """Book what reservations keep. Returns the nodes that are kept now, whole: they come free when it ends."""
     kept: set[NodeName] = set()
     for each in reservations:
-        names = [name for name in names_of(each.nodes) if name in nodes]
-        is_whole = each.cpu_count >= sum(nodes[name].cpu_count for name in names)
-        share = -(-each.cpu_count // max(len(names), 1))
+        every = names_of(each.nodes)
+        names = [name for name in every if name in nodes]  # HAL need not see all of them.
+        share = -(-each.cpu_count // max(len(every), 1))
+        is_whole = each.cpu_count * len(names) >= len(every) * sum(nodes[name].cpu_count for name in names)
         for name in names if each.end_time_s > now_s else ():
             node = nodes[name]
             amounts = (node.cpu_count, node.memory_mb * MIB, len(node.gpus)) if is_whole else (share, 0, 0)
