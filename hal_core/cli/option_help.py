@@ -44,7 +44,7 @@ OPTION_HELP = (
     ("-w, --nodelist NODES", "on all of these nodes and no others: n1,n[3-5]"),
     ("-N, --nodes COUNT", "number of nodes; of 2-8 or 1,2,4,8 HAL takes the one with which the job is expected to end first"),  # noqa: E501
     ("-n, --ntasks COUNT", "number of tasks; alone, HAL chooses the number of nodes"),
-    ("    --ntasks-per-node COUNT", "tasks on each node, at most"),
+    ("    --ntasks-per-node COUNT", "tasks on each node, at most (also --tasks-per-node)"),
     ("    --open-mode append|truncate", "what happens to an existing output file"),
     ("    --or OPTION=VALUE,...", "amounts to run with instead, whichever is expected to end first: 'gpus=0,cpus-per-task=16,time=4h'"),  # noqa: E501
     ("-o, --output PATTERN", "standard output: %j %A %a %x %N %u"),

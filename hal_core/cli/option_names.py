@@ -52,6 +52,7 @@ VALUE_NAMES = frozenset(
         "reservation",
         "scaling",
         "spread",
+        "tasks-per-node",
         "time",
         "topology",
         "value-per-hour",
@@ -65,6 +66,7 @@ COMPONENT_NAMES = frozenset(
         "nodes",
         "ntasks",
         "ntasks-per-node",
+        "tasks-per-node",
         "cpus-per-task",
         "mem",
         "mem-per-cpu",
@@ -72,6 +74,7 @@ COMPONENT_NAMES = frozenset(
         "gpus",
         "gpus-per-node",
         "gpus-per-task",
+        "gres",
         "constraint",
     }
 )

@@ -43,6 +43,8 @@ def components_of(
         try:
             if len(own.nodes or ()) > 1:
                 raise wrong("nodes: a component has one number of nodes, such as nodes=8")
+            if own.gres is not None and own.gres.amounts:
+                raise wrong("gres: other resources than GPUs are those of the first component alone; leave them away")
             amounts = resolve_amounts(own, partition, classes, lambda *options: options[0])
             features, alternatives = own.constraint.features, own.constraint.alternatives
             found.append(Component(**amounts._asdict(), features=features, alternatives=alternatives))

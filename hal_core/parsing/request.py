@@ -24,6 +24,7 @@ from hal_core.parsing.context import ParseContext
 from hal_core.parsing.deadline import doubts_of
 from hal_core.parsing.durations import format_time_limit
 from hal_core.parsing.environment import check_strings, job_environment
+from hal_core.parsing.hetjob import components_of_script
 from hal_core.parsing.instants import parse_instant
 from hal_core.parsing.layout import NodeClass
 from hal_core.parsing.mail import check_mail
@@ -51,17 +52,8 @@ _SEVERAL: Final = ("or", "and")
 """Of these, each adds to those before it."""
 _AMOUNT_FIELDS = frozenset(
     {"partition", "node_count", "task_count", "cpus_per_task", "memory_bytes_per_node", "gpus_per_node"}
-    | {"only_nodes", "excluded_nodes"}
-    | {
-        "gpu_milli",
-        "gpu_type",
-        "generic_per_node",
-        "features",
-        "alternatives",
-        "is_exclusive",
-        "variants",
-        "components",
-    }
+    | {"only_nodes", "excluded_nodes", "gpu_milli", "gpu_type", "generic_per_node", "features", "alternatives"}
+    | {"is_exclusive", "variants", "components"}
 )
 _AMOUNT_OPTIONS: Final = frozenset(each.name for each in OPTIONS if _AMOUNT_FIELDS.intersection(each.fields.split()))
 """With one of these misread, what the whole means is unknown, and saying more about it would mislead."""
@@ -134,7 +126,13 @@ class _Reading:
             lines = self.attempt(self.script_name, lambda: read_script(self.request.script, self.script_name))
             if lines is not None:
                 self.warnings += lines.warnings
-                values = self._read_level(lines.options)
+                values = self._read_level([each for each in lines.options if not each.component])
+                if lines.heads:
+                    self.places["and"] = lines.heads[-1]
+                    earlier: Any = values.get("and", ())
+                    further = self.attempt("", lambda: components_of_script(lines))
+                    values["and"] = (*earlier, *(further or ()))
+                    self.misread |= set() if further else {"and"}
         typed = [
             ScriptOption(name, text, "", f"{'-' if len(name) == 1 else '--'}{as_written(name)}")
             for name, text in self.request.options

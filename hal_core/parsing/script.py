@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from hal_core.errors import InvalidInput, Problem
 from hal_core.parsing.options import BY_NAME
 from hal_core.parsing.text import placed, shown, wrong
+from hal_core.parsing.unsupported import UNSUPPORTED
 
 SCRIPT_BYTES_MAX: Final = 4 * 2**20
 LINE_CHARACTERS_MAX: Final = 65_536
@@ -25,7 +26,7 @@ _STEP = re.compile(r"^[ \t]*(?:exec[ \t]+)?srun[ \t]", re.MULTILINE)
 
 
 HETJOB: Final = "hetjob"
-"""`#SBATCH hetjob`: the lines that follow are for further nodes of the same job, as `--and` says it."""
+"""`#SBATCH hetjob`: the lines that follow are for further nodes of the same job (parsing/hetjob.py)."""
 NAME_CHARACTERS_MAX = 64
 """Of an option, as shown in a message."""
 
@@ -37,11 +38,15 @@ class ScriptOption(NamedTuple):
     text: str
     place: str
     shown_name: str
+    component: int = 0
+    """The number of the `hetjob` that it stands behind; 0 is before the first."""
 
 
 class ScriptLines(NamedTuple):
     options: tuple[ScriptOption, ...]
     warnings: tuple[Problem, ...]
+    heads: tuple[str, ...] = ()
+    """The place of each `hetjob`."""
 
 
 def read_script(script: str, name: str) -> ScriptLines:
@@ -50,7 +55,7 @@ def read_script(script: str, name: str) -> ScriptLines:
     options: list[ScriptOption] = []
     problems: list[Problem] = []
     warnings: list[Problem] = []
-    heads: list[tuple[int, str]] = []
+    heads: list[str] = []
     start = 0
     for number, line, end in _lines(script):
         if line.strip() and not line.lstrip().startswith("#"):
@@ -60,10 +65,10 @@ def read_script(script: str, name: str) -> ScriptLines:
         if match is not None:
             try:
                 words = split_words(match[2])
-                if words == [HETJOB]:
-                    heads.append((len(options), place))
+                if _is_head(words):
+                    heads.append(place)
                     continue
-                options += [ScriptOption(option, text, place, shown) for option, text, shown in split_options(words)]
+                options += [ScriptOption(*each[:2], place, each[2], len(heads)) for each in split_options(words)]
             except InvalidInput as error:
                 problems += placed(error, place)
         elif _NEARLY.match(line):
@@ -72,25 +77,16 @@ def read_script(script: str, name: str) -> ScriptLines:
             raise InvalidInput([Problem(place, f"a script can have at most {_OPTIONS_MAX} options")])
     if problems:
         raise InvalidInput(problems)
-    options = _with_components(options, heads)
     warnings = warnings[:_WARNINGS_MAX] + _later_lines(script, start, name) + _steps(script, start, name)
-    return ScriptLines(tuple(options), tuple(warnings))
+    return ScriptLines(tuple(options), tuple(warnings), tuple(heads))
 
 
-def _with_components(options: list[ScriptOption], heads: list[tuple[int, str]]) -> list[ScriptOption]:
-    """The options before the first `hetjob`, and those behind each as one `--and`. `heads`: how many options stand
-    before each, and the line of it."""
-    if not heads:
-        return options
-    stops = [*(count for count, _ in heads[1:]), len(options)]
-    groups = [(place, options[count:stop]) for (count, place), stop in zip(heads, stops, strict=True)]
-    texts = [(place, ",".join(f"{_long_name(each.name)}={each.text}" for each in group)) for place, group in groups]
-    return options[: heads[0][0]] + [ScriptOption("and", text, place, "--and") for place, text in texts]
-
-
-def _long_name(name: str) -> str:
-    option = BY_NAME.get(name)
-    return name if option is None else option.name
+def _is_head(words: list[str]) -> bool:
+    """Whether options of further nodes follow. Raises InvalidInput for what says so in a way that HAL does not read."""
+    is_head = words == [HETJOB]
+    if not is_head and words[:1] in ([HETJOB], ["packjob"]):
+        raise wrong(f"{shown(' '.join(words))} is not supported: {UNSUPPORTED[words[0]]}")
+    return is_head
 
 
 def check_script(script: str, name: str) -> None:

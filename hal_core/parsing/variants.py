@@ -15,6 +15,7 @@ import attrs
 
 from hal_core.errors import InvalidInput, did_you_mean
 from hal_core.models.variant import Variant
+from hal_core.parsing.options import BY_NAME
 from hal_core.parsing.text import parse_count, shown, wrong
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ OR_OPTIONS: Final = (
     *("gpus", "gpus-per-node", "gpus-per-task", "time"),
 )
 """What an alternative may name."""
-AND_OPTIONS: Final = (*(name for name in OR_OPTIONS if name != "time"), "constraint")
-"""What a component may name."""
+AND_OPTIONS: Final = (*(name for name in OR_OPTIONS if name != "time"), "constraint", "gres")
+"""What a component may name; of `gres` GPUs alone."""
 COMPONENT_SEPARATOR: Final = re.compile(r"\s+:\s+")
 Alternative = Mapping[str, Any]
 """Fields of Wishes, and what they are in the alternative, or in the component."""
@@ -72,6 +73,7 @@ def parse_amounts(
     for part in text.split(","):
         name, equals, value = part.partition("=")
         name = name.strip().removeprefix("--")
+        name = BY_NAME[name].name if name in BY_NAME else name
         if name not in options or not equals:
             hint = did_you_mean(name, options) or f"; it can be {', '.join(options)}"
             raise wrong(f"{shown(part)} is no amount of {what}, such as cpus-per-task=16{hint}")

@@ -60,10 +60,11 @@ Nothing is ignored: a script that asks for one of these is refused, with the rea
 def generated() -> str:
     names = [(name, option) for option in OPTIONS for name in (option.name, *option.aliases)]
     values = sorted(name for name, option in names if option.takes == "value")
+    components = [name for name, option in names if option.name in AND_OPTIONS]
     flags = sorted(name for name, option in names if option.takes != "value")
     short = sorted((option.letter, option.name) for option in OPTIONS if option.letter)
     lines = [HEAD, "VALUE_NAMES = frozenset(\n    {\n", *(f'        "{name}",\n' for name in values), "    }\n)\n"]
-    lines += ["COMPONENT_NAMES = frozenset(\n    {\n", *(f'        "{name}",\n' for name in AND_OPTIONS), "    }\n)\n"]
+    lines += ["COMPONENT_NAMES = frozenset(\n    {\n", *(f'        "{name}",\n' for name in components), "    }\n)\n"]
     lines += ["FLAG_NAMES = frozenset({", ", ".join(f'"{name}"' for name in flags), "})\n"]
     lines += ["SHORT_NAMES = {\n", *(f'    "{letter}": "{name}",\n' for letter, name in short), "}\n"]
     return "".join(lines)

@@ -75,7 +75,30 @@ def test_hetjob_lines_of_a_slurm_script_are_components():
     assert (spec.name, spec.gpus_per_node) == ("both", 1)
     assert spec.components == (Component(2, 2, 4, GIB), Component(1, 1, 1))
     problems = problems_of(script="#!/bin/sh\n#SBATCH hetjob\n#SBATCH --time=10\ntrue\n")
-    assert problems[0].startswith("job.sh:2: --and: 'time=10' is no amount of a component")
+    before = "write it before the first `#SBATCH hetjob`"
+    assert problems == [f"job.sh:3: --time: is for the whole job, not for some of its nodes; {before}"]
+
+
+def sbatch(*lines: str) -> str:
+    return "".join(["#!/bin/sh\n", *(f"#SBATCH {line}\n" for line in lines), "true\n"])
+
+
+def test_behind_hetjob_options_are_read_as_elsewhere():
+    lines = ("-n1", "hetjob", "--tasks-per-node=2", "--gres=gpu:2", "--constraint=ib,ib")
+    assert spec_of(script=sbatch(*lines)).components == (Component(1, 2, 1, gpus_per_node=2, features=("ib",)),)
+
+
+def test_each_mistake_behind_hetjob_is_at_its_own_line():
+    script = sbatch("hetjob", "--mem=1G,cpus-per-task=2", "--node=1", "-p main", "hetjob", "hetjob --nodes=1")
+    (head,) = problems_of(script=script)
+    assert head.startswith("job.sh:7: 'hetjob --nodes=1' is not supported: write further nodes with --and")
+    mem, node, partition, empty = problems_of(script=script.replace("#SBATCH hetjob --nodes=1\n", ""))
+    assert mem.startswith("job.sh:3: --mem: '1G,cpus-per-task=2' is not an amount of memory")
+    assert node.startswith("job.sh:4: --node: is not an option that HAL knows (did you mean 'nodes'?)")
+    assert partition.startswith("job.sh:5: -p: is for the whole job")
+    assert empty == "job.sh:6: hetjob: names no further nodes; write behind it #SBATCH --nodes=8"
+    (packjob,) = problems_of(script=sbatch("packjob", "-N1"))
+    assert packjob.startswith("job.sh:2: 'packjob' is not supported: write further nodes with --and")
 
 
 def test_the_command_line_has_a_colon_between_components():
@@ -107,6 +130,7 @@ def test_nodes_that_only_a_pool_would_rent_do_not_count():
             "--and: 'node=2' is no amount of a component, such as cpus-per-task=16 (did you mean 'nodes'?)",
         ),
         (["and=nodes=x"], "--and: nodes: "),
+        (["and=gres=lic:1"], "component 1: gres: other resources than GPUs are those of the first component"),
         (["and="], "--and: needs a value"),
         (["and=nodes=1-2"], "--and: component 1: nodes: a component has one number of nodes, such as nodes=8"),
         (["and=cpus-per-task=9"], "--and: component 1: cpus-per-task: "),
