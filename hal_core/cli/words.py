@@ -45,6 +45,8 @@ def split_words(words: Sequence[str], own: Mapping[str, bool], own_short: Mappin
             text = rest.pop(0)
         if parts and name in VALUE_NAMES | FLAG_NAMES and name not in COMPONENT_NAMES:
             raise UsageError(f"{shown} is for the whole job, not for some of its nodes; write it before the first `:`")
+        if parts and name not in own and "=" in (text or ""):
+            raise UsageError(f"{shown}: {text!r} holds an amount of another name; give each with an option of its own")
         if name not in own and parts:
             parts[-1].append(f"{name}={text or ''}")
         elif name not in own:

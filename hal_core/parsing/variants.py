@@ -36,6 +36,7 @@ OR_OPTIONS: Final = (
 AND_OPTIONS: Final = (*(name for name in OR_OPTIONS if name != "time"), "constraint", "gres")
 """What a component may name; of `gres` GPUs alone."""
 COMPONENT_SEPARATOR: Final = re.compile(r"\s+:\s+")
+_NEXT_AMOUNT: Final = re.compile(r",(?=[^,]*=)")
 Alternative = Mapping[str, Any]
 """Fields of Wishes, and what they are in the alternative, or in the component."""
 
@@ -68,9 +69,12 @@ def parse_components(text: str, parse: Callable[[str, str], object]) -> tuple[Al
 def parse_amounts(
     text: str, options: Sequence[str], what: str, parse: Callable[[str, str], object]
 ) -> Mapping[str, Any]:
-    """`gpus=0,cpus-per-task=16` as fields of Wishes. `options`: those that may be named; `what`: of what they are."""
+    """`gpus=0,cpus-per-task=16` as fields of Wishes. `options`: those that may be named; `what`: of what they are.
+
+    What stands between two commas and has no `=` belongs to the value before it: `constraint=ib,ssd,nodes=2`.
+    """
     found: dict[str, object] = {}
-    for part in text.split(","):
+    for part in _NEXT_AMOUNT.split(text):
         name, equals, value = part.partition("=")
         name = name.strip().removeprefix("--")
         name = BY_NAME[name].name if name in BY_NAME else name

@@ -101,6 +101,15 @@ def test_each_mistake_behind_hetjob_is_at_its_own_line():
     assert packjob.startswith("job.sh:2: 'packjob' is not supported: write further nodes with --and")
 
 
+def test_values_of_a_component_may_have_commas():
+    words = ["-c1", ":", "--constraint", "ib,ib", "-N", "2", "--tasks-per-node=2", "--gres=gpu:0", "--", "true"]
+    split = split_words(words, {}, {})
+    (features,) = spec_of(*("=".join(option) for option in split.options)).components
+    assert features == Component(2, 4, 1, features=("ib",))
+    with pytest.raises(UsageError, match="--mem: '1G,cpus-per-task=2' holds an amount of another name"):
+        split_words([":", "--mem", "1G,cpus-per-task=2"], {}, {})
+
+
 def test_the_command_line_has_a_colon_between_components():
     split = split_words(["-N1", "-G", "1", ":", "-N8", "--cpus-per-task=4", ":", "--mem", "1G", "job.sh", ":"], {}, {})
     assert split.options == [
@@ -130,7 +139,9 @@ def test_nodes_that_only_a_pool_would_rent_do_not_count():
             "--and: 'node=2' is no amount of a component, such as cpus-per-task=16 (did you mean 'nodes'?)",
         ),
         (["and=nodes=x"], "--and: nodes: "),
-        (["and=gres=lic:1"], "component 1: gres: other resources than GPUs are those of the first component"),
+        (["and=nodes=2,exclusive"], "--and: nodes: 'exclusive' is not a whole number"),
+        (["and=nodes=1,2"], "--and: component 1: nodes: a component has one number of nodes"),
+        (["and=gres=lic:1,gpu:1"], "component 1: gres: other resources than GPUs are those of the first component"),
         (["and="], "--and: needs a value"),
         (["and=nodes=1-2"], "--and: component 1: nodes: a component has one number of nodes, such as nodes=8"),
         (["and=cpus-per-task=9"], "--and: component 1: cpus-per-task: "),
