@@ -16,7 +16,7 @@ import ssl
 import sys
 from collections.abc import Callable, Mapping, Set
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
@@ -31,17 +31,15 @@ from hal_core.sessions.door import CERTIFICATE, KEY, known_door, new_door
 from hal_core.sessions.options import BrokerOptions
 from hal_core.sessions.orders import WorkerOrder
 from hal_core.sessions.sizes import Part, Size, main_of, resized, size_of, wanted_size
+from hal_core.sessions.worker_jobs import AWAY_S, Taker, has_ended, set_each, wait_for_end
 from hal_core.wire.private_files import write_private
 
 if TYPE_CHECKING:
-    from hal_core.client import JobView
     from hal_core.sessions.chronicle import Chronicle
     from hal_core.wire.sessions import Adjust, Figures
 
 HOST_VARIABLE: Final = "HAL_SESSION_HOST"
 """By what name or address nodes reach this machine, if not by its host name."""
-AWAY_S: Final = 2.0
-"""Between two questions to a daemon that does not answer."""
 TOLD: Final = ("worker_count", "waiting_count", "running_count", "done_count", "failed_count", "dropped_count")
 JOBS_TOLD_MAX: Final = 10
 TELL_S_MAX: Final = 5.0
@@ -243,35 +241,41 @@ class NodeWorkers:
         if not self._ids:
             raise Refused("its job has not been taken by the daemon yet; try again")
         async with self._changing, AsyncClient(self._options.server) as client:
-            size = wanted_size(self.size, wanted.worker_count_min, wanted.worker_count_max)
-            if wanted.weight is not None and not size.elastic_count:
-                raise Refused("weight: it has no elastic workers; give it more workers at most than at least")
-            done = []
-            try:
-                if wanted.priority is not None:
-                    for job_id in self._ids.values():
-                        await client.set_priority(job_id, wanted.priority)
-                    self._door.priority = wanted.priority
-                    done.append(f"priority {wanted.priority}")
-                if wanted.weight is not None:
-                    await self._set_weight(client, wanted.weight)
-                    done.append(f"weight {wanted.weight}")
-                if size != self.size:
-                    await self._resize(client, size, self._places(present))
-                    done.append(f"{size.own_count} to {size.own_count + size.elastic_count} workers")
-            except HalError as error:
-                raise Refused(f"{error} (done before: {', '.join(done)})") if done else error from None
-            finally:
-                self._keep_door()
+            return await self._adjust(client, wanted, present)
+
+    async def _adjust(self, client: Taker, wanted: Adjust, present: Set[str]) -> str:
+        await self._drop_ended(client)
+        size = wanted_size(self.size, wanted.worker_count_min, wanted.worker_count_max)
+        if wanted.weight is not None and not size.elastic_count:
+            raise Refused("weight: it has no elastic workers; give it more workers at most than at least")
+        done, door = list[str](), self._door
+        try:
+            if (priority := wanted.priority) is not None:
+                ids = [*self._ids.values()]
+                await set_each(ids, lambda job_id: client.set_priority(job_id, priority), f"priority {priority}", done)
+                door.priority = priority
+            if (weight := wanted.weight) is not None:
+                ids = [self._ids[part.client_id] for part in door.parts if part.is_elastic]
+                await set_each(ids, lambda job_id: client.set_weight(job_id, weight), f"weight {weight}", done)
+                door.weight = weight
+            if size != self.size:
+                await self._resize(client, size, self._places(present))
+                done.append(f"{size.own_count} to {size.own_count + size.elastic_count} workers")
+        except HalError as error:
+            raise Refused(f"{error} (done before: {', '.join(done)})") if done else error from None
+        finally:
+            self._keep_door()
         return ", ".join(done) or "nothing is changed"
 
-    async def _set_weight(self, client: AsyncClient, weight: int) -> None:
-        for part in self._door.parts:
-            if part.is_elastic:
-                await client.set_weight(self._ids[part.client_id], weight)
-        self._door.weight = weight
+    async def _drop_ended(self, client: Taker) -> None:
+        """Parts whose jobs have ended, as if somebody cancelled an elastic one, cannot be set; workers that are wanted
+        in their place are a new job. With the main one the session ends."""
+        parts = self._door.parts
+        main = main_of(parts)
+        ended = {part for part in parts if part != main and await has_ended(client, self._ids[part.client_id])}
+        self._keep_parts(tuple(part for part in parts if part not in ended))
 
-    async def _resize(self, client: AsyncClient, size: Size, present: Mapping[str, RangeSet]) -> None:
+    async def _resize(self, client: Taker, size: Size, present: Mapping[str, RangeSet]) -> None:
         """New jobs are on disk before they are submitted, and elements that go before they are cancelled: a broker that
         comes after this one does the rest."""
         door, before = self._door, self._door.parts
@@ -298,8 +302,11 @@ class NodeWorkers:
         for part in self._door.parts:
             if part.gone:
                 await client.cancel(self._ids[part.client_id], format_ranges(part.gone))
-        self._door.parts = tuple(part for part in self._door.parts if part.left)
-        self._ids = {part.client_id: self._ids[part.client_id] for part in self._door.parts}
+        self._keep_parts(tuple(part for part in self._door.parts if part.left))
+
+    def _keep_parts(self, parts: tuple[Part, ...]) -> None:
+        self._door.parts = parts
+        self._ids = {part.client_id: self._ids[part.client_id] for part in parts}
 
     def _places(self, names: Set[str]) -> dict[str, RangeSet]:
         """Which elements of which part workers of these names are."""
@@ -356,26 +363,3 @@ class NodeWorkers:
         options, door = self._options, self._door
         host = os.environ.get(HOST_VARIABLE) or socket.gethostname()
         return WorkerOrder(options.directory, host, door.port, door.authority_pem, door.secret, options.import_path)
-
-
-class Waiter(Protocol):
-    """AsyncClient, as far as it is needed here."""
-
-    async def wait(self, job_id: int) -> JobView: ...
-
-
-class Taker(Protocol):
-    """The same, to have jobs taken."""
-
-    async def submit(self, what: JobRequest, /) -> int: ...
-    async def job(self, job_id: int) -> JobView: ...
-    async def cancel(self, job_id: int, indices: str | None = None, /) -> int: ...
-
-
-async def wait_for_end(client: Waiter, job_id: int) -> JobView:
-    """A daemon that is away, however long, takes no worker with it: it is asked again when it is back."""
-    while True:
-        try:
-            return await client.wait(job_id)
-        except Unavailable:
-            await trio.sleep(AWAY_S)

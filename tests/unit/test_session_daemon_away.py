@@ -10,8 +10,9 @@ from trio.testing import MockClock
 
 from hal_core.client.session_start import PATIENCE_S, patience_s
 from hal_core.errors import InvalidInput, NotFound, Unavailable
-from hal_core.sessions.node_workers import NodeWorkers, wait_for_end
+from hal_core.sessions.node_workers import NodeWorkers
 from hal_core.sessions.options import BrokerOptions
+from hal_core.sessions.worker_jobs import wait_for_end
 
 
 class Daemon:
