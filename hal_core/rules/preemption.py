@@ -7,7 +7,7 @@ preempt it, that is not waiting, or that would not fit afterwards. Pure; reads t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -150,7 +150,7 @@ class Victims:
             return Victim(attrs.evolve(row, shape=shape), 0.0, is_suspended=True)
         if self._state.suspended and (own := self._piles.own_cpus(activity)):
             # What it has borrowed goes back when it ends, to whom it is from.
-            row = attrs.evolve(row, shape=attrs.evolve(record.shape, cpus=min(own.values())))
+            row = attrs.evolve(row, shape=_of_its_own(record.shape, activity.node_numbers, own))
         again: PendingJob | None = None
         if terms.mode is PreemptMode.REQUEUE:
             again = attrs.evolve(record.pending_row(), element_count=1, rank=self._rank(record))
@@ -162,6 +162,15 @@ def _may_be_ended(activity: Activity, terms: Terms, now_s: float) -> bool:
     """It runs, nobody asked for its end yet, and its first while is over."""
     is_running = activity.is_launched and activity.cancel is None and activity.end is None and not activity.is_aside
     return is_running and now_s - activity.begin_time_s >= terms.exempt_s
+
+
+def _of_its_own(shape: Shape, numbers: Sequence[int], own: Mapping[int, int]) -> Shape:
+    """With as many CPUs as each component has not borrowed on any of its nodes. `own`: where it has borrowed some."""
+    first, *also = (
+        attrs.evolve(part, cpus=min([own.get(number, part.cpus) for number in its]))
+        for part, its in shape.assigned(numbers)
+    )
+    return attrs.evolve(first, also=tuple(also), licences=shape.licences)
 
 
 def _lost(state: State, activity: Activity, now_s: float) -> float:

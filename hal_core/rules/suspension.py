@@ -231,14 +231,17 @@ def running_rows(state: State, rows: Sequence[RunningJob], now_s: float) -> list
 
 
 def _split(row: RunningJob, own: dict[int, int]) -> Iterator[RunningJob]:
-    """One row for all nodes where nothing is borrowed, and one for each number of CPUs that is its own elsewhere."""
-    groups: dict[int, list[int]] = {}
-    for number in row.node_numbers:
-        groups.setdefault(own.get(number, row.shape.cpus), []).append(number)
-    for at, (cpus, numbers) in enumerate(groups.items()):
-        licences = () if at else row.shape.licences  # of the whole element
-        shape = attrs.evolve(row.shape, cpus=cpus, licences=licences)
-        yield attrs.evolve(row, shape=shape, node_numbers=tuple(numbers))
+    """Of each component a row for all nodes where nothing is borrowed, and one for each number of CPUs that is its own
+    elsewhere."""
+    licences = row.shape.licences  # of the whole element
+    for part, its in row.shape.assigned(row.node_numbers):
+        groups: dict[int, list[int]] = {}
+        for number in its:
+            groups.setdefault(own.get(number, part.cpus), []).append(number)
+        for cpus, numbers in groups.items():
+            shape = attrs.evolve(part, cpus=cpus, licences=licences)
+            yield attrs.evolve(row, shape=shape, node_numbers=tuple(numbers))
+            licences = ()
 
 
 def _order(row: RunningJob) -> tuple[float, JobId, int]:

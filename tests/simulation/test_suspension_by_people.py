@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from random import Random
 
 import attrs
@@ -9,17 +10,20 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from hal_core.errors import NotFound, Refused
+from hal_core.models.component import Component
 from hal_core.models.effect import SuspendOrder, SuspendPart
 from hal_core.models.event import JobResumed, JobSuspended
 from hal_core.models.job import ArraySpec, JobId, JobState
 from hal_core.models.message import Cancel, JobSelection, Requeue, Resume, Suspend
 from hal_core.models.node import NodeName
 from hal_core.models.placement import AttemptKey
+from hal_core.models.policy import PreemptMode
 from hal_core.rules.core import Core
 from hal_core.rules.effects import outstanding_on
-from hal_core.rules.excerpt import excerpt
+from hal_core.rules.excerpt import excerpt, record_of
 from hal_core.rules.explain import explain
 from hal_core.rules.forecast import forecast
+from hal_core.rules.preemption import Victims
 from hal_core.rules.state import State
 from hal_core.rules.suspension import holders_of
 from hal_core.sim.decisions import repeat_decisions
@@ -27,10 +31,10 @@ from hal_core.sim.executor_model import Fault
 from hal_core.sim.report import summarise
 from hal_core.sim.simulation import Simulation
 from hal_core.sim.workload import Mix, Workload, generate
-from tests.simulation.test_preemption import ENGINES, HIGH, LOW, TOP, Watched, every_engine, job, placed
+from tests.simulation.test_preemption import ENGINES, HIGH, LOW, TOP, Watched, a_cluster, every_engine, job, placed
 from tests.simulation.test_simulation import check
 from tests.simulation.test_suspension import cluster, ended, paused
-from tests.support.core_world import GIB, make_cluster
+from tests.support.core_world import ADA, GIB, make_cluster, make_spec
 
 ABLE = frozenset({"metal"})
 some_engines = pytest.mark.parametrize("engine", ["hal", "conservative"])
@@ -156,6 +160,25 @@ def test_what_it_has_borrowed_goes_back_and_it_waits_for_whom_that_is(engine):
     simulation = tell(engine, jobs, [(220.0, suspend(2)), (300.0, resume(2))])
     assert still(simulation)[1] == [(220.0, 1), (520.0, 2)]
     assert ended(simulation) == {1: ("COMPLETED", 520.0, 20.0), 2: ("COMPLETED", 550.0, 300.0)}
+
+
+def test_each_component_gives_back_what_it_has_not_borrowed():
+    """The first of three has half of its CPUs from a job that is to go on."""
+    mixed = job(20.0, 100.0, components=(Component(1, 1, 1, GIB), Component(1, 1, 3, GIB)))
+    orders = [(10.0, suspend(1)), (30.0, resume(1))]
+    where = a_cluster(3, preempt_mode=PreemptMode.CANCEL)
+    state = tell("hal", [job(0.0, 500.0, cpus_per_task=2), mixed], orders, where, 40.0).core.state
+    (numbers,) = [each.node_numbers for each in state.jobs[JobId(2)].active.values()]
+    assert state.jobs[JobId(1)].active[0].node_numbers == numbers[:1]
+    back = Counter(dict(enumerate(state.table.free_cpus)))
+    for row in state.snapshot(40.0).running():
+        for part, its in row.shape.assigned(row.node_numbers):
+            back.update(dict.fromkeys(its, part.cpus))
+    assert back == {0: 4, 1: 4, 2: 4}
+    urgent = record_of(state, ADA, make_spec(partition=HIGH), 40.0)
+    (victim,) = Victims(state, 40.0).of(urgent)
+    its_own = victim.job.shape.assigned(victim.job.node_numbers)
+    assert [(part.cpus, tuple(its)) for part, its in its_own] == [(2, numbers[:1]), (1, numbers[1:2]), (3, numbers[2:])]
 
 
 @some_engines
