@@ -6,7 +6,7 @@ from hal_core.errors import InvalidInput, Problem
 from hal_core.parsing.script import HETJOB, ScriptLines
 from hal_core.parsing.text import placed, wrong
 from hal_core.parsing.values import find_option, parse_value
-from hal_core.parsing.variants import AND_OPTIONS, Alternative
+from hal_core.parsing.variants import AND_OPTIONS, Alternative, check_rivals
 
 
 def components_of_script(lines: ScriptLines) -> tuple[Alternative, ...]:
@@ -23,6 +23,10 @@ def components_of_script(lines: ScriptLines) -> tuple[Alternative, ...]:
     for number, place in enumerate(lines.heads, start=1):
         if number not in filled:
             problems.append(Problem(place, f"{HETJOB}: names no further nodes; write behind it #SBATCH --nodes=8"))
+        try:
+            check_rivals(found[number - 1])
+        except InvalidInput as error:
+            problems += placed(error, place, HETJOB)
     if problems:
         raise InvalidInput(problems)
     return tuple(found)

@@ -85,7 +85,16 @@ def parse_amounts(
             found[name.replace("-", "_")] = parse(name, value.strip())
         except InvalidInput as error:
             raise wrong(f"{name}: {error.problems[0].text}") from error
+    check_rivals(found)
     return found
+
+
+def check_rivals(amounts: Alternative) -> None:
+    """Raises InvalidInput if two of them say the same in two ways."""
+    for rivals in (_MEMORY, _GPUS):
+        both = [name.replace("_", "-") for name in rivals if name in amounts]
+        if len(both) > 1:
+            raise wrong(f"give only one of {' and '.join(both)}")
 
 
 def alternatives_of(wishes: Wishes) -> list[Wishes]:

@@ -97,6 +97,8 @@ def test_each_mistake_behind_hetjob_is_at_its_own_line():
     assert node.startswith("job.sh:4: --node: is not an option that HAL knows (did you mean 'nodes'?)")
     assert partition.startswith("job.sh:5: -p: is for the whole job")
     assert empty == "job.sh:6: hetjob: names no further nodes; write behind it #SBATCH --nodes=8"
+    (rivals,) = problems_of(script=sbatch("hetjob", "-N2", "hetjob", "--mem=1G", "--mem-per-cpu=1G"))
+    assert rivals == "job.sh:4: hetjob: give only one of mem and mem-per-cpu"
     (packjob,) = problems_of(script=sbatch("packjob", "-N1"))
     assert packjob.startswith("job.sh:2: 'packjob' is not supported: write further nodes with --and")
 
@@ -139,6 +141,8 @@ def test_nodes_that_only_a_pool_would_rent_do_not_count():
             "--and: 'node=2' is no amount of a component, such as cpus-per-task=16 (did you mean 'nodes'?)",
         ),
         (["and=nodes=x"], "--and: nodes: "),
+        (["and=mem=1G,mem-per-cpu=1G"], "--and: give only one of mem and mem-per-cpu"),
+        (["and=gpus=1,gpus-per-node=2"], "--and: give only one of gpus and gpus-per-node"),
         (["and=nodes=2,exclusive"], "--and: nodes: 'exclusive' is not a whole number"),
         (["and=nodes=1,2"], "--and: component 1: nodes: a component has one number of nodes"),
         (["and=gres=lic:1,gpu:1"], "component 1: gres: other resources than GPUs are those of the first component"),

@@ -61,6 +61,7 @@ def test_an_alternative_says_what_differs() -> None:
         (("nodes=2-",), "is not a whole number"),
         (("or=cpu-per-task=16",), "did you mean 'cpus-per-task'"),
         (("or=gpus",), "is no amount of an alternative"),
+        (("or=gpus=1,gpus-per-node=2",), "give only one of gpus and gpus-per-node"),
         (("or=partition=gpu",), "it can be nodes, ntasks"),
         (("or=nodes=x",), "nodes: 'x' is not a whole number"),
         (("or=nodes=9",), "has only 4 such nodes"),
