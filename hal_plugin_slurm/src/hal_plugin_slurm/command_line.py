@@ -17,6 +17,7 @@ import attrs
 
 from hal_core import format_ranges
 from hal_plugin_slurm.pieces import read_all
+from hal_plugin_slurm.reservations import ReservationReader
 from hal_plugin_slurm.shell import Done, Shell
 from hal_plugin_slurm.usage import Step, Used, cpu_time_of, memory_of, used_by
 from hal_plugin_slurm.way import (
@@ -28,9 +29,9 @@ from hal_plugin_slurm.way import (
     SlurmUnanswered,
     Submission,
     Target,
-    amounts_of,
     gpus_of,
     indices_of,
+    kept_cpu_count,
     limit_of,
     wait_status,
 )
@@ -86,6 +87,7 @@ class CommandLine:
     def __init__(self, shell: Shell, own_user: str) -> None:
         self._shell = shell
         self._own_user = own_user
+        self._reservations = ReservationReader()
 
     async def submit(self, submission: Submission) -> int:
         words = ["sbatch", *submit_words(submission)]
@@ -143,7 +145,7 @@ class CommandLine:
     async def reservations(self) -> Sequence[SlurmReservation]:
         done = await self._ask(["scontrol", "--oneliner", "show", "reservation"])
         lines = [line for line in done.output.splitlines() if line.startswith("ReservationName=")]
-        return await read_all(_reservation, lines)
+        return self._reservations.read_all(_reservation, lines)
 
     async def _ask(self, words: Sequence[str]) -> Done:
         done = await self._shell.run(words)
@@ -309,7 +311,7 @@ def _reservation(line: str) -> SlurmReservation:
             nodes=_told(fields["Nodes"]),
             start_time_s=float(fields["StartTime"]),
             end_time_s=float(fields["EndTime"]),
-            cpu_count=amounts_of(fields["TRES"]).cpu_count,
+            cpu_count=kept_cpu_count(fields["TRES"]),
         )
     except (KeyError, ValueError):
         raise SlurmUnanswered(f"scontrol answered {line[:200]!r}") from None

@@ -16,10 +16,11 @@ from hal_plugin_slurm.way import (
     SlurmNode,
     SlurmRefused,
     SlurmReservation,
+    SlurmUnanswered,
     Submission,
-    amounts_of,
     gpus_of,
     indices_of,
+    kept_cpu_count,
     wait_status,
 )
 
@@ -177,13 +178,22 @@ def _node_state(words: list[str]) -> str:
 
 def reservation_of(entry: Any) -> SlurmReservation:
     """One entry of GET reservations."""
-    return SlurmReservation(
-        name=entry["name"],
-        nodes=entry.get("node_list") or "",
-        start_time_s=float(number(entry["start_time"]) or 0),
-        end_time_s=float(number(entry["end_time"]) or 0),
-        cpu_count=amounts_of(entry.get("tres") or "").cpu_count,
-    )
+    try:
+        return SlurmReservation(
+            name=entry["name"],
+            nodes=entry.get("node_list") or "",
+            start_time_s=_instant(entry["start_time"]),
+            end_time_s=_instant(entry["end_time"]),
+            cpu_count=kept_cpu_count(entry.get("tres") or ""),
+        )
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise SlurmUnanswered(f"{error!r} in {str(entry)[:1000]}") from None
+
+
+def _instant(value: Any) -> float:
+    if found := number(value):
+        return float(found)
+    raise ValueError(f"no time: {value}")
 
 
 def number(value: Any) -> int | None:

@@ -16,6 +16,7 @@ import trio
 from hal_core import members
 from hal_plugin_slurm.payload import job_of, node_of, past_job_of, reservation_of, submit_body
 from hal_plugin_slurm.pieces import read_all
+from hal_plugin_slurm.reservations import ReservationReader
 from hal_plugin_slurm.tokens import Token, Tokens
 from hal_plugin_slurm.way import (
     SlurmJob,
@@ -59,6 +60,7 @@ class Rest:
         self._programs = programs
         self._version: int | None = None
         self._has_accounting = True
+        self._reservations = ReservationReader()
 
     @classmethod
     def connect(
@@ -128,7 +130,8 @@ class Rest:
         return await self._listing("/slurm/{}/nodes", node_of)
 
     async def reservations(self) -> Sequence[SlurmReservation]:
-        return await self._listing("/slurm/{}/reservations", reservation_of)
+        entries = await self._listing("/slurm/{}/reservations", lambda entry: entry)
+        return self._reservations.read_all(reservation_of, entries)
 
     async def aclose(self) -> None:
         """A later request opens new connections."""

@@ -218,6 +218,11 @@ def amounts_of(tres: str) -> Amounts:
     return Amounts(whole.get("node", 1), whole.get("cpu", 1), math.ceil(memory_mb), whole.get("gres/gpu", 0))
 
 
+def kept_cpu_count(tres: str) -> int:
+    """Of a reservation's `cpu=8`; one of licences only has none."""
+    return amounts_of(tres).cpu_count if "cpu=" in tres else 0
+
+
 @lru_cache(maxsize=4096)
 def limit_of(text: str) -> float | None:
     """Seconds of `1-02:03:04`, `2:03:04` or `3:04`; None for UNLIMITED and the like."""
