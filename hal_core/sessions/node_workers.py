@@ -31,7 +31,7 @@ from hal_core.sessions.door import CERTIFICATE, KEY, known_door, new_door
 from hal_core.sessions.options import BrokerOptions
 from hal_core.sessions.orders import WorkerOrder
 from hal_core.sessions.sizes import Part, Size, main_of, resized, size_of, wanted_size
-from hal_core.sessions.worker_jobs import AWAY_S, Taker, has_ended, set_each, wait_for_end
+from hal_core.sessions.worker_jobs import AWAY_S, Taker, cancel_if_known, has_ended, set_each, wait_for_end
 from hal_core.wire.private_files import write_private
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ class NodeWorkers:
         """There are jobs."""
         self._watching = trio.CancelScope()
         self._changing = trio.Lock()
+        self.owes_cancels = False
+        """Elements that are wanted no more may still be there: the daemon went away before it could be told."""
         self._came: set[str] = set()
         self._all_came = trio.Event()
         self.figures: Callable[[], Figures] | None = None
@@ -123,6 +125,11 @@ class NodeWorkers:
         while self.figures is not None:
             await trio.sleep(again_s)
             again_s = await self._tell() or again_s
+            if self.owes_cancels:
+                with contextlib.suppress(HalError):  # Then the next time.
+                    async with self._changing, AsyncClient(self._options.server) as client:
+                        await self._let_go(client)
+                        self._keep_door()
 
     async def tell_end(self) -> None:
         """The last of what happened: a daemon that is away never hears of it, and finds the session silent."""
@@ -245,6 +252,8 @@ class NodeWorkers:
 
     async def _adjust(self, client: Taker, wanted: Adjust, present: Set[str]) -> str:
         await self._drop_ended(client)
+        if self.owes_cancels:
+            await self._let_go(client)
         size = wanted_size(self.size, wanted.worker_count_min, wanted.worker_count_max)
         if wanted.weight is not None and not size.elastic_count:
             raise Refused("weight: it has no elastic workers; give it more workers at most than at least")
@@ -260,7 +269,8 @@ class NodeWorkers:
                 door.weight = weight
             if size != self.size:
                 await self._resize(client, size, self._places(present))
-                done.append(f"{size.own_count} to {size.own_count + size.elastic_count} workers")
+                when = " as soon as the daemon is back" if self.owes_cancels else ""
+                done.append(f"{size.own_count} to {size.own_count + size.elastic_count} workers{when}")
         except HalError as error:
             raise Refused(f"{error} (done before: {', '.join(done)})") if done else error from None
         finally:
@@ -287,22 +297,25 @@ class NodeWorkers:
             for part in change.new:
                 self._ids[part.client_id] = await client.submit(self._request(part))
         except HalError:
-            door.parts = before
-            for part in change.new:
-                if (job_id := self._ids.pop(part.client_id, None)) is not None:
-                    await client.cancel(job_id)
+            taken = [part for part in change.new if part.client_id in self._ids]
+            door.parts = (*before, *(structs.replace(part, gone=((0, part.count),)) for part in taken))
+            with contextlib.suppress(HalError):  # Then later.
+                await self._let_go(client)
             raise
         door.parts = change.parts
         self._keep_door()
         self._watching.cancel()  # Another job may be the main one now.
-        await self._let_go(client)
+        with contextlib.suppress(Unavailable):  # Then later.
+            await self._let_go(client)
 
     async def _let_go(self, client: Taker) -> None:
         """Elements that are wanted no more. It may be said twice: those that have ended are left alone."""
+        self.owes_cancels = True
         for part in self._door.parts:
             if part.gone:
-                await client.cancel(self._ids[part.client_id], format_ranges(part.gone))
+                await cancel_if_known(client, self._ids[part.client_id], format_ranges(part.gone))
         self._keep_parts(tuple(part for part in self._door.parts if part.left))
+        self.owes_cancels = False
 
     def _keep_parts(self, parts: tuple[Part, ...]) -> None:
         self._door.parts = parts

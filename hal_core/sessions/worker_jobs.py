@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -47,6 +48,12 @@ async def has_ended(client: Taker, job_id: int) -> bool:
         return (await client.job(job_id)).has_ended
     except NotFound:
         return True
+
+
+async def cancel_if_known(client: Taker, job_id: int, indices: str | None = None) -> None:
+    """These elements, or all. One that the daemon does not know any more ended long ago. Raises HalError."""
+    with contextlib.suppress(NotFound):
+        await client.cancel(job_id, indices)
 
 
 async def set_each(job_ids: Iterable[int], act: Callable[[int], Awaitable[None]], what: str, done: list[str]) -> None:

@@ -113,3 +113,43 @@ async def test_what_was_set_in_part_is_said(session):
     session.daemon.away_after = 2
     with pytest.raises(Refused, match=r"cannot reach the daemon \(done before: priority -7 of job 1 alone\)"):
         await session.adjust(priority=-7)
+
+
+async def test_one_that_shrinks_while_the_daemon_goes_away_does_the_rest_when_it_is_back(session):
+    await session.open()
+    session.daemon.away_after = 1  # It says that the elastic job runs.
+    assert (
+        await session.adjust(worker_count_min=1, worker_count_max=1) == "1 to 1 workers as soon as the daemon is back"
+    )
+    assert session.daemon.counts == {"session-s1": 2, "session-s1-elastic": 3}
+    session.daemon.away_after = None
+    assert await session.adjust(priority=-7) == "priority -7"
+    assert session.daemon.counts == {"session-s1": 1}
+    assert session.daemon.priorities == {1: -7}, "the other is let go before, not set"
+
+
+async def test_it_need_not_be_asked_again(session):
+    await session.open()
+    session.daemon.away_after = 1
+    await session.adjust(worker_count_min=1, worker_count_max=1)
+    with pytest.raises(Unavailable):
+        await session.workers._let_go(session.daemon)
+    assert session.workers.owes_cancels
+    session.daemon.away_after = None
+    await session.workers._let_go(session.daemon)
+    assert not session.workers.owes_cancels
+    assert session.daemon.counts == {"session-s1": 1}
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+async def test_jobs_of_one_that_could_not_grow_are_let_go_when_the_daemon_is_back(session, taken):
+    await session.open(own=2, elastic=0)
+    session.daemon.away_after = taken
+    with pytest.raises(Unavailable, match="cannot reach the daemon"):
+        await session.adjust(worker_count_min=3, worker_count_max=5)
+    assert len(session.daemon.counts) == 1 + taken
+    session.daemon.away_after = None
+    assert await session.adjust(priority=-7) == "priority -7"
+    assert session.daemon.counts == {"session-s1": 2}
+    await session.adjust(worker_count_min=3, worker_count_max=3)
+    assert sum(session.daemon.counts.values()) == 3
