@@ -47,8 +47,8 @@ class Shadow:
         near = packing.numbers_beside(self._ask.shape.partition)
         for job in running:
             if job.expected_end_s == self.time_s and (near is None or not near.isdisjoint(job.node_numbers)):
-                given = [number for number in job.node_numbers if before.is_available(number)]
-                before.take(given, packing.ask(job.shape))
+                for ask, numbers in packing.ask(job.shape).assigned(job.node_numbers):
+                    before.take([number for number in numbers if before.is_available(number)], ask)
         return before.fitting(self._ask)
 
     def start(self, numbers: Sequence[int], ask: Ask, count: int, end_s: float) -> None:

@@ -102,12 +102,12 @@ def take(columns: FakeColumns, shape: Shape, numbers: Sequence[int], where: obje
             columns.take(number, part)
 
 
-def a_full_snapshot(random: Random) -> FakeSnapshot:
-    """Two or three nodes that differ in nothing, filled by jobs that do; one job waits for most of some of them."""
-    nodes = [Node(NodeName(f"n{number}"), 4, 8 * GIB) for number in range(random.randint(2, 3))]
+def a_full_snapshot(random: Random, node_count_max: int = 3) -> FakeSnapshot:
+    """A few nodes that differ in nothing, filled by jobs that do; one job waits for most of some of them."""
+    nodes = [Node(NodeName(f"n{number}"), 4, 8 * GIB) for number in range(random.randint(2, node_count_max))]
     columns, running = FakeColumns.of_idle(nodes), []
     for number in range(12):
-        parts = [Shape(ALL, 1, random.randint(1, 4), 0) for _ in range(random.randint(1, len(nodes)))]
+        parts = [Shape(ALL, 1, random.randint(1, 4), 0) for _ in range(random.randint(1, min(len(nodes), 3)))]
         shape = attrs.evolve(parts[0], also=tuple(parts[1:]))
         numbers = ways(shape, [random.sample(its, len(its)) for its in fitting_in(columns, shape)])
         if numbers is not None:

@@ -13,6 +13,7 @@ from hal_core.models.node import Cluster, Node, NodeName, Partition, PartitionNa
 from hal_core.models.plan import PendingJob, Plan, Reserve, RunningJob, Snapshot
 from hal_core.models.topology import Level, Link, Topology
 from hal_core.planes import Engine
+from hal_core.rules.timeline import earliest_start
 from hal_core.sim.expectations import CORRECTIONS
 from hal_core.sim.machine import Machine
 from hal_core.sim.replay import EventOrder, Foresight, Replay
@@ -22,6 +23,8 @@ from hal_engine_backfill.easy import Easy
 from hal_engine_backfill.expansion import Expansion
 from hal_engine_backfill.groups import Blocked, changed_groups, kept_shadows
 from hal_engine_backfill.promises import Memo
+from hal_engine_backfill.shadow import Shadow, can_be_kept
+from tests.properties.test_mixed_jobs import a_full_snapshot
 from tests.simulation.test_replay import PROCESSORS, cluster_of
 from tests.support.replays import expectations_of
 from tests.support.simple_traces import some_jobs
@@ -253,3 +256,60 @@ def test_a_gang_that_has_lost_a_node_ends_when_a_promise_is_due() -> None:
     waiting = PendingJob(JobId(3), 1, one, 10.0, 0, 0.0)
     snapshot = FakeSnapshot(1.0, 1, columns, {partition.name: partition}, (waiting,), running)
     assert Easy().plan(snapshot).reserves == (Reserve(JobId(3), 50.0, (0,)),)
+
+
+@example(seed=172)
+@example(seed=648)
+@settings(max_examples=500, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_beside_components_and_drained_nodes_a_promise_that_is_kept_is_the_one_made_anew(seed: int) -> None:
+    assert kept_beside_components(seed) is not False
+
+
+def test_promises_are_kept_beside_components() -> None:
+    assert [kept_beside_components(seed) for seed in range(300)].count(True) > 10
+
+
+def kept_beside_components(seed: int) -> bool | None:
+    """Whether the promise after an early end is the one that is made then; None if there is none, or none is kept."""
+    random = Random(seed)
+    snapshot = a_full_snapshot(random, 5)
+    nodes, now_s = snapshot.columns.nodes, snapshot.now_s
+    snapshot.columns.is_available = [random.random() < 0.7 for _ in nodes]
+    rows = [attrs.evolve(job, expected_end_s=now_s + random.choice([1.0, 2.0, 3.0])) for job in snapshot.running()]
+    running = sorted(rows, key=lambda job: job.expected_end_s)
+    room = snapshot.room()
+    ask = room.packing.ask(snapshot.pending_jobs[0].shape)
+    promise = earliest_start(room, running, ask, now_s)
+    if not running or promise is None or promise.time_s <= now_s or not can_be_kept(ask, promise):
+        return None
+    shadow = Shadow(JobId(1), ask, promise, running)
+    early = running[-1]
+    kept = shadow.go_on(now_s, [early])
+    left = [job for job in running if job is not early]
+    room = snapshot.room()
+    room.give(early.node_numbers, room.packing.ask(early.shape))
+    anew = earliest_start(room, left, ask, now_s)
+    return None if kept is None else anew is not None and anew.time_s == kept.time_s
+
+
+def test_a_mixed_job_with_a_drained_node_ends_when_a_promise_is_due() -> None:
+    """Its second component is taken again as what it is, to see what was free before."""
+    nodes = tuple(Node(NodeName(f"n{number}"), 4, 1 << 30) for number in range(4))
+    all_of = PartitionName("all")
+    one = {cpus: Shape(all_of, 1, cpus, 0) for cpus in (1, 3, 4)}
+    mixed = attrs.evolve(one[4], also=(one[1],))
+    rows = [(one[3], (1,), 5.0), (mixed, (0, 1), 10.0), (one[4], (2,), 10.0), (one[4], (3,), 20.0)]
+    running = tuple(RunningJob(JobId(at), 0, *row) for at, row in enumerate(rows))
+    columns = FakeColumns.of_idle(nodes)
+    for job in running:
+        for part, numbers in job.shape.assigned(job.node_numbers):
+            for number in numbers:
+                columns.take(number, part)
+    columns.is_available = [False, True, True, True]
+    room = FakeSnapshot(0.0, 1, columns, {all_of: Partition(all_of, tuple(node.name for node in nodes))}).room()
+    ask = room.packing.ask(Shape(all_of, 2, 3, 0))
+    promise = earliest_start(room.copy(), running, ask, 0.0)
+    assert promise is not None
+    assert promise.time_s == 10.0
+    assert Shadow(JobId(9), ask, promise, running).go_on(0.0, [running[3]]) is None, "it can be at 5 now"
