@@ -179,6 +179,8 @@ class NodeWorkers:
                     self._keep_door()
                     await self._let_go(client)
                     return
+                for job_id in ids.values():  # The elastic ones may be there still.
+                    await cancel_if_known(client, job_id)
             except Unavailable as error:
                 if trio.current_time() + AWAY_S > deadline_s:
                     raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+import trio
 
 from hal_core.errors import NotFound, Refused, Unavailable
 from hal_core.models.ranges import parse_ranges
@@ -153,3 +154,21 @@ async def test_jobs_of_one_that_could_not_grow_are_let_go_when_the_daemon_is_bac
     assert session.daemon.counts == {"session-s1": 2}
     await session.adjust(worker_count_min=3, worker_count_max=3)
     assert sum(session.daemon.counts.values()) == 3
+
+
+async def test_a_broker_that_comes_back_leaves_nothing_of_its_predecessor_when_the_main_job_has_ended(session):
+    await session.open()
+    await session.daemon.cancel(1)
+    await session.open()
+    assert session.daemon.counts == {"session-s1-1": 2, "session-s1-1-elastic": 3}
+
+
+async def test_it_is_ended_also_if_the_daemon_goes_away_meanwhile(session, autojump_clock):
+    await session.open()
+    await session.daemon.cancel(1)
+    session.daemon.away_after = 3  # Both jobs are known, and the first has ended.
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.open)
+        await trio.sleep(60)
+        session.daemon.away_after = None
+    assert session.daemon.counts == {"session-s1-1": 2, "session-s1-1-elastic": 3}
