@@ -5,7 +5,8 @@ A session is its user's own process, which the daemon does not run: it knows wha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Set
 from typing import Annotated, Final
 
 import attrs
@@ -64,23 +65,29 @@ class SessionBook:
     def __init__(self, now_s: Callable[[], float]) -> None:
         self._now_s = now_s
         self._views: dict[tuple[str, str], SessionView] = {}
+        """In the order in which they were told last, so the silent ones are the first."""
+        self._counts: Counter[str] = Counter()
+        """Of each user's views."""
 
     def tell(self, user: str, session: str, report: SessionReport) -> None:
         """Raises Unavailable if there are too many."""
+        self._forget_silent()
         key = user, session
         if key not in self._views:
-            self._forget_silent()
-            own = sum(each == user for each, _ in self._views)
+            own = self._counts[user]
             if len(self._views) >= SESSIONS_MAX or own >= SESSIONS_OF_USER_MAX:
                 raise Unavailable(f"{own} sessions of {user} and {len(self._views)} in all are known already")
-        figures = report.shown()
-        self._views[key] = SessionView(session=session, user=user, report_time_s=self._now_s(), figures=figures)
-        if report.is_last:
-            del self._views[key]
+        else:
+            self._forget(key)
+        if not report.is_last:
+            figures = report.shown()
+            self._views[key] = SessionView(session=session, user=user, report_time_s=self._now_s(), figures=figures)
+            self._counts[user] += 1
 
-    def is_silent(self, user: str, session: str) -> bool:
+    def known(self) -> Set[tuple[str, str]]:
+        """User and session of those that are not silent, as long as nothing is told."""
         self._forget_silent()
-        return (user, session) not in self._views
+        return self._views.keys()
 
     def views(self) -> tuple[SessionView, ...]:
         self._forget_silent()
@@ -101,5 +108,17 @@ class SessionBook:
         return "".join(lines).encode("ascii")
 
     def _forget_silent(self) -> None:
-        oldest_s = self._now_s() - SILENT_S_MAX
-        self._views = {key: each for key, each in self._views.items() if each.report_time_s >= oldest_s}
+        """Also those of a time to come: the clock was set back, and they will say when they are there."""
+        now_s = self._now_s()
+        while self._views:
+            key, first = next(iter(self._views.items()))
+            if now_s - SILENT_S_MAX <= first.report_time_s <= now_s:
+                return
+            self._forget(key)
+
+    def _forget(self, key: tuple[str, str]) -> None:
+        del self._views[key]
+        user, _ = key
+        self._counts[user] -= 1
+        if not self._counts[user]:
+            del self._counts[user]

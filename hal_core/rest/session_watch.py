@@ -25,9 +25,9 @@ async def watch_sessions(kernel: Kernel, book: SessionBook) -> None:
 
 async def look(kernel: Kernel, book: SessionBook, before: frozenset[LoseSession]) -> frozenset[LoseSession]:
     """Once. `before` is what the last look returned: those that were silent, at what they had said last."""
-    lives = kernel.state.sessions.open()
+    lives, known = kernel.state.sessions.open(), book.known()
     silent = {
-        LoseSession(each.user, each.session, each.number) for each in lives if book.is_silent(each.user, each.session)
+        LoseSession(each.user, each.session, each.number) for each in lives if (each.user, each.session) not in known
     }
     for message in sorted(silent & before, key=lambda each: (each.user, each.session)):
         try:

@@ -72,6 +72,43 @@ def test_sessions_are_bounded_and_summed_for_prometheus() -> None:
     assert "hal_session_tasks_per_second 7507.5\n" in text
 
 
+def test_who_ended_or_fell_silent_makes_room_for_others_also_after_the_clock_was_set_back() -> None:
+    now_s = 1000.0
+    book = SessionBook(lambda: now_s)
+    report = SessionReport(**{**figures(), "job_ids": (3,)})
+    closed = SessionChange(number=1, time_s=0.0, kind=SessionChangeKind.CLOSED)
+    for number in range(SESSIONS_OF_USER_MAX):
+        book.tell("ada", f"{number:012x}", report)
+    book.tell("ada", f"{0:012x}", SessionReport(**{**figures(), "job_ids": (3,)}, changes=(closed,)))
+    book.tell("ada", "f" * 12, report)
+    with pytest.raises(Unavailable, match="1000 sessions of ada"):
+        book.tell("ada", "e" * 12, report)
+    now_s += SILENT_S_MAX / 2
+    book.tell("ada", f"{1:012x}", report)
+    now_s += SILENT_S_MAX / 2 + 1
+    assert book.known() == {("ada", f"{1:012x}")}
+    for number in range(2, SESSIONS_OF_USER_MAX + 1):
+        book.tell("ada", f"{number:012x}", report)
+    now_s -= 3600.0
+    book.tell("ada", "f" * 12, report)
+    assert book.known() == {("ada", "f" * 12)}, "the others say that they are there in a moment"
+
+
+async def test_a_look_goes_through_the_sessions_once_however_many_there_are(tmp_path: Path) -> None:
+    kernel, asked = RestKernel(), []
+
+    def now_s() -> float:
+        asked.append(1)
+        return kernel.now_s
+
+    book = SessionBook(now_s)
+    opened = SessionChange(number=1, time_s=0.0, kind=SessionChangeKind.OPENED)
+    for number in range(20):
+        kernel.tell(NoteSession("ada", f"{number:012x}", (opened,)))
+    assert len(await look(kernel, book, frozenset())) == 20
+    assert len(asked) == 1
+
+
 def change(number: int, kind: str = "workers_joined", **more: Any) -> dict[str, Any]:
     return {"number": number, "time_s": 1000.0, "kind": kind, "worker_count": 2} | more
 
