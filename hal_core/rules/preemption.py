@@ -88,8 +88,11 @@ class Victims:
             return Terms(PreemptMode.REQUEUE, 0.0, record.spec.kill_grace_s)
         partition = self._state.partitions[record.spec.partition]
         level = self._qos.get(record.spec.qos, NO_QOS)
+        mode = partition.preempt_mode if level.preempt_mode is None else level.preempt_mode
+        if mode is PreemptMode.SUSPEND and record.spec.components:
+            mode = PreemptMode.REQUEUE  # CPUs are lent in equal parts
         return Terms(
-            partition.preempt_mode if level.preempt_mode is None else level.preempt_mode,
+            mode,
             max(partition.preempt_exempt_s, level.preempt_exempt_s),
             max(partition.preempt_grace_s, level.preempt_grace_s, record.spec.kill_grace_s),
         )

@@ -161,12 +161,9 @@ def lendable(activities: Iterable[Activity], piles: Piles) -> dict[int, int]:
 
 
 def lent_shape(activity: Activity, piles: Piles) -> Shape | None:
-    """What it can lend on each of its nodes now; None if on some there is nothing, or if it is not
-    the same on all that it asked for."""
+    """What it, of one component, can lend on each of its nodes now; None if on some there is nothing."""
     count = min(cpus.bit_count() for cpus in lendable([activity], piles).values())
     shape = activity.record.shape
-    if shape.also:
-        return None  # what it has differs from node to node
     return Shape(shape.partition, shape.node_count, count, 0) if count else None
 
 

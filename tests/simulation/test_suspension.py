@@ -8,6 +8,7 @@ import attrs
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from hal_core.models.component import Component
 from hal_core.models.effect import SuspendOrder, SuspendPart
 from hal_core.models.event import JobEnded, JobPlaced, JobResumed, JobSuspended
 from hal_core.models.job import ArraySpec, JobId, JobState
@@ -153,6 +154,17 @@ def test_a_gang_is_suspended_on_all_its_nodes(engine):
     simulation = run(engine, jobs, cluster(2))
     assert stood_still(simulation) == ([(100.0, 1, 2)], [(150.0, 1)])
     assert ended(simulation)[1] == ("COMPLETED", 550.0, 50.0)
+
+
+@every_engine
+def test_one_of_several_components_waits_again_instead(engine):
+    """CPUs are lent in equal parts; but nobody escapes by asking for a second component."""
+    mixed = job(0.0, 500.0, components=(Component(1, 1, 1, 0),))
+    simulation = run(engine, [mixed, job(100.0, 50.0, HIGH, node_count=2, task_count=2)], cluster(2))
+    assert stood_still(simulation) == ([], [])
+    assert placed(simulation)[2, 1] < 200.0
+    assert placed(simulation)[1, 2] >= placed(simulation)[2, 1] + 50.0
+    assert ended(simulation)[1][0] == "COMPLETED"
 
 
 @every_engine
