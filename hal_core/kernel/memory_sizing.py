@@ -91,7 +91,7 @@ class MemorySizing:
                     counts[user] = max(0, counts[user] - 1)
                 if event.end.kind in TELLING:
                     self._ends.ended(user, kind_of(spec), event.end.state)
-                    if event.end.peak_memory_bytes:
+                    if event.end.peak_memory_bytes and not spec.components:  # of which of them it is, nobody can say
                         self._past.ended(user, kind_of(spec), event.end.peak_memory_bytes)
 
     def sized(self, owner: Owner, specs: Sequence[JobSpec]) -> list[JobSpec]:

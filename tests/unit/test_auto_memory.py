@@ -9,11 +9,12 @@ import attrs
 import pytest
 
 from hal_core.kernel.memory_sizing import MemorySizing
+from hal_core.models.component import Component
 from hal_core.models.event import Event, JobEnded, JobRequeued, JobSubmitted
 from hal_core.models.history import HistoryEntry, HistoryFilters, HistoryPage
 from hal_core.models.job import End, EndKind, JobId, JobSpec, JobState, Owner
 from hal_core.rules.bad_ends import BadEnds
-from hal_core.rules.memory_sizes import KIND_MIN, UNDER_WAY_MAX, UsedMemory
+from hal_core.rules.memory_sizes import KIND_MIN, UNDER_WAY_MAX, UsedMemory, kind_of
 from tests.support.core_world import ADA, GIB, OK, World, make_spec
 from tests.support.rest_api import serving_api
 
@@ -140,6 +141,17 @@ async def test_an_end_makes_room_for_another_and_is_learned_from(world: World) -
     await sizing.record(1, [ended])
     after = sizing.sized(ADA, [auto()] * UNDER_WAY_MAX)
     assert after[-1].first_memory_bytes >= 9 * GIB
+
+
+async def test_what_a_component_used_says_nothing_of_a_node_of_a_plain_job(world: World) -> None:
+    key = world.start(name="train", walltime_s=600.0, components=(Component(1, 1, 1, GIB),))
+    spec = world.job(key.job_id).spec
+    sizing = await sizing_after(world, 0)
+    peak = attrs.evolve(OK, peak_memory_bytes=9 * GIB)
+    await sizing.record(1, [JobEnded(0.0, key.job_id, ((0, 1),), 1, peak, 0.0, 1.0)] * 20)
+    plain = attrs.evolve(spec, components=(), cpus_per_task=spec.total_cpus, memory_bytes_per_node=64 * GIB)
+    assert kind_of(plain) == kind_of(spec)
+    assert sizing.unused(ADA, plain) is None
 
 
 async def test_who_asks_for_much_more_than_was_used_should_know(world: World) -> None:
