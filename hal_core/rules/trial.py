@@ -98,7 +98,7 @@ class _Fated(Future):
         self._until_s = span.until_s
         self._submit_s = {row.job_id: row.submit_time_s for row in part.queue}
         self._begun: dict[JobId, PendingJob] = {}
-        self._outlived: dict[tuple[JobId, int], RunningJob] = {}
+        self._outlived: dict[tuple[JobId, int, tuple[int, ...]], RunningJob] = {}
         self._coming = list(reversed(span.arrivals))
         self.started: list[Waited] = []
         self.now_s = span.from_s
@@ -121,10 +121,10 @@ class _Fated(Future):
     def _as_expected(self, row: RunningJob) -> RunningJob:
         if row.expected_end_s > self.now_s or row.expected_end_s >= row.end_time_s:
             return row
-        found = self._outlived.get((row.job_id, row.index))
+        key = row.job_id, row.index, row.node_numbers
+        found = self._outlived.get(key)
         if found is None:
-            found = attrs.evolve(row, expected_end_s=row.end_time_s)
-            self._outlived[row.job_id, row.index] = found
+            found = self._outlived[key] = attrs.evolve(row, expected_end_s=row.end_time_s)
         return found
 
     @property

@@ -19,10 +19,11 @@ from hal_core.models.plan import Plan, Preempt
 from hal_core.models.policy import PreemptMode, Qos
 from hal_core.rules.core import Core
 from hal_core.rules.effects import outstanding_on
-from hal_core.rules.excerpt import excerpt
+from hal_core.rules.excerpt import excerpt, excerpt_of_queue
 from hal_core.rules.explain import explain
 from hal_core.rules.forecast import Future, forecast
 from hal_core.rules.state import State
+from hal_core.rules.trial import Sampled, Span, waits
 from hal_core.sim.executor_model import Delays, Fault
 from hal_core.sim.report import summarise
 from hal_core.sim.simulation import Simulation
@@ -269,6 +270,21 @@ def test_a_gang_that_borrows_on_one_of_its_nodes_is_planned_ahead_and_counts_onc
     future = Future(excerpt(state, JobId(3), 30.0), None, 30.0)
     future.move_to(future.next_time_s())
     assert future.waiting[JobId(2)].element_count == 1, "as many as may run at once"
+
+
+def test_a_trial_tells_apart_the_rows_of_a_gang_that_outlives_what_was_expected():
+    jobs = [job(0.0, 500.0), job(10.0, 50.0, HIGH, node_count=2, task_count=2), job(20.0, 10.0)]
+    part = excerpt_of_queue(paused("easy", jobs, 30.0, cluster(2)).core.state, 30.0)
+    part = attrs.evolve(part, running=[attrs.evolve(row, expected_end_s=40.0) for row in part.running])
+    seen = []
+
+    class Seeing:
+        def plan(self, snapshot):
+            seen.append([row.node_numbers for row in snapshot.running() if row.job_id == 2])
+            return Plan()
+
+    waits(part, Seeing(), Sampled(0, Random(0)), Span(50.0, 51.0))
+    assert sorted(seen[0]) == [(0,), (1,)]
 
 
 def test_what_one_has_borrowed_nobody_else_can_have():
