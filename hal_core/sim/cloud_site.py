@@ -46,6 +46,8 @@ class CloudSite:
         self.events: list[PoolEvent] = []
         self._unanswered: dict[str, tuple[str, int, float]] = {}
         """Requests by token: offer, count, lease."""
+        self._repeated: set[str] = set()
+        """Tokens of requests that may have been carried out before they were answered."""
         self._untold: dict[str, float] = {}
         """Leases that instances may not know of yet."""
         self._releasing: dict[str, None] = {}
@@ -90,10 +92,13 @@ class CloudSite:
             answer = self.cloud.provision(now_s, token, offer, count, until_s)
             if answer is CallAnswer.DONE:
                 del self._unanswered[token]
+                self._is_in_doubt |= token in self._repeated  # what began at the first call may have ended since
             elif answer is CallAnswer.NO_CAPACITY:
                 del self._unanswered[token]
                 retry_s = now_s + self.ledger.back_off_s(offer)
                 self._record(InstancesRefused(now_s, self.pool.name, token, "no capacity", retry_s))
+            else:
+                self._repeated.add(token)
         for name, until_s in list(self._untold.items()):
             if self.cloud.extend(now_s, name, until_s) is CallAnswer.DONE:
                 del self._untold[name]
@@ -154,6 +159,7 @@ class CloudSite:
                 counts[each.token] = each.offer, count + 1, each.until_s
             self._untold[each.name] = each.until_s
         self._unanswered.update(counts)
+        self._repeated.update(counts)
 
     def _look_again(self, now_s: float) -> None:
         self.observe_s = max(now_s, self.cloud.next_time_s())
