@@ -48,8 +48,8 @@ ENDS: Final = frozenset({SessionChangeKind.PARKED, SessionChangeKind.CLOSED, Ses
 
 @attrs.frozen(kw_only=True)
 class SessionChange:
-    """`count` of them are told as one: so many workers, tasks, hosts, or times; `detail` is of the last. The other
-    counts are of the session, when this was numbered."""
+    """`count` of them are told as one: so many workers, tasks, hosts, or times; `detail` and `worker_count` are of
+    the last. The other counts are of the session, when this was numbered."""
 
     number: Annotated[int, Meta(ge=1, le=1 << 53)]
     time_s: Annotated[float, Meta(ge=0)]

@@ -384,7 +384,8 @@ class Broker:
             self._end.set()
 
     def _note(self, kind: SessionChangeKind, detail: str = "", count: int = 1) -> None:
-        self._chronicle.note(kind, detail, count)
+        present = sum(worker not in self._leaving for worker in self._known)
+        self._chronicle.note(kind, detail, count, present)
 
     def figures(self) -> Figures:
         present = [worker.host for worker in self._known if worker not in self._leaving]

@@ -32,8 +32,8 @@ class Chronicle:
         self._noted = trio.Event()
         self._heard_number = 0
 
-    def note(self, kind: SessionChangeKind, detail: str = "", count: int = 1) -> None:
-        self._life.note(kind, trio.current_time(), detail, count)
+    def note(self, kind: SessionChangeKind, detail: str = "", count: int = 1, worker_count: int | None = None) -> None:
+        self._life.note(kind, trio.current_time(), detail, count, worker_count)
         self._noted.set()
 
     def end(self, kind: SessionChangeKind, detail: str) -> None:

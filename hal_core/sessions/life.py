@@ -26,12 +26,13 @@ AGAIN_S: Final = 600.0
 
 @attrs.define
 class _Noted:
-    """What will be one change. `due_s` is from the first of it, `noted_s` and `detail` are of the last."""
+    """What will be one change. `due_s` is from the first of it, all but the count are of the last."""
 
     due_s: float
     noted_s: float
     count: int
     detail: str
+    worker_count: int | None
 
 
 @attrs.frozen
@@ -53,12 +54,15 @@ class Life:
         self._noted: dict[SessionChangeKind, _Noted] = {}
         self._spent: dict[SessionChangeKind, _Spent] = {}
 
-    def note(self, kind: SessionChangeKind, now_s: float, detail: str = "", count: int = 1) -> None:
-        """It happened, so many times."""
+    def note(
+        self, kind: SessionChangeKind, now_s: float, detail: str = "", count: int = 1, worker_count: int | None = None
+    ) -> None:
+        """It happened, so many times. `worker_count`: the session's then, if that is known; when it is told, a short
+        session has none any more."""
         known = self._noted.pop(kind, None)
         due_s = now_s + SETTLE_S if known is None else known.due_s
         before = 0 if known is None else known.count
-        self._noted[kind] = _Noted(due_s, now_s, before + count, detail[:DETAIL_LETTERS_MAX])
+        self._noted[kind] = _Noted(due_s, now_s, before + count, detail[:DETAIL_LETTERS_MAX], worker_count)
 
     def due_s(self) -> float:
         """When `take` gives something; infinity: when something was noted."""
@@ -78,7 +82,7 @@ class Life:
                 kind=kind,
                 count=noted.count,
                 detail=noted.detail,
-                worker_count=figures.worker_count,
+                worker_count=figures.worker_count if noted.worker_count is None else noted.worker_count,
                 done_count=figures.done_count,
                 failed_count=figures.failed_count,
                 dropped_count=figures.dropped_count,

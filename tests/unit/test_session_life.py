@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 import trio
 from hypothesis import given, strategies as st
+from msgspec import structs
 
 from hal_core.client.session_directory import LIFE
 from hal_core.models.session import DETAIL_LETTERS_MAX, SessionChange, SessionChangeKind
@@ -69,6 +70,14 @@ def test_what_happens_at_once_is_one_change_with_the_time_of_the_last():
     assert (change.number, change.count, change.worker_count, change.done_count) == (1, 64, 3, 100)
     assert change.time_s == 1000.0 - SETTLE_S + 0.063
     assert not life.take(1e6, 1e9, FIGURES)
+
+
+def test_the_workers_are_counted_when_they_come_not_when_it_is_told():
+    life = Life()
+    life.note(JOINED, 0.0, worker_count=1)
+    life.note(JOINED, 0.1, worker_count=2)
+    (joined,) = life.take(0.2, 1e9, structs.replace(FIGURES, worker_count=0), is_end=True)
+    assert (joined.count, joined.worker_count) == (2, 2)
 
 
 def test_what_goes_on_for_ever_is_told_once_in_ten_minutes():
