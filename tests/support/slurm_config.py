@@ -291,6 +291,7 @@ innodb_buffer_pool_size=128M
 innodb_lock_wait_timeout=900
 innodb_flush_log_at_trx_commit=0
 innodb_doublewrite=0
+innodb_use_native_aio=0
 performance_schema=OFF
 max_allowed_packet=64M
 """

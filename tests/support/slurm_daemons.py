@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import pwd
 import random
+import shutil
 import socket
 import stat
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -121,14 +123,20 @@ class Daemons:
         folder = self.layout.base / "database"
         settings = self.layout.base / "etc" / "my.cnf"
         settings.write_text(slurm_config.database_conf(self.layout))
-        self._need(
+        argv = (
             "mariadb-install-db",
             f"--defaults-file={settings}",
             f"--datadir={folder}/data",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
-            user="slurm",
         )
+        if self._run(*argv, user="slurm").returncode == 0:
+            return
+        # Once in some hundred times, on a crowded machine, it does not succeed and says why in its log only.
+        log = self.layout.base / "log" / "mariadbd.log"
+        sys.stderr.write(f"{argv[0]} is run once more; its log:\n{log.read_text() if log.exists() else 'none'}\n")
+        shutil.rmtree(folder / "data", ignore_errors=True)
+        self._need(*argv, user="slurm")
 
     def _grant_database(self) -> None:
         statements = (
