@@ -14,7 +14,7 @@ import trio
 from hal_core.errors import NotFound, PluginError, Refused
 from hal_core.models.event import Event, JobSubmitted
 from hal_core.models.event_values import job_of
-from hal_core.models.job import JobId
+from hal_core.models.job import JobId, Shape
 from hal_core.models.node import NodeName
 from hal_core.models.plan import Plan, Snapshot, Start
 from hal_core.models.prediction import Arrival, Outcome, Prediction
@@ -23,7 +23,8 @@ from hal_core.testing.snapshots import FakeColumns
 
 
 class FakeEngine:
-    """First come, first served: starts jobs in their order, on the first nodes that fit, until one does not."""
+    """First come, first served: starts jobs in their order, on the first nodes that fit (of the first domain that has
+    enough, if a level is required), until one does not."""
 
     def plan(self, snapshot: Snapshot) -> Plan:
         columns = FakeColumns.copy_of(snapshot.columns)
@@ -31,14 +32,24 @@ class FakeEngine:
         depth = 0
         for job in snapshot.pending():
             depth += 1
+            together = _together(snapshot, job.shape)
             for _ in range(job.element_count):
-                nodes = snapshot.partition_nodes(job.shape.partition)
-                chosen = columns.places(job.shape, nodes)
+                chosen = next(filter(None, (columns.places(job.shape, nodes) for nodes in together)), ())
                 if not chosen:
                     return Plan(tuple(starts), depth=depth)
                 columns.take_all(chosen, job.shape)
                 starts.append(Start(job.job_id, chosen))
         return Plan(tuple(starts), depth=depth)
+
+
+def _together(snapshot: Snapshot, shape: Shape) -> list[Sequence[int]]:
+    """The nodes of the partition, those of each domain by themselves if the shape requires its level."""
+    nodes = snapshot.partition_nodes(shape.partition)
+    domains = snapshot.room().packing.domains if shape.is_level_required else None
+    if domains is None:
+        return [nodes]
+    depth = domains.topology.depth_of(shape.level) or 0
+    return [[each for each in nodes if domain.nodes >> each & 1] for domain in domains.at_depth[depth]]
 
 
 class FakePredictor:

@@ -13,10 +13,11 @@ from hal_core.fleet.fleet import Fleet, FleetOptions
 from hal_core.models.effect import LaunchOrder
 from hal_core.models.job import End, EndKind, JobId, JobSpec, Owner, Shape
 from hal_core.models.message import NodeLost, NodeReported, NodeSilent, PartsChanged
-from hal_core.models.node import Node, NodeName, PartitionName
+from hal_core.models.node import Node, NodeName, Partition, PartitionName
 from hal_core.models.placement import AttemptKey, Share
 from hal_core.models.plan import PendingJob, Plan, Start
 from hal_core.models.prediction import Prediction
+from hal_core.models.topology import Level, Link, Topology
 from hal_core.planes import Offer, Replica
 from hal_core.testing import (
     FakeCloud,
@@ -27,6 +28,7 @@ from hal_core.testing import (
     FakeMachines,
     FakeObserver,
     FakePredictor,
+    FakeSnapshot,
     FakeSource,
     LocalityTrial,
     check_cloud,
@@ -42,6 +44,7 @@ from hal_core.testing import (
     check_suspend_executor,
 )
 
+ALL = PartitionName("all")
 N1 = NodeName("n1")
 NODE = Node(N1, cpu_count=4, memory_bytes=1 << 30)
 SPEC = JobSpec(name="check", partition=PartitionName("all"), command=("true",))
@@ -55,6 +58,19 @@ def behaviour(order: LaunchOrder) -> tuple[float, End]:
 
 def test_fake_engine():
     check_engine(FakeEngine)
+
+
+def test_fake_engine_keeps_a_gang_in_the_domain_that_it_requires():
+    """Found by the check above, once in some hundred runs."""
+    nodes = tuple(
+        Node(NodeName(name), 1, 1 << 30, location=(rack,)) for name, rack in (("n0", "b"), ("n1", "a"), ("n2", "a"))
+    )
+    partitions = {ALL: Partition(ALL, tuple(node.name for node in nodes), is_default=True)}
+    topology = Topology((Level("rack", Link(1e-6, 1e10)),), Link(1e-3, 1e9))
+    snapshot = FakeSnapshot(1.0, 0, FakeColumns.of_idle(nodes), partitions, topology=topology)
+    shape = Shape(ALL, 2, 1, 0, level="rack", is_level_required=True)
+    snapshot.pending_jobs = (PendingJob(JobId(1), 1, shape, math.inf, 0, 0.0),)
+    assert FakeEngine().plan(snapshot).starts == (Start(JobId(1), (1, 2)),)
 
 
 @pytest.mark.parametrize("does_revise", [False, True])
