@@ -19,7 +19,7 @@ from hal_core.models.domains import Domains
 from hal_core.models.fragmentation import Fragmentation
 from hal_core.models.gpu_parts import GpuParts
 from hal_core.models.job import Shape
-from hal_core.models.masks import mask_of as mask_of, members_of as members_of
+from hal_core.models.masks import mask_of, members_of
 from hal_core.models.node import Node, NodeName, PartitionName
 from hal_core.models.placing import Wish, holds
 from hal_core.models.row_fields import AMOUNT_MAX as AMOUNT_MAX, FIELD_BITS as FIELD_BITS, FIELD_MASK as FIELD_MASK
@@ -37,22 +37,9 @@ class Ask:
     """A shape in packed form: what one node's part of it takes, by the class of the node, and which nodes may serve."""
 
     __slots__ = (
-        *(
-            "classes",
-            "cpus",
-            "domains",
-            "family",
-            "gpu_milli",
-            "has_gpus_near",
-            "held_of",
-            "home",
-            "ideal_s",
-            "lack_of",
-            "licences",
-            "mixed",
-            "need_of",
-        ),
-        *("node_count", "nodes", "parts", "pool_need", "shape", "strict", "wish"),
+        *("classes", "cpus", "domains", "family", "gpu_milli", "has_gpus_near", "held_of", "home", "ideal_s"),
+        *("lack_of", "licences", "mixed", "need_of", "node_count", "nodes", "parts", "pool_need", "shape"),
+        *("strict", "wish"),
     )
 
     def __init__(self, shape: Shape, nodes: int, need_of: dict[int, int], mixed: frozenset[int]) -> None:

@@ -71,5 +71,5 @@ class Pool(Room):
         self._row_now = row
         return time_s if fits else None
 
-    def _row(self, number: int) -> int:
+    def row_of(self, number: int) -> int:
         return self._row_now

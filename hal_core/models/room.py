@@ -82,7 +82,7 @@ class Room:
 
     def row_of(self, number: int) -> int:
         """The row of a node; -1 if it is not available."""
-        return self._row(number)
+        return self._rows.row(number)
 
     def most_cpus(self, nodes: int = -1) -> int:
         """The free CPUs of the emptiest of the nodes: a quick no for whatever asks for more."""
@@ -275,7 +275,7 @@ class Room:
         return count
 
     def _count(self, number: int, ask: Ask) -> int:
-        row = self._row(number)
+        row = self.row_of(number)
         need = ask.need_of.get(row >> self._packing.class_shift) if row >= 0 and ask.nodes >> number & 1 else None
         if need is None:
             return 0
@@ -292,14 +292,14 @@ class Room:
 
     def free_amounts(self, number: int) -> dict[str, int]:
         """What is free on an available node, by field: "cpus", "memory", "gpus", "gpu:a100", "generic:licence"."""
-        row = self._row(number)
+        row = self.row_of(number)
         return {field: row >> shift & FIELD_MASK for field, shift in self._packing.shift_of.items()}
 
     def is_available(self, number: int) -> bool:
-        return self._row(number) >= 0
+        return self.row_of(number) >= 0
 
     def is_idle(self, number: int) -> bool:
-        return self._row(number) == self._packing.idle_row(number)
+        return self.row_of(number) == self._packing.idle_row(number)
 
     def settle(self) -> None:
         """Make this room the one that later copies start from. What was copied before is void from now on."""
@@ -395,6 +395,3 @@ class Room:
         for _ in range(abs(count)):
             after = parts.take(after, ask.gpu_milli, kind) if count > 0 else parts.give(after, ask.gpu_milli, kind)
         return change + (row - after if count > 0 else after - row)
-
-    def _row(self, number: int) -> int:
-        return self._rows.row(number)

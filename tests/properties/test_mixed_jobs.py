@@ -27,24 +27,12 @@ from hal_core.rules.profile import NodesProfile, profile_of
 from hal_core.rules.timeline import earliest_start
 from hal_core.rules.victims import least_loss
 from hal_core.testing.snapshots import FakeColumns, FakeSnapshot
-from hal_engine_backfill.conservative import Conservative
-from hal_engine_backfill.easy import Easy
-from hal_engine_backfill.expansion import Expansion
-from hal_engine_backfill.fcfs import Fcfs
+from tests.support.engines import ENGINES
 
 ALL = PartitionName("all")
 NOW_S = 1000.0
 GIB = 1 << 30
 FAST = ("fast",)
-ENGINES = {
-    "fcfs": Fcfs,
-    "easy": Easy,
-    "easy-sjbf": lambda: Easy(is_shortest_first=True),
-    "slack": lambda: Easy(slack=0.5),
-    "conservative": Conservative,
-    "reserve": lambda: Conservative(promise_max=2),
-    "hal": lambda: Expansion(60.0, 1e9),
-}
 seeds = st.integers(0, 1 << 32)
 
 
