@@ -50,6 +50,17 @@ def test_of_steps_the_cpu_time_is_added_and_the_largest_counts_with_all_its_task
     assert used_by([step(), step(state="RUNNING")]) is None
 
 
+def test_of_a_cancelled_job_it_is_waited_until_some_use_has_come() -> None:
+    """Seen once: its step had been ended, and what it used came later."""
+    cancelled = step(0.0, state="CANCELLED")
+    assert used_by([cancelled]) is None
+    assert used_by([step(0.0), cancelled]) is None
+    assert used_by([step(0.02, state="CANCELLED")]) == Used(0.02)
+    assert used_by([step(0.0, 7, state="CANCELLED")]) == Used(0.0, 7 * MIB)
+    assert used_by([step(0.5), cancelled]) == Used(0.5), "a step of its own that nothing was in"
+    assert used_by([step(0.0)]) == Used(0.0)
+
+
 async def test_steps_of_sacct_are_those_of_their_jobs(tmp_path):
     rows = [
         "5|4_0|COMPLETED|0:0|10|20|n1|00:09.000|||2|a@b",

@@ -42,12 +42,16 @@ class Step:
 
 
 def used_by(steps: Iterable[Step]) -> Used | None:
-    """Steps of one job, which mostly follow each other; None while accounting does not have the end of all."""
+    """Steps of one job, which mostly follow each other; None while accounting does not have the end of all, or has it
+    without any use: it ends the steps of a cancelled job before it hears what they used."""
     found = list(steps)
     if not found or any(step.state in NOT_OVER for step in found):
         return None
+    cpu_s = sum(step.cpu_s for step in found)
     peak_memory_bytes = max(filter(None, (step.node_memory_bytes for step in found)), default=None)
-    return Used(sum(step.cpu_s for step in found), peak_memory_bytes)
+    if not cpu_s and not peak_memory_bytes and any(step.state == "CANCELLED" for step in found):
+        return None
+    return Used(cpu_s, peak_memory_bytes)
 
 
 def cpu_time_of(text: str) -> float:
